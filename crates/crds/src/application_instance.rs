@@ -1,0 +1,261 @@
+//! ApplicationInstance: one application a tenant wants in this cluster, installed by Helm through Flux.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What is wanted (reference contract, section 6.1; additions in contract, section 7).
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "apps.vworkspace.io",
+    version = "v1alpha1",
+    kind = "ApplicationInstance",
+    plural = "applicationinstances",
+    singular = "applicationinstance",
+    shortname = "appinst",
+    namespaced,
+    status = "ApplicationInstanceStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Chart","type":"string","jsonPath":".spec.chart.name"}"#,
+    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".spec.chart.version"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[x_kube(validation = Rule::new("self.mode != 'managed' || self.appRef.catalogId == 'seaweedfs' || (has(self.chart) && has(self.release))").message("a managed instance needs spec.chart and spec.release"))]
+#[x_kube(validation = Rule::new("self.mode != 'placeholder' || (!has(self.chart) && !has(self.values))").message("a placeholder has neither spec.chart nor spec.values"))]
+#[x_kube(validation = Rule::new("self.mode == 'managed' || oldSelf.mode != 'managed' || !has(oldSelf.chart)").message("a managed instance cannot become a placeholder; delete it instead"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.release) || has(self.release)").message("spec.release cannot be removed"))]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationInstanceSpec {
+    /// Which entry of the catalog this is.
+    pub app_ref: AppRef,
+    /// `managed` installs the chart; `placeholder` only reserves the name.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Where the chart comes from. Required for managed instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<Chart>,
+    /// The Helm release. Required for managed instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+    /// The chart's values. Absent: the chart's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Values>,
+    /// Stored for other programs; the operator does not act on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrations: Option<Integrations>,
+}
+
+/// A catalog entry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppRef {
+    /// The entry's id.
+    #[schemars(length(min = 1, max = 253))]
+    pub catalog_id: String,
+}
+
+/// What the operator does with an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Install and keep the chart.
+    #[default]
+    Managed,
+    /// Install nothing.
+    Placeholder,
+}
+
+/// Where a chart comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("self.sourceType != 'helm' || self.url.startsWith('https://') || self.url.startsWith('http://')").message("chart.url of a helm source starts with https:// or http://"))]
+#[serde(rename_all = "camelCase")]
+pub struct Chart {
+    /// `helm`: a classic chart repository; `oci`: a registry.
+    pub source_type: SourceType,
+    /// The repository or registry; for `oci` with or without `oci://`.
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: String,
+    /// Name of the chart.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Version of the chart; for `oci` the tag.
+    #[schemars(length(min = 1, max = 128))]
+    pub version: String,
+    /// Speak plain HTTP to the OCI registry.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// Kind of a chart source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceType {
+    /// An OCI registry.
+    Oci,
+    /// A classic chart repository.
+    Helm,
+}
+
+/// The Helm release's identity, fixed for the life of the instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("self.name == oldSelf.name && self.__namespace__ == oldSelf.__namespace__").message("release.name and release.namespace cannot change; make a new instance"))]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Name of the release: a DNS label of at most 53 characters, Helm's bound.
+    #[schemars(length(min = 1, max = 53), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Must equal the instance's own namespace; the reconciler checks it.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// How long Helm may take; a duration such as `5m` (the default).
+    #[serde(default = "default_timeout")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub timeout: String,
+}
+
+fn default_timeout() -> String {
+    "5m".to_owned()
+}
+
+/// Where the chart's values come from: exactly one source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("self.source == 'inline' ? has(self.inline) && !has(self.secretRef) && !has(self.configMapRef) : self.source == 'secretRef' ? has(self.secretRef) && !has(self.inline) && !has(self.configMapRef) : has(self.configMapRef) && !has(self.inline) && !has(self.secretRef)").message("values need exactly the member that values.source names"))]
+#[serde(rename_all = "camelCase")]
+pub struct Values {
+    /// Which member holds them.
+    pub source: ValuesSource,
+    /// The values themselves. Secrets do not belong here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::preserved_object")]
+    pub inline: Option<Map<String, Value>>,
+    /// A key of a Secret in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<KeyRef>,
+    /// A key of a ConfigMap in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<KeyRef>,
+}
+
+/// Which member of [`Values`] is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ValuesSource {
+    /// [`Values::inline`].
+    Inline,
+    /// [`Values::secret_ref`].
+    SecretRef,
+    /// [`Values::config_map_ref`].
+    ConfigMapRef,
+}
+
+/// A key of a Secret or ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRef {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key within it.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// Wishes that other programs read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Integrations {
+    /// External Secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_secrets: Option<Integration>,
+    /// cert-manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_manager: Option<Integration>,
+    /// Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
+}
+
+/// An integration that is on or off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Integration {
+    /// Whether it is wanted.
+    #[serde(default)]
+    pub enabled: bool,
+}
+
+/// The ingress wish.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ingress {
+    /// Whether it is wanted.
+    #[serde(default)]
+    pub enabled: bool,
+    /// Host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// What is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationInstanceStatus {
+    /// The generation this status speaks about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Reconciling, Degraded, Suspended, Blocked, Deleting, Drifted.
+    #[serde(default)]
+    #[schemars(schema_with = "crate::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The HelmRelease that serves this instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helm_release_ref: Option<ReleaseRef>,
+    /// The chart last handed to Flux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_applied_chart: Option<AppliedChart>,
+    /// When a reconcile last changed this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reconcile_time: Option<Time>,
+    /// Where the application can be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Name of a HelmRelease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReleaseRef {
+    /// Name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+}
+
+/// A chart as handed to Flux.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedChart {
+    /// Kind of source.
+    pub source_type: SourceType,
+    /// Repository or registry.
+    pub url: String,
+    /// Name of the chart.
+    pub name: String,
+    /// Version of the chart.
+    pub version: String,
+}
+
+/// One address of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoint {
+    /// Name of the address.
+    pub name: String,
+    /// URL.
+    pub url: String,
+    /// Kind of address.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
+    /// Text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+}

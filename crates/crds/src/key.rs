@@ -1,0 +1,57 @@
+//! Keys of labels, annotations, finalizers, and names of objects that both operators share
+//! (reference contract, sections 3.3, 5.1 and 6.4).
+
+/// Label: who put the object there.
+pub const MANAGED_BY: &str = "app.vworkspace.io/managed-by";
+/// Value of [`MANAGED_BY`] on objects that a job applied.
+pub const MANAGED_BY_CONTROL_PLANE: &str = "control-plane";
+/// Value of [`MANAGED_BY`] on objects that the operator made by itself.
+pub const MANAGED_BY_OPERATOR: &str = "vworkspace-operator";
+/// Label: the cluster identity.
+pub const CLUSTER_ID: &str = "app.vworkspace.io/cluster-id";
+/// Label on Flux objects: the ApplicationInstance they serve.
+pub const APPLICATION_INSTANCE: &str = "app.vworkspace.io/application-instance";
+
+/// Label on a Namespace that opens it to the operator, set by the cluster's admin only.
+pub const NAMESPACE_GATE: &str = "managed-by";
+/// Value of [`NAMESPACE_GATE`] that opens.
+pub const NAMESPACE_GATE_OPEN: &str = "vworkspace";
+
+/// Annotation on a Cluster that forces a new registration.
+pub const FORCE_REGISTRATION: &str = "ops.vworkspace.io/rotate-credentials";
+/// Flux's annotation that asks for a reconcile without changing the generation.
+pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Finalizer of ApplicationInstance.
+pub const APPLICATION_INSTANCE_FINALIZER: &str = "apps.vworkspace.io/finalizer";
+/// Finalizer of Operation.
+pub const OPERATION_FINALIZER: &str = "ops.vworkspace.io/finalizer";
+/// Finalizer of Cluster.
+pub const CLUSTER_FINALIZER: &str = "ops.vworkspace.io/cluster-cleanup";
+
+/// Field manager of what jobs apply.
+pub const AGENT_FIELD_MANAGER: &str = "vworkspace-agent";
+/// Field manager of what the reconcilers write.
+pub const OPERATOR_FIELD_MANAGER: &str = "vworkspace-operator";
+
+/// Secret with the credential; keys [`SECRET_URL`], [`SECRET_CLUSTER_ID`], [`SECRET_TOKEN`], [`SECRET_CA`].
+pub const CREDENTIALS_SECRET: &str = "vworkspace-agent-credentials";
+/// Key of [`CREDENTIALS_SECRET`]: base URL of the control plane.
+pub const SECRET_URL: &str = "control-plane-base-url";
+/// Key of [`CREDENTIALS_SECRET`]: cluster identity.
+pub const SECRET_CLUSTER_ID: &str = "cluster-id";
+/// Key of [`CREDENTIALS_SECRET`]: bearer credential.
+pub const SECRET_TOKEN: &str = "token";
+/// Key of [`CREDENTIALS_SECRET`]: PEM certificates that sign the control plane's (additive).
+pub const SECRET_CA: &str = "ca.crt";
+/// Default key of the registration token in its Secret.
+pub const REGISTRATION_TOKEN_KEY: &str = "registrationToken";
+
+/// ConfigMap with the keys of the jobs that took effect.
+pub const APPLIED_JOBS: &str = "vworkspace-applied-jobs";
+/// Key of [`APPLIED_JOBS`]: JSON array of idempotency keys, as the reference reads it.
+pub const APPLIED_KEYS: &str = "applied-keys.json";
+/// Namespace of the operator when `POD_NAMESPACE` does not say.
+pub const DEFAULT_NAMESPACE: &str = "vworkspace-system";
+/// Leader-election lease.
+pub const LEASE: &str = "dad03b25.vworkspace.io";

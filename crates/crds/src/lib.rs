@@ -1,0 +1,39 @@
+//! The words in the cluster: custom resources, labels and annotations.
+//!
+//! Field names, enums, short names and printer columns are those of the v1 reference (reference contract,
+//! section 6); static rules are CEL in the schema, so that the API server enforces them with no webhook running
+//! (contract, section 5).
+
+pub mod application_instance;
+pub mod cluster;
+pub mod key;
+pub mod operation;
+
+pub use application_instance::ApplicationInstance;
+pub use cluster::Cluster;
+pub use operation::Operation;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+use schemars::{Schema, json_schema};
+
+/// Our three definitions, as they are installed.
+pub fn definitions() -> [CustomResourceDefinition; 3] {
+    [ApplicationInstance::crd(), Operation::crd(), Cluster::crd()]
+}
+
+/// An object whose members are the user's own.
+fn preserved_object(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// `status.conditions`: a list-map keyed by `type`, so that two managers can own different conditions.
+fn conditions(generator: &mut schemars::SchemaGenerator) -> Schema {
+    let condition = <k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as schemars::JsonSchema>::json_schema(generator);
+    json_schema!({
+        "type": "array",
+        "items": condition,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    })
+}

@@ -1,0 +1,1 @@
+//! Not shipped to clusters: simulated agents that load a control plane, and the benchmarks.

@@ -1,0 +1,2 @@
+//! The reconcilers, one folder each, all in the same five steps:
+//! dereference → validate → build → apply → status.

@@ -1,0 +1,16 @@
+//! vworkspace-operator: the in-cluster program. Agent and controllers in one process.
+//!
+//! ```text
+//!   control plane ◄── outbound HTTPS ── agent ── server-side apply ──► Kubernetes API ── watch ──► controllers
+//!         ▲                               │                                                          │
+//!         └──────── batched events ── reporter ◄──────────── condition transitions ──────────────────┘
+//! ```
+//!
+//! Controllers never talk to the control plane; with the agent off they work unchanged.
+
+pub mod conditions;
+pub mod context;
+pub mod controllers;
+pub mod report;
+
+pub use context::Context;

@@ -1,0 +1,68 @@
+//! From status writes to reports: what changed between two lists of conditions.
+//!
+//! Reconcilers call [`Reporter::transition`] after each successful status write; the agent's outbox takes it from
+//! there. With the agent off the reporter drops everything and reconciling works unchanged (seed, "Implemented
+//! behavior").
+
+use tokio::sync::mpsc;
+use vworkspace_protocol::{Condition, ObjectRef};
+
+/// Most observations that wait for the outbox; beyond that the oldest kept state is refreshed by the next
+/// snapshot, and the drop is counted.
+pub const QUEUE: usize = 1_000;
+
+/// What a reconciler saw change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// Conditions of an object after a status write, and before it.
+    Conditions {
+        /// The object, with uid and generation.
+        object: ObjectRef,
+        /// Before the write.
+        before: Vec<Condition>,
+        /// After the write.
+        after: Vec<Condition>,
+    },
+    /// The object is gone.
+    Deleted {
+        /// The object, with uid.
+        object: ObjectRef,
+    },
+}
+
+/// Hands observations to the agent; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Reporter(Option<mpsc::Sender<Observation>>);
+
+impl Reporter {
+    /// A reporter for an operator whose agent is off.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// A reporter and the queue the agent reads.
+    pub fn channel() -> (Self, mpsc::Receiver<Observation>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self(Some(sender)), receiver)
+    }
+
+    /// Tells what a status write changed; nothing when it changed nothing.
+    pub fn transition(&self, object: ObjectRef, before: Vec<Condition>, after: Vec<Condition>) {
+        if before != after {
+            self.send(Observation::Conditions { object, before, after });
+        }
+    }
+
+    /// Tells that an object is gone.
+    pub fn deleted(&self, object: ObjectRef) {
+        self.send(Observation::Deleted { object });
+    }
+
+    fn send(&self, observation: Observation) {
+        if let Some(sender) = &self.0
+            && sender.try_send(observation).is_err()
+        {
+            tracing::warn!("reporter queue is full or closed; the next snapshot repairs the control plane's view");
+        }
+    }
+}

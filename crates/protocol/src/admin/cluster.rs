@@ -1,0 +1,109 @@
+use crate::{ClusterId, Condition, Secret, id::OrganizationId, secret};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The control plane's record of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// Assigned by the server.
+    pub id: ClusterId,
+    /// The tenant it belongs to.
+    pub organization_id: OrganizationId,
+    /// Unique in its organization, a DNS label.
+    pub name: String,
+    /// Whether its agent is there.
+    pub presence: Presence,
+    /// Last good request of its agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub last_seen: Option<Timestamp>,
+    /// When a registration token was exchanged, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub registered_at: Option<Timestamp>,
+    /// `User-Agent` of its agent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    /// What its agent announced in `X-Vworkspace-Capabilities`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// From the last heartbeat.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operator_version: String,
+    /// From the last heartbeat.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kubernetes_version: String,
+    /// The Cluster object's conditions, from the last heartbeat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// When it was made.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub created_at: Timestamp,
+    /// The moment this answer speaks about.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub as_of: Timestamp,
+}
+
+/// The control plane's view of a cluster's agent (contract, section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Presence {
+    /// No agent has registered yet.
+    Unregistered,
+    /// Seen within the disconnect window.
+    Connected,
+    /// Not seen for longer than the disconnect window.
+    Disconnected,
+}
+
+/// Body of `POST /api/v1/clusters`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateCluster {
+    /// The tenant; may be left out by an organization's own token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<OrganizationId>,
+    /// Unique in the organization, a DNS label (RFC 1123, at most 63 characters).
+    pub name: String,
+}
+
+/// A page of clusters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterPage {
+    /// In order of making.
+    pub items: Vec<Cluster>,
+    /// Where the next page starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// Body of `POST /api/v1/clusters/{id}/registration-tokens`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateRegistrationToken {
+    /// How long it may wait to be used; default and most 86,400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u32>,
+}
+
+/// A new registration token: this answer is the only place it is ever shown.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedRegistrationToken {
+    /// The token itself.
+    #[serde(serialize_with = "secret::expose_on_wire")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub token: Secret,
+    /// The cluster it registers.
+    pub cluster_id: ClusterId,
+    /// When it ends unused.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub expires_at: Timestamp,
+}

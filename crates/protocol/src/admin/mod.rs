@@ -1,0 +1,20 @@
+//! Bodies of the admin API under `/api/v1` (contract, sections 2 and 6).
+//!
+//! Lists are pages: `limit` (default 50, at most 200) and `cursor`, answered with `items` and, where more
+//! follow, `nextCursor`.
+
+mod cluster;
+mod event;
+mod job;
+mod organization;
+mod resource;
+
+pub use cluster::{
+    Cluster, ClusterPage, CreateCluster, CreatedRegistrationToken, CreateRegistrationToken, Presence,
+};
+pub use event::{EventPage, EventRecord};
+pub use job::{EnqueueJob, Job, JobPage, JobState, JobTarget, TimelineEntry};
+pub use organization::{
+    CreateApiToken, CreateOrganization, CreatedApiToken, Organization, OrganizationPage, Role, Whoami,
+};
+pub use resource::{Resource, ResourcePage};

@@ -1,0 +1,173 @@
+//! Conditions as Kubernetes writes them (`metav1.Condition`).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One aspect of an object's observed state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// A CamelCase adjective, for example `Ready`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Whether the aspect holds.
+    pub status: ConditionStatus,
+    /// The generation this condition speaks about; 0 means it does not say.
+    #[serde(default, skip_serializing_if = "crate::object::is_zero")]
+    pub observed_generation: i64,
+    /// When `status` last changed; whole seconds.
+    #[serde(default, deserialize_with = "crate::time::optional")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub last_transition_time: Option<Timestamp>,
+    /// Machine-readable CamelCase cause.
+    #[serde(default)]
+    pub reason: String,
+    /// Text for people.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// The three values of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody can tell yet.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// The value as Kubernetes writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl fmt::Display for ConditionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+impl fmt::Display for Condition {
+    /// `Ready=False/HelmReleaseFailed: message`, the form used in job errors.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}/{}", self.type_, self.status, self.reason)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
+}
+
+/// Condition types.
+pub mod types {
+    /// The object reached its goal.
+    pub const READY: &str = "Ready";
+    /// Work is going on.
+    pub const RECONCILING: &str = "Reconciling";
+    /// Something older runs than what was asked for.
+    pub const DEGRADED: &str = "Degraded";
+    /// Reconciling is switched off.
+    pub const SUSPENDED: &str = "Suspended";
+    /// A rule or a missing dependency stands in the way.
+    pub const BLOCKED: &str = "Blocked";
+    /// The object is going away.
+    pub const DELETING: &str = "Deleting";
+    /// The live objects differ from the desired ones.
+    pub const DRIFTED: &str = "Drifted";
+    /// Cluster: round trips to the control plane succeed.
+    pub const CONNECTED: &str = "Connected";
+    /// Cluster: no good round trip within the disconnect window.
+    pub const DISCONNECTED: &str = "Disconnected";
+    /// Cluster: the control plane accepts the credential.
+    pub const AUTHENTICATED: &str = "Authenticated";
+    /// Cluster: events were dropped because the outbox was full.
+    pub const BUFFER_OVERFLOW: &str = "BufferOverflow";
+    /// Operation: admitted.
+    pub const ACCEPTED: &str = "Accepted";
+}
+
+/// Reasons (contract, section 7; reference contract, sections 5 and 7).
+pub mod reasons {
+    /// ApplicationInstance: the release is what was asked for.
+    pub const HELM_RELEASE_READY: &str = "HelmReleaseReady";
+    /// ApplicationInstance: Helm failed; the message is Flux's.
+    pub const HELM_RELEASE_FAILED: &str = "HelmReleaseFailed";
+    /// ApplicationInstance: an older release runs.
+    pub const HELM_RELEASE_DEGRADED: &str = "HelmReleaseDegraded";
+    /// Work has begun and says nothing yet.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Nothing is going on.
+    pub const STABLE: &str = "Stable";
+    /// No longer degraded.
+    pub const RECOVERED: &str = "Recovered";
+    /// No longer blocked.
+    pub const UNBLOCKED: &str = "Unblocked";
+    /// Reconciling is switched off.
+    pub const SUSPENDED: &str = "Suspended";
+    /// Reconciling is switched on again.
+    pub const RESUMED: &str = "Resumed";
+    /// Flux found live objects that differ.
+    pub const DRIFT_DETECTED: &str = "DriftDetected";
+    /// Flux found no difference any more.
+    pub const DRIFT_CORRECTED: &str = "DriftCorrected";
+    /// Our rules refuse the object.
+    pub const VALIDATION_FAILED: &str = "ValidationFailed";
+    /// The namespace is not opened by its admin.
+    pub const NAMESPACE_NOT_GATED: &str = "NamespaceNotGated";
+    /// Flux is absent or too old.
+    pub const DEPENDENCY_MISSING: &str = "DependencyMissing";
+    /// The object is going away.
+    pub const DELETING: &str = "Deleting";
+    /// The release is being uninstalled.
+    pub const UNINSTALLING: &str = "Uninstalling";
+    /// A placeholder has nothing to install.
+    pub const PLACEHOLDER: &str = "Placeholder";
+    /// Cluster: the last round trip was good.
+    pub const ROUND_TRIP_OK: &str = "RoundTripOK";
+    /// Cluster: the counterpart of `NoRecentRoundTrip`.
+    pub const CONNECTED: &str = "Connected";
+    /// Cluster: round trips fail.
+    pub const CONTROL_PLANE_UNREACHABLE: &str = "ControlPlaneUnreachable";
+    /// Cluster: registration just reached the control plane.
+    pub const CONTROL_PLANE_REACHABLE: &str = "ControlPlaneReachable";
+    /// Cluster: no good round trip within the disconnect window.
+    pub const NO_RECENT_ROUND_TRIP: &str = "NoRecentRoundTrip";
+    /// Cluster: the credential works.
+    pub const CREDENTIAL_ACCEPTED: &str = "CredentialAccepted";
+    /// Cluster: 401 with the current credential.
+    pub const CREDENTIAL_REJECTED: &str = "CredentialRejected";
+    /// Cluster: 403, the identity may not do this.
+    pub const IDENTITY_FORBIDDEN: &str = "IdentityForbidden";
+    /// Cluster: there is no credential.
+    pub const CREDENTIAL_MISSING: &str = "CredentialMissing";
+    /// Cluster: the registration token's Secret or key is missing.
+    pub const TOKEN_SECRET_MISSING: &str = "TokenSecretMissing";
+    /// Cluster: not registered yet.
+    pub const REGISTRATION_PENDING: &str = "RegistrationPending";
+    /// Cluster: the exchange failed and will be tried again.
+    pub const REGISTRATION_FAILED: &str = "RegistrationFailed";
+    /// Cluster: the control plane refused the registration token for good.
+    pub const REGISTRATION_TOKEN_INVALID: &str = "RegistrationTokenInvalid";
+    /// Cluster: the exchange succeeded.
+    pub const REGISTRATION_COMPLETE: &str = "RegistrationComplete";
+    /// Cluster: another Cluster object is the one in charge.
+    pub const NOT_SINGLETON: &str = "NotSingleton";
+    /// Cluster: events were dropped.
+    pub const EVENT_BUFFER_FULL: &str = "EventBufferFull";
+    /// Cluster: the outbox is empty again.
+    pub const BUFFER_DRAINED: &str = "BufferDrained";
+}

@@ -1,0 +1,100 @@
+//! Events: batched reports that are not tied to one job.
+
+use crate::{Condition, ConditionStatus, ObjectRef, time};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Body of `POST /api/agent/events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsRequest {
+    /// At most [`EVENTS_PER_BATCH`](crate::limits::EVENTS_PER_BATCH), oldest first.
+    #[serde(default, deserialize_with = "null_as_empty")]
+    pub events: Vec<Event>,
+}
+
+/// One report. Replay is safe: the server de-duplicates on `event_key`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Stable identity of the report; empty (heartbeats) is never de-duplicated.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub event_key: String,
+    /// Open set; ours are the constants in [`kind`].
+    pub kind: String,
+    /// What the report is about.
+    #[serde(default)]
+    pub resource_ref: ObjectRef,
+    /// A transition carries exactly one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Additive, on heartbeats: semantic version of the operator.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operator_version: String,
+    /// Additive, on heartbeats: version of the API server.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kubernetes_version: String,
+    /// When the report was queued, by the agent's clock.
+    #[serde(default, deserialize_with = "time::optional", skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<Timestamp>,
+}
+
+/// Values of [`Event::kind`] (reference contract, section 4.1, and ours).
+pub mod kind {
+    /// A condition was added, or its status, reason or message changed.
+    pub const CONDITION_TRANSITION: &str = "ConditionTransition";
+    /// Periodic sign of life with the Cluster's conditions and versions.
+    pub const CLUSTER_HEARTBEAT: &str = "ClusterHeartbeat";
+    /// The bearer credential was exchanged for a new one.
+    pub const CREDENTIAL_ROTATED: &str = "CredentialRotated";
+}
+
+/// The documented key of a condition transition (reference contract, section 4.2):
+/// `condition/{apiVersion}/{kind}/{namespace or _}/{name}/{uid or _}/{type}/{status}@{generation}`.
+pub fn condition_key(object: &ObjectRef, condition_type: &str, status: ConditionStatus) -> String {
+    let or_blank = |text: &str| if text.is_empty() { "_".to_owned() } else { text.to_owned() };
+    format!(
+        "condition/{}/{}/{}/{}/{}/{condition_type}/{status}@{}",
+        object.api_version,
+        object.kind,
+        or_blank(&object.namespace),
+        object.name,
+        or_blank(&object.uid),
+        object.generation,
+    )
+}
+
+fn null_as_empty<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Event>, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_a_transition_is_the_documented_one() {
+        let mut object = ObjectRef {
+            api_version: "apps.vworkspace.io/v1alpha1".into(),
+            kind: "ApplicationInstance".into(),
+            namespace: "org-a".into(),
+            name: "web".into(),
+            uid: "u1".into(),
+            generation: 3,
+        };
+        assert_eq!(
+            condition_key(&object, "Ready", ConditionStatus::True),
+            "condition/apps.vworkspace.io/v1alpha1/ApplicationInstance/org-a/web/u1/Ready/True@3"
+        );
+        (object.namespace, object.uid) = (String::new(), String::new());
+        assert!(condition_key(&object, "Ready", ConditionStatus::False).contains("/_/web/_/Ready/False@3"));
+    }
+
+    #[test]
+    fn a_reference_agents_event_reads_with_a_null_transition_time() {
+        let body = r#"{"events":[{"eventKey":"k","kind":"CredentialRotated","resourceRef":{"apiVersion":"a","kind":"Cluster",
+            "namespace":"","name":"c"},"conditions":[{"type":"Authenticated","status":"True","lastTransitionTime":null,
+            "reason":"CredentialRotated","message":""}],"timestamp":"2026-01-01T00:00:00Z"}]}"#;
+        let events = serde_json::from_str::<EventsRequest>(body).unwrap().events;
+        assert_eq!(events[0].conditions[0].last_transition_time, None);
+    }
+}

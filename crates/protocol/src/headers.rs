@@ -1,0 +1,16 @@
+//! Media type and header names of the agent protocol (contract, sections 1 and 8).
+
+/// Media type of every request and response body under `/api/agent/`.
+pub const MEDIA_TYPE: &str = "application/vnd.vworkspace.agent.v1+json";
+
+/// One uuid per operator process; a changed one tells the server that open jobs need to be offered again.
+pub const SESSION: &str = "x-vworkspace-session";
+
+/// Comma list of the optional members and behaviours the agent understands.
+pub const CAPABILITIES: &str = "x-vworkspace-capabilities";
+
+/// What this build's agent announces in [`CAPABILITIES`].
+pub const AGENT_CAPABILITIES: &str = "status, wait-for, deadline, conflicts, registration-id";
+
+/// Echoed in the error body and the log line.
+pub const REQUEST_ID: &str = "x-request-id";

@@ -1,0 +1,55 @@
+//! Identifiers on the wire: opaque strings, kept apart by type.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+macro_rules! opaque_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Wraps an identifier as it was received; an identifier is opaque, so nothing is checked.
+            pub fn new(id: impl Into<String>) -> Self {
+                Self(id.into())
+            }
+
+            /// The identifier as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(id: String) -> Self {
+                Self(id)
+            }
+        }
+    };
+}
+
+opaque_id! {
+    /// The control plane's identity of one cluster: the unit of authorisation.
+    ClusterId
+}
+opaque_id! {
+    /// One unit of intent for one cluster. The same id on every delivery.
+    JobId
+}
+opaque_id! {
+    /// A tenant: owns clusters and tokens.
+    OrganizationId
+}
+opaque_id! {
+    /// One run of an operator process (`X-Vworkspace-Session`): a new one at every start.
+    SessionId
+}

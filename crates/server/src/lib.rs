@@ -1,0 +1,1 @@
+//! vworkspace-server: the control plane. Identities, jobs, audit, isolation of tenants.

@@ -1,0 +1,4 @@
+//! HTTP long-poll: the default transport, and the one v1 is specified against.
+
+pub mod client;
+pub mod server;

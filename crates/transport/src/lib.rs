@@ -1,0 +1,14 @@
+//! The port that moves messages between agent and control plane.
+//!
+//! ```text
+//!   operator ── AgentLink ──► http::client ═══ outbound HTTPS ═══► http::server ──► ControlPort ── server
+//! ```
+//!
+//! A transport keeps no job state and knows of no other transport. Each adapter module holds both ends.
+
+pub mod control;
+pub mod http;
+pub mod link;
+
+pub use control::{AgentCall, ControlPort, Refusal};
+pub use link::{AgentLink, LinkError};

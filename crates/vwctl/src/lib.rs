@@ -1,0 +1,1 @@
+//! vwctl: the control plane from the command line.
