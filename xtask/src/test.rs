@@ -1,0 +1,128 @@
+//! `cargo xtask test`: everything that must hold, on one real cluster that all tests share.
+
+use crate::{
+    layers, sizes,
+    step::{bin_dir, cargo, root, run as run_command, step},
+    tools,
+};
+use anyhow::Context as _;
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+/// Flags of the test run.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Use this cluster instead of starting one.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Skip what needs a cluster.
+    #[arg(long)]
+    no_cluster: bool,
+}
+
+/// Runs all steps; the first that fails ends the run.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    tools::check()?;
+    step("format", || run_command(&mut cargo(["fmt", "--all", "--check"])))?;
+    step("layers", layers::run)?;
+    step("sizes", sizes::run)?;
+    step("lints", || {
+        run_command(&mut cargo([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    })?;
+    step("documentation", || {
+        run_command(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    step("build programs", || {
+        run_command(&mut cargo(["build", "--workspace", "--bins"]))
+    })?;
+    if args.no_cluster {
+        return step("unit tests", || {
+            run_command(&mut cargo(["test", "--workspace", "--lib", "--bins"]))
+        });
+    }
+    let cluster = step("real cluster", || Cluster::start(args))?;
+    step("tests", || {
+        run_command(
+            cargo(["test", "--workspace"])
+                .envs(cluster.environment.iter().cloned())
+                .env("INSTA_UPDATE", "no"),
+        )
+    })
+}
+
+/// The cluster of this run; it dies with this value, and by itself when we are killed.
+struct Cluster {
+    process: Child,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// What the testbed says once its cluster is ready, and the variable that hands it to the tests.
+const HANDED_OVER: [(&str, &str); 4] = [
+    ("kubeconfig", "VWORKSPACE_TEST_KUBECONFIG"),
+    ("operator-kubeconfig", "VWORKSPACE_TEST_OPERATOR_KUBECONFIG"),
+    ("charts", "VWORKSPACE_TEST_CHARTS_URL"),
+    ("registry", "VWORKSPACE_TEST_REGISTRY"),
+];
+
+impl Cluster {
+    /// Builds the real programs where needed, starts them, and reads how to reach them.
+    fn start(args: &Args) -> anyhow::Result<Self> {
+        let mut command = Command::new(bin_dir("debug").join("vworkspace-testbed"));
+        command
+            .args(["up", "--json"])
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        if let Some(kubeconfig) = &args.kubeconfig {
+            command.arg("--kubeconfig").arg(kubeconfig);
+        }
+        let process = command.spawn().context("cannot start vworkspace-testbed")?;
+        let mut cluster = Self {
+            process,
+            environment: Vec::new(),
+        };
+        let stdout = cluster
+            .process
+            .stdout
+            .take()
+            .context("the testbed has no standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let said: serde_json::Value =
+            serde_json::from_str(&line).context("the testbed ended before its cluster was ready")?;
+        for (field, variable) in HANDED_OVER {
+            let value = said[field]
+                .as_str()
+                .with_context(|| format!("the testbed did not say `{field}`"))?;
+            cluster.environment.push((variable, value.to_owned()));
+        }
+        Ok(cluster)
+    }
+}
+
+impl Drop for Cluster {
+    /// Asks first, so that the testbed takes its children down in order, and waits for it.
+    fn drop(&mut self) {
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            eprintln!(
+                "the testbed could not be asked to end; killing it: {:?}",
+                self.process.kill()
+            );
+        }
+        if let Err(error) = self.process.wait() {
+            eprintln!("the testbed could not be waited for: {error}");
+        }
+    }
+}
