@@ -35,6 +35,18 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+impl Refusal {
+    /// A refusal that says nothing about when to come back.
+    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
+
 /// What the control plane does for an agent.
 ///
 /// # Obligations
@@ -77,7 +89,11 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Stores a batch of events, each once.
-    fn events(&self, call: AgentCall, batch: EventsRequest) -> impl Future<Output = Result<(), Refusal>> + Send;
+    fn events(
+        &self,
+        call: AgentCall,
+        batch: EventsRequest,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Issues a new credential beside the current one.
     fn rotate(&self, call: AgentCall) -> impl Future<Output = Result<RotateResponse, Refusal>> + Send;
