@@ -1,1 +1,10 @@
 //! Decisions of both ends of the conversation. Pure and synchronous: time and randomness are arguments.
+//!
+//! - [`agent`]: what the operator's agent does next (session, job runs, outbox);
+//! - [`control`]: what the control plane allows and does next (access, admission, the life of a job);
+//! - [`backoff`] and [`canonical`]: shared by both.
+
+pub mod agent;
+pub mod backoff;
+pub mod canonical;
+pub mod control;
