@@ -166,6 +166,8 @@ pub mod reasons {
     pub const REGISTRATION_COMPLETE: &str = "RegistrationComplete";
     /// Cluster: another Cluster object is the one in charge.
     pub const NOT_SINGLETON: &str = "NotSingleton";
+    /// Any object, in events only: the condition was taken away (its status is told as `Unknown`).
+    pub const CONDITION_REMOVED: &str = "ConditionRemoved";
     /// Cluster: events were dropped.
     pub const EVENT_BUFFER_FULL: &str = "EventBufferFull";
     /// Cluster: the outbox is empty again.

@@ -46,6 +46,8 @@ pub mod kind {
     pub const CLUSTER_HEARTBEAT: &str = "ClusterHeartbeat";
     /// The bearer credential was exchanged for a new one.
     pub const CREDENTIAL_ROTATED: &str = "CredentialRotated";
+    /// Additive: the object is gone; no conditions. Its uid tells which life of the name ended.
+    pub const OBJECT_DELETED: &str = "ObjectDeleted";
 }
 
 /// The documented key of a condition transition (reference contract, section 4.2):

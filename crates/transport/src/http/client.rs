@@ -1,1 +1,421 @@
 //! Agent side of the HTTP transport.
+//!
+//! One [`HttpLink`] is one base URL with one credential. It keeps nothing about jobs and repeats nothing: a changed
+//! credential, URL or CA means a new link.
+
+use crate::link::{AgentLink, LinkError};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use jiff::{Timestamp, fmt::rfc2822};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+use thiserror::Error;
+use url::{Host, Url};
+use vworkspace_protocol::{
+    ClusterId, Job, JobId, Problem, Secret,
+    credential::{RegisterRequest, RegisterResponse, RotateResponse},
+    event::EventsRequest,
+    headers,
+    id::SessionId,
+    job::JobsResponse,
+    outcome::{JobResult, StatusUpdate},
+};
+
+/// Bound of every call that does not wait for jobs.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a poll may take beyond the wait it asked for.
+const POLL_MARGIN: Duration = Duration::from_secs(10);
+/// Bound of making a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer read, after decompression: a poll holds 4 MiB of payloads at most, escaping may double them.
+const RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// `Retry-After` beyond this is cut: a typing error of a proxy must not silence a cluster for days.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// No clock offset is known yet.
+const OFFSET_UNKNOWN: i64 = i64::MIN;
+
+/// What an [`HttpLink`] is made of.
+#[derive(Clone)]
+pub struct LinkSettings {
+    /// Base URL; a trailing `/` does not matter.
+    pub base_url: String,
+    /// The only certificates (PEM) to trust; absent: those of the operating system.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The bearer credential; absent before registration.
+    pub bearer: Option<Secret>,
+    /// This process' session.
+    pub session: SessionId,
+    /// Value of `User-Agent`, for example `vworkspace-operator/1.2.3`.
+    pub user_agent: String,
+    /// Whether `http://` may leave this machine.
+    pub allow_insecure_http: bool,
+}
+
+/// Why no link can be made of the settings.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The base URL cannot be read, or has no host.
+    #[error("control plane URL {url:?} is not an http or https URL")]
+    Url {
+        /// The text as given.
+        url: String,
+    },
+    /// Plain HTTP to another machine.
+    #[error(
+        "control plane URL {url:?} would send the credential in clear; use https, or --allow-insecure-http"
+    )]
+    Insecure {
+        /// The text as given.
+        url: String,
+    },
+    /// The CA text holds no certificate.
+    #[error("the control plane's CA holds no readable PEM certificate")]
+    Ca,
+    /// A header value holds characters that HTTP forbids.
+    #[error("{name} cannot be sent as an HTTP header")]
+    Header {
+        /// What the value is for.
+        name: &'static str,
+    },
+    /// The HTTP client cannot be built, for example for want of CA certificates of the operating system.
+    #[error("no HTTP client: {detail}")]
+    Client {
+        /// The cause.
+        detail: String,
+    },
+}
+
+/// The HTTP long-poll adapter of [`AgentLink`].
+pub struct HttpLink {
+    client: reqwest::Client,
+    base: Url,
+    bearer: Option<HeaderValue>,
+    /// The control plane's clock minus ours, in milliseconds.
+    clock_offset_ms: AtomicI64,
+}
+
+impl HttpLink {
+    /// Makes a link; opens no connection.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn new(settings: &LinkSettings) -> Result<Self, SettingsError> {
+        let base = base_url(settings)?;
+        let bearer = settings.bearer.as_ref().map(bearer_value).transpose()?;
+        let client = client(settings, &base)?;
+        Ok(Self {
+            client,
+            base,
+            bearer,
+            clock_offset_ms: AtomicI64::new(OFFSET_UNKNOWN),
+        })
+    }
+
+    /// The control plane's clock minus ours in milliseconds, by the `Date` header of its last answer (±1 s);
+    /// absent before the first answer.
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        Some(self.clock_offset_ms.load(Ordering::Relaxed)).filter(|offset| *offset != OFFSET_UNKNOWN)
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "agent"]).extend(segments);
+        }
+        url
+    }
+
+    async fn call<B: Serialize + Sync>(&self, request: Request<'_, B>) -> Result<Bytes, LinkError> {
+        let mut builder = self
+            .client
+            .request(request.method, request.url)
+            .timeout(request.timeout);
+        if let Some(bearer) = request.bearer.or_else(|| self.bearer.clone()) {
+            builder = builder.header(header::AUTHORIZATION, bearer);
+        }
+        if let Some(body) = request.body {
+            let json = serde_json::to_vec(body).map_err(|e| LinkError::Malformed {
+                detail: e.to_string(),
+            })?;
+            builder = builder
+                .header(header::CONTENT_TYPE, headers::MEDIA_TYPE)
+                .body(json);
+        }
+        let response = builder.send().await.map_err(|e| unreachable(&e))?;
+        let (status, head) = (response.status(), response.headers().clone());
+        self.learn_clock(&head);
+        let body = read_bounded(response).await?;
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(refused(status, &head, &body))
+        }
+    }
+
+    fn learn_clock(&self, head: &HeaderMap) {
+        let date = head.get(header::DATE).and_then(|value| value.to_str().ok());
+        if let Some(theirs) = date.and_then(|text| rfc2822::parse(text).ok()) {
+            let offset = theirs.timestamp().as_millisecond() - Timestamp::now().as_millisecond();
+            self.clock_offset_ms.store(offset, Ordering::Relaxed);
+        }
+    }
+
+    async fn post<B: Serialize + Sync>(
+        &self,
+        segments: &[&str],
+        body: Option<&B>,
+    ) -> Result<Bytes, LinkError> {
+        let url = self.url(segments);
+        self.call(Request {
+            method: Method::POST,
+            url,
+            bearer: None,
+            body,
+            timeout: CALL_TIMEOUT,
+        })
+        .await
+    }
+}
+
+struct Request<'a, B> {
+    method: Method,
+    url: Url,
+    /// Instead of the link's own.
+    bearer: Option<HeaderValue>,
+    body: Option<&'a B>,
+    timeout: Duration,
+}
+
+impl AgentLink for HttpLink {
+    async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, LinkError> {
+        let bearer = bearer_value(&request.registration_token).map_err(|e| LinkError::Malformed {
+            detail: e.to_string(),
+        })?;
+        let url = self.url(&["register"]);
+        let call = Request {
+            method: Method::POST,
+            url,
+            bearer: Some(bearer),
+            body: Some(request),
+            timeout: CALL_TIMEOUT,
+        };
+        let answer: RegisterResponse = read_json(&self.call(call).await?)?;
+        if answer.token.is_empty() || answer.cluster_id.as_str().trim().is_empty() {
+            return Err(LinkError::Malformed {
+                detail: "clusterId or token is empty".to_owned(),
+            });
+        }
+        Ok(answer)
+    }
+
+    async fn jobs(&self, cluster: &ClusterId, wait: Duration) -> Result<Vec<Job>, LinkError> {
+        let mut url = self.url(&["jobs"]);
+        url.query_pairs_mut()
+            .append_pair("cluster", cluster.as_str())
+            .append_pair("wait", &wait.as_secs().to_string());
+        let timeout = wait + POLL_MARGIN;
+        let call = Request {
+            method: Method::GET,
+            url,
+            bearer: None,
+            body: None::<&()>,
+            timeout,
+        };
+        let body = self.call(call).await?;
+        // A 204, or an empty 200, is a poll without jobs.
+        if body.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Ok(read_json::<JobsResponse>(&body)?.jobs)
+        }
+    }
+
+    async fn ack(&self, job: &JobId) -> Result<(), LinkError> {
+        self.post(&["jobs", job.as_str(), "ack"], None::<&()>)
+            .await
+            .map(drop)
+    }
+
+    async fn status(&self, job: &JobId, update: &StatusUpdate) -> Result<(), LinkError> {
+        self.post(&["jobs", job.as_str(), "status"], Some(update))
+            .await
+            .map(drop)
+    }
+
+    async fn result(&self, job: &JobId, result: &JobResult) -> Result<(), LinkError> {
+        self.post(&["jobs", job.as_str(), "result"], Some(result))
+            .await
+            .map(drop)
+    }
+
+    async fn events(&self, batch: &EventsRequest) -> Result<(), LinkError> {
+        self.post(&["events"], Some(batch)).await.map(drop)
+    }
+
+    async fn rotate(&self) -> Result<RotateResponse, LinkError> {
+        let answer: RotateResponse = read_json(
+            &self
+                .post(&["credentials", "rotate"], Some(&serde_json::Map::new()))
+                .await?,
+        )?;
+        if answer.token.is_empty() {
+            return Err(LinkError::Malformed {
+                detail: "token is empty".to_owned(),
+            });
+        }
+        Ok(answer)
+    }
+}
+
+fn base_url(settings: &LinkSettings) -> Result<Url, SettingsError> {
+    let text = settings.base_url.trim();
+    let invalid = || SettingsError::Url { url: shown(text) };
+    let mut url = Url::parse(text).map_err(|_| invalid())?;
+    let host = url.host().ok_or_else(invalid)?;
+    match url.scheme() {
+        "https" => {}
+        "http" if settings.allow_insecure_http || is_loopback(&host) => {}
+        "http" => return Err(SettingsError::Insecure { url: shown(text) }),
+        _ => return Err(invalid()),
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// The URL without user name and password, should somebody have put a secret there.
+fn shown(text: &str) -> String {
+    match text
+        .split_once("://")
+        .and_then(|(scheme, rest)| rest.split_once('@').map(|(_, host)| (scheme, host)))
+    {
+        Some((scheme, host)) => format!("{scheme}://…@{host}"),
+        None => text.to_owned(),
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn bearer_value(secret: &Secret) -> Result<HeaderValue, SettingsError> {
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {}", secret.expose())).map_err(|_| SettingsError::Header {
+            name: "the credential",
+        })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn client(settings: &LinkSettings, base: &Url) -> Result<reqwest::Client, SettingsError> {
+    let mut builder = reqwest::Client::builder()
+        .default_headers(default_headers(settings)?)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .pool_max_idle_per_host(4)
+        .tcp_nodelay(true);
+    if let Some(pem) = &settings.ca_pem {
+        let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| SettingsError::Ca)?;
+        if roots.is_empty() {
+            return Err(SettingsError::Ca);
+        }
+        builder = builder.tls_certs_only(roots);
+    } else if base.scheme() == "http" {
+        // Plain HTTP must work in an image that has no CA certificates at all.
+        builder = builder.tls_certs_only([]);
+    }
+    builder
+        .build()
+        .map_err(|e| SettingsError::Client { detail: chain(&e) })
+}
+
+fn default_headers(settings: &LinkSettings) -> Result<HeaderMap, SettingsError> {
+    let value = |name, text: &str| HeaderValue::from_str(text).map_err(|_| SettingsError::Header { name });
+    let mut head = HeaderMap::new();
+    head.insert(header::ACCEPT, HeaderValue::from_static(headers::MEDIA_TYPE));
+    head.insert(header::USER_AGENT, value("the user agent", &settings.user_agent)?);
+    head.insert(headers::SESSION, value("the session", settings.session.as_str())?);
+    head.insert(
+        headers::CAPABILITIES,
+        HeaderValue::from_static(headers::AGENT_CAPABILITIES),
+    );
+    Ok(head)
+}
+
+async fn read_bounded(mut response: reqwest::Response) -> Result<Bytes, LinkError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
+        if body.len() + chunk.len() > RESPONSE_BYTES {
+            return Err(LinkError::Malformed {
+                detail: format!("the body is over {RESPONSE_BYTES} bytes"),
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.into())
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
+    serde_json::from_slice(body).map_err(|e| LinkError::Malformed {
+        detail: e.to_string(),
+    })
+}
+
+/// Any body will do: what is not the protocol's error body is replaced by the status line.
+fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> LinkError {
+    let mut problem = serde_json::from_slice::<Problem>(body).unwrap_or_default();
+    if problem.error.is_empty() {
+        problem.error = "http".to_owned();
+    }
+    if problem.message.is_empty() {
+        problem.message = status.to_string();
+    }
+    LinkError::Refused {
+        status: status.as_u16(),
+        problem,
+        retry_after: retry_after(head),
+    }
+}
+
+/// Seconds only; the date form of `Retry-After` is not part of the protocol.
+fn retry_after(head: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = head
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+fn unreachable(error: &reqwest::Error) -> LinkError {
+    LinkError::Unreachable { detail: chain(error) }
+}
+
+/// The causes, innermost last: reqwest's own text stops at "error sending request".
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() {
+        "timed out".to_owned()
+    } else {
+        "request failed".to_owned()
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,379 @@
+//! One job from receipt to result (contract, sections 2 and 7).
+//!
+//! ```text
+//!   Received ──► Applying ──► Waiting(goal, deadline) ──► Done(result)
+//!       └────────────┴── expired, replayed, refused, conflict ──►─┘
+//! ```
+//!
+//! `succeeded` is told only when the object says so about the generation that was applied; what is not clearly over
+//! waits until the deadline.
+
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+use vworkspace_protocol::{
+    Condition, ConditionStatus, Job, JobId, ObjectRef, Outcome, WaitFor,
+    condition::{reasons, types},
+    limits,
+    outcome::{JobResult, StatusUpdate, phase},
+};
+
+/// Shortest time between two status updates of one job.
+const STATUS_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// What the waiting job's object is, as last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The API server's identity of it.
+    pub uid: String,
+    /// `status.observedGeneration`; 0 where the kind has none.
+    pub observed_generation: i64,
+    /// `status.conditions`.
+    pub conditions: Vec<Condition>,
+}
+
+impl Observed {
+    fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// Which generation a condition speaks about: its own word, else the status'.
+    fn generation_of(&self, condition: &Condition) -> i64 {
+        if condition.observed_generation > 0 {
+            condition.observed_generation
+        } else {
+            self.observed_generation
+        }
+    }
+}
+
+/// What must hold for the job to have succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The API server accepted the object: nothing to wait for.
+    Accepted,
+    /// The object says it is ready: condition `Ready` of an ApplicationInstance.
+    Ready,
+    /// The object says it has finished: conditions `Succeeded`, `Failed`, `Cancelled` of an Operation.
+    Finished,
+    /// The object is gone.
+    Gone,
+}
+
+impl Goal {
+    /// The goal of a job that applies an object of `kind`.
+    pub fn of_apply(kind: &str, wait_for: Option<WaitFor>) -> Self {
+        match (wait_for, kind) {
+            (Some(WaitFor::Accepted), _) => Self::Accepted,
+            (Some(WaitFor::Ready) | None, "Operation") => Self::Finished,
+            (Some(WaitFor::Ready), _) | (None, "ApplicationInstance") => Self::Ready,
+            (None, _) => Self::Accepted,
+        }
+    }
+}
+
+/// Where a job stands. Each state owns what is known in it.
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Not handed to the API server yet. Left by [`JobRun::handle_applying`] or [`JobRun::handle_ended`].
+    Received,
+    /// Being handed over, perhaps several times. Left by [`JobRun::handle_applied`], [`JobRun::handle_ended`] or
+    /// the deadline.
+    Applying { deadline: Timestamp },
+    /// Accepted; follows the object. Left by an observation, the deadline, or a later job for the object.
+    Waiting {
+        goal: Goal,
+        applied: ObjectRef,
+        deadline: Timestamp,
+        last: Option<Observed>,
+    },
+    /// Over. Final.
+    Done(JobResult),
+}
+
+/// One job's run.
+#[derive(Clone, Debug)]
+pub struct JobRun {
+    job: JobId,
+    expires_at: Option<Timestamp>,
+    deadline_after: SignedDuration,
+    state: State,
+    told: Option<(Timestamp, StatusUpdate)>,
+}
+
+impl JobRun {
+    /// A job as received.
+    pub fn new(job: &Job) -> Self {
+        let asked = job
+            .deadline_seconds
+            .map(|seconds| Duration::from_secs(seconds.into()));
+        let deadline = asked
+            .unwrap_or(limits::DEFAULT_DEADLINE)
+            .min(limits::MAX_DEADLINE);
+        Self {
+            job: job.id.clone(),
+            expires_at: job.expires_at,
+            deadline_after: SignedDuration::try_from(deadline).unwrap_or(SignedDuration::from_secs(1800)),
+            state: State::Received,
+            told: None,
+        }
+    }
+
+    /// The job's id.
+    pub fn job(&self) -> &JobId {
+        &self.job
+    }
+
+    /// Ends the job as `noop` if it must not start any more. `control_plane_now` is the control plane's clock.
+    pub fn handle_start(&mut self, control_plane_now: Timestamp) {
+        if self.expires_at.is_some_and(|expires| control_plane_now > expires) {
+            self.end(Outcome::Noop, "expired", None);
+        }
+    }
+
+    /// The object is being handed to the API server: the deadline runs from here.
+    pub fn handle_applying(&mut self, now: Timestamp) {
+        if matches!(self.state, State::Received) {
+            self.state = State::Applying {
+                deadline: now.saturating_add(self.deadline_after).unwrap_or(Timestamp::MAX),
+            };
+        }
+    }
+
+    /// The API server took the object, or its deletion.
+    pub fn handle_applied(&mut self, goal: Goal, applied: ObjectRef) {
+        let State::Applying { deadline } = self.state else {
+            return;
+        };
+        match goal {
+            Goal::Accepted => self.end(Outcome::Succeeded, "", Some(applied)),
+            Goal::Ready | Goal::Finished | Goal::Gone => {
+                self.state = State::Waiting {
+                    goal,
+                    applied,
+                    deadline,
+                    last: None,
+                };
+            }
+        }
+    }
+
+    /// The job is over before it took effect: replayed, refused, in conflict.
+    pub fn handle_ended(&mut self, result: JobResult) {
+        if !matches!(self.state, State::Done(_)) {
+            self.state = State::Done(result);
+        }
+    }
+
+    /// The object as it is now; `None`: it is gone.
+    pub fn handle_observed(&mut self, observed: Option<Observed>) {
+        let State::Waiting {
+            goal, applied, last, ..
+        } = &mut self.state
+        else {
+            return;
+        };
+        let (goal, applied_ref) = (*goal, applied.clone());
+        match verdict(goal, applied, observed.as_ref()) {
+            Verdict::Succeeded => self.end(Outcome::Succeeded, "", Some(applied_ref)),
+            Verdict::Failed(error) => self.end(Outcome::Failed, &error, Some(applied_ref)),
+            Verdict::Waits => {
+                if observed.is_some() {
+                    *last = observed;
+                }
+            }
+        }
+    }
+
+    /// A later job for the same object was applied.
+    pub fn handle_superseded(&mut self, by: &JobId) {
+        if let State::Waiting { applied, .. } = &self.state {
+            let applied = applied.clone();
+            self.end(
+                Outcome::Failed,
+                &format!("Superseded: by job {by}"),
+                Some(applied),
+            );
+        }
+    }
+
+    /// Ends the job if its deadline has passed.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        match &self.state {
+            State::Applying { deadline } if now >= *deadline => {
+                self.end(
+                    Outcome::Failed,
+                    "DeadlineExceeded: the API server did not take the object",
+                    None,
+                );
+            }
+            State::Waiting {
+                deadline,
+                goal,
+                last,
+                applied,
+            } if now >= *deadline => {
+                let error = format!("DeadlineExceeded: {}", last_word(*goal, last.as_ref()));
+                let applied = applied.clone();
+                self.end(Outcome::Failed, &error, Some(applied));
+            }
+            State::Received | State::Applying { .. } | State::Waiting { .. } | State::Done(_) => {}
+        }
+    }
+
+    /// When [`JobRun::handle_timeout`] or [`JobRun::poll_status`] has something to do next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Received | State::Done(_) => None,
+            State::Applying { deadline } => Some(*deadline),
+            State::Waiting { deadline, .. } => match &self.told {
+                Some((at, told)) if self.progress().as_ref() != Some(told) => {
+                    Some((*deadline).min(at.saturating_add(STATUS_INTERVAL).unwrap_or(*deadline)))
+                }
+                _ => Some(*deadline),
+            },
+        }
+    }
+
+    /// Progress to tell: only what changed, at most once a second.
+    pub fn poll_status(&mut self, now: Timestamp) -> Option<StatusUpdate> {
+        let update = self.progress()?;
+        if let Some((at, told)) = &self.told
+            && (*told == update || now.duration_since(*at) < STATUS_INTERVAL)
+        {
+            return None;
+        }
+        self.told = Some((now, update.clone()));
+        Some(StatusUpdate {
+            timestamp: Some(now),
+            ..update
+        })
+    }
+
+    /// The result, once there is one.
+    pub fn result(&self) -> Option<&JobResult> {
+        match &self.state {
+            State::Done(result) => Some(result),
+            State::Received | State::Applying { .. } | State::Waiting { .. } => None,
+        }
+    }
+
+    fn progress(&self) -> Option<StatusUpdate> {
+        let (phase, conditions) = match &self.state {
+            State::Received | State::Done(_) => return None,
+            State::Applying { .. } => (phase::APPLYING, Vec::new()),
+            State::Waiting { goal, last, .. } => (
+                phase_of(*goal, last.as_ref()),
+                last.as_ref()
+                    .map(|last| last.conditions.clone())
+                    .unwrap_or_default(),
+            ),
+        };
+        Some(StatusUpdate {
+            phase: phase.to_owned(),
+            conditions,
+            message: String::new(),
+            timestamp: None,
+        })
+    }
+
+    fn end(&mut self, outcome: Outcome, error: &str, applied_ref: Option<ObjectRef>) {
+        let error = limits::clip(error, limits::MESSAGE_BYTES).to_owned();
+        self.state = State::Done(JobResult {
+            outcome,
+            error,
+            applied_ref,
+            conflicts: Vec::new(),
+            timestamp: None,
+        });
+    }
+}
+
+enum Verdict {
+    Succeeded,
+    Failed(String),
+    Waits,
+}
+
+fn verdict(goal: Goal, applied: &ObjectRef, observed: Option<&Observed>) -> Verdict {
+    match (goal, observed) {
+        (Goal::Accepted, _) | (Goal::Gone, None) => Verdict::Succeeded,
+        // Another life of the same name: the one that was to go is gone.
+        (Goal::Gone, Some(observed)) if !applied.uid.is_empty() && observed.uid != applied.uid => {
+            Verdict::Succeeded
+        }
+        (Goal::Gone, Some(_)) | (Goal::Ready | Goal::Finished, None) => Verdict::Waits,
+        (Goal::Ready, Some(observed)) => ready_verdict(applied.generation, observed),
+        (Goal::Finished, Some(observed)) => finished_verdict(applied.generation, observed),
+    }
+}
+
+fn ready_verdict(applied: i64, observed: &Observed) -> Verdict {
+    let Some(ready) = observed.condition(types::READY) else {
+        return Verdict::Waits;
+    };
+    if observed.generation_of(ready) < applied {
+        return Verdict::Waits;
+    }
+    let works = observed
+        .condition(types::RECONCILING)
+        .is_some_and(|c| c.status != ConditionStatus::False);
+    let for_good = matches!(
+        ready.reason.as_str(),
+        reasons::HELM_RELEASE_FAILED | reasons::VALIDATION_FAILED
+    );
+    match ready.status {
+        ConditionStatus::True => Verdict::Succeeded,
+        ConditionStatus::False if !works && for_good => Verdict::Failed(told(ready)),
+        ConditionStatus::False | ConditionStatus::Unknown => Verdict::Waits,
+    }
+}
+
+fn finished_verdict(applied: i64, observed: &Observed) -> Verdict {
+    let holds = |type_: &str| {
+        let condition = observed
+            .condition(type_)
+            .filter(|c| c.status == ConditionStatus::True);
+        condition.filter(|c| observed.generation_of(c) >= applied)
+    };
+    if holds("Succeeded").is_some() {
+        Verdict::Succeeded
+    } else if let Some(condition) = holds("Failed").or_else(|| holds("Cancelled")) {
+        Verdict::Failed(told(condition))
+    } else {
+        Verdict::Waits
+    }
+}
+
+/// `HelmReleaseFailed: message`.
+fn told(condition: &Condition) -> String {
+    format!("{}: {}", condition.reason, condition.message)
+}
+
+/// The last Ready condition, or why there is none.
+fn last_word(goal: Goal, last: Option<&Observed>) -> String {
+    let type_ = match goal {
+        Goal::Ready | Goal::Accepted => types::READY,
+        Goal::Finished => "Running",
+        Goal::Gone => types::DELETING,
+    };
+    match last.and_then(|last| last.condition(type_)) {
+        Some(condition) => condition.to_string(),
+        None if goal == Goal::Gone => "the object is still there".to_owned(),
+        None => format!("the object never told its {type_} condition"),
+    }
+}
+
+fn phase_of(goal: Goal, last: Option<&Observed>) -> &'static str {
+    let holds = |type_| {
+        last.and_then(|last| last.condition(type_))
+            .is_some_and(|c| c.status == ConditionStatus::True)
+    };
+    match goal {
+        Goal::Gone => phase::DELETING,
+        Goal::Accepted | Goal::Ready | Goal::Finished if holds(types::BLOCKED) => phase::BLOCKED,
+        Goal::Accepted | Goal::Ready | Goal::Finished => phase::RECONCILING,
+    }
+}
+
+#[cfg(test)]
+mod tests;

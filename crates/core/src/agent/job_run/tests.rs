@@ -1,0 +1,229 @@
+use super::*;
+use proptest::prelude::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn job(extra: &str) -> Job {
+    serde_json::from_str(&format!(r#"{{"id":"j1","kind":"apply","payload":{{}}{extra}}}"#)).unwrap()
+}
+
+fn applied(generation: i64) -> ObjectRef {
+    ObjectRef {
+        kind: "ApplicationInstance".into(),
+        uid: "u".into(),
+        generation,
+        ..ObjectRef::default()
+    }
+}
+
+fn condition(type_: &str, status: ConditionStatus, reason: &str, generation: i64) -> Condition {
+    Condition {
+        type_: type_.into(),
+        status,
+        observed_generation: generation,
+        last_transition_time: None,
+        reason: reason.into(),
+        message: "m".into(),
+    }
+}
+
+fn observed(conditions: &[Condition]) -> Option<Observed> {
+    Some(Observed {
+        uid: "u".into(),
+        observed_generation: 0,
+        conditions: conditions.to_vec(),
+    })
+}
+
+fn waiting(goal: Goal, generation: i64) -> JobRun {
+    let mut run = JobRun::new(&job(r#","deadlineSeconds":60"#));
+    run.handle_applying(at(0));
+    run.handle_applied(goal, applied(generation));
+    run
+}
+
+use ConditionStatus::{False, True, Unknown};
+
+#[test]
+fn succeeded_only_with_ready_about_the_applied_generation() {
+    let mut run = waiting(Goal::Ready, 2);
+    run.handle_observed(observed(&[condition(
+        "Ready",
+        True,
+        reasons::HELM_RELEASE_READY,
+        1,
+    )]));
+    assert_eq!(run.result(), None);
+    run.handle_observed(observed(&[condition(
+        "Ready",
+        True,
+        reasons::HELM_RELEASE_READY,
+        2,
+    )]));
+    let result = run.result().unwrap();
+    assert_eq!(
+        (result.outcome, result.applied_ref.clone()),
+        (Outcome::Succeeded, Some(applied(2)))
+    );
+}
+
+#[test]
+fn failed_now_only_for_good_and_when_nothing_works_on_it() {
+    let failed = |reason, reconciling| {
+        let mut run = waiting(Goal::Ready, 1);
+        run.handle_observed(observed(&[
+            condition("Ready", False, reason, 1),
+            condition("Reconciling", reconciling, "Stable", 1),
+        ]));
+        run.result().map(|result| (result.outcome, result.error.clone()))
+    };
+    let now = Some((Outcome::Failed, "HelmReleaseFailed: m".to_owned()));
+    assert_eq!(failed(reasons::HELM_RELEASE_FAILED, False), now);
+    assert_eq!(
+        failed(reasons::VALIDATION_FAILED, False).unwrap().0,
+        Outcome::Failed
+    );
+    assert_eq!(failed(reasons::HELM_RELEASE_FAILED, True), None);
+    assert_eq!(failed("ChartNotFound", False), None);
+    assert_eq!(failed(reasons::DEPENDENCY_MISSING, False), None);
+}
+
+#[test]
+fn a_failure_about_an_older_generation_waits() {
+    let mut run = waiting(Goal::Ready, 2);
+    run.handle_observed(observed(&[condition(
+        "Ready",
+        False,
+        reasons::HELM_RELEASE_FAILED,
+        1,
+    )]));
+    assert_eq!(run.result(), None);
+}
+
+#[test]
+fn the_deadline_tells_the_last_ready_condition() {
+    let mut run = waiting(Goal::Ready, 1);
+    run.handle_observed(observed(&[condition("Ready", False, "ChartNotFound", 1)]));
+    run.handle_timeout(at(59));
+    assert_eq!(run.result(), None);
+    assert_eq!(run.poll_timeout(), Some(at(60)));
+    run.handle_timeout(at(60));
+    assert_eq!(
+        run.result().unwrap().error,
+        "DeadlineExceeded: Ready=False/ChartNotFound: m"
+    );
+}
+
+#[test]
+fn an_object_that_vanishes_while_waiting_for_ready_waits() {
+    let mut run = waiting(Goal::Ready, 1);
+    run.handle_observed(None);
+    assert_eq!(run.result(), None);
+}
+
+#[test]
+fn a_delete_waits_until_gone_or_another_life_of_the_name() {
+    let mut run = waiting(Goal::Gone, 0);
+    run.handle_observed(observed(&[]));
+    assert_eq!(run.result(), None);
+    run.handle_observed(None);
+    assert_eq!(run.result().unwrap().outcome, Outcome::Succeeded);
+    let mut other = waiting(Goal::Gone, 0);
+    other.handle_observed(Some(Observed {
+        uid: "another".into(),
+        ..Observed::default()
+    }));
+    assert_eq!(other.result().unwrap().outcome, Outcome::Succeeded);
+}
+
+#[test]
+fn accepted_is_enough_where_asked_for() {
+    assert_eq!(
+        waiting(Goal::Accepted, 1).result().unwrap().outcome,
+        Outcome::Succeeded
+    );
+    assert_eq!(Goal::of_apply("ApplicationInstance", None), Goal::Ready);
+    assert_eq!(
+        Goal::of_apply("ApplicationInstance", Some(WaitFor::Accepted)),
+        Goal::Accepted
+    );
+    assert_eq!(Goal::of_apply("Operation", None), Goal::Finished);
+    assert_eq!(Goal::of_apply("ConfigMap", None), Goal::Accepted);
+}
+
+#[test]
+fn an_operation_ends_with_its_terminal_condition() {
+    let end = |type_| {
+        let mut run = waiting(Goal::Finished, 1);
+        run.handle_observed(observed(&[condition(type_, True, "EngineFailed", 1)]));
+        run.result().map(|result| result.outcome)
+    };
+    assert_eq!(end("Running"), None);
+    assert_eq!(end("Succeeded"), Some(Outcome::Succeeded));
+    assert_eq!(end("Failed"), Some(Outcome::Failed));
+    assert_eq!(end("Cancelled"), Some(Outcome::Failed));
+}
+
+#[test]
+fn a_later_job_supersedes_a_waiting_one_and_nothing_else() {
+    let mut run = waiting(Goal::Ready, 1);
+    run.handle_superseded(&JobId::new("j2"));
+    assert_eq!(run.result().unwrap().error, "Superseded: by job j2");
+    let mut done = waiting(Goal::Accepted, 1);
+    done.handle_superseded(&JobId::new("j2"));
+    assert_eq!(done.result().unwrap().outcome, Outcome::Succeeded);
+}
+
+#[test]
+fn an_expired_job_is_noop() {
+    let mut run = JobRun::new(&job(r#","expiresAt":"1970-01-01T00:00:10Z""#));
+    run.handle_start(at(10));
+    assert_eq!(run.result(), None);
+    run.handle_start(at(11));
+    assert_eq!(
+        run.result().map(|r| (r.outcome, r.error.as_str())),
+        Some((Outcome::Noop, "expired"))
+    );
+}
+
+#[test]
+fn status_is_told_on_change_and_at_most_once_a_second() {
+    let mut run = waiting(Goal::Ready, 1);
+    assert_eq!(run.poll_status(at(1)).unwrap().phase, phase::RECONCILING);
+    assert!(run.poll_status(at(5)).is_none());
+    run.handle_observed(observed(&[condition("Ready", Unknown, "Progressing", 1)]));
+    assert_eq!(run.poll_status(at(5)).unwrap().conditions.len(), 1);
+    run.handle_observed(observed(&[condition("Blocked", True, "X", 1)]));
+    assert!(run.poll_status(at(5)).is_none());
+    assert_eq!(run.poll_timeout(), Some(at(6)));
+    assert_eq!(run.poll_status(at(6)).unwrap().phase, phase::BLOCKED);
+}
+
+proptest! {
+    /// Whatever is observed, a success is told only after Ready=True about the applied generation, and an ended job
+    /// stays as it ended.
+    #[test]
+    fn no_success_too_early_and_ends_are_final(
+        steps in proptest::collection::vec((0..3u8, 0..4i64, any::<bool>()), 0..30)
+    ) {
+        let mut run = waiting(Goal::Ready, 2);
+        let mut earned = false;
+        for (status, generation, stalled) in steps {
+            let status = [True, False, Unknown][usize::from(status)];
+            let before = run.result().cloned();
+            earned |= before.is_none() && status == True && generation >= 2;
+            run.handle_observed(observed(&[
+                condition("Ready", status, reasons::HELM_RELEASE_FAILED, generation),
+                condition("Reconciling", ConditionStatus::from(!stalled), "r", generation),
+            ]));
+            if before.is_some() {
+                prop_assert_eq!(run.result().cloned(), before);
+            }
+        }
+        if run.result().is_some_and(|result| result.outcome == Outcome::Succeeded) {
+            prop_assert!(earned);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The agent's decisions: when to talk, what a job is about, when it is over, which events go out.
+//!
+//! ```text
+//!   session    when to resync, poll, wait or stop; connected or not
+//!   dedup      is this job a replay?                  (JobKey, Ledger)
+//!   job_run    one job from receipt to result         (goal, deadline, progress)
+//!   outbox     events waiting for delivery            (EventBatcher)
+//!   transition event keys that tell flaps apart       (TransitionLog)
+//! ```
+//!
+//! Inputs come by `handle_*`, outputs leave by `poll_*`; time and randomness are arguments.
+
+pub mod dedup;
+pub mod job_run;
+pub mod object_key;
+pub mod outbox;
+pub mod session;
+pub mod transition;
+
+pub use object_key::ObjectKey;

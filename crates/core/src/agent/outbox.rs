@@ -1,0 +1,301 @@
+//! Events waiting for delivery: batches, coalescing, overflow, poison (contract, section 3).
+
+use crate::agent::transition::Slot;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeSet, VecDeque};
+use vworkspace_protocol::{
+    event::{Event, EventsRequest},
+    limits::EVENTS_PER_BATCH,
+};
+
+/// Most events that wait; see [`EventBatcher`] for what happens beyond.
+pub const MAX_WAITING: usize = 1_000;
+/// Longest time an event waits for company.
+pub const FLUSH_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// The agent's outbox.
+///
+/// A batch goes out when 100 events wait or the oldest has waited for 1 s; what remains then follows at once. When
+/// [`MAX_WAITING`] is reached, older events of a condition give way to its newest; if every condition is there only
+/// once, the oldest event is dropped and counted. One batch at a time is on its way.
+#[derive(Debug, Default)]
+pub struct EventBatcher {
+    waiting: VecDeque<(Slot, Event)>,
+    in_flight: Vec<(Slot, Event)>,
+    flush_at: Option<Timestamp>,
+    /// So many events at the head hold at least one that the control plane refuses to read.
+    suspects: usize,
+    dropped: u64,
+    poisoned: u64,
+    overflowing: bool,
+}
+
+/// What became of the batch on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Taken.
+    Taken,
+    /// Not taken now; the same events may be taken later.
+    Failed,
+    /// Refused as unreadable: at least one event in it never will be taken.
+    Refused,
+}
+
+impl EventBatcher {
+    /// Adds an event.
+    pub fn handle_event(&mut self, slot: Slot, event: Event, now: Timestamp) {
+        self.flush_at
+            .get_or_insert_with(|| now.saturating_add(FLUSH_INTERVAL).unwrap_or(now));
+        self.waiting.push_back((slot, event));
+        self.keep_bound();
+    }
+
+    /// Asks that everything waiting goes out now.
+    pub fn handle_flush(&mut self, now: Timestamp) {
+        if !self.waiting.is_empty() {
+            self.flush_at = Some(now);
+        }
+    }
+
+    /// The next batch, if one is due and none is on its way. Answer with [`EventBatcher::handle_delivery`].
+    pub fn poll_batch(&mut self, now: Timestamp) -> Option<EventsRequest> {
+        if !self.in_flight.is_empty() || self.poll_timeout().is_none_or(|due| now < due) {
+            return None;
+        }
+        let n = self.batch_size().min(self.waiting.len());
+        self.in_flight = self.waiting.drain(..n).collect();
+        Some(EventsRequest {
+            events: self.in_flight.iter().map(|(_, event)| event.clone()).collect(),
+        })
+    }
+
+    /// What became of the batch. Gives back the poison event, once it is found alone; it is gone from here.
+    pub fn handle_delivery(&mut self, delivery: Delivery, now: Timestamp) -> Option<Event> {
+        let batch = std::mem::take(&mut self.in_flight);
+        let n = batch.len();
+        let poison = match delivery {
+            Delivery::Taken => {
+                self.suspects = self.suspects.saturating_sub(n);
+                None
+            }
+            Delivery::Failed => {
+                self.put_back(batch);
+                None
+            }
+            Delivery::Refused if n == 1 => {
+                self.suspects = 0;
+                self.poisoned += 1;
+                batch.into_iter().next().map(|(_, event)| event)
+            }
+            Delivery::Refused => {
+                self.put_back(batch);
+                self.suspects = n;
+                None
+            }
+        };
+        if self.waiting.is_empty() {
+            self.flush_at = None;
+            self.overflowing &= delivery != Delivery::Taken;
+        } else {
+            self.flush_at = Some(now);
+        }
+        poison
+    }
+
+    /// When the next batch is due; absent while one is on its way or nothing waits.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        if !self.in_flight.is_empty() || self.waiting.is_empty() {
+            None
+        } else if self.waiting.len() >= EVENTS_PER_BATCH {
+            Some(Timestamp::MIN)
+        } else {
+            self.flush_at
+        }
+    }
+
+    /// Events here, the batch on its way included.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.in_flight.len()
+    }
+
+    /// Whether there is nothing to deliver.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Events dropped so far for want of room.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Events the control plane could never read, so far.
+    pub fn poisoned(&self) -> u64 {
+        self.poisoned
+    }
+
+    /// Whether events were dropped since the outbox was last empty.
+    pub fn is_overflowing(&self) -> bool {
+        self.overflowing
+    }
+
+    fn batch_size(&self) -> usize {
+        match self.suspects {
+            0 => EVENTS_PER_BATCH,
+            n => n.div_ceil(2),
+        }
+    }
+
+    fn put_back(&mut self, batch: Vec<(Slot, Event)>) {
+        for entry in batch.into_iter().rev() {
+            self.waiting.push_front(entry);
+        }
+        self.keep_bound();
+    }
+
+    fn keep_bound(&mut self) {
+        if self.waiting.len() <= MAX_WAITING {
+            return;
+        }
+        self.coalesce();
+        while self.waiting.len() > MAX_WAITING {
+            self.waiting.pop_front();
+            self.dropped += 1;
+            self.overflowing = true;
+        }
+        // The head may be another one now: look for poison from the start.
+        self.suspects = 0;
+    }
+
+    /// Keeps the newest event of every slot.
+    fn coalesce(&mut self) {
+        let mut seen = BTreeSet::new();
+        let mut kept = VecDeque::with_capacity(self.waiting.len());
+        while let Some((slot, event)) = self.waiting.pop_back() {
+            if seen.insert(slot.clone()) {
+                kept.push_front((slot, event));
+            }
+        }
+        self.waiting = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use vworkspace_protocol::ObjectRef;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millisecond(ms).unwrap()
+    }
+
+    fn event(object: usize, key: usize) -> (Slot, Event) {
+        let resource_ref = ObjectRef {
+            uid: object.to_string(),
+            ..ObjectRef::default()
+        };
+        let event = Event {
+            event_key: key.to_string(),
+            kind: "ConditionTransition".into(),
+            resource_ref: resource_ref.clone(),
+            conditions: Vec::new(),
+            operator_version: String::new(),
+            kubernetes_version: String::new(),
+            timestamp: None,
+        };
+        (Slot::new(&resource_ref, "Ready"), event)
+    }
+
+    fn filled(n: usize) -> EventBatcher {
+        let mut outbox = EventBatcher::default();
+        for i in 0..n {
+            let (slot, event) = event(i, i);
+            outbox.handle_event(slot, event, at(0));
+        }
+        outbox
+    }
+
+    fn keys(batch: &EventsRequest) -> Vec<usize> {
+        batch
+            .events
+            .iter()
+            .map(|event| event.event_key.parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_batch_goes_out_after_a_second_or_at_a_hundred() {
+        let mut outbox = filled(99);
+        assert!(outbox.poll_batch(at(999)).is_none());
+        assert_eq!(outbox.poll_batch(at(1_000)).unwrap().events.len(), 99);
+        assert_eq!(filled(100).poll_batch(at(0)).unwrap().events.len(), 100);
+    }
+
+    #[test]
+    fn the_rest_is_drained_at_once() {
+        let mut outbox = filled(150);
+        outbox.poll_batch(at(0)).unwrap();
+        outbox.handle_delivery(Delivery::Taken, at(1));
+        assert_eq!(outbox.poll_batch(at(1)).unwrap().events.len(), 50);
+    }
+
+    #[test]
+    fn a_failed_batch_goes_back_to_the_head() {
+        let mut outbox = filled(3);
+        outbox.handle_flush(at(0));
+        let first = outbox.poll_batch(at(0)).unwrap();
+        let (slot, late) = event(9, 9);
+        outbox.handle_event(slot, late, at(0));
+        outbox.handle_delivery(Delivery::Failed, at(1));
+        assert_eq!(keys(&first), [0, 1, 2]);
+        assert_eq!(keys(&outbox.poll_batch(at(2)).unwrap()), [0, 1, 2, 9]);
+    }
+
+    #[test]
+    fn the_newest_of_a_condition_wins_before_anything_is_dropped() {
+        let mut outbox = filled(MAX_WAITING);
+        let (slot, newer) = event(0, 5_000);
+        outbox.handle_event(slot, newer, at(0));
+        assert_eq!(
+            (outbox.len(), outbox.dropped(), outbox.is_overflowing()),
+            (MAX_WAITING, 0, false)
+        );
+        let (slot, another) = event(MAX_WAITING, 6_000);
+        outbox.handle_event(slot, another, at(0));
+        assert_eq!(
+            (outbox.len(), outbox.dropped(), outbox.is_overflowing()),
+            (MAX_WAITING, 1, true)
+        );
+        assert_eq!(keys(&outbox.poll_batch(at(0)).unwrap())[0], 2);
+        while outbox.handle_delivery(Delivery::Taken, at(0)).is_none() && outbox.poll_batch(at(0)).is_some() {
+        }
+        assert!(outbox.is_empty() && !outbox.is_overflowing());
+    }
+
+    proptest! {
+        /// Whatever events are poison, they are isolated and everything else is delivered once, in order.
+        #[test]
+        fn poison_is_isolated_and_the_rest_goes_through(n in 1usize..250, bad in proptest::collection::btree_set(0usize..250, 0..5)) {
+            let mut outbox = filled(n);
+            let (mut delivered, mut poison, mut posts) = (Vec::new(), Vec::new(), 0);
+            outbox.handle_flush(at(0));
+            while let Some(batch) = outbox.poll_batch(at(0)) {
+                posts += 1;
+                let batch = keys(&batch);
+                if batch.iter().any(|key| bad.contains(key)) {
+                    let found = outbox.handle_delivery(Delivery::Refused, at(0));
+                    poison.extend(found.map(|event| event.event_key.parse::<usize>().unwrap()));
+                } else {
+                    outbox.handle_delivery(Delivery::Taken, at(0));
+                    delivered.extend(batch);
+                }
+                prop_assert!(posts < 100);
+            }
+            let expected: Vec<usize> = (0..n).filter(|key| !bad.contains(key)).collect();
+            let expected_poison: Vec<usize> = bad.into_iter().filter(|key| *key < n).collect();
+            prop_assert_eq!(delivered, expected);
+            prop_assert_eq!(poison, expected_poison);
+            prop_assert!(outbox.is_empty());
+        }
+    }
+}

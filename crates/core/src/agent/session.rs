@@ -1,0 +1,322 @@
+//! When the agent talks to the control plane, and what each answer means for that (contract, section 4).
+//!
+//! ```text
+//!                    credential                    snapshot taken
+//!   Unregistered ───────────────► Resyncing ─────────────────────► Active
+//!        ▲                          ▲  │ ▲                          │
+//!        │ credential gone          │  │ └──── no good round trip ──┘
+//!        └──────────────────────────┘  │       for the window: Resyncing, told as disconnected
+//!                                      └── 401, 403 ──► Rejected (until the credential changes)
+//! ```
+
+use crate::backoff::Backoff;
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// How long without a good round trip before `Disconnected=True`, by default.
+pub const DISCONNECT_AFTER: Duration = Duration::from_secs(60);
+/// So many failed calls in a row are a cut.
+const CUT_AFTER: u32 = 2;
+
+/// What a failed call means, whatever the transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// 401: the credential is not accepted.
+    Unauthorized,
+    /// 403: the identity may not do this.
+    Forbidden,
+    /// 404: no such job.
+    NotFound,
+    /// 409: the job is closed, or its result is recorded.
+    Closed,
+    /// 429: come back later.
+    RateLimited {
+        /// Exactly when, if told.
+        retry_after: Option<Duration>,
+    },
+    /// Another 4xx: this message never will be taken.
+    Refused,
+    /// 5xx, no answer, or an answer that cannot be read.
+    Unavailable {
+        /// Exactly when, if told.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Failure {
+    /// What an HTTP status other than 2xx means.
+    pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
+        match status {
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            404 | 410 => Self::NotFound,
+            409 => Self::Closed,
+            429 => Self::RateLimited { retry_after },
+            // A redirect or a time-out of a proxy may go away; another 4xx will not.
+            408 | 425 => Self::Unavailable { retry_after },
+            400..500 => Self::Refused,
+            _ => Self::Unavailable { retry_after },
+        }
+    }
+
+    /// When the other side asked to come back.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Unavailable { retry_after } => retry_after,
+            Self::Unauthorized | Self::Forbidden | Self::NotFound | Self::Closed | Self::Refused => None,
+        }
+    }
+}
+
+/// Why the agent stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// 401 with the current credential.
+    CredentialRejected,
+    /// 403: the cluster may not do this any more.
+    IdentityForbidden,
+}
+
+/// Where the conversation stands. Each state says how it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// There is no credential. Left when one appears.
+    Unregistered,
+    /// Status first. Left when the control plane took the snapshot, or rejected the agent.
+    Resyncing,
+    /// Pulling jobs. Left by a rejection, or when the disconnect window passed.
+    Active,
+    /// Stopped until the credential changes.
+    Rejected(Rejection),
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing, until the credential changes.
+    Halt,
+    /// Nothing, until this time.
+    Wait(Timestamp),
+    /// Send the conditions of all owned objects.
+    Resync,
+    /// Ask for jobs.
+    Poll,
+}
+
+/// The conversation's state machine.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    backoff: Backoff,
+    not_before: Option<Timestamp>,
+    last_good: Option<Timestamp>,
+    disconnect_after: SignedDuration,
+    /// Since when there is a credential, or the last good round trip: what the window is measured from.
+    silent_since: Option<Timestamp>,
+}
+
+impl Session {
+    /// A session without a credential.
+    pub fn new(disconnect_after: Duration) -> Self {
+        Self {
+            state: State::Unregistered,
+            backoff: Backoff::default(),
+            not_before: None,
+            last_good: None,
+            disconnect_after: SignedDuration::try_from(disconnect_after)
+                .unwrap_or(SignedDuration::from_mins(1)),
+            silent_since: None,
+        }
+    }
+
+    /// A new or changed credential, URL or CA; `present` is false when it is gone.
+    pub fn handle_credential(&mut self, present: bool, now: Timestamp) {
+        self.state = if present {
+            State::Resyncing
+        } else {
+            State::Unregistered
+        };
+        self.backoff = Backoff::default();
+        self.not_before = None;
+        self.silent_since = self.last_good.or(Some(now)).filter(|_| present);
+    }
+
+    /// A call of any kind succeeded.
+    pub fn handle_good(&mut self, now: Timestamp) {
+        self.last_good = Some(now);
+        self.silent_since = Some(now);
+    }
+
+    /// The control plane took the snapshot.
+    pub fn handle_resynced(&mut self, now: Timestamp) {
+        self.handle_good(now);
+        self.calm();
+        if self.state == State::Resyncing {
+            self.state = State::Active;
+        }
+    }
+
+    /// A poll was answered.
+    pub fn handle_polled(&mut self, now: Timestamp) {
+        self.handle_good(now);
+        self.calm();
+    }
+
+    /// A poll or a snapshot failed. `random` is uniform in 0..1.
+    pub fn handle_failure(&mut self, failure: Failure, now: Timestamp, random: f64) {
+        match failure {
+            Failure::Unauthorized => self.state = State::Rejected(Rejection::CredentialRejected),
+            Failure::Forbidden => self.state = State::Rejected(Rejection::IdentityForbidden),
+            Failure::NotFound
+            | Failure::Closed
+            | Failure::Refused
+            | Failure::RateLimited { .. }
+            | Failure::Unavailable { .. } => {
+                let delay = self.backoff.handle_failure(failure.retry_after(), random);
+                let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
+                self.not_before = Some(now.saturating_add(delay).unwrap_or(now));
+            }
+        }
+    }
+
+    /// What to do next. After a cut the status comes first again; one lost request alone is no cut, because its
+    /// events still wait in the outbox, and a busy control plane must not be asked to take snapshots as well.
+    pub fn poll_step(&mut self, now: Timestamp) -> Step {
+        let cut = self.backoff.failures() >= CUT_AFTER || self.is_disconnected(now);
+        if self.state == State::Active && cut {
+            self.state = State::Resyncing;
+        }
+        match (self.state, self.not_before) {
+            (State::Unregistered | State::Rejected(_), _) => Step::Halt,
+            (State::Resyncing | State::Active, Some(at)) if now < at => Step::Wait(at),
+            (State::Resyncing, _) => Step::Resync,
+            (State::Active, _) => Step::Poll,
+        }
+    }
+
+    /// Where the conversation stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The last good round trip.
+    pub fn last_good(&self) -> Option<Timestamp> {
+        self.last_good
+    }
+
+    /// Whether there was no good round trip within the window.
+    pub fn is_disconnected(&self, now: Timestamp) -> bool {
+        self.silent_since
+            .is_some_and(|since| now.duration_since(since) >= self.disconnect_after)
+    }
+
+    /// When [`Session::is_disconnected`] turns true unless something good happens.
+    pub fn disconnects_at(&self) -> Option<Timestamp> {
+        self.silent_since
+            .and_then(|since| since.checked_add(self.disconnect_after).ok())
+    }
+
+    fn calm(&mut self) {
+        self.backoff.handle_success();
+        self.not_before = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn active() -> Session {
+        let mut session = Session::new(DISCONNECT_AFTER);
+        session.handle_credential(true, at(0));
+        assert_eq!(session.poll_step(at(0)), Step::Resync);
+        session.handle_resynced(at(0));
+        session
+    }
+
+    #[test]
+    fn status_goes_first_then_jobs() {
+        let mut session = Session::new(DISCONNECT_AFTER);
+        assert_eq!(session.poll_step(at(0)), Step::Halt);
+        session.handle_credential(true, at(0));
+        assert_eq!(session.poll_step(at(0)), Step::Resync);
+        session.handle_resynced(at(1));
+        assert_eq!(session.poll_step(at(1)), Step::Poll);
+    }
+
+    #[test]
+    fn a_rejection_stops_until_the_credential_changes() {
+        for (failure, rejection) in [
+            (Failure::Unauthorized, Rejection::CredentialRejected),
+            (Failure::Forbidden, Rejection::IdentityForbidden),
+        ] {
+            let mut session = active();
+            session.handle_failure(failure, at(1), 0.5);
+            assert_eq!(
+                (session.state(), session.poll_step(at(9_999))),
+                (State::Rejected(rejection), Step::Halt)
+            );
+            session.handle_credential(true, at(10_000));
+            assert_eq!(session.poll_step(at(10_000)), Step::Resync);
+        }
+    }
+
+    #[test]
+    fn retry_after_is_exact_and_other_failures_back_off() {
+        let mut session = active();
+        let asked = Failure::RateLimited {
+            retry_after: Some(Duration::from_secs(17)),
+        };
+        session.handle_failure(asked, at(1), 0.0);
+        assert_eq!(session.poll_step(at(17)), Step::Wait(at(18)));
+        assert_eq!(session.poll_step(at(18)), Step::Poll);
+        session.handle_failure(Failure::of_status(503, None), at(18), 0.0);
+        assert_eq!(session.poll_step(at(18)), Step::Wait(at(19)));
+        assert_eq!(session.state(), State::Resyncing);
+    }
+
+    #[test]
+    fn a_long_cut_is_told_and_ends_with_a_snapshot() {
+        let mut session = active();
+        let cut = Failure::Unavailable { retry_after: None };
+        for second in (1..60).step_by(5) {
+            session.handle_failure(cut, at(second), 0.0);
+            assert!(!session.is_disconnected(at(second)));
+        }
+        assert_eq!(session.disconnects_at(), Some(at(60)));
+        assert!(session.is_disconnected(at(60)));
+        assert_eq!(session.poll_step(at(200)), Step::Resync);
+        session.handle_resynced(at(201));
+        assert!(!session.is_disconnected(at(201)));
+        assert_eq!(session.poll_step(at(201)), Step::Poll);
+    }
+
+    #[test]
+    fn one_lost_request_is_no_cut_but_two_are() {
+        let mut session = active();
+        session.handle_failure(Failure::Unavailable { retry_after: None }, at(1), 0.0);
+        assert_eq!(session.poll_step(at(10)), Step::Poll);
+        session.handle_failure(Failure::Unavailable { retry_after: None }, at(10), 0.0);
+        assert_eq!(session.poll_step(at(20)), Step::Resync);
+    }
+
+    #[test]
+    fn each_status_has_one_meaning() {
+        assert_eq!(Failure::of_status(401, None), Failure::Unauthorized);
+        assert_eq!(Failure::of_status(409, None), Failure::Closed);
+        assert_eq!(Failure::of_status(400, None), Failure::Refused);
+        assert_eq!(Failure::of_status(413, None), Failure::Refused);
+        assert_eq!(
+            Failure::of_status(502, None),
+            Failure::Unavailable { retry_after: None }
+        );
+        assert_eq!(
+            Failure::of_status(302, None),
+            Failure::Unavailable { retry_after: None }
+        );
+    }
+}
