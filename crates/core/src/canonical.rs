@@ -52,7 +52,13 @@ fn refuse_inexact(value: &Value) -> Result<(), Error> {
                 (None, Some(n)) => n.unsigned_abs() <= EXACT_INTEGER,
                 (None, None) => true,
             };
-            if exact { Ok(()) } else { Err(Error::InexactInteger { number: number.to_string() }) }
+            if exact {
+                Ok(())
+            } else {
+                Err(Error::InexactInteger {
+                    number: number.to_string(),
+                })
+            }
         }
         Value::Array(items) => items.iter().try_for_each(refuse_inexact),
         Value::Object(members) => members.values().try_for_each(refuse_inexact),
@@ -68,7 +74,10 @@ mod tests {
     #[test]
     fn members_are_sorted_and_white_space_is_gone() {
         let bytes = to_bytes(&json!({"b": 1.0, "a": ["x", null], "é": true})).unwrap();
-        assert_eq!(String::from_utf8(bytes).unwrap(), r#"{"a":["x",null],"b":1,"é":true}"#);
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            r#"{"a":["x",null],"b":1,"é":true}"#
+        );
     }
 
     #[test]

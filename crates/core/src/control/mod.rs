@@ -1,1 +1,27 @@
 //! The control plane's decisions: who may do what, which jobs are admitted, how a job lives.
+//!
+//! ```text
+//!   access      may this actor do this?                         (Actor, Action, Decision)
+//!   token       what a token looks like, what is kept of it     (Kind, Presented)
+//!   admission   is this enqueue request a job?                  (AdmittedJob)
+//!   job         what ack, progress, result and cancel change    (transitions by state)
+//!   lease       which jobs does this poll get?                  (Plan)
+//!   ingest      which reports are these, are they repeats?      (EventBatch)
+//!   presence    is the agent there, did its session break?      (Sighting)
+//! ```
+//!
+//! Nothing here reads a clock, draws a random number or knows a database.
+
+pub mod access;
+pub mod admission;
+pub mod ingest;
+pub mod job;
+pub mod lease;
+pub mod name;
+pub mod presence;
+pub mod token;
+
+pub use access::{Action, Actor, Decision};
+pub use admission::AdmittedJob;
+pub use ingest::EventBatch;
+pub use name::DnsLabel;

@@ -1,0 +1,408 @@
+//! From an enqueue request to a job that can be stored: every rule about its shape is here.
+
+use crate::canonical::{sha256, to_bytes};
+use jiff::Timestamp;
+use serde_json::Value;
+use thiserror::Error;
+use vworkspace_protocol::{
+    JobKind, WaitFor,
+    admin::{EnqueueJob, JobTarget},
+    limits::{IDEMPOTENCY_KEY_BYTES, JOB_PAYLOAD_BYTES, MAX_DEADLINE},
+    problem::code,
+};
+
+/// Longest name or namespace of a Kubernetes object.
+const NAME_BYTES: usize = 253;
+/// The kind that every named intent but one is about.
+const APPLICATION_INSTANCE: &str = "ApplicationInstance";
+
+/// A job that keeps every rule of the contract.
+#[derive(Clone, Debug)]
+pub struct AdmittedJob {
+    kind: JobKind,
+    payload: String,
+    target: JobTarget,
+    lane: Lane,
+    explicit: Option<ExplicitKey>,
+    expires_at: Option<Timestamp>,
+    wait_for: Option<WaitFor>,
+    deadline_seconds: Option<u32>,
+}
+
+/// Digest of a job's target: jobs of one lane take effect in enqueue order.
+pub type Lane = [u8; 16];
+
+/// A key the caller chose, with what must be equal for a repeat to be the same job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplicitKey {
+    /// The key.
+    pub key: String,
+    /// Digest of kind and payload.
+    pub content: [u8; 32],
+}
+
+/// Why a request is not a job.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Not `apply`, `delete` or `intent`.
+    #[error("kind {0:?} is unknown; use apply, delete or intent")]
+    UnknownKind(String),
+    /// An intent this control plane does not offer.
+    #[error(
+        "intent {0:?} is unknown; use ensure-application-instance, request-operation, \
+         delete-application-instance or rotate-operator-credentials"
+    )]
+    UnknownIntent(String),
+    /// A member the kind needs is absent, empty, too long or not of its type.
+    #[error("payload of kind {kind} needs {member}: {rule}")]
+    Member {
+        /// The job's kind, or the intent's name.
+        kind: String,
+        /// Path of the member.
+        member: &'static str,
+        /// What would be right.
+        rule: &'static str,
+    },
+    /// Over 512 KiB as compact JSON.
+    #[error("the payload is {0} bytes as compact JSON; at most {JOB_PAYLOAD_BYTES} are accepted")]
+    PayloadTooLarge(usize),
+    /// Over 512 bytes.
+    #[error("idempotencyKey is {0} bytes; at most {IDEMPOTENCY_KEY_BYTES} are accepted")]
+    KeyTooLong(usize),
+    /// An explicit key must say something.
+    #[error("idempotencyKey must not be empty; leave it out to get a unique one")]
+    EmptyKey,
+    /// Outside 1 to 604,800.
+    #[error("deadlineSeconds must be 1 to {}", MAX_DEADLINE.as_secs())]
+    Deadline,
+    /// Not in the future.
+    #[error("expiresAt must lie in the future")]
+    Expired,
+}
+
+impl Refused {
+    /// The stable code of this refusal, one of [`vworkspace_protocol::problem::code`].
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::PayloadTooLarge(_) | Self::KeyTooLong(_) => code::PAYLOAD_TOO_LARGE,
+            Self::UnknownKind(_)
+            | Self::UnknownIntent(_)
+            | Self::Member { .. }
+            | Self::EmptyKey
+            | Self::Deadline
+            | Self::Expired => code::INVALID_REQUEST,
+        }
+    }
+}
+
+/// Admits a request at `now`.
+///
+/// # Errors
+/// The first rule it breaks.
+pub fn admit(request: EnqueueJob, now: Timestamp) -> Result<AdmittedJob, Refused> {
+    let kind = known_kind(&request.kind)?;
+    let target = target(&kind, &request.payload)?;
+    let payload = request.payload.to_string();
+    if payload.len() > JOB_PAYLOAD_BYTES {
+        return Err(Refused::PayloadTooLarge(payload.len()));
+    }
+    if request.deadline_seconds.is_some_and(|s| !(1..=MAX_DEADLINE.as_secs()).contains(&s.into())) {
+        return Err(Refused::Deadline);
+    }
+    if request.expires_at.is_some_and(|expiry| expiry <= now) {
+        return Err(Refused::Expired);
+    }
+    let explicit = match request.idempotency_key {
+        Some(key) => Some(explicit_key(key, &kind, &request.payload, &payload)?),
+        None => None,
+    };
+    Ok(AdmittedJob {
+        lane: lane(&target),
+        kind,
+        payload,
+        target,
+        explicit,
+        expires_at: request.expires_at,
+        wait_for: request.wait_for,
+        deadline_seconds: request.deadline_seconds,
+    })
+}
+
+impl AdmittedJob {
+    /// `apply`, `delete` or `intent`.
+    pub fn kind(&self) -> &JobKind {
+        &self.kind
+    }
+
+    /// Compact JSON.
+    pub fn payload(&self) -> &str {
+        &self.payload
+    }
+
+    /// The object it is about.
+    pub fn target(&self) -> &JobTarget {
+        &self.target
+    }
+
+    /// What it is ordered by.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// The caller's own key, if it gave one.
+    pub fn explicit_key(&self) -> Option<&ExplicitKey> {
+        self.explicit.as_ref()
+    }
+
+    /// After this the job must not start.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    /// What success means, if the caller said.
+    pub fn wait_for(&self) -> Option<WaitFor> {
+        self.wait_for
+    }
+
+    /// How long it may wait for its goal, if the caller said.
+    pub fn deadline_seconds(&self) -> Option<u32> {
+        self.deadline_seconds
+    }
+
+    /// Whether it takes the place of older ones of the same kind and object that were never handed out.
+    pub fn supersedes(&self) -> bool {
+        self.kind == JobKind::Apply
+    }
+}
+
+fn known_kind(kind: &str) -> Result<JobKind, Refused> {
+    match JobKind::from(kind.to_owned()) {
+        JobKind::Other(kind) => Err(Refused::UnknownKind(clipped(&kind))),
+        kind @ (JobKind::Apply | JobKind::Delete | JobKind::Intent) => Ok(kind),
+    }
+}
+
+fn target(kind: &JobKind, payload: &Value) -> Result<JobTarget, Refused> {
+    match kind {
+        JobKind::Apply => manifest(payload, "apply", ""),
+        JobKind::Delete => delete(payload),
+        JobKind::Intent => intent(payload),
+        JobKind::Other(kind) => Err(Refused::UnknownKind(clipped(kind))),
+    }
+}
+
+/// Reads the target off a full manifest that stands at `at` ("" for the payload itself).
+fn manifest(object: &Value, kind: &str, at: &'static str) -> Result<JobTarget, Refused> {
+    let within = Within { kind, object };
+    if !object.is_object() {
+        return Err(within.wrong(if at.is_empty() { "a manifest" } else { at }, "a JSON object with apiVersion, kind and metadata"));
+    }
+    within.required("/apiVersion", "apiVersion")?;
+    Ok(JobTarget {
+        kind: within.required("/kind", "kind")?,
+        namespace: within.optional("/metadata/namespace", "metadata.namespace")?,
+        name: within.required("/metadata/name", "metadata.name")?,
+    })
+}
+
+fn delete(payload: &Value) -> Result<JobTarget, Refused> {
+    let within = Within { kind: "delete", object: payload };
+    within.required("/apiVersion", "apiVersion")?;
+    Ok(JobTarget {
+        kind: within.required("/kind", "kind")?,
+        namespace: within.optional("/namespace", "namespace")?,
+        name: within.required("/name", "name")?,
+    })
+}
+
+fn intent(payload: &Value) -> Result<JobTarget, Refused> {
+    let within = Within { kind: "intent", object: payload };
+    let name = within.required("/intent", "intent")?;
+    match name.as_str() {
+        "ensure-application-instance" => {
+            manifest(&payload["applicationInstance"], &name, "applicationInstance")
+        }
+        "request-operation" => manifest(&payload["operation"], &name, "operation"),
+        "delete-application-instance" => {
+            let within = Within { kind: &name, object: payload };
+            Ok(JobTarget {
+                kind: APPLICATION_INSTANCE.to_owned(),
+                namespace: within.optional("/namespace", "namespace")?,
+                name: within.required("/name", "name")?,
+            })
+        }
+        // The cluster itself; the agent knows which object that is.
+        "rotate-operator-credentials" => Ok(JobTarget { kind: "Cluster".to_owned(), ..JobTarget::default() }),
+        _ => Err(Refused::UnknownIntent(clipped(&name))),
+    }
+}
+
+/// One object being read, and the kind that errors speak about.
+struct Within<'a> {
+    kind: &'a str,
+    object: &'a Value,
+}
+
+impl Within<'_> {
+    fn required(&self, pointer: &str, member: &'static str) -> Result<String, Refused> {
+        match self.optional(pointer, member)? {
+            text if text.is_empty() => Err(self.wrong(member, "a text that is not empty")),
+            text => Ok(text),
+        }
+    }
+
+    fn optional(&self, pointer: &str, member: &'static str) -> Result<String, Refused> {
+        match self.object.pointer(pointer) {
+            None | Some(Value::Null) => Ok(String::new()),
+            Some(Value::String(text)) if text.len() <= NAME_BYTES => Ok(text.clone()),
+            Some(Value::String(_)) => Err(self.wrong(member, "at most 253 bytes")),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(self.wrong(member, "a text"))
+            }
+        }
+    }
+
+    fn wrong(&self, member: &'static str, rule: &'static str) -> Refused {
+        Refused::Member { kind: self.kind.to_owned(), member, rule }
+    }
+}
+
+fn explicit_key(key: String, kind: &JobKind, value: &Value, compact: &str) -> Result<ExplicitKey, Refused> {
+    match key.len() {
+        0 => Err(Refused::EmptyKey),
+        1..=IDEMPOTENCY_KEY_BYTES => {
+            // A value without canonical form is still equal to itself as written.
+            let canonical = to_bytes(value).unwrap_or_else(|_| compact.as_bytes().to_vec());
+            let content = sha256(&[kind.as_str().as_bytes(), b"\0", &canonical].concat());
+            Ok(ExplicitKey { key, content })
+        }
+        long => Err(Refused::KeyTooLong(long)),
+    }
+}
+
+fn lane(target: &JobTarget) -> Lane {
+    let digest = sha256(format!("{}\0{}\0{}", target.kind, target.namespace, target.name).as_bytes());
+    let mut lane = Lane::default();
+    lane.copy_from_slice(&digest[..16]);
+    lane
+}
+
+/// Foreign text in an error: enough to recognise it.
+fn clipped(text: &str) -> String {
+    vworkspace_protocol::limits::clip(text, 64).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn request(kind: &str, payload: Value) -> EnqueueJob {
+        EnqueueJob {
+            kind: kind.to_owned(),
+            payload,
+            idempotency_key: None,
+            expires_at: None,
+            wait_for: None,
+            deadline_seconds: None,
+        }
+    }
+
+    fn admit_at_zero(kind: &str, payload: Value) -> Result<AdmittedJob, Refused> {
+        admit(request(kind, payload), Timestamp::UNIX_EPOCH)
+    }
+
+    fn instance() -> Value {
+        json!({"apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+               "metadata": {"namespace": "org-a", "name": "web"}, "spec": {}})
+    }
+
+    #[test]
+    fn every_kind_and_intent_names_the_same_object_the_same_way() {
+        let apply = admit_at_zero("apply", instance()).unwrap();
+        let target = JobTarget { kind: "ApplicationInstance".into(), namespace: "org-a".into(), name: "web".into() };
+        assert_eq!(apply.target(), &target);
+        let others = [
+            ("delete", json!({"apiVersion": "a/v1", "kind": "ApplicationInstance", "namespace": "org-a", "name": "web"})),
+            ("intent", json!({"intent": "ensure-application-instance", "applicationInstance": instance()})),
+            ("intent", json!({"intent": "delete-application-instance", "namespace": "org-a", "name": "web"})),
+        ];
+        for (kind, payload) in others {
+            let job = admit_at_zero(kind, payload).unwrap();
+            assert_eq!((job.target(), job.lane()), (&target, apply.lane()));
+        }
+    }
+
+    #[test]
+    fn rotating_credentials_is_about_the_cluster() {
+        let job = admit_at_zero("intent", json!({"intent": "rotate-operator-credentials"})).unwrap();
+        assert_eq!(job.target().kind, "Cluster");
+    }
+
+    #[test]
+    fn unknown_kinds_and_intents_are_named() {
+        let error = admit_at_zero("dance", json!({})).unwrap_err();
+        assert_eq!((error.code(), error.to_string()), (code::INVALID_REQUEST, "kind \"dance\" is unknown; use apply, delete or intent".into()));
+        let error = admit_at_zero("intent", json!({"intent": "sing"})).unwrap_err();
+        assert!(matches!(&error, Refused::UnknownIntent(name) if name == "sing"));
+    }
+
+    #[test]
+    fn missing_members_are_named() {
+        for (payload, member) in [
+            (json!(7), "a manifest"),
+            (json!({"kind": "A", "metadata": {"name": "n"}}), "apiVersion"),
+            (json!({"apiVersion": "a", "metadata": {"name": "n"}}), "kind"),
+            (json!({"apiVersion": "a", "kind": "A", "metadata": {"generateName": "n-"}}), "metadata.name"),
+            (json!({"apiVersion": "a", "kind": "A", "metadata": {"name": 5}}), "metadata.name"),
+            (json!({"apiVersion": "a", "kind": "A", "metadata": {"name": "x".repeat(254)}}), "metadata.name"),
+        ] {
+            let error = admit_at_zero("apply", payload).unwrap_err();
+            assert!(error.to_string().contains(member), "{error}");
+            assert_eq!(error.code(), code::INVALID_REQUEST);
+        }
+        let error = admit_at_zero("intent", json!({"intent": "ensure-application-instance"})).unwrap_err();
+        assert!(error.to_string().contains("needs applicationInstance"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_bounded_and_say_so() {
+        let mut payload = instance();
+        payload["spec"]["blob"] = json!("x".repeat(JOB_PAYLOAD_BYTES));
+        let error = admit_at_zero("apply", payload).unwrap_err();
+        assert_eq!(error.code(), code::PAYLOAD_TOO_LARGE);
+        let mut long = request("apply", instance());
+        long.idempotency_key = Some("k".repeat(IDEMPOTENCY_KEY_BYTES + 1));
+        assert_eq!(admit(long, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::KeyTooLong(513));
+        let mut empty = request("apply", instance());
+        empty.idempotency_key = Some(String::new());
+        assert_eq!(admit(empty, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::EmptyKey);
+    }
+
+    #[test]
+    fn deadline_and_expiry_have_bounds() {
+        for (seconds, good) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
+            let mut job = request("apply", instance());
+            job.deadline_seconds = Some(seconds);
+            assert_eq!(admit(job, Timestamp::UNIX_EPOCH).is_ok(), good, "{seconds}");
+        }
+        let mut late = request("apply", instance());
+        late.expires_at = Some(Timestamp::UNIX_EPOCH);
+        assert_eq!(admit(late, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::Expired);
+    }
+
+    #[test]
+    fn equal_content_under_one_key_does_not_depend_on_member_order() {
+        let with_key = |text: &str| {
+            let mut job = request("apply", serde_json::from_str(text).unwrap());
+            job.idempotency_key = Some("k".into());
+            admit(job, Timestamp::UNIX_EPOCH).unwrap().explicit_key().unwrap().content
+        };
+        let one = with_key(r#"{"apiVersion":"a","kind":"A","metadata":{"name":"n"}}"#);
+        let two = with_key(r#"{"metadata":{"name":"n"},"kind":"A","apiVersion":"a"}"#);
+        let other = with_key(r#"{"metadata":{"name":"m"},"kind":"A","apiVersion":"a"}"#);
+        assert_eq!(one, two);
+        assert_ne!(one, other);
+    }
+}

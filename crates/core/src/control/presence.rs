@@ -1,0 +1,85 @@
+//! Whether a cluster's agent is there, and when what it acked must be offered again.
+
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+use vworkspace_protocol::{admin::Presence, id::SessionId};
+
+/// The control plane's view of a cluster's agent at `now` (contract, section 4).
+pub fn presence(registered: bool, last_seen: Option<Timestamp>, now: Timestamp, window: Duration) -> Presence {
+    match last_seen {
+        _ if !registered => Presence::Unregistered,
+        Some(seen) if elapsed(seen, now) <= window => Presence::Connected,
+        Some(_) | None => Presence::Disconnected,
+    }
+}
+
+/// What is remembered of one agent's calls.
+///
+/// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2).
+/// Both are breaks: the agent that acked may not be the one that asks now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// The run of the agent that called last; plain v1 agents name none.
+    pub session: Option<SessionId>,
+    /// When it called last.
+    pub last_seen: Option<Timestamp>,
+    /// The latest break: what was delivered before it and acked without a result is offered again.
+    pub break_at: Option<Timestamp>,
+}
+
+impl Sighting {
+    /// An agent calls. `stale` is the silence after which an unchanged session counts as broken.
+    pub fn handle_call(&mut self, session: Option<&SessionId>, now: Timestamp, stale: Duration) {
+        let broken = match self.last_seen {
+            None => true,
+            Some(seen) => self.session.as_ref() != session || elapsed(seen, now) >= stale,
+        };
+        if broken {
+            self.break_at = Some(now);
+            self.session = session.cloned();
+        }
+        self.last_seen = Some(self.last_seen.map_or(now, |seen| seen.max(now)));
+    }
+}
+
+/// Time from `start` to `end`, zero when the clock went back.
+pub(crate) fn elapsed(start: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(start).max(SignedDuration::ZERO)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALE: Duration = Duration::from_secs(600);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn presence_follows_the_window() {
+        let window = Duration::from_secs(60);
+        assert_eq!(presence(false, Some(at(0)), at(0), window), Presence::Unregistered);
+        assert_eq!(presence(true, None, at(0), window), Presence::Disconnected);
+        assert_eq!(presence(true, Some(at(0)), at(60), window), Presence::Connected);
+        assert_eq!(presence(true, Some(at(0)), at(61), window), Presence::Disconnected);
+        assert_eq!(presence(true, Some(at(9)), at(1), window), Presence::Connected);
+    }
+
+    #[test]
+    fn a_break_is_a_new_session_or_a_long_silence_and_nothing_else() {
+        let (one, two) = (SessionId::new("1"), SessionId::new("2"));
+        let mut sighting = Sighting::default();
+        sighting.handle_call(Some(&one), at(0), STALE);
+        assert_eq!(sighting.break_at, Some(at(0)));
+        sighting.handle_call(Some(&one), at(599), STALE);
+        assert_eq!(sighting.break_at, Some(at(0)));
+        sighting.handle_call(Some(&one), at(599 + 600), STALE);
+        assert_eq!(sighting.break_at, Some(at(1199)));
+        sighting.handle_call(Some(&two), at(1200), STALE);
+        assert_eq!(sighting.break_at, Some(at(1200)));
+        sighting.handle_call(None, at(1201), STALE);
+        assert_eq!(sighting.break_at, Some(at(1201)));
+    }
+}
