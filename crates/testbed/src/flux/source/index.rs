@@ -1,0 +1,64 @@
+//! The index of a chart repository. Pure.
+
+use std::collections::BTreeMap;
+
+use semver::{Version, VersionReq};
+use serde::Deserialize;
+
+/// A repository's `index.yaml`.
+#[derive(Deserialize)]
+pub(super) struct Index {
+    #[serde(default)]
+    entries: BTreeMap<String, Vec<Entry>>,
+}
+
+/// One version of a chart.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct Entry {
+    pub(super) version: String,
+    /// Absolute, or relative to the repository.
+    #[serde(default)]
+    pub(super) urls: Vec<String>,
+}
+
+impl Index {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// The named version, else the newest that the range allows; no version means the newest that is no pre-release.
+    pub(super) fn pick(&self, chart: &str, version: Option<&str>) -> Result<&Entry, String> {
+        let entries = self.entries.get(chart).ok_or("no chart name found")?;
+        let wanted = version.filter(|version| !version.is_empty()).unwrap_or("*");
+        let exact = entries.iter().find(|entry| entry.version == wanted);
+        exact.or_else(|| newest_within(entries, wanted)).ok_or_else(|| format!("no '{chart}' chart with version matching '{wanted}' found"))
+    }
+}
+
+/// Helm writes ranges with blanks or commas between the comparators.
+fn newest_within<'a>(entries: &'a [Entry], range: &str) -> Option<&'a Entry> {
+    // An exact version must not be read as the caret range that Cargo makes of it.
+    if Version::parse(range.trim_start_matches('v')).is_ok() {
+        return None;
+    }
+    let range = VersionReq::parse(&range.split([' ', ',']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")).ok()?;
+    let versions = entries.iter().filter_map(|entry| Some((Version::parse(entry.version.trim_start_matches('v')).ok()?, entry)));
+    versions.filter(|(version, _)| range.matches(version)).max_by(|a, b| a.0.cmp(&b.0)).map(|(_, entry)| entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picks_the_version_or_says_what_is_missing() {
+        let index = Index::parse(b"entries: {hello: [{version: 1.0.0}, {version: 1.10.0}, {version: 1.9.0}, {version: 2.0.0-rc.1}]}").unwrap();
+        let pick = |chart, version| index.pick(chart, version).map(|entry| entry.version.as_str());
+        assert_eq!(pick("hello", Some("1.0.0")), Ok("1.0.0"));
+        assert_eq!(pick("hello", None), Ok("1.10.0"));
+        assert_eq!(pick("hello", Some(">=1.0.0 <1.10.0")), Ok("1.9.0"));
+        assert_eq!(pick("hello", Some("1.2.0")), Err("no 'hello' chart with version matching '1.2.0' found".to_owned()));
+        assert_eq!(pick("nope", None), Err("no chart name found".to_owned()));
+    }
+}
