@@ -21,6 +21,10 @@ pub const NAMESPACE_GATE_OPEN: &str = "vworkspace";
 pub const FORCE_REGISTRATION: &str = "ops.vworkspace.io/rotate-credentials";
 /// Flux's annotation that asks for a reconcile without changing the generation.
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// Annotation on Flux objects: SHA-256 of what was applied, so that an unchanged wish is not sent again.
+pub const APPLIED_DIGEST: &str = "apps.vworkspace.io/applied-digest";
+/// Annotation on a HelmRelease: the state of the referenced values object that Flux was last asked to read.
+pub const VALUES_REVISION: &str = "apps.vworkspace.io/values-revision";
 
 /// Finalizer of ApplicationInstance.
 pub const APPLICATION_INSTANCE_FINALIZER: &str = "apps.vworkspace.io/finalizer";

@@ -1,6 +1,6 @@
 //! What every reconciler may use.
 
-use crate::report::Reporter;
+use crate::{controllers::gate::Gates, report::Reporter};
 use kube::Client;
 use tokio::sync::watch;
 use vworkspace_protocol::ClusterId;
@@ -16,4 +16,6 @@ pub struct Context {
     pub cluster_id: watch::Receiver<Option<ClusterId>>,
     /// Where condition transitions go.
     pub reporter: Reporter,
+    /// Which namespaces are open to the operator.
+    pub gates: Gates,
 }

@@ -130,6 +130,10 @@ pub mod reasons {
     pub const NAMESPACE_NOT_GATED: &str = "NamespaceNotGated";
     /// Flux is absent or too old.
     pub const DEPENDENCY_MISSING: &str = "DependencyMissing";
+    /// The operator lacks rights in the namespace: its admin has not bound the role there.
+    pub const ACCESS_DENIED: &str = "AccessDenied";
+    /// Another field manager owns a field that the operator has to set.
+    pub const FIELD_CONFLICT: &str = "FieldConflict";
     /// The object is going away.
     pub const DELETING: &str = "Deleting";
     /// The release is being uninstalled.

@@ -1,0 +1,260 @@
+//! Step 4: the objects become what they should be. Needs a client.
+//!
+//! Guarantees: nothing is forced; nothing is written when everything is as wanted; the instance carries its finalizer
+//! before anything else exists.
+
+use super::{
+    build::{Desired, Prepared, source_kind},
+    dereference::Dereferenced,
+    error::{Error, is_absent},
+    live::{self, Live, owner_other_than},
+    validate::Refusal,
+};
+use crate::flux::{
+    observed::{HelmRelease, Observed, Source},
+    reading::Seen,
+    written::FluxKind,
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    core::ObjectMeta,
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::sync::Arc;
+use vworkspace_crds::{ApplicationInstance, application_instance::AppliedChart, key};
+
+/// What the API server holds after the apply; only from this is a status made.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The instance, with its finalizer.
+    pub instance: Arc<ApplicationInstance>,
+    /// The release.
+    pub release: HelmRelease,
+    /// The HelmRepository or OCIRepository.
+    pub source: Source,
+    /// The HelmChart, as read before the apply.
+    pub helm_chart: Option<Source>,
+    /// The chart handed to Flux.
+    pub chart: AppliedChart,
+}
+
+impl Applied {
+    /// What a reading needs.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            release: Some(&self.release),
+            source: Some(&self.source),
+            chart: self.helm_chart.as_ref(),
+        }
+    }
+
+    /// The reconcile we asked for last: the request that stands beside our mark. Absent until values changed.
+    pub fn requested_at(&self) -> Option<&str> {
+        let annotations = self.release.metadata.annotations.as_ref()?;
+        annotations.get(key::VALUES_REVISION)?;
+        annotations.get(key::FLUX_REQUESTED_AT).map(String::as_str)
+    }
+}
+
+/// Applies everything.
+///
+/// # Errors
+/// A name that belongs to others, fields that others own, and what passes by itself.
+pub async fn apply(
+    client: &Client,
+    instance: Arc<ApplicationInstance>,
+    prepared: Prepared,
+    found: Dereferenced,
+) -> Result<Applied, Error> {
+    let instance = with_finalizer(client, instance).await?;
+    let uid = instance.uid().unwrap_or_default();
+    let is_new = found.release.is_none();
+    let source: Source = keep(client, &prepared.namespace, &prepared.source, found.source, &uid).await?;
+    let release: HelmRelease = keep(
+        client,
+        &prepared.namespace,
+        &prepared.release,
+        found.release,
+        &uid,
+    )
+    .await?;
+    let release = mark_values(
+        client,
+        &prepared.namespace,
+        release,
+        found.values_revision,
+        is_new,
+    )
+    .await?;
+    drop_other_source(client, &instance, &prepared, &uid).await?;
+    Ok(Applied {
+        instance,
+        release,
+        source,
+        helm_chart: found.chart,
+        chart: prepared.chart,
+    })
+}
+
+/// Adds the finalizer where it is missing. The write is refused if the instance has changed meanwhile.
+async fn with_finalizer(
+    client: &Client,
+    instance: Arc<ApplicationInstance>,
+) -> Result<Arc<ApplicationInstance>, Error> {
+    if instance
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == key::APPLICATION_INSTANCE_FINALIZER)
+    {
+        return Ok(instance);
+    }
+    let mut finalizers = instance.finalizers().to_vec();
+    finalizers.push(key::APPLICATION_INSTANCE_FINALIZER.to_owned());
+    write_finalizers(client, &instance, &finalizers)
+        .await
+        .map(Arc::new)
+}
+
+/// Replaces the list of finalizers, if the instance is still as it was read.
+pub async fn write_finalizers(
+    client: &Client,
+    instance: &ApplicationInstance,
+    finalizers: &[String],
+) -> Result<ApplicationInstance, Error> {
+    let api: Api<ApplicationInstance> =
+        Api::namespaced(client.clone(), &instance.namespace().unwrap_or_default());
+    let metadata = json!({ "resourceVersion": instance.resource_version(), "finalizers": finalizers });
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    api.patch(&instance.name_any(), &operator_params(), &patch)
+        .await
+        .map_err(|source| Error::Call {
+            action: "set the finalizers of",
+            what: format!("ApplicationInstance {}", instance.name_any()),
+            source,
+        })
+}
+
+/// Applies one object unless it is as wanted already, or belongs to others.
+async fn keep<V: DeserializeOwned + Observed>(
+    client: &Client,
+    namespace: &str,
+    desired: &Desired,
+    found: Option<Live<V>>,
+    uid: &str,
+) -> Result<V, Error> {
+    if let Some(found) = found {
+        if let Some(owner) = owner_other_than(found.view.metadata(), uid) {
+            let (kind, name) = (desired.kind.as_str(), desired.name.clone());
+            return Err(Refusal::NameTaken {
+                kind,
+                name,
+                owner: owner.to_owned(),
+            }
+            .into());
+        }
+        if found.is_as(desired) {
+            return Ok(found.view);
+        }
+    }
+    live::apply(client, namespace, desired)
+        .await
+        .map(|live| live.view)
+}
+
+/// Asks Flux to read the referenced values again when they are not the ones it was last asked to read (fact 8).
+///
+/// Both annotations go in one plain patch, outside the applied set: people set Flux's annotation too, and that is no
+/// conflict. A release made just now reads them anyway.
+async fn mark_values(
+    client: &Client,
+    namespace: &str,
+    release: HelmRelease,
+    revision: Option<String>,
+    is_new: bool,
+) -> Result<HelmRelease, Error> {
+    let marked = release
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(key::VALUES_REVISION));
+    let Some(revision) = revision.filter(|revision| marked != Some(revision)) else {
+        return Ok(release);
+    };
+    let mut annotations = json!({ key::VALUES_REVISION: revision });
+    if !is_new {
+        annotations[key::FLUX_REQUESTED_AT] = json!(revision);
+    }
+    let name = release.metadata.name.unwrap_or_default();
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+    let what = || format!("HelmRelease {name}");
+    let object = live::api(client, FluxKind::HelmRelease, namespace)
+        .patch(&name, &operator_params(), &patch)
+        .await
+        .map_err(|source| Error::Call {
+            action: "annotate",
+            what: what(),
+            source,
+        })?;
+    let value = serde_json::to_value(object).map_err(|source| Error::Unreadable { what: what(), source })?;
+    serde_json::from_value(value).map_err(|source| Error::Unreadable { what: what(), source })
+}
+
+/// After a change of `sourceType` the source of the other kind serves nobody.
+async fn drop_other_source(
+    client: &Client,
+    instance: &ApplicationInstance,
+    prepared: &Prepared,
+    uid: &str,
+) -> Result<(), Error> {
+    let last = instance
+        .status
+        .as_ref()
+        .and_then(|status| status.last_applied_chart.as_ref());
+    let Some(last) = last.filter(|last| last.source_type != prepared.chart.source_type) else {
+        return Ok(());
+    };
+    let kind = source_kind(last.source_type);
+    let Some(other) = live::read::<Source>(client, kind, &prepared.namespace, &prepared.source.name).await?
+    else {
+        return Ok(());
+    };
+    if owner_other_than(&other.view.metadata, uid).is_some() {
+        return Ok(());
+    }
+    delete(client, kind, &prepared.namespace, &other.view.metadata).await
+}
+
+/// Deletes exactly the object that was read; one that is gone already is fine.
+pub async fn delete(
+    client: &Client,
+    kind: FluxKind,
+    namespace: &str,
+    metadata: &ObjectMeta,
+) -> Result<(), Error> {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let preconditions = Preconditions {
+        uid: metadata.uid.clone(),
+        resource_version: None,
+    };
+    match live::api(client, kind, namespace)
+        .delete(name, &DeleteParams::default().preconditions(preconditions))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if is_absent(&error) => Ok(()),
+        Err(source) => Err(Error::Call {
+            action: "delete",
+            what: format!("{} {name}", kind.as_str()),
+            source,
+        }),
+    }
+}
+
+fn operator_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(key::OPERATOR_FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}

@@ -1,0 +1,289 @@
+//! Step 3: the Flux objects that the instance leads to. Pure and infallible.
+
+use super::validate::{ChartValues, Managed};
+use crate::flux::{
+    version,
+    written::{
+        ChartTemplate, FluxKind, HelmReleaseSpec, KindAndName, LayerSelector, OciReference,
+        OciRepositorySpec, ReleaseChart, SourceSpec, ValuesReference,
+    },
+};
+use aws_lc_rs::digest::{SHA256, digest};
+use kube::{Resource as _, ResourceExt as _, core::ObjectMeta};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use vworkspace_crds::{
+    application_instance::{AppliedChart, Chart, SourceType},
+    key,
+};
+
+/// How often Flux looks at a source by itself.
+const SOURCE_INTERVAL: &str = "1m0s";
+/// How often Flux looks at a release by itself.
+const RELEASE_INTERVAL: &str = "5m0s";
+/// Scheme of an OCI repository.
+const OCI_SCHEME: &str = "oci://";
+
+/// An object to be applied.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Its kind.
+    pub kind: FluxKind,
+    /// Its name.
+    pub name: String,
+    /// All of it, as sent; carries its own digest in an annotation.
+    pub manifest: serde_json::Value,
+}
+
+/// Everything to be applied.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Namespace of everything.
+    pub namespace: String,
+    /// The HelmRepository or OCIRepository.
+    pub source: Desired,
+    /// The HelmRelease.
+    pub release: Desired,
+    /// The chart, as told in the status.
+    pub chart: AppliedChart,
+}
+
+/// Name of the source that belongs to a release.
+pub fn source_name(release: &str) -> String {
+    format!("{release}-source")
+}
+
+/// Kind of the source that a chart comes from.
+pub const fn source_kind(source_type: SourceType) -> FluxKind {
+    match source_type {
+        SourceType::Helm => FluxKind::HelmRepository,
+        SourceType::Oci => FluxKind::OciRepository,
+    }
+}
+
+/// Builds the objects.
+pub fn build(managed: &Managed<'_>) -> Prepared {
+    let source = source_spec(managed.chart);
+    let release = HelmReleaseSpec {
+        interval: RELEASE_INTERVAL,
+        timeout: managed.release.timeout.clone(),
+        chart: release_chart(managed),
+        values: match managed.values {
+            ChartValues::Inline(values) => Some(values.clone()),
+            ChartValues::Default | ChartValues::Secret(_) | ChartValues::ConfigMap(_) => None,
+        },
+        values_from: values_from(managed.values),
+    };
+    Prepared {
+        namespace: managed.namespace.to_owned(),
+        source: desired(
+            managed,
+            source.kind(),
+            source_name(&managed.release.name),
+            &source,
+        ),
+        release: desired(
+            managed,
+            FluxKind::HelmRelease,
+            managed.release.name.clone(),
+            &release,
+        ),
+        chart: applied_chart(managed.chart),
+    }
+}
+
+fn source_spec(chart: &Chart) -> SourceSpec {
+    match chart.source_type {
+        SourceType::Helm => SourceSpec::HelmRepository {
+            interval: SOURCE_INTERVAL,
+            url: chart.url.clone(),
+        },
+        SourceType::Oci => SourceSpec::OciRepository(OciRepositorySpec {
+            interval: SOURCE_INTERVAL,
+            url: oci_url(&chart.url, &chart.name),
+            reference: OciReference {
+                tag: version::tag_of(&chart.version),
+            },
+            layer_selector: LayerSelector::CHART,
+            insecure: chart.insecure,
+        }),
+    }
+}
+
+/// With scheme, and with the chart's name as last segment (contract, section 7).
+fn oci_url(url: &str, name: &str) -> String {
+    let path = url.strip_prefix(OCI_SCHEME).unwrap_or(url).trim_end_matches('/');
+    let has_name = path.rsplit_once('/').is_some_and(|(_, last)| last == name);
+    if has_name {
+        format!("{OCI_SCHEME}{path}")
+    } else {
+        format!("{OCI_SCHEME}{path}/{name}")
+    }
+}
+
+fn release_chart(managed: &Managed<'_>) -> ReleaseChart {
+    let kind = source_kind(managed.chart.source_type).as_str();
+    let source = KindAndName {
+        kind,
+        name: source_name(&managed.release.name),
+    };
+    match managed.chart.source_type {
+        SourceType::Oci => ReleaseChart::Reference(source),
+        SourceType::Helm => ReleaseChart::Template {
+            spec: ChartTemplate {
+                chart: managed.chart.name.clone(),
+                version: managed.chart.version.clone(),
+                source_ref: source,
+            },
+        },
+    }
+}
+
+fn values_from(values: ChartValues<'_>) -> Vec<ValuesReference> {
+    let (kind, key) = match values {
+        ChartValues::Secret(key) => ("Secret", key),
+        ChartValues::ConfigMap(key) => ("ConfigMap", key),
+        ChartValues::Default | ChartValues::Inline(_) => return Vec::new(),
+    };
+    vec![ValuesReference {
+        kind,
+        name: key.name.clone(),
+        values_key: key.key.clone(),
+    }]
+}
+
+/// Metadata of every object we make: labels of the reference contract, section 6.4, and the owner on all of them, so
+/// that nothing is orphaned.
+fn metadata(managed: &Managed<'_>, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(managed.namespace.to_owned()),
+        labels: Some(labels(managed)),
+        owner_references: managed
+            .instance
+            .controller_owner_ref(&())
+            .map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn labels(managed: &Managed<'_>) -> BTreeMap<String, String> {
+    let of_instance = managed.instance.labels();
+    let managed_by = of_instance
+        .get(key::MANAGED_BY)
+        .map_or(key::MANAGED_BY_OPERATOR, String::as_str);
+    let cluster_id = of_instance
+        .get(key::CLUSTER_ID)
+        .map(|id| (key::CLUSTER_ID.to_owned(), id.clone()));
+    // A label's value is bounded more tightly than a name; a longer name is found by the owner reference instead.
+    let name = Some(managed.instance.name_any()).filter(|name| name.len() <= 63);
+    let name = name.map(|name| (key::APPLICATION_INSTANCE.to_owned(), name));
+    [
+        Some((key::MANAGED_BY.to_owned(), managed_by.to_owned())),
+        cluster_id,
+        name,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a, S> {
+    api_version: String,
+    kind: &'static str,
+    metadata: ObjectMeta,
+    spec: &'a S,
+}
+
+fn desired<S: Serialize>(managed: &Managed<'_>, kind: FluxKind, name: String, spec: &S) -> Desired {
+    let manifest = Manifest {
+        api_version: kind.resource().api_version,
+        kind: kind.as_str(),
+        metadata: metadata(managed, &name),
+        spec,
+    };
+    let mut manifest =
+        serde_json::to_value(&manifest).expect("string keys and plain members always serialise");
+    let digest = hex::encode(digest(&SHA256, manifest.to_string().as_bytes()));
+    manifest["metadata"]["annotations"] = serde_json::json!({ key::APPLIED_DIGEST: digest });
+    Desired { kind, name, manifest }
+}
+
+fn applied_chart(chart: &Chart) -> AppliedChart {
+    AppliedChart {
+        source_type: chart.source_type,
+        url: chart.url.clone(),
+        name: chart.name.clone(),
+        version: chart.version.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::application_instance::validate::{Validated, validate};
+    use serde_json::{Value, json};
+    use vworkspace_crds::ApplicationInstance;
+
+    fn built(chart: &Value, values: &Value) -> Prepared {
+        let mut spec = json!({
+            "appRef": {"catalogId": "hello"},
+            "chart": chart,
+            "release": {"name": "shop", "namespace": "team", "timeout": "90s"},
+        });
+        if !values.is_null() {
+            spec["values"] = values.clone();
+        }
+        let labels = json!({"app.vworkspace.io/cluster-id": "c1", "team": "x"});
+        let instance: ApplicationInstance = serde_json::from_value(json!({
+            "apiVersion": "apps.vworkspace.io/v1alpha1",
+            "kind": "ApplicationInstance",
+            "metadata": {"name": "shop", "namespace": "team", "uid": "u-1", "labels": labels},
+            "spec": spec,
+        }))
+        .unwrap();
+        let Ok(Validated::Managed(managed)) = validate(&instance, true) else {
+            unreachable!("refused")
+        };
+        build(&managed)
+    }
+
+    fn shown(prepared: &Prepared) -> Value {
+        json!([prepared.source.manifest, prepared.release.manifest])
+    }
+
+    #[test]
+    fn a_chart_repository_with_values_from_a_secret() {
+        let chart =
+            json!({"sourceType": "helm", "url": "https://charts.example", "name": "hello", "version": "1.x"});
+        let values = json!({"source": "secretRef", "secretRef": {"name": "v", "key": "values.yaml"}});
+        insta::assert_json_snapshot!(shown(&built(&chart, &values)));
+    }
+
+    #[test]
+    fn a_registry_with_inline_values() {
+        let chart = json!({
+            "sourceType": "oci", "url": "registry.example/charts", "name": "hello", "version": "1.0.0+b1",
+            "insecure": true,
+        });
+        insta::assert_json_snapshot!(shown(&built(
+            &chart,
+            &json!({"source": "inline", "inline": {"replicas": 2}})
+        )));
+    }
+
+    #[test]
+    fn the_name_of_the_chart_ends_the_url_once() {
+        assert_eq!(
+            oci_url("oci://r.example/charts/hello", "hello"),
+            "oci://r.example/charts/hello"
+        );
+        assert_eq!(
+            oci_url("r.example/charts/", "hello"),
+            "oci://r.example/charts/hello"
+        );
+        assert_eq!(oci_url("oci://hello", "hello"), "oci://hello/hello");
+    }
+}

@@ -1,0 +1,188 @@
+//! The reconciler of ApplicationInstance: one instance becomes one HelmRelease and its chart source, in its own
+//! namespace, and shows how Flux fares with them (contract, sections 5 and 7).
+
+pub mod apply;
+pub mod build;
+mod delete;
+pub mod dereference;
+pub mod error;
+pub mod inline_secret;
+pub mod live;
+mod retry;
+pub mod situation;
+pub mod status;
+pub mod validate;
+mod values;
+mod watch;
+
+#[cfg(test)]
+mod replay;
+
+pub use error::{Category, Error};
+
+use crate::{announce::Announcer, context::Context};
+use apply::Applied;
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use kube::{
+    Resource as _, ResourceExt as _,
+    runtime::{
+        applier,
+        controller::{Action, Config},
+        reflector::{self, ObjectRef, Store},
+    },
+};
+use situation::Situation;
+use std::{convert::Infallible, sync::Arc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use validate::Validated;
+use vworkspace_crds::ApplicationInstance;
+
+/// Most instances reconciled side by side; one instance never runs twice at a time.
+const CONCURRENCY: u16 = 16;
+/// How this controller signs its Kubernetes Events.
+const SIGNATURE: &str = "vworkspace-operator/applicationinstance";
+
+/// What the reconciler works with.
+struct Shared {
+    context: Context,
+    announcer: Announcer,
+    instances: Store<ApplicationInstance>,
+    values: values::ValuesWatches,
+    failures: retry::Failures,
+}
+
+/// Runs the controller until `shutdown`; reconciles that have begun are finished.
+///
+/// # Errors
+/// The input of the controller ended by itself, which a watch never does.
+pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
+    context.gates.ready().await;
+    let (wakes, woken) = mpsc::channel(watch::WAKES);
+    let (instances, writer) = reflector::store();
+    let own = watch::instances(context.client.clone(), writer, context.reporter.clone());
+    let values = values::ValuesWatches::new(context.client.clone(), wakes.clone(), shutdown.clone());
+    let announcer = Announcer::new(context.client.clone(), SIGNATURE);
+    let failures = retry::Failures::default();
+    let shared = Arc::new(Shared {
+        context,
+        announcer,
+        instances: instances.clone(),
+        values,
+        failures,
+    });
+    let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(namespaces));
+    let woken = stream::unfold(woken, |mut woken| async {
+        woken.recv().await.map(|wake| (wake, woken))
+    });
+    let queue = stream::select(own, woken)
+        .map(Ok::<_, Infallible>)
+        .take_until(shutdown.clone().cancelled_owned());
+    let config = Config::default().concurrency(CONCURRENCY);
+    applier(
+        |instance, shared| Box::pin(reconcile(instance, shared)),
+        retry_after,
+        shared,
+        instances,
+        queue.boxed(),
+        config,
+    )
+    // The outcome of each reconcile has been told where it happened.
+    .for_each(|_| std::future::ready(()))
+    .await;
+    if shutdown.is_cancelled() {
+        Ok(())
+    } else {
+        Err(Error::InputEnded)
+    }
+}
+
+/// Makes the cluster hold what the instance asks for, and the instance tell what the cluster holds.
+async fn reconcile(instance: Arc<ApplicationInstance>, shared: Arc<Shared>) -> Result<Action, Error> {
+    let action = if instance.metadata.deletion_timestamp.is_some() {
+        finalize(&shared, &instance).await?
+    } else {
+        keep(&shared, instance.clone()).await?
+    };
+    shared
+        .failures
+        .forget(&instance.namespace().unwrap_or_default(), &instance.name_any());
+    Ok(action)
+}
+
+async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Action, Error> {
+    let (instance, situation, applied) = match establish(shared, instance.clone()).await {
+        Ok(Established::Applied(applied)) => {
+            (applied.instance.clone(), status::read(&applied), Some(applied))
+        }
+        Ok(Established::Placeholder) => (instance, Situation::Placeholder, None),
+        Err(error) => match error.situation() {
+            Some(situation) => (instance, situation, None),
+            None => return Err(error),
+        },
+    };
+    let told = status::status(&instance, &situation, applied.as_ref(), Timestamp::now());
+    status::write(shared, &instance, told).await?;
+    Ok(retry::action(&situation))
+}
+
+/// What stands after the first four steps.
+enum Established {
+    Placeholder,
+    Applied(Applied),
+}
+
+/// dereference → validate → build → apply.
+async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Established, Error> {
+    let client = &shared.context.client;
+    let found = dereference::dereference(client, &shared.context.gates, &instance).await?;
+    let validated = validate::validate(&instance, found.is_gate_open);
+    let values = validated
+        .is_ok()
+        .then(|| dereference::values_object(&instance))
+        .flatten();
+    shared.values.keep(&ObjectRef::from_obj(&*instance), values);
+    let prepared = match validated? {
+        Validated::Placeholder => return Ok(Established::Placeholder),
+        Validated::Managed(managed) => build::build(&managed),
+    };
+    apply::apply(client, instance.clone(), prepared, found)
+        .await
+        .map(Established::Applied)
+}
+
+async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Action, Error> {
+    shared.values.keep(&ObjectRef::from_obj(instance), None);
+    let message = match delete::advance(shared, instance).await {
+        Ok(Some(message)) => message,
+        Ok(None) => return Ok(Action::await_change()),
+        Err(error) => match error.situation() {
+            Some(Situation::Unavailable { message, .. }) => message,
+            _ => return Err(error),
+        },
+    };
+    let deleting = Situation::Deleting { message };
+    let told = status::status(instance, &deleting, None, Timestamp::now());
+    status::write(shared, instance, told).await?;
+    Ok(retry::action(&deleting))
+}
+
+/// An error that is worth telling has been told on the instance; what arrives here passes by itself.
+fn retry_after(instance: Arc<ApplicationInstance>, error: &Error, shared: Arc<Shared>) -> Action {
+    let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
+    let delay = shared.failures.count(&namespace, &name);
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(
+        namespace,
+        application_instance = name,
+        controller = ApplicationInstance::kind(&()).as_ref(),
+        category = ?error.category(),
+        %error,
+        cause,
+        retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        "a reconcile failed and is tried again"
+    );
+    Action::requeue(delay)
+}

@@ -1,0 +1,133 @@
+//! Step 5: what is told. The status is computed purely and written once, and only when it says something new.
+
+use super::{
+    Shared,
+    apply::Applied,
+    error::Error,
+    situation::{self, Situation},
+};
+use crate::{conditions::to_wire, flux::reading};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use vworkspace_crds::{
+    ApplicationInstance,
+    application_instance::{ApplicationInstanceStatus, ReleaseRef},
+    key,
+};
+use vworkspace_protocol::{ObjectRef, time::whole_seconds};
+
+/// What Flux makes of what was applied.
+pub fn read(applied: &Applied) -> Situation {
+    let wanted = reading::Wanted {
+        source_type: applied.chart.source_type,
+        chart: &applied.chart.name,
+        version: &applied.chart.version,
+        requested_at: applied.requested_at(),
+    };
+    Situation::Flux(reading::read(&wanted, &applied.seen()))
+}
+
+/// The status that tells the situation.
+pub fn status(
+    instance: &ApplicationInstance,
+    situation: &Situation,
+    applied: Option<&Applied>,
+    now: Timestamp,
+) -> ApplicationInstanceStatus {
+    let before = instance.status.clone().unwrap_or_default();
+    let generation = instance.metadata.generation.unwrap_or_default();
+    let conditions = situation::conditions(&before.conditions, situation, generation, now);
+    let mut status = ApplicationInstanceStatus {
+        observed_generation: Some(generation),
+        conditions,
+        ..before
+    };
+    if let Some(applied) = applied {
+        status.last_applied_chart = Some(applied.chart.clone());
+        status.helm_release_ref = applied.release.metadata.name.clone().map(|name| ReleaseRef {
+            name,
+            namespace: applied.release.metadata.namespace.clone().unwrap_or_default(),
+        });
+    }
+    if *situation == Situation::Placeholder {
+        status.helm_release_ref = None;
+        status.last_applied_chart = None;
+        status.endpoints = Vec::new();
+    }
+    if instance.status.as_ref() != Some(&status) {
+        status.last_reconcile_time = Some(Time(whole_seconds(now)));
+    }
+    status
+}
+
+/// Writes the status where it differs, then reports and announces what changed.
+///
+/// # Errors
+/// The write is refused when the instance has changed since it was read; the next reconcile reads it afresh.
+pub(super) async fn write(
+    shared: &Shared,
+    instance: &ApplicationInstance,
+    status: ApplicationInstanceStatus,
+) -> Result<(), Error> {
+    if instance.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let namespace = instance.namespace().unwrap_or_default();
+    let api: Api<ApplicationInstance> = Api::namespaced(shared.context.client.clone(), &namespace);
+    // A merge patch leaves out what is absent; members that may go away are named as null.
+    let mut body = json!({ "helmReleaseRef": null, "lastAppliedChart": null, "endpoints": null });
+    let what = || format!("the status of ApplicationInstance {}", instance.name_any());
+    let told = serde_json::to_value(&status).map_err(|source| Error::Unreadable { what: what(), source })?;
+    if let (Some(body), serde_json::Value::Object(told)) = (body.as_object_mut(), told) {
+        body.extend(told);
+    }
+    let patch = Patch::Merge(
+        json!({ "metadata": { "resourceVersion": instance.resource_version() }, "status": body }),
+    );
+    let params = PatchParams {
+        field_manager: Some(key::OPERATOR_FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch_status(&instance.name_any(), &params, &patch)
+        .await
+        .map_err(|source| Error::Call {
+            action: "write",
+            what: what(),
+            source,
+        })?;
+    tell(shared, instance, &status).await;
+    Ok(())
+}
+
+async fn tell(shared: &Shared, instance: &ApplicationInstance, status: &ApplicationInstanceStatus) {
+    let before = instance
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    shared
+        .context
+        .reporter
+        .transition(object_ref(instance), to_wire(before), to_wire(&status.conditions));
+    shared
+        .announcer
+        .transitions(&instance.object_ref(&()), before, &status.conditions)
+        .await;
+}
+
+/// The instance as reports name it.
+pub fn object_ref(instance: &ApplicationInstance) -> ObjectRef {
+    ObjectRef {
+        api_version: ApplicationInstance::api_version(&()).into_owned(),
+        kind: ApplicationInstance::kind(&()).into_owned(),
+        namespace: instance.namespace().unwrap_or_default(),
+        name: instance.name_any(),
+        uid: instance.uid().unwrap_or_default(),
+        generation: instance.metadata.generation.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,95 @@
+use super::*;
+use serde_json::json;
+
+fn instance(spec: serde_json::Value) -> ApplicationInstance {
+    serde_json::from_value(json!({
+        "apiVersion": "apps.vworkspace.io/v1alpha1",
+        "kind": "ApplicationInstance",
+        "metadata": {"name": "shop", "namespace": "team"},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn spec() -> serde_json::Value {
+    json!({
+        "appRef": {"catalogId": "hello"},
+        "chart": {"sourceType": "helm", "url": "https://charts.example", "name": "hello", "version": "1.0.0"},
+        "release": {"name": "shop", "namespace": "team"},
+    })
+}
+
+fn refusal(spec: serde_json::Value) -> String {
+    validate(&instance(spec), true).unwrap_err().to_string()
+}
+
+#[test]
+fn a_plain_instance_is_fine() {
+    let instance = instance(spec());
+    let Ok(Validated::Managed(managed)) = validate(&instance, true) else {
+        unreachable!("refused")
+    };
+    assert_eq!(managed.release.timeout, "5m");
+    assert!(matches!(managed.values, ChartValues::Default));
+}
+
+#[test]
+fn a_closed_gate_comes_first() {
+    let refusal = validate(&instance(json!({"appRef": {"catalogId": "seaweedfs"}})), false).unwrap_err();
+    assert_eq!(refusal.rule(), "NamespaceNotGated");
+}
+
+#[test]
+fn rules_hold_where_the_server_has_no_cel() {
+    let mut elsewhere = spec();
+    elsewhere["release"]["namespace"] = json!("other");
+    assert!(refusal(elsewhere).contains("not the instance's own namespace team"));
+
+    let mut scheme = spec();
+    scheme["chart"]["url"] = json!("oci://registry.example");
+    assert!(refusal(scheme).contains("https://"));
+
+    let mut placeholder = spec();
+    placeholder["mode"] = json!("placeholder");
+    assert!(refusal(placeholder).contains("neither"));
+
+    assert!(refusal(json!({"appRef": {"catalogId": "x"}})).contains("needs spec.chart"));
+
+    let mut seaweed = spec();
+    seaweed["appRef"]["catalogId"] = json!("seaweedfs");
+    assert!(refusal(seaweed).contains("not served"));
+
+    let mut two = spec();
+    two["values"] = json!({"source": "inline", "inline": {}, "secretRef": {"name": "a", "key": "b"}});
+    assert!(refusal(two).contains("exactly the member"));
+}
+
+#[test]
+fn an_inline_secret_is_named_by_its_path_only() {
+    let mut secret = spec();
+    secret["values"] = json!({"source": "inline", "inline": {"db": {"password": "hunter2"}}});
+    let refusal = validate(&instance(secret), true).unwrap_err();
+    assert_eq!(refusal.rule(), "InlineSecretMaterialRejected");
+    assert!(refusal.to_string().contains("values.inline.db.password"));
+    assert!(!refusal.to_string().contains("hunter2"));
+}
+
+#[test]
+fn a_release_keeps_its_name_and_its_mode() {
+    let mut renamed = instance(spec());
+    renamed.status =
+        serde_json::from_value(json!({"helmReleaseRef": {"name": "old", "namespace": "team"}})).unwrap();
+    assert!(
+        validate(&renamed, true)
+            .unwrap_err()
+            .to_string()
+            .contains("release.name was old")
+    );
+    renamed.spec.mode = Mode::Placeholder;
+    assert!(
+        validate(&renamed, true)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot become a placeholder")
+    );
+}

@@ -1,0 +1,234 @@
+//! What wakes the reconciler, apart from its own timer.
+//!
+//! ```text
+//!   ApplicationInstance, cluster-wide ───────────────► store ──┐
+//!   per open namespace: HelmRelease, HelmChart,                ├──► queue of references ──► reconcile
+//!   HelmRepository, OCIRepository (metadata only) ─────────────┤
+//!   one values object per instance (metadata only) ────────────┘
+//! ```
+//!
+//! None of the Flux objects is cached: an event only says which instance to look at, and the reconciler reads afresh.
+
+use super::{Shared, dereference::helm_chart_name, status::object_ref};
+use crate::{controllers::gate::OpenNamespaces, flux::written::FluxKind};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
+    runtime::{
+        Predicate as _, WatchStreamExt as _, predicates,
+        reflector::{ObjectRef, Store, store::Writer},
+        utils::Backoff,
+        watcher::{self, Event, watcher},
+    },
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use vworkspace_crds::{ApplicationInstance, key};
+
+/// A reference to an instance to look at.
+pub(super) type Wake = ObjectRef<ApplicationInstance>;
+
+/// Most references that wait for the reconciler; when it is full, the watches wait. References to one instance fold
+/// into one reconcile behind it.
+pub(super) const WAKES: usize = 1_024;
+
+/// References to our own objects, as they change; keeps the store filled.
+///
+/// An object that cannot be understood is told and skipped: it does not stall the others. Our own status writes do
+/// not come back as changes.
+pub(super) fn instances(
+    client: Client,
+    writer: Writer<ApplicationInstance>,
+    reporter: crate::report::Reporter,
+) -> impl Stream<Item = Wake> + Send {
+    let api = Api::<DeserializeGuard<ApplicationInstance>>::all(client);
+    let changed = predicates::generation
+        .combine(predicates::labels)
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers);
+    watcher(api, watcher::Config::default())
+        .backoff(SteadyBackoff::default())
+        .try_filter_map(|event| future::ready(Ok(understood(event))))
+        .reflect(writer)
+        .inspect_ok(move |event| report_unheld(event, &reporter))
+        .touched_objects()
+        .predicate_filter(changed, Default::default())
+        .filter_map(|instance| future::ready(logged(instance)))
+        .map(|instance| ObjectRef::from_obj(&instance))
+}
+
+fn logged(instance: watcher::Result<ApplicationInstance>) -> Option<ApplicationInstance> {
+    instance
+        .inspect_err(|error| tracing::warn!(%error, "the watch of ApplicationInstances broke"))
+        .ok()
+}
+
+fn understood(event: Event<DeserializeGuard<ApplicationInstance>>) -> Option<Event<ApplicationInstance>> {
+    let event = match event {
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(unguarded(object)?),
+        Event::InitApply(object) => Event::InitApply(unguarded(object)?),
+        Event::Delete(object) => Event::Delete(unguarded(object)?),
+    };
+    Some(event.modify(|instance| instance.managed_fields_mut().clear()))
+}
+
+fn unguarded(object: DeserializeGuard<ApplicationInstance>) -> Option<ApplicationInstance> {
+    object
+        .0
+        .inspect_err(|invalid| {
+            let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
+            tracing::error!(
+                ?namespace,
+                ?name,
+                error = invalid.error,
+                "an ApplicationInstance cannot be understood"
+            );
+        })
+        .ok()
+}
+
+/// An instance that never had our finalizer goes without a last reconcile.
+fn report_unheld(event: &Event<ApplicationInstance>, reporter: &crate::report::Reporter) {
+    if let Event::Delete(instance) = event
+        && instance.metadata.deletion_timestamp.is_none()
+    {
+        reporter.deleted(object_ref(instance));
+    }
+}
+
+/// Follows the gates: watches of Flux's kinds run exactly in the open namespaces, and instances learn of both changes.
+pub(super) async fn namespaces(shared: Arc<Shared>, wakes: mpsc::Sender<Wake>, shutdown: CancellationToken) {
+    let mut seen = OpenNamespaces::default();
+    let mut running: BTreeMap<String, CancellationToken> = BTreeMap::new();
+    while let Some(open) = shared.context.gates.changed_from(&seen).await {
+        for namespace in seen.symmetric_difference(&open) {
+            if let Some(watches) = running.remove(namespace) {
+                watches.cancel();
+            } else {
+                let watches = shutdown.child_token();
+                for kind in FluxKind::ALL {
+                    let follow = follow(shared.clone(), kind, namespace.clone(), wakes.clone());
+                    tokio::spawn(watches.clone().run_until_cancelled_owned(follow));
+                }
+                running.insert(namespace.clone(), watches);
+            }
+            wake_all(&shared.instances, namespace, &wakes).await;
+        }
+        seen = open;
+    }
+}
+
+/// Follows one kind in one namespace. Rights may come later than the label, and Flux later than both: the watch tries
+/// again for as long as the gate is open, and what was missed is made up for at its next start.
+async fn follow(shared: Arc<Shared>, kind: FluxKind, namespace: String, wakes: mpsc::Sender<Wake>) {
+    let api = Api::<PartialObjectMeta<DynamicObject>>::namespaced_with(
+        shared.context.client.clone(),
+        &namespace,
+        &kind.resource(),
+    );
+    let mut events = watcher(api, watcher::Config::default())
+        .backoff(SteadyBackoff::default())
+        .boxed();
+    let mut is_broken = false;
+    loop {
+        match events.try_next().await {
+            Ok(Some(Event::Init)) => {}
+            Ok(Some(Event::InitDone)) => {
+                if std::mem::take(&mut is_broken) {
+                    wake_all(&shared.instances, &namespace, &wakes).await;
+                }
+            }
+            Ok(Some(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object))) => {
+                if let Some(wake) = instance_of(kind, &object, &shared.instances) {
+                    send(&wakes, wake).await;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                if !std::mem::replace(&mut is_broken, true) {
+                    tracing::warn!(%error, kind = kind.as_str(), namespace, "a watch broke and is tried again");
+                }
+            }
+        }
+    }
+}
+
+/// The instance that a Flux object serves: by its label, its owner, or the release it was made for.
+fn instance_of(
+    kind: FluxKind,
+    object: &PartialObjectMeta<DynamicObject>,
+    instances: &Store<ApplicationInstance>,
+) -> Option<Wake> {
+    let namespace = object.namespace()?;
+    let by_label = || object.labels().get(key::APPLICATION_INSTANCE).cloned();
+    let by_owner = || {
+        let owners = object.owner_references();
+        owners
+            .iter()
+            .find(|owner| owner.kind == ApplicationInstance::kind(&()))
+            .map(|owner| owner.name.clone())
+    };
+    let name = match kind {
+        FluxKind::HelmChart => by_chart(&namespace, &object.name_any(), instances),
+        FluxKind::HelmRelease | FluxKind::HelmRepository | FluxKind::OciRepository => {
+            by_label().or_else(by_owner)
+        }
+    };
+    name.map(|name| ObjectRef::new(&name).within(&namespace))
+}
+
+fn by_chart(namespace: &str, chart: &str, instances: &Store<ApplicationInstance>) -> Option<String> {
+    let serves = |instance: &ApplicationInstance| {
+        let release = instance.spec.release.as_ref();
+        instance.metadata.namespace.as_deref() == Some(namespace)
+            && release.is_some_and(|release| helm_chart_name(namespace, &release.name) == chart)
+    };
+    instances.find(serves).map(|instance| instance.name_any())
+}
+
+async fn wake_all(instances: &Store<ApplicationInstance>, namespace: &str, wakes: &mpsc::Sender<Wake>) {
+    let there = instances.state_filter(|instance| instance.metadata.namespace.as_deref() == Some(namespace));
+    for instance in there {
+        send(wakes, ObjectRef::from_obj(&*instance)).await;
+    }
+}
+
+/// Waits while the queue is full; a closed queue means that the controller ends.
+pub(super) async fn send(wakes: &mpsc::Sender<Wake>, wake: Wake) {
+    let _ended = wakes.send(wake).await;
+}
+
+/// Doubling from half a second to ten: short enough that an admin who binds the role sees the effect.
+#[derive(Clone, Debug)]
+pub(super) struct SteadyBackoff(Duration);
+
+impl SteadyBackoff {
+    const FIRST: Duration = Duration::from_millis(500);
+    const LONGEST: Duration = Duration::from_secs(10);
+}
+
+impl Default for SteadyBackoff {
+    fn default() -> Self {
+        Self(Self::FIRST)
+    }
+}
+
+impl Iterator for SteadyBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let delay = self.0;
+        self.0 = (delay * 2).min(Self::LONGEST);
+        Some(delay)
+    }
+}
+
+impl Backoff for SteadyBackoff {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -1,0 +1,14 @@
+//! Flux, as far as we write it and read it.
+//!
+//! ```text
+//!   written: HelmRepository | OCIRepository  ◄── HelmRelease          (ours, by server-side apply)
+//!   observed: the same two, and the HelmChart that Flux makes from them
+//!   reading:  wanted + observed ──► what to tell                       (pure)
+//! ```
+//!
+//! Facts are those read off recordings of the real controllers, kept in `fixtures/flux`.
+
+pub mod observed;
+pub mod reading;
+pub mod version;
+pub mod written;
