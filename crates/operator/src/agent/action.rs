@@ -1,0 +1,345 @@
+//! From a job's payload to what is done with which object. Pure.
+
+use serde::{Deserialize, de::Error as _};
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use vworkspace_core::agent::{ObjectKey, job_run::Goal};
+use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE};
+use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget};
+
+/// Kinds that jobs may apply and delete (contract, section 5).
+const OWN_KINDS: [(&str, &str); 2] = [
+    ("apps.vworkspace.io/v1alpha1", "ApplicationInstance"),
+    ("ops.vworkspace.io/v1alpha1", "Operation"),
+];
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Hand the manifest to the API server.
+    Apply {
+        /// The object, without uid and generation.
+        object: ObjectRef,
+        /// As it is sent.
+        manifest: Value,
+        /// What must hold in the end.
+        goal: Goal,
+    },
+    /// Delete the object and wait until it is gone.
+    Delete {
+        /// The object, without uid and generation.
+        object: ObjectRef,
+    },
+}
+
+impl Action {
+    /// What the job is about.
+    pub fn object(&self) -> &ObjectRef {
+        match self {
+            Self::Apply { object, .. } | Self::Delete { object } => object,
+        }
+    }
+
+    /// The lane the job belongs to.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::from(self.object())
+    }
+}
+
+/// Why a job cannot be done; its text is the job's error.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// A job kind this build does not know.
+    #[error("unsupported job kind {0:?}")]
+    UnknownKind(String),
+    /// An intent this build does not know.
+    #[error("unsupported intent {0:?}")]
+    UnknownIntent(String),
+    /// The payload lacks something, or is not of the shape its kind asks for.
+    #[error("malformed payload: {0}")]
+    Malformed(String),
+    /// An object that jobs may not touch.
+    #[error(
+        "KindNotAllowed: jobs of this cluster may not {verb} {api_version} {kind}; allowed are ApplicationInstance and Operation"
+    )]
+    KindNotAllowed {
+        /// `apply` or `delete`.
+        verb: &'static str,
+        /// As the payload says.
+        api_version: String,
+        /// As the payload says.
+        kind: String,
+    },
+}
+
+/// What the job does, with the ownership labels of `cluster`.
+///
+/// # Errors
+/// See [`Refusal`]; it concerns this job alone.
+pub fn of_job(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
+    match &job.kind {
+        JobKind::Apply => apply(read(job.payload.get())?, job, cluster),
+        JobKind::Delete => delete(read::<DeleteTarget>(job.payload.get())?),
+        JobKind::Intent => intent(job, cluster),
+        JobKind::Other(kind) => Err(Refusal::UnknownKind(kind.clone())),
+    }
+}
+
+fn intent(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
+    let mut payload: Map<String, Value> = read(job.payload.get())?;
+    let name = payload
+        .get("intent")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let mut member = |member: &str| {
+        let object = payload.remove(member).filter(|value| !value.is_null());
+        object.ok_or_else(|| Refusal::Malformed(format!("{name} requires {member}")))
+    };
+    match name.as_str() {
+        "ensure-application-instance" => own(
+            member("applicationInstance")?,
+            "ApplicationInstance",
+            job,
+            cluster,
+        ),
+        "request-operation" => own(member("operation")?, "Operation", job, cluster),
+        "delete-application-instance" => {
+            let text = |value: Option<Value>| {
+                value
+                    .and_then(|v| v.as_str().map(str::to_owned))
+                    .unwrap_or_default()
+            };
+            let (api_version, kind) = OWN_KINDS[0];
+            delete(DeleteTarget {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                name: text(member("name").ok()),
+                namespace: text(member("namespace").ok()),
+            })
+        }
+        "" => Err(Refusal::Malformed(
+            "an intent needs the member \"intent\"".to_owned(),
+        )),
+        _ => Err(Refusal::UnknownIntent(name)),
+    }
+}
+
+/// An intent names the kind by itself: a manifest of another kind in it is an error, not a way around.
+fn own(manifest: Value, kind: &str, job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
+    let action = apply(manifest, job, cluster)?;
+    if action.object().kind == kind {
+        Ok(action)
+    } else {
+        Err(Refusal::Malformed(format!(
+            "the object is a {}, not a {kind}",
+            action.object().kind
+        )))
+    }
+}
+
+fn apply(mut manifest: Value, job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
+    let object = named(&manifest)?;
+    let root = manifest
+        .as_object_mut()
+        .ok_or_else(|| Refusal::Malformed("the manifest is no object".to_owned()))?;
+    // Written by the API server and our controllers only; sending them would be refused or make false conflicts.
+    root.remove("status");
+    if let Some(metadata) = root.get_mut("metadata").and_then(Value::as_object_mut) {
+        for written_by_server in [
+            "managedFields",
+            "resourceVersion",
+            "uid",
+            "generation",
+            "creationTimestamp",
+            "selfLink",
+        ] {
+            metadata.remove(written_by_server);
+        }
+        label(metadata, cluster)?;
+    }
+    let goal = Goal::of_apply(&object.kind, job.wait_for);
+    Ok(Action::Apply {
+        object,
+        manifest,
+        goal,
+    })
+}
+
+fn label(metadata: &mut Map<String, Value>, cluster: &ClusterId) -> Result<(), Refusal> {
+    let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+    if labels.is_null() {
+        *labels = json!({});
+    }
+    let labels = labels
+        .as_object_mut()
+        .ok_or_else(|| Refusal::Malformed("metadata.labels is no object".to_owned()))?;
+    labels.insert(MANAGED_BY.to_owned(), MANAGED_BY_CONTROL_PLANE.into());
+    labels.insert(CLUSTER_ID.to_owned(), cluster.as_str().into());
+    Ok(())
+}
+
+fn delete(payload: DeleteTarget) -> Result<Action, Refusal> {
+    let object = ObjectRef {
+        api_version: required(payload.api_version, "apiVersion")?,
+        kind: required(payload.kind, "kind")?,
+        namespace: payload.namespace,
+        name: required(payload.name, "name")?,
+        ..ObjectRef::default()
+    };
+    allow("delete", &object)?;
+    required(object.namespace.clone(), "namespace")?;
+    Ok(Action::Delete { object })
+}
+
+fn named(manifest: &Value) -> Result<ObjectRef, Refusal> {
+    let text = |pointer: &str| {
+        manifest
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let object = ObjectRef {
+        api_version: required(text("/apiVersion"), "apiVersion")?,
+        kind: required(text("/kind"), "kind")?,
+        name: text("/metadata/name"),
+        namespace: text("/metadata/namespace"),
+        ..ObjectRef::default()
+    };
+    allow("apply", &object)?;
+    required(object.name.clone(), "metadata.name")?;
+    required(object.namespace.clone(), "metadata.namespace")?;
+    Ok(object)
+}
+
+fn allow(verb: &'static str, object: &ObjectRef) -> Result<(), Refusal> {
+    if OWN_KINDS.contains(&(object.api_version.as_str(), object.kind.as_str())) {
+        return Ok(());
+    }
+    Err(Refusal::KindNotAllowed {
+        verb,
+        api_version: object.api_version.clone(),
+        kind: object.kind.clone(),
+    })
+}
+
+fn required(text: String, member: &str) -> Result<String, Refusal> {
+    if text.trim().is_empty() {
+        Err(Refusal::Malformed(format!("{member} is required")))
+    } else {
+        Ok(text)
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Refusal> {
+    let read = if json == "null" {
+        Err(serde_json::Error::custom("there is none"))
+    } else {
+        serde_json::from_str(json)
+    };
+    read.map_err(|e| Refusal::Malformed(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(kind: &str, payload: Value) -> Result<Action, Refusal> {
+        let job = json!({"id": "j", "kind": kind, "payload": payload});
+        of_job(&serde_json::from_value(job).unwrap(), &ClusterId::new("c-1"))
+    }
+
+    fn instance() -> Value {
+        json!({
+            "apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+            "metadata": {"name": "web", "namespace": "org-a", "resourceVersion": "7", "labels": {"x": "y"}},
+            "spec": {}, "status": {"conditions": []},
+        })
+    }
+
+    #[test]
+    fn a_manifest_gets_our_labels_and_loses_what_the_server_writes() {
+        let Action::Apply {
+            object,
+            manifest,
+            goal,
+        } = of("apply", instance()).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (object.name.as_str(), object.namespace.as_str(), goal),
+            ("web", "org-a", Goal::Ready)
+        );
+        let metadata = &manifest["metadata"];
+        assert_eq!(
+            metadata["labels"],
+            json!({"x": "y", "app.vworkspace.io/managed-by": "control-plane", "app.vworkspace.io/cluster-id": "c-1"})
+        );
+        assert!(metadata.get("resourceVersion").is_none() && manifest.get("status").is_none());
+    }
+
+    #[test]
+    fn only_our_own_kinds() {
+        for manifest in [
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}}),
+            json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster", "metadata": {"name": "c"}}),
+            json!({"apiVersion": "apps/v1", "kind": "ApplicationInstance", "metadata": {"name": "s", "namespace": "n"}}),
+        ] {
+            let error = of("apply", manifest).unwrap_err();
+            assert!(error.to_string().starts_with("KindNotAllowed"), "{error}");
+        }
+        let error = of(
+            "delete",
+            json!({"apiVersion": "v1", "kind": "Namespace", "name": "n"}),
+        )
+        .unwrap_err();
+        assert!(error.to_string().starts_with("KindNotAllowed"), "{error}");
+    }
+
+    #[test]
+    fn intents_are_the_same_work_as_their_plain_forms() {
+        let plain = of("apply", instance()).unwrap();
+        let ensure = json!({"intent": "ensure-application-instance", "applicationInstance": instance()});
+        assert_eq!(of("intent", ensure).unwrap(), plain);
+        let gone = of(
+            "intent",
+            json!({"intent": "delete-application-instance", "name": "web", "namespace": "org-a"}),
+        );
+        assert_eq!(gone.unwrap().key(), plain.key());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let text = |kind, payload| of(kind, payload).unwrap_err().to_string();
+        assert_eq!(text("dance", json!({})), r#"unsupported job kind "dance""#);
+        assert_eq!(
+            text("intent", json!({"intent": "jump"})),
+            r#"unsupported intent "jump""#
+        );
+        assert_eq!(
+            text("intent", json!({"intent": "ensure-application-instance"})),
+            "malformed payload: ensure-application-instance requires applicationInstance"
+        );
+        assert_eq!(text("apply", Value::Null), "malformed payload: there is none");
+        assert!(text("apply", json!([1])).starts_with("malformed payload"));
+        let mut nameless = instance();
+        nameless["metadata"]["name"] = json!("");
+        assert_eq!(
+            text("apply", nameless),
+            "malformed payload: metadata.name is required"
+        );
+        let wrong = json!({"intent": "request-operation", "operation": instance()});
+        assert_eq!(
+            text("intent", wrong),
+            "malformed payload: the object is a ApplicationInstance, not a Operation"
+        );
+        let mut odd = instance();
+        odd["metadata"]["labels"] = json!("x");
+        assert_eq!(
+            text("apply", odd),
+            "malformed payload: metadata.labels is no object"
+        );
+    }
+}

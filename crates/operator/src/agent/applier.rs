@@ -1,0 +1,263 @@
+//! Handing objects to the API server: gate, server-side apply without force, delete.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind, Status},
+};
+use serde_json::Value;
+use thiserror::Error;
+use vworkspace_crds::key::{AGENT_FIELD_MANAGER, NAMESPACE_GATE, NAMESPACE_GATE_OPEN};
+use vworkspace_protocol::{ObjectRef, outcome::FieldConflict};
+
+/// Cause of a 409 that is about field ownership (Kubernetes API, `metav1.CauseTypeFieldManagerConflict`).
+const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
+
+/// Why the API server did not take the object.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// Other managers own fields that the job wants to set. Nothing is retried or forced.
+    #[error("{message}")]
+    Conflict {
+        /// For people.
+        message: String,
+        /// Who owns what.
+        conflicts: Vec<FieldConflict>,
+    },
+    /// It never will.
+    #[error("{0}")]
+    Refused(String),
+    /// It may, later.
+    #[error("{0}")]
+    Transient(String),
+}
+
+/// What became of a deletion request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// The object is gone, or never was.
+    Gone,
+    /// Finalizers are at work on this life of the object.
+    Pending(ObjectRef),
+}
+
+/// Writes what jobs ask for, as field manager `vworkspace-agent`; cheap to clone.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+}
+
+impl Applier {
+    /// An applier that acts under the client's identity.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Applies the manifest; gives the object back with uid and generation.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn apply(&self, object: &ObjectRef, manifest: &Value) -> Result<ObjectRef, ApplyError> {
+        self.pass_gate(&object.namespace).await?;
+        let params = PatchParams::apply(AGENT_FIELD_MANAGER);
+        let applied = self
+            .api(object)?
+            .patch(&object.name, &params, &Patch::Apply(manifest))
+            .await;
+        applied
+            .map(|applied| with_identity(object, &applied))
+            .map_err(classify)
+    }
+
+    /// Asks for the object's deletion. An object that is not there is gone.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn delete(&self, object: &ObjectRef) -> Result<Deletion, ApplyError> {
+        self.pass_gate(&object.namespace).await?;
+        match self
+            .api(object)?
+            .delete(&object.name, &DeleteParams::default())
+            .await
+        {
+            Ok(answer) => Ok(answer
+                .left()
+                .map_or(Deletion::Gone, |left| pending(object, &left))),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deletion::Gone),
+            Err(error) => Err(classify(error)),
+        }
+    }
+
+    /// The life of the object that is there now.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn find(&self, object: &ObjectRef) -> Result<Option<ObjectRef>, ApplyError> {
+        let found = self
+            .api(object)?
+            .get_metadata_opt(&object.name)
+            .await
+            .map_err(classify)?;
+        Ok(found.map(|found| ObjectRef {
+            uid: found.metadata.uid.unwrap_or_default(),
+            generation: found.metadata.generation.unwrap_or_default(),
+            ..object.clone()
+        }))
+    }
+
+    /// Only namespaces that their admin opened (contract, section 5).
+    async fn pass_gate(&self, namespace: &str) -> Result<(), ApplyError> {
+        let found = Api::<Namespace>::all(self.client.clone())
+            .get_metadata_opt(namespace)
+            .await
+            .map_err(classify)?;
+        let open = found.is_some_and(|n| {
+            n.labels()
+                .get(NAMESPACE_GATE)
+                .is_some_and(|v| v == NAMESPACE_GATE_OPEN)
+        });
+        if open {
+            Ok(())
+        } else {
+            Err(ApplyError::Refused(not_gated(namespace)))
+        }
+    }
+
+    fn api(&self, object: &ObjectRef) -> Result<Api<DynamicObject>, ApplyError> {
+        let resource = resource_of(object).ok_or_else(|| {
+            ApplyError::Refused(format!("apiVersion {:?} cannot be read", object.api_version))
+        })?;
+        Ok(Api::namespaced_with(
+            self.client.clone(),
+            &object.namespace,
+            &resource,
+        ))
+    }
+}
+
+fn not_gated(namespace: &str) -> String {
+    format!(
+        "NamespaceNotGated: namespace {namespace:?} is not opened to the operator; \
+         the cluster's admin opens it with the label {NAMESPACE_GATE}={NAMESPACE_GATE_OPEN}"
+    )
+}
+
+/// Our kinds have regular plural names.
+fn resource_of(object: &ObjectRef) -> Option<ApiResource> {
+    let (group, version) = object.api_version.split_once('/')?;
+    let kind = GroupVersionKind::gvk(group, version, &object.kind);
+    Some(ApiResource::from_gvk_with_plural(
+        &kind,
+        &format!("{}s", object.kind.to_lowercase()),
+    ))
+}
+
+fn with_identity(object: &ObjectRef, live: &DynamicObject) -> ObjectRef {
+    ObjectRef {
+        uid: live.uid().unwrap_or_default(),
+        generation: live.metadata.generation.unwrap_or_default(),
+        ..object.clone()
+    }
+}
+
+/// The API server answers with the object also where nothing held it back: then it has no finalizer.
+fn pending(object: &ObjectRef, left: &DynamicObject) -> Deletion {
+    if left.finalizers().is_empty() {
+        Deletion::Gone
+    } else {
+        Deletion::Pending(with_identity(object, left))
+    }
+}
+
+fn classify(error: kube::Error) -> ApplyError {
+    match error {
+        kube::Error::Api(status) => classify_status(&status),
+        other => ApplyError::Transient(format!("the API server was not reached: {other}")),
+    }
+}
+
+fn classify_status(status: &Status) -> ApplyError {
+    let conflicts = conflicts(status);
+    match status.code {
+        409 if !conflicts.is_empty() => ApplyError::Conflict {
+            message: conflict_message(&conflicts),
+            conflicts,
+        },
+        // Without owners it is a race, for example with a deletion that is not finished.
+        408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
+        _ => ApplyError::Refused(status.message.clone()),
+    }
+}
+
+fn conflicts(status: &Status) -> Vec<FieldConflict> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let about_fields = causes.filter(|cause| cause.reason == FIELD_MANAGER_CONFLICT);
+    about_fields
+        .map(|cause| FieldConflict {
+            manager: manager_of(&cause.message),
+            field_path: cause.field.clone(),
+        })
+        .collect()
+}
+
+/// The cause's text reads `conflict with "NAME" using GROUP/VERSION at TIME`: the name is in no field of its own.
+fn manager_of(message: &str) -> String {
+    message.split('"').nth(1).unwrap_or(message).to_owned()
+}
+
+fn conflict_message(conflicts: &[FieldConflict]) -> String {
+    let owned = conflicts
+        .iter()
+        .map(|c| format!("{} is owned by {:?}", c.field_path, c.manager));
+    format!("conflict: {}", owned.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn status(value: Value) -> Status {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn field_owners_are_read_from_the_causes() {
+        let error = classify_status(&status(json!({
+            "status": "Failure", "code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict",
+            "details": {"causes": [{
+                "reason": "FieldManagerConflict",
+                "message": "conflict with \"kubectl-edit\" using apps.vworkspace.io/v1alpha1 at 2026-01-01T00:00:00Z",
+                "field": ".spec.chart.version"}]}
+        })));
+        let ApplyError::Conflict { message, conflicts } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            conflicts,
+            [FieldConflict {
+                manager: "kubectl-edit".into(),
+                field_path: ".spec.chart.version".into()
+            }]
+        );
+        assert_eq!(
+            message,
+            r#"conflict: .spec.chart.version is owned by "kubectl-edit""#
+        );
+    }
+
+    #[test]
+    fn races_and_overload_are_tried_again_and_refusals_are_not() {
+        let classified = |code: u16| classify_status(&status(json!({"code": code, "message": "m"})));
+        for code in [409, 429, 500, 503] {
+            assert!(matches!(classified(code), ApplyError::Transient(_)), "{code}");
+        }
+        for code in [400, 403, 404, 422] {
+            assert!(
+                matches!(classified(code), ApplyError::Refused(m) if m == "m"),
+                "{code}"
+            );
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The session as all loops of the agent share it, and what it looks like from outside.
+
+use crate::metrics::Metrics;
+use jiff::Timestamp;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+use vworkspace_core::agent::session::{Failure, Session, State, Step};
+
+/// How the link is, for the Cluster's status and the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Where the conversation stands.
+    pub session: State,
+    /// No good round trip within the window.
+    pub disconnected: bool,
+    /// Whether there was a good round trip with the current credential.
+    pub reached: bool,
+    /// When a heartbeat was last taken.
+    pub last_heartbeat: Option<Timestamp>,
+    /// What went wrong last, for people; empty while all is well.
+    pub problem: String,
+    /// Events dropped for want of room, ever.
+    pub dropped_events: u64,
+    /// Whether events were dropped since the outbox was last empty.
+    pub overflowing: bool,
+}
+
+impl Default for LinkState {
+    fn default() -> Self {
+        Self {
+            session: State::Unregistered,
+            disconnected: false,
+            reached: false,
+            last_heartbeat: None,
+            problem: String::new(),
+            dropped_events: 0,
+            overflowing: false,
+        }
+    }
+}
+
+/// The one session of this process. Every method is short and takes the clock itself.
+pub struct Conversation {
+    session: Mutex<Session>,
+    state: watch::Sender<LinkState>,
+    metrics: Metrics,
+}
+
+impl Conversation {
+    /// A conversation that has not begun; `state` is told every change.
+    pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, metrics: Metrics) -> Self {
+        Self {
+            session: Mutex::new(Session::new(disconnect_after)),
+            state,
+            metrics,
+        }
+    }
+
+    /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
+    pub fn credential(&self, present: bool, problem: &str) {
+        self.session().handle_credential(present, Timestamp::now());
+        self.publish(|state| {
+            state.reached = false;
+            problem.clone_into(&mut state.problem);
+        });
+    }
+
+    /// A call of any kind succeeded.
+    pub fn good(&self) {
+        self.session().handle_good(Timestamp::now());
+        self.publish(LinkState::reached_now);
+    }
+
+    /// The control plane took a heartbeat.
+    pub fn heartbeat(&self) {
+        let now = Timestamp::now();
+        self.session().handle_good(now);
+        self.publish(|state| {
+            state.reached_now();
+            state.last_heartbeat = Some(now);
+        });
+    }
+
+    /// The control plane took the snapshot.
+    pub fn resynced(&self) {
+        self.session().handle_resynced(Timestamp::now());
+        self.publish(LinkState::reached_now);
+    }
+
+    /// A poll was answered.
+    pub fn polled(&self) {
+        self.session().handle_polled(Timestamp::now());
+        self.publish(LinkState::reached_now);
+    }
+
+    /// A poll or a snapshot failed.
+    pub fn failed(&self, failure: Failure, problem: &str) {
+        self.session()
+            .handle_failure(failure, Timestamp::now(), rand::random());
+        self.publish(|state| problem.clone_into(&mut state.problem));
+    }
+
+    /// How the outbox is.
+    pub fn outbox(&self, waiting: usize, dropped: u64, overflowing: bool) {
+        self.metrics.event_buffer(waiting);
+        self.publish(|state| (state.dropped_events, state.overflowing) = (dropped, overflowing));
+    }
+
+    /// What the poll loop does next.
+    pub fn step(&self) -> Step {
+        let step = self.session().poll_step(Timestamp::now());
+        self.publish(|_| {});
+        step
+    }
+
+    /// Publishes the moment the window passes, for ever: drop it to end it.
+    pub async fn watch_silence(&self) {
+        loop {
+            let now = Timestamp::now();
+            let due = self.session().disconnects_at().filter(|due| *due > now);
+            let delay = due.map_or(Duration::from_secs(1), |due| until(due, now));
+            tokio::time::sleep(delay).await;
+            self.publish(|_| {});
+        }
+    }
+
+    /// The link's state now and at every change.
+    pub fn watch(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    fn publish(&self, edit: impl FnOnce(&mut LinkState)) {
+        let (session, disconnected) = {
+            let session = self.session();
+            (session.state(), session.is_disconnected(Timestamp::now()))
+        };
+        self.state.send_if_modified(|state| {
+            let before = state.clone();
+            edit(state);
+            (state.session, state.disconnected) = (session, disconnected);
+            *state != before
+        });
+        self.metrics.connectivity(&self.state.borrow());
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        // Every change of the session is one call: it is whole even after a panic.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LinkState {
+    fn reached_now(&mut self) {
+        self.reached = true;
+        self.problem.clear();
+    }
+}
+
+/// From `now` to `due`; nothing when it has passed.
+pub fn until(due: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,186 @@
+//! Where URL, cluster id, token and CA come from: flags and environment over the Secret (seed, "Operator
+//! configuration"), each field by itself. A Cluster object writes the Secret; it is not read here.
+
+use crate::args::Args;
+use futures::TryStreamExt as _;
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use std::pin::pin;
+use tokio::sync::watch;
+use vworkspace_crds::key::{SECRET_CA, SECRET_CLUSTER_ID, SECRET_TOKEN, SECRET_URL};
+use vworkspace_protocol::{ClusterId, Secret};
+
+/// Everything needed to speak for this cluster.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Base URL of the control plane.
+    pub base_url: String,
+    /// The identity.
+    pub cluster_id: ClusterId,
+    /// The bearer credential.
+    pub token: Secret,
+    /// PEM certificates that sign the control plane's; absent: those of the operating system.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+/// What flags and environment say; empty means: the Secret decides.
+#[derive(Clone)]
+pub struct Seed {
+    base_url: String,
+    cluster_id: String,
+    token: Option<Secret>,
+}
+
+impl Seed {
+    /// The seed in the arguments.
+    pub fn of(args: &Args) -> Self {
+        Self {
+            base_url: args.control_plane_base_url.trim().to_owned(),
+            cluster_id: args.cluster_id.trim().to_owned(),
+            token: args.agent_token.clone().filter(|token| !token.is_empty()),
+        }
+    }
+
+    /// Seed over Secret, per field; absent while a field is missing in both.
+    pub fn merge(&self, secret: Option<&KubeSecret>) -> Option<Credentials> {
+        let stored = |key: &str| secret.and_then(|secret| text(secret, key)).unwrap_or_default();
+        let either = |seed: &str, key: &str| {
+            if seed.is_empty() {
+                stored(key)
+            } else {
+                seed.to_owned()
+            }
+        };
+        let token = self
+            .token
+            .clone()
+            .unwrap_or_else(|| Secret::new(&stored(SECRET_TOKEN)));
+        let (base_url, cluster_id) = (
+            either(&self.base_url, SECRET_URL),
+            either(&self.cluster_id, SECRET_CLUSTER_ID),
+        );
+        if base_url.is_empty() || cluster_id.is_empty() || token.is_empty() {
+            return None;
+        }
+        let ca_pem = secret
+            .and_then(|secret| bytes(secret, SECRET_CA))
+            .filter(|pem| !pem.is_empty());
+        Some(Credentials {
+            base_url,
+            cluster_id: ClusterId::new(cluster_id),
+            token,
+            ca_pem,
+        })
+    }
+}
+
+/// A key of a Secret as trimmed text.
+pub fn text(secret: &KubeSecret, key: &str) -> Option<String> {
+    Some(String::from_utf8(bytes(secret, key)?).ok()?.trim().to_owned())
+}
+
+/// A key of a Secret as it is.
+pub fn bytes(secret: &KubeSecret, key: &str) -> Option<Vec<u8>> {
+    Some(secret.data.as_ref()?.get(key)?.0.clone())
+}
+
+/// Keeps `sender` at what seed and Secret say, until dropped.
+pub async fn watch_secret(
+    client: Client,
+    namespace: &str,
+    name: &str,
+    seed: &Seed,
+    sender: &watch::Sender<Option<Credentials>>,
+) {
+    let api = Api::<KubeSecret>::namespaced(client, namespace);
+    let mut changes = pin!(watcher::watch_object(api, name).default_backoff());
+    loop {
+        match changes.try_next().await {
+            Ok(Some(secret)) => publish(sender, seed.merge(secret.as_ref())),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "the watch of the credentials Secret broke and is being made again")
+            }
+        }
+    }
+}
+
+/// Reads the Secret once more, past the watch: for a credential that was just rejected.
+///
+/// # Errors
+/// The API server's.
+pub async fn read_secret(
+    client: Client,
+    namespace: &str,
+    name: &str,
+    seed: &Seed,
+    sender: &watch::Sender<Option<Credentials>>,
+) -> Result<(), kube::Error> {
+    let secret = Api::<KubeSecret>::namespaced(client, namespace)
+        .get_opt(name)
+        .await?;
+    publish(sender, seed.merge(secret.as_ref()));
+    Ok(())
+}
+
+fn publish(sender: &watch::Sender<Option<Credentials>>, credentials: Option<Credentials>) {
+    sender.send_if_modified(|current| {
+        let changed = *current != credentials;
+        *current = credentials;
+        changed
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use k8s_openapi::ByteString;
+
+    fn secret(entries: &[(&str, &str)]) -> KubeSecret {
+        let data = entries
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), ByteString(v.as_bytes().to_vec())))
+            .collect();
+        KubeSecret {
+            data: Some(data),
+            ..KubeSecret::default()
+        }
+    }
+
+    fn seed(args: &[&str]) -> Seed {
+        Seed::of(&Args::try_parse_from([&["x"], args].concat()).unwrap())
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_secret_field_by_field() {
+        let secret = secret(&[
+            (SECRET_URL, "https://stored\n"),
+            (SECRET_CLUSTER_ID, "stored"),
+            (SECRET_TOKEN, "t\n"),
+        ]);
+        let merged = seed(&["--control-plane-base-url=https://flag"])
+            .merge(Some(&secret))
+            .unwrap();
+        assert_eq!(
+            (merged.base_url.as_str(), merged.cluster_id.as_str()),
+            ("https://flag", "stored")
+        );
+        assert_eq!(merged.token.expose(), "t");
+    }
+
+    #[test]
+    fn all_three_are_needed_from_wherever() {
+        assert!(seed(&[]).merge(None).is_none());
+        assert!(seed(&["--cluster-id=c", "--agent-token=t"]).merge(None).is_none());
+        let flags = [
+            "--cluster-id=c",
+            "--agent-token=t",
+            "--control-plane-base-url=https://x",
+        ];
+        assert!(seed(&flags).merge(None).is_some());
+    }
+}

@@ -1,0 +1,341 @@
+//! Starts the agent's loops and runs the one that polls.
+
+use crate::{
+    agent::{
+        applier::Applier,
+        conversation::{Conversation, LinkState, until},
+        credentials::{self, Credentials, Seed},
+        events::{EventLoop, Snapshot},
+        follow::{Follow, Followed},
+        heartbeat,
+        jobs::Jobs,
+        ledger::LedgerStore,
+        links::{Connection, Links, failure_of},
+    },
+    args::Args,
+    metrics::Metrics,
+    report::{Observation, Reporter},
+};
+use jiff::Timestamp;
+use kube::Client;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use vworkspace_core::agent::session::{Failure, Step};
+use vworkspace_protocol::{ClusterId, Job, id::SessionId, limits};
+use vworkspace_transport::AgentLink as _;
+
+/// Shortest time between two polls that brought nothing new, whatever the control plane answers.
+const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
+const SNAPSHOT_PART: usize = 80;
+/// How long running jobs may take to end with the process.
+const LAST_JOBS: Duration = Duration::from_secs(2);
+
+/// What the agent is made of.
+pub struct Agent {
+    /// The Kubernetes API.
+    pub client: Client,
+    /// Flags and environment.
+    pub args: Arc<Args>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// What the reconcilers saw change.
+    pub observations: mpsc::Receiver<Observation>,
+    /// Where deletions go, as one more reconciler.
+    pub reporter: Reporter,
+    /// Told how the link is.
+    pub link_state: watch::Sender<LinkState>,
+    /// Told which cluster this is.
+    pub cluster_id: watch::Sender<Option<ClusterId>>,
+    /// The API server's version.
+    pub kubernetes_version: String,
+}
+
+/// What the loops share.
+struct Driver {
+    client: Client,
+    args: Arc<Args>,
+    metrics: Metrics,
+    conversation: Arc<Conversation>,
+    credentials: watch::Sender<Option<Credentials>>,
+    seed: Seed,
+    links: Links,
+    follow: Follow,
+    snapshots: mpsc::Sender<Snapshot>,
+}
+
+/// Runs the agent until `shutdown`; then flushes events and ends within seconds.
+pub async fn run(agent: Agent, shutdown: CancellationToken) {
+    let tasks = TaskTracker::new();
+    let spawn_until_shutdown = |task: futures::future::BoxFuture<'static, ()>| {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            let _cut_off = shutdown.run_until_cancelled(task).await;
+        });
+    };
+    let conversation = Arc::new(Conversation::new(
+        agent.args.disconnect_after,
+        agent.link_state,
+        agent.metrics.clone(),
+    ));
+    let (connections, links) = watch::channel(None);
+    let (snapshots, snapshot_requests) = mpsc::channel(1);
+    let follow = Follow::default();
+    let driver = Arc::new(Driver {
+        seed: Seed::of(&agent.args),
+        client: agent.client.clone(),
+        args: agent.args.clone(),
+        metrics: agent.metrics.clone(),
+        conversation: conversation.clone(),
+        credentials: watch::Sender::new(None),
+        links: Links::new(links),
+        follow: follow.clone(),
+        snapshots,
+    });
+    let (watching, client, reporter) = (follow.clone(), agent.client.clone(), agent.reporter);
+    spawn_until_shutdown(Box::pin(async move { watching.run(client, reporter).await }));
+    spawn_until_shutdown(Box::pin(driver.clone().watch_credentials()));
+    spawn_until_shutdown(Box::pin(
+        driver.clone().keep_connections(connections, agent.cluster_id),
+    ));
+    let silence = conversation.clone();
+    spawn_until_shutdown(Box::pin(async move { silence.watch_silence().await }));
+    let beats = heartbeat::run(
+        driver.links.clone(),
+        conversation.clone(),
+        follow,
+        agent.kubernetes_version,
+    );
+    spawn_until_shutdown(Box::pin(beats));
+    let events = EventLoop::new(driver.links.clone(), conversation);
+    tasks.spawn(events.run(agent.observations, snapshot_requests, shutdown.clone()));
+    driver.work(&shutdown).await;
+    tasks.close();
+    tasks.wait().await;
+}
+
+impl Driver {
+    /// Polls until `shutdown`, once the ledger and the objects are known.
+    async fn work(&self, shutdown: &CancellationToken) {
+        let prepared = async {
+            self.follow.synced().await;
+            Arc::new(LedgerStore::load(self.client.clone(), &self.args.agent_credentials_namespace).await)
+        };
+        let Some(ledger) = shutdown.run_until_cancelled(prepared).await else {
+            return;
+        };
+        let jobs = Jobs::new(
+            Applier::new(self.client.clone()),
+            self.follow.clone(),
+            self.links.clone(),
+            ledger.clone(),
+            self.metrics.clone(),
+            shutdown.clone(),
+        );
+        let keeping = async { futures::join!(self.poll_for_ever(&jobs), ledger.run()) };
+        let _cut_off = shutdown.run_until_cancelled(keeping).await;
+        if tokio::time::timeout(LAST_JOBS, jobs.ended()).await.is_err() {
+            tracing::warn!("jobs did not end in time; the control plane offers them again");
+        }
+        ledger.write().await;
+    }
+
+    async fn poll_for_ever(&self, jobs: &Jobs) {
+        loop {
+            let step = self.conversation.step();
+            let connection = self.links.now();
+            match (step, connection) {
+                (Step::Halt, _) | (_, None) => self.halted().await,
+                (Step::Wait(at), Some(connection)) => {
+                    self.links.pause(&connection, until(at, Timestamp::now())).await;
+                }
+                (Step::Resync, Some(connection)) => self.resync(&connection).await,
+                (Step::Poll, Some(connection)) => {
+                    jobs.room().await;
+                    self.poll(&connection, jobs).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do again: a changed credential changes the link's state.
+    async fn halted(&self) {
+        let mut state = self.conversation.watch();
+        state.borrow_and_update();
+        if matches!(self.conversation.step(), Step::Halt) || self.links.now().is_none() {
+            // The sender lives in `self.conversation`: waiting cannot fail.
+            let _never_fails = state.changed().await;
+        }
+    }
+
+    /// Status first: the conditions of all owned objects, in parts that fit into the outbox.
+    async fn resync(&self, connection: &Arc<Connection>) {
+        let objects = self.follow.objects();
+        tracing::info!(
+            objects = objects.len(),
+            "status goes first: telling the conditions of all owned objects"
+        );
+        for part in objects.chunks(SNAPSHOT_PART) {
+            if let Err(failure) = self.tell(part.to_vec()).await {
+                self.failed(connection, failure, "the status snapshot was not taken")
+                    .await;
+                return;
+            }
+        }
+        // Without objects nothing was said yet; the first poll is as good a first word.
+        self.conversation.resynced();
+    }
+
+    async fn tell(&self, objects: Vec<Arc<Followed>>) -> Result<(), Failure> {
+        let unavailable = Failure::Unavailable { retry_after: None };
+        let (done, answer) = oneshot::channel();
+        self.snapshots
+            .send(Snapshot { objects, done })
+            .await
+            .map_err(|_| unavailable)?;
+        answer.await.unwrap_or(Err(unavailable))
+    }
+
+    async fn poll(&self, connection: &Arc<Connection>, jobs: &Jobs) {
+        let wait = self.args.agent_poll_interval.min(limits::MAX_WAIT);
+        let wait = if wait.as_secs() == 0 {
+            limits::DEFAULT_WAIT
+        } else {
+            wait
+        };
+        let started = Instant::now();
+        let answer = tokio::select! {
+            answer = connection.link.jobs(&connection.cluster, wait) => answer,
+            () = self.links.changed_from(connection) => return,
+        };
+        match answer {
+            Ok(polled) => {
+                self.conversation.polled();
+                let new = self.take(polled, connection, jobs);
+                if new == 0 {
+                    let rest = MIN_POLL_INTERVAL.saturating_sub(started.elapsed());
+                    self.links.pause(connection, rest).await;
+                }
+            }
+            Err(error) => {
+                self.failed(connection, failure_of(&error), &error.to_string())
+                    .await;
+            }
+        }
+    }
+
+    fn take(&self, polled: Vec<Job>, connection: &Connection, jobs: &Jobs) -> usize {
+        if polled.is_empty() {
+            return 0;
+        }
+        self.metrics.polled(&polled, Timestamp::now());
+        let offered = polled.len();
+        let new = jobs.handle(polled, &connection.cluster);
+        tracing::info!(cluster_id = %connection.cluster, offered, new, "jobs received");
+        new
+    }
+
+    /// A rejected credential is compared with the Secret first: it may have been exchanged this very moment.
+    async fn failed(&self, connection: &Arc<Connection>, failure: Failure, problem: &str) {
+        if failure == Failure::Unauthorized {
+            let (namespace, name) = (
+                &self.args.agent_credentials_namespace,
+                &self.args.agent_credentials_secret,
+            );
+            let read = credentials::read_secret(
+                self.client.clone(),
+                namespace,
+                name,
+                &self.seed,
+                &self.credentials,
+            )
+            .await;
+            let used = &connection.credentials;
+            if read.is_ok() && self.credentials.borrow().as_ref().is_some_and(|now| now != used) {
+                self.links.changed_from(connection).await;
+                return;
+            }
+        }
+        if self.links.now().is_some_and(|now| Arc::ptr_eq(&now, connection)) {
+            tracing::warn!(problem, ?failure, "the control plane did not answer as hoped");
+            self.conversation.failed(failure, problem);
+        }
+    }
+
+    async fn watch_credentials(self: Arc<Self>) {
+        let (namespace, name) = (
+            &self.args.agent_credentials_namespace,
+            &self.args.agent_credentials_secret,
+        );
+        // Without a Secret the seed alone may be enough.
+        self.credentials.send_replace(self.seed.merge(None));
+        credentials::watch_secret(
+            self.client.clone(),
+            namespace,
+            name,
+            &self.seed,
+            &self.credentials,
+        )
+        .await;
+    }
+
+    /// One connection per credential; none while the agent is off, which is: no flag and no Cluster object.
+    async fn keep_connections(
+        self: Arc<Self>,
+        connections: watch::Sender<Option<Arc<Connection>>>,
+        cluster_id: watch::Sender<Option<ClusterId>>,
+    ) {
+        let (mut credentials, mut cluster) = (self.credentials.subscribe(), self.follow.cluster());
+        let session = SessionId::new(uuid::Uuid::new_v4().to_string());
+        loop {
+            let on =
+                self.args.agent_enabled || cluster.borrow_and_update().as_ref().is_some_and(|c| !c.deleting);
+            let wanted = credentials.borrow_and_update().clone().filter(|_| on);
+            let current = connections
+                .borrow()
+                .as_ref()
+                .map(|connection| connection.credentials.clone());
+            if wanted != current {
+                self.connect(wanted, &session, &connections, &cluster_id);
+            }
+            // Both senders live as long as this task.
+            tokio::select! {
+                _ = credentials.changed() => {}
+                _ = cluster.changed() => {}
+            }
+        }
+    }
+
+    fn connect(
+        &self,
+        credentials: Option<Credentials>,
+        session: &SessionId,
+        connections: &watch::Sender<Option<Arc<Connection>>>,
+        cluster_id: &watch::Sender<Option<ClusterId>>,
+    ) {
+        let id = credentials
+            .as_ref()
+            .map(|credentials| credentials.cluster_id.clone());
+        cluster_id.send_if_modified(|current| std::mem::replace(current, id.clone()) != id);
+        let made = credentials
+            .map(|c| Connection::new(&c, session, self.args.allow_insecure_http))
+            .transpose();
+        let (connection, problem) = match made {
+            Ok(connection) => (connection.map(Arc::new), String::new()),
+            Err(error) => (None, error.to_string()),
+        };
+        match &connection {
+            Some(connection) => {
+                tracing::info!(cluster_id = %connection.cluster, "a credential is there; connecting")
+            }
+            None => tracing::info!(problem, "no credential to connect with"),
+        }
+        let present = connection.is_some();
+        connections.send_replace(connection);
+        self.conversation.credential(present, &problem);
+    }
+}

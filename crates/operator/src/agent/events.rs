@@ -1,0 +1,254 @@
+//! Delivers events: from observations to batches, one on its way at a time.
+
+use crate::{
+    agent::{
+        conversation::{Conversation, until},
+        follow::Followed,
+        links::{Connection, Links, failure_of},
+    },
+    report::Observation,
+};
+use futures::future::{BoxFuture, OptionFuture};
+use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use vworkspace_core::{
+    agent::{
+        outbox::{Delivery, EventBatcher},
+        session::Failure,
+        transition::TransitionLog,
+    },
+    backoff::Backoff,
+};
+use vworkspace_protocol::event::{Event, EventsRequest};
+use vworkspace_transport::{AgentLink as _, LinkError};
+
+/// How long the last flush may take when the process ends.
+const LAST_FLUSH: Duration = Duration::from_secs(3);
+
+/// A part of a snapshot; answered when all that waits, this part included, was taken or refused.
+pub struct Snapshot {
+    /// The objects; few enough for the outbox.
+    pub objects: Vec<Arc<Followed>>,
+    /// Where the answer goes.
+    pub done: oneshot::Sender<Result<(), Failure>>,
+}
+
+type Post = BoxFuture<'static, (Arc<Connection>, Result<(), LinkError>)>;
+
+/// The loop's own state.
+pub struct EventLoop {
+    outbox: EventBatcher,
+    log: TransitionLog,
+    links: Links,
+    conversation: Arc<Conversation>,
+    on_its_way: Option<Post>,
+    backoff: Backoff,
+    not_before: Timestamp,
+    snapshots: Vec<oneshot::Sender<Result<(), Failure>>>,
+}
+
+impl EventLoop {
+    /// A loop with an empty outbox.
+    pub fn new(links: Links, conversation: Arc<Conversation>) -> Self {
+        Self {
+            outbox: EventBatcher::default(),
+            log: TransitionLog::default(),
+            links,
+            conversation,
+            on_its_way: None,
+            backoff: Backoff::default(),
+            not_before: Timestamp::MIN,
+            snapshots: Vec::new(),
+        }
+    }
+
+    /// Runs until `shutdown`, then flushes what waits for a few seconds at most.
+    pub async fn run(
+        mut self,
+        mut observations: mpsc::Receiver<Observation>,
+        mut snapshots: mpsc::Receiver<Snapshot>,
+        shutdown: CancellationToken,
+    ) {
+        loop {
+            self.start_post();
+            let links = self.links.clone();
+            let connection = links.now();
+            let due = self.due();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some((connection, answer)) = OptionFuture::from(self.on_its_way.as_mut()) => {
+                    self.handle_answer(&connection, answer);
+                }
+                Some(snapshot) = snapshots.recv() => self.handle_snapshot(snapshot),
+                Some(observation) = observations.recv() => self.handle_observation(observation),
+                () = at(due) => {}
+                () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
+            }
+            let (waiting, dropped) = (self.outbox.len(), self.outbox.dropped());
+            self.conversation
+                .outbox(waiting, dropped, self.outbox.is_overflowing());
+        }
+        while let Ok(observation) = observations.try_recv() {
+            self.handle_observation(observation);
+        }
+        if tokio::time::timeout(LAST_FLUSH, self.flush()).await.is_err() {
+            tracing::warn!(
+                events = self.outbox.len(),
+                "events were left behind; the next snapshot repairs it"
+            );
+        }
+    }
+
+    /// Posts until nothing waits or a post fails.
+    async fn flush(&mut self) {
+        self.not_before = Timestamp::MIN;
+        loop {
+            self.outbox.handle_flush(Timestamp::now());
+            self.start_post();
+            let Some(post) = self.on_its_way.as_mut() else {
+                return;
+            };
+            let (connection, answer) = post.await;
+            let failed = answer.is_err();
+            self.handle_answer(&connection, answer);
+            if failed {
+                return;
+            }
+        }
+    }
+
+    fn start_post(&mut self) {
+        if self.on_its_way.is_some() || Timestamp::now() < self.not_before {
+            return;
+        }
+        let Some(connection) = self.links.now() else {
+            return;
+        };
+        if let Some(batch) = self.outbox.poll_batch(Timestamp::now()) {
+            self.on_its_way = Some(Box::pin(post(connection, batch)));
+        }
+    }
+
+    /// When the next batch may go out; absent while there is nothing to do or nobody to talk to.
+    fn due(&self) -> Option<Timestamp> {
+        let idle = self.on_its_way.is_none() && self.links.now().is_some();
+        self.outbox
+            .poll_timeout()
+            .filter(|_| idle)
+            .map(|due| due.max(self.not_before))
+    }
+
+    fn handle_observation(&mut self, observation: Observation) {
+        let now = Timestamp::now();
+        let events = match observation {
+            Observation::Conditions {
+                object,
+                before,
+                after,
+            } => self.log.handle_transition(&object, &before, &after, now),
+            Observation::Deleted { object } => vec![self.log.handle_deleted(&object, now)],
+        };
+        for (slot, event) in events {
+            self.outbox.handle_event(slot, event, now);
+        }
+    }
+
+    fn handle_snapshot(&mut self, snapshot: Snapshot) {
+        let now = Timestamp::now();
+        for followed in &snapshot.objects {
+            for (slot, event) in
+                self.log
+                    .handle_snapshot(&followed.object, &followed.observed.conditions, now)
+            {
+                self.outbox.handle_event(slot, event, now);
+            }
+        }
+        if self.outbox.is_empty() {
+            // Whoever asked may be gone; then there is nobody to tell.
+            let _gone = snapshot.done.send(Ok(()));
+            return;
+        }
+        self.snapshots.push(snapshot.done);
+        self.not_before = Timestamp::MIN;
+        self.outbox.handle_flush(now);
+    }
+
+    fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Result<(), LinkError>) {
+        self.on_its_way = None;
+        let now = Timestamp::now();
+        let Err(error) = answer else {
+            self.conversation.good();
+            self.backoff.handle_success();
+            self.outbox.handle_delivery(Delivery::Taken, now);
+            self.answer_snapshots_if_done();
+            return;
+        };
+        let failure = failure_of(&error);
+        if failure == Failure::Refused {
+            if let Some(poison) = self.outbox.handle_delivery(Delivery::Refused, now) {
+                tell_poison(&poison, &error);
+            }
+            self.answer_snapshots_if_done();
+            return;
+        }
+        let delay = self.backoff.handle_failure(failure.retry_after(), rand::random());
+        tracing::warn!(%error, ?delay, events = self.outbox.len(), "events were not delivered and are kept");
+        self.outbox.handle_delivery(Delivery::Failed, now);
+        if self
+            .links
+            .now()
+            .is_some_and(|current| Arc::ptr_eq(&current, connection))
+        {
+            let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
+            self.not_before = now.saturating_add(delay).unwrap_or(now);
+        }
+        for done in self.snapshots.drain(..) {
+            let _gone = done.send(Err(failure));
+        }
+    }
+
+    fn answer_snapshots_if_done(&mut self) {
+        if self.outbox.is_empty() {
+            for done in self.snapshots.drain(..) {
+                let _gone = done.send(Ok(()));
+            }
+        }
+    }
+}
+
+async fn post(connection: Arc<Connection>, batch: EventsRequest) -> (Arc<Connection>, Result<(), LinkError>) {
+    let answer = connection.link.events(&batch).await;
+    (connection, answer)
+}
+
+/// Waits until then; without a time for ever.
+async fn at(due: Option<Timestamp>) {
+    match due {
+        Some(due) => tokio::time::sleep(until(due, Timestamp::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for another connection than this one.
+async fn another(links: &Links, connection: Option<&Arc<Connection>>) {
+    match connection {
+        Some(connection) => links.changed_from(connection).await,
+        None => {
+            if links.connected().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+fn tell_poison(event: &Event, error: &LinkError) {
+    tracing::error!(
+        %error,
+        event_key = event.event_key,
+        kind = event.kind,
+        "the control plane refuses this event for good; it is dropped, the others go on"
+    );
+}

@@ -1,0 +1,291 @@
+//! The conditions of all owned objects, kept by one watch per kind.
+//!
+//! Specs are not kept: what is needed here is who is there, and what its status says. Jobs that wait, snapshots and
+//! heartbeats all read this table; nobody polls the API server.
+
+use crate::{conditions, report::Reporter};
+use futures::TryStreamExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as KubeCondition;
+use kube::{
+    Api, Client, ResourceExt as _,
+    core::{ApiResource, NotUsed, Object},
+    runtime::{WatchStreamExt as _, watcher},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+use vworkspace_core::agent::{ObjectKey, job_run::Observed};
+use vworkspace_crds::{ApplicationInstance, Cluster, Operation};
+use vworkspace_protocol::ObjectRef;
+
+/// The part of an object that is read.
+type Partial = Object<NotUsed, PartialStatus>;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PartialStatus {
+    observed_generation: Option<i64>,
+    conditions: Vec<KubeCondition>,
+}
+
+/// One object as last seen.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Who it is, with uid and generation.
+    pub object: ObjectRef,
+    /// What its status says.
+    pub observed: Observed,
+    /// Whether its deletion was asked for.
+    pub deleting: bool,
+    /// Creation time as seconds since 1970: what decides among several Clusters.
+    pub created: i64,
+}
+
+/// The table; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Follow(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    table: Mutex<Table>,
+    cluster: watch::Sender<Option<Arc<Followed>>>,
+    /// Kinds whose first list is complete.
+    synced: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Table {
+    objects: BTreeMap<ObjectKey, Arc<Followed>>,
+    followers: BTreeMap<ObjectKey, watch::Sender<Option<Arc<Followed>>>>,
+}
+
+/// How many kinds are watched.
+const KINDS: usize = 3;
+
+impl Follow {
+    /// Watches until dropped. Deletions are told to `reporter`.
+    pub async fn run(&self, client: Client, reporter: Reporter) {
+        let (client, reporter) = (&client, &reporter);
+        let instances = self.watch(client, ApiResource::erase::<ApplicationInstance>(&()), reporter);
+        let operations = self.watch(client, ApiResource::erase::<Operation>(&()), reporter);
+        let clusters = self.watch(client, ApiResource::erase::<Cluster>(&()), reporter);
+        futures::join!(instances, operations, clusters);
+    }
+
+    /// Waits until every kind was listed once.
+    pub async fn synced(&self) {
+        // The sender lives in `self`: waiting cannot fail.
+        let mut synced = self.0.synced.subscribe();
+        let _never_fails = synced.wait_for(|kinds| *kinds >= KINDS).await;
+    }
+
+    /// The object now and at every change; `None` while it is not there.
+    pub fn follow(&self, key: &ObjectKey) -> watch::Receiver<Option<Arc<Followed>>> {
+        let mut table = self.table();
+        table.followers.retain(|_, sender| sender.receiver_count() > 0);
+        let now = table.objects.get(key).cloned();
+        table
+            .followers
+            .entry(key.clone())
+            .or_insert_with(|| watch::Sender::new(now))
+            .subscribe()
+    }
+
+    /// Everything that is there.
+    pub fn objects(&self) -> Vec<Arc<Followed>> {
+        self.table().objects.values().cloned().collect()
+    }
+
+    /// The Cluster in charge: the oldest, by name where that is not enough.
+    pub fn cluster(&self) -> watch::Receiver<Option<Arc<Followed>>> {
+        self.0.cluster.subscribe()
+    }
+
+    async fn watch(&self, client: &Client, resource: ApiResource, reporter: &Reporter) {
+        let api = Api::<Partial>::all_with(client.clone(), &resource);
+        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut listed = BTreeSet::new();
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => self.handle(&resource, event, &mut listed, reporter),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, kind = resource.kind, "a watch broke and is being made again");
+                }
+            }
+        }
+    }
+
+    fn handle(
+        &self,
+        resource: &ApiResource,
+        event: watcher::Event<Partial>,
+        listed: &mut BTreeSet<ObjectKey>,
+        reporter: &Reporter,
+    ) {
+        match event {
+            watcher::Event::Init => listed.clear(),
+            watcher::Event::InitApply(object) => {
+                let followed = followed(resource, object);
+                listed.insert(ObjectKey::from(&followed.object));
+                self.put(followed, reporter);
+            }
+            watcher::Event::InitDone => {
+                let kept = std::mem::take(listed);
+                let of_kind = |key: &ObjectKey| key.kind == resource.kind;
+                let gone: Vec<_> = self
+                    .table()
+                    .objects
+                    .keys()
+                    .filter(|k| of_kind(k) && !kept.contains(*k))
+                    .cloned()
+                    .collect();
+                gone.iter().for_each(|key| self.take(key, reporter));
+                self.0.synced.send_modify(|kinds| *kinds += 1);
+            }
+            watcher::Event::Apply(object) => self.put(followed(resource, object), reporter),
+            watcher::Event::Delete(object) => {
+                self.take(&ObjectKey::from(&followed(resource, object).object), reporter);
+            }
+        }
+        if resource.kind == "Cluster" {
+            self.choose_cluster();
+        }
+    }
+
+    fn put(&self, followed: Followed, reporter: &Reporter) {
+        let (key, followed) = (ObjectKey::from(&followed.object), Arc::new(followed));
+        let mut table = self.table();
+        if let Some(follower) = table.followers.get(&key) {
+            follower.send_replace(Some(followed.clone()));
+        }
+        let former = table.objects.insert(key, followed.clone());
+        drop(table);
+        // A relist may show a new life of a name without having shown the end of the old one.
+        if let Some(former) = former.filter(|former| former.object.uid != followed.object.uid) {
+            reporter.deleted(former.object.clone());
+        }
+    }
+
+    fn take(&self, key: &ObjectKey, reporter: &Reporter) {
+        let mut table = self.table();
+        if let Some(follower) = table.followers.get(key) {
+            follower.send_replace(None);
+        }
+        let former = table.objects.remove(key);
+        drop(table);
+        if let Some(former) = former {
+            reporter.deleted(former.object.clone());
+        }
+    }
+
+    fn choose_cluster(&self) {
+        let table = self.table();
+        let clusters = table
+            .objects
+            .values()
+            .filter(|followed| followed.object.kind == "Cluster");
+        let chosen = clusters
+            .min_by_key(|followed| (followed.created, followed.object.name.clone()))
+            .cloned();
+        drop(table);
+        self.0.cluster.send_replace(chosen);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // The table is whole at every await and every panic: nothing is half written.
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn followed(resource: &ApiResource, object: Partial) -> Followed {
+    let status = object.status.clone().unwrap_or_default();
+    Followed {
+        object: ObjectRef {
+            api_version: resource.api_version.clone(),
+            kind: resource.kind.clone(),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+            generation: object.metadata.generation.unwrap_or_default(),
+        },
+        observed: Observed {
+            uid: object.uid().unwrap_or_default(),
+            observed_generation: status.observed_generation.unwrap_or_default(),
+            conditions: conditions::to_wire(&status.conditions),
+        },
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        created: object
+            .creation_timestamp()
+            .map(|time| time.0.as_second())
+            .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn instance(uid: &str, ready: &str) -> Partial {
+        let condition = json!({"type": "Ready", "status": ready, "reason": "r", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        serde_json::from_value(json!({
+            "apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+            "metadata": {"name": "web", "namespace": "n", "uid": uid, "generation": 2},
+            "spec": {"chart": {"name": "not kept"}},
+            "status": {"observedGeneration": 2, "conditions": [condition], "endpoints": []},
+        }))
+        .unwrap()
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey {
+            kind: "ApplicationInstance".into(),
+            namespace: "n".into(),
+            name: "web".into(),
+        }
+    }
+
+    #[test]
+    fn followers_see_changes_and_the_end() {
+        let (follow, resource) = (Follow::default(), ApiResource::erase::<ApplicationInstance>(&()));
+        let (reporter, mut reports) = Reporter::channel();
+        let mut seen = Vec::new();
+        let follower = follow.follow(&key());
+        for event in [
+            watcher::Event::Apply(instance("u1", "False")),
+            watcher::Event::Apply(instance("u1", "True")),
+            watcher::Event::Delete(instance("u1", "True")),
+        ] {
+            follow.handle(&resource, event, &mut BTreeSet::new(), &reporter);
+            let now = follower.borrow().clone();
+            seen.push(now.map(|f| f.observed.conditions[0].status.as_str()));
+        }
+        assert_eq!(seen, [Some("False"), Some("True"), None]);
+        assert!(
+            matches!(reports.try_recv(), Ok(crate::report::Observation::Deleted { object }) if object.uid == "u1")
+        );
+    }
+
+    #[test]
+    fn a_relist_tells_what_vanished_meanwhile() {
+        let (follow, resource) = (Follow::default(), ApiResource::erase::<ApplicationInstance>(&()));
+        let (reporter, mut reports) = Reporter::channel();
+        let mut listed = BTreeSet::new();
+        follow.handle(
+            &resource,
+            watcher::Event::Apply(instance("u1", "True")),
+            &mut listed,
+            &reporter,
+        );
+        for event in [watcher::Event::Init, watcher::Event::InitDone] {
+            follow.handle(&resource, event, &mut listed, &reporter);
+        }
+        assert!(follow.objects().is_empty() && reports.try_recv().is_ok());
+    }
+}

@@ -1,0 +1,25 @@
+//! The part of the operator that talks to the control plane.
+//!
+//! ```text
+//!   credentials ──► links ──► poll ──► jobs (lanes) ──► applier ──► Kubernetes API
+//!                     │                  │  ▲              follow (watch) ──┘
+//!                     │                  │  └──────────────── conditions ◄──┘
+//!                     ├──► events ◄── reporter               ledger ◄── jobs
+//!                     └──► heartbeat
+//! ```
+//!
+//! What is decided is decided in `vworkspace_core::agent`; here is the asynchronous shell around it.
+
+pub mod action;
+pub mod applier;
+pub mod conversation;
+pub mod credentials;
+pub mod driver;
+pub mod events;
+pub mod follow;
+pub mod heartbeat;
+pub mod jobs;
+pub mod ledger;
+pub mod links;
+
+pub use driver::{Agent, run};
