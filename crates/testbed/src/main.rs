@@ -1,3 +1,11 @@
 //! Entry point.
 
-fn main() {}
+use clap::Parser as _;
+use vworkspace_testbed::{command::Arguments, install_globals};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    install_globals();
+    arguments.run().await
+}

@@ -1,0 +1,102 @@
+//! The command `vworkspace-testbed`.
+
+use crate::{
+    Testbed,
+    programs::{Program, Programs},
+};
+use anyhow::Context as _;
+use serde_json::json;
+use std::{io::Write as _, path::PathBuf, time::Instant};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A real Kubernetes on loopback for tests and the demo.
+#[derive(Debug, clap::Parser)]
+#[command(name = "vworkspace-testbed", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Start everything, say how to reach it, and stay until Ctrl-C or SIGTERM.
+    Up {
+        /// Use this cluster, as its admin: nothing of Kubernetes or Flux is started.
+        #[arg(long, env = "VWORKSPACE_TEST_KUBECONFIG")]
+        kubeconfig: Option<PathBuf>,
+        /// Say it as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Only build the programs.
+    Build,
+    /// Remove all programs ever built; Go's own caches stay.
+    Clean,
+}
+
+impl Arguments {
+    /// Does it.
+    ///
+    /// # Errors
+    /// As [`Testbed::start`].
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.action {
+            Action::Up { kubeconfig, json } => up(kubeconfig, json).await,
+            Action::Build => {
+                let programs = Programs::locate()?;
+                programs.build(&Program::ALL).await?;
+                programs.flux_crds().await?;
+                say(&lines(&programs.versions(&Program::ALL).await?))
+            }
+            Action::Clean => say(&format!("removed {}\n", Programs::locate()?.clean()?.display())),
+        }
+    }
+}
+
+async fn up(kubeconfig: Option<PathBuf>, as_json: bool) -> anyhow::Result<()> {
+    let mut ended = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let stop = async {
+        tokio::select! { _ = tokio::signal::ctrl_c() => (), _ = ended.recv() => () }
+    };
+    let stay = async {
+        let start = Instant::now();
+        let testbed = Testbed::start(kubeconfig.as_deref()).await?;
+        eprintln!("ready in {:.1} s", start.elapsed().as_secs_f64());
+        say(&if as_json { as_line(&testbed)? } else { as_text(&testbed) })?;
+        std::future::pending::<anyhow::Result<()>>().await
+    };
+    tokio::select! { () = stop => Ok(()), ended = stay => ended }
+}
+
+fn as_text(testbed: &Testbed) -> String {
+    format!(
+        "kubeconfig: {}\noperator-kubeconfig: {}\ncharts: {}\nregistry: {}\n{}",
+        testbed.kubeconfig().display(),
+        testbed.operator_kubeconfig().display(),
+        testbed.charts_url(),
+        testbed.registry(),
+        lines(testbed.versions())
+    )
+}
+
+fn as_line(testbed: &Testbed) -> anyhow::Result<String> {
+    let versions: serde_json::Map<_, _> =
+        testbed.versions().iter().map(|(name, version)| ((*name).to_owned(), version.clone().into())).collect();
+    let said = json!({
+        "kubeconfig": testbed.kubeconfig(),
+        "operator-kubeconfig": testbed.operator_kubeconfig(),
+        "charts": testbed.charts_url(),
+        "registry": testbed.registry(),
+        "versions": versions,
+    });
+    Ok(format!("{}\n", serde_json::to_string(&said)?))
+}
+
+fn lines(versions: &[(&str, String)]) -> String {
+    versions.iter().map(|(name, version)| format!("version: {name}: {version}\n")).collect()
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
+}
