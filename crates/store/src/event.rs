@@ -4,7 +4,8 @@ use vworkspace_protocol::admin;
 
 impl Store {
     /// Stores each event once and brings the resources' current conditions up to date, as one transaction. A
-    /// heartbeat updates the cluster's record in memory only.
+    /// heartbeat updates the cluster's record in memory only. Answers how many of the events were new (the server
+    /// counts them; the rest were repeats).
     ///
     /// # Errors
     /// Those of writing.
@@ -13,7 +14,7 @@ impl Store {
         cluster: &Handle<Cluster, Serve>,
         batch: EventBatch,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let _ = (cluster, batch, now);
         Err(Error::Stopped)
     }
