@@ -1,0 +1,174 @@
+//! The demo: the product's main job on real components, told step by step.
+
+mod application;
+mod failures;
+mod tour;
+
+pub use application::{Application, Source, condition, follow, seen_at_control_plane};
+
+use crate::{
+    Testbed,
+    stack::{self, Stack},
+};
+use anyhow::{Context as _, ensure};
+use std::{path::PathBuf, time::Duration};
+use tour::{Tour, detail, say};
+use vworkspace_protocol::{ConditionStatus, Outcome, admin::Job, condition::types::READY};
+
+/// Namespace of the sample applications.
+const NAMESPACE: &str = "demo";
+
+/// How the demo runs.
+pub struct Options {
+    /// End after the tour instead of staying up.
+    pub once: bool,
+    /// Use this cluster instead of starting one.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// Runs the tour; stays up until Ctrl-C unless told otherwise.
+///
+/// # Errors
+/// Anything that did not go as promised: the demo is also a check.
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let mut tour = Tour::new();
+    let programs = stack::programs()?;
+    let testbed = tour
+        .step(
+            "a real Kubernetes cluster",
+            Testbed::start(options.kubeconfig.as_deref()),
+        )
+        .await?;
+    for (program, version) in testbed.versions() {
+        detail(&format!("{program} {version}"));
+    }
+    let work = tempfile::Builder::new().prefix("vworkspace-demo-").tempdir()?;
+    let stack = tour
+        .step(
+            "control plane over TLS, organization, cluster, operator",
+            Stack::start(&testbed, &programs, work.path()),
+        )
+        .await?;
+    tour.step("operator registers and connects", stack.connected())
+        .await?;
+    tour.step(
+        "the cluster's admin opens a namespace",
+        testbed.open_namespace(NAMESPACE),
+    )
+    .await?;
+
+    tour.step(
+        "an application from a chart repository",
+        succeed(&stack, sample(&testbed, "web")),
+    )
+    .await?;
+    tour.step(
+        "an application from an OCI registry",
+        succeed(&stack, sample_oci(&testbed, "api")),
+    )
+    .await?;
+    tour.step("both are Ready as seen at the control plane", both_ready(&stack))
+        .await?;
+    tour.step("kubectl agrees", kubectl_agrees(&testbed)).await?;
+    tour.step(
+        "two applications that cannot work say why",
+        failures::run(&testbed, &stack, NAMESPACE),
+    )
+    .await?;
+    tour.step("weight of the operator at idle", weigh(&stack)).await?;
+    say(&format!("the tour took {:.0} s", tour.seconds()));
+
+    if !options.once {
+        stay(&testbed, &stack, &programs).await?;
+    }
+    Ok(())
+}
+
+fn sample<'a>(testbed: &'a Testbed, name: &'a str) -> Application<'a> {
+    let source = Source::Helm(testbed.charts_url());
+    Application {
+        name,
+        source,
+        chart: "hello",
+        version: "1.0.0",
+        timeout: "1m",
+        deadline: Duration::from_secs(120),
+    }
+}
+
+fn sample_oci<'a>(testbed: &'a Testbed, name: &'a str) -> Application<'a> {
+    Application {
+        source: Source::Oci(testbed.registry()),
+        ..sample(testbed, name)
+    }
+}
+
+async fn succeed(stack: &Stack, application: Application<'_>) -> anyhow::Result<Job> {
+    let job = application.deploy(stack, NAMESPACE).await?;
+    ensure!(
+        job.outcome == Some(Outcome::Succeeded),
+        "{}: {:?} {}",
+        application.name,
+        job.outcome,
+        job.error
+    );
+    Ok(job)
+}
+
+async fn both_ready(stack: &Stack) -> anyhow::Result<()> {
+    for name in ["web", "api"] {
+        let resource = seen_at_control_plane(stack, NAMESPACE, name).await?;
+        let resource = resource.with_context(|| format!("the control plane does not know {name}"))?;
+        let ready = condition(&resource, READY).with_context(|| format!("{name} has no Ready condition"))?;
+        ensure!(ready.status == ConditionStatus::True, "{name}: {ready}");
+        detail(&format!("{name}: {ready} (as of {})", resource.as_of));
+    }
+    Ok(())
+}
+
+async fn kubectl_agrees(testbed: &Testbed) -> anyhow::Result<()> {
+    for arguments in [
+        &["get", "applicationinstances,helmreleases", "-A"][..],
+        &["get", "pods", "-n", NAMESPACE],
+    ] {
+        let printed = testbed.kubectl(arguments).await?;
+        printed.lines().for_each(detail);
+        ensure!(
+            !printed.trim().is_empty(),
+            "kubectl {} printed nothing",
+            arguments.join(" ")
+        );
+    }
+    Ok(())
+}
+
+async fn weigh(stack: &Stack) -> anyhow::Result<()> {
+    let settle = Duration::from_secs(5);
+    tokio::time::sleep(settle).await;
+    let memory = stack.operator.memory()?;
+    detail(&format!(
+        "operator: {:.1} MiB resident ({:.1} MiB of it its own)",
+        memory.resident_mib, memory.anonymous_mib
+    ));
+    Ok(())
+}
+
+async fn stay(testbed: &Testbed, stack: &Stack, programs: &std::path::Path) -> anyhow::Result<()> {
+    say("");
+    say(&format!("control plane: {}", stack.server.url));
+    let vwctl = programs.join("vwctl");
+    say(&format!(
+        "look around:   {} {} app list --cluster {}",
+        stack.server.vwctl_environment(),
+        vwctl.display(),
+        stack.cluster_name
+    ));
+    say(&format!(
+        "               {} --kubeconfig {} get applicationinstances,helmreleases -A",
+        testbed.kubectl_path().display(),
+        testbed.kubeconfig().display()
+    ));
+    say("Ctrl-C ends everything.");
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}

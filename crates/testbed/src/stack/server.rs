@@ -1,0 +1,119 @@
+//! The control plane as a process.
+
+use super::tls::Tls;
+use crate::process::Process;
+use anyhow::{Context as _, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+use vworkspace_client::Client;
+use vworkspace_protocol::Secret;
+
+/// How long the server may take to open its socket.
+const LISTEN_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running `vworkspace-server`; ends with this value.
+pub struct Server {
+    process: Process,
+    /// Its base URL.
+    pub url: String,
+    /// The certificate authority its callers trust.
+    pub ca: PathBuf,
+    admin_token: Secret,
+    start: Start,
+}
+
+/// How it was started, to start it again.
+struct Start {
+    program: PathBuf,
+    work: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Server {
+    /// Starts it on a free loopback port with a new data folder under `work`.
+    pub async fn start(programs: &Path, work: &Path, tls: &Tls) -> anyhow::Result<Self> {
+        let start = Start {
+            program: programs.join("vworkspace-server"),
+            work: work.to_path_buf(),
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+        };
+        let mut process = start.spawn("127.0.0.1:0")?;
+        let url = said(&mut process, work, "listening: ").await?;
+        let token = said(&mut process, work, "admin token (shown once): ").await?;
+        Ok(Self {
+            process,
+            url,
+            ca: tls.ca.clone(),
+            admin_token: Secret::new(&token),
+            start,
+        })
+    }
+
+    /// A client with the admin's token.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let ca = fs::read(&self.ca)?;
+        Ok(Client::new(&self.url, self.admin_token.clone(), Some(&ca))?)
+    }
+
+    /// Ends it as a power cut would, keeping its data.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same address with the same data.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let address = self.url.split("://").nth(1).context("the URL has no address")?;
+        self.process = self.start.spawn(address)?;
+        said(&mut self.process, &self.start.work, "listening: ").await?;
+        Ok(())
+    }
+
+    /// Settings that make `vwctl` talk to it as the admin; a line for a shell.
+    pub fn vwctl_environment(&self) -> String {
+        format!(
+            "VWCTL_SERVER={} VWCTL_CA={} VWCTL_TOKEN={}",
+            self.url,
+            self.ca.display(),
+            self.admin_token.expose()
+        )
+    }
+}
+
+impl Start {
+    fn spawn(&self, listen: &str) -> anyhow::Result<Process> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["serve", "--listen", listen, "--data-dir"])
+            .arg(self.work.join("data"));
+        command
+            .arg("--tls-cert")
+            .arg(&self.certificate)
+            .arg("--tls-key")
+            .arg(&self.key);
+        Process::start("server", command, &self.work)
+    }
+}
+
+/// What follows `prefix` on a line the process wrote.
+async fn said(process: &mut Process, work: &Path, prefix: &str) -> anyhow::Result<String> {
+    let start = Instant::now();
+    loop {
+        let log = fs::read_to_string(work.join("server.log")).unwrap_or_default();
+        if let Some(rest) = log.lines().find_map(|line| line.strip_prefix(prefix)) {
+            return Ok(rest.to_owned());
+        }
+        process.still_runs()?;
+        ensure!(
+            start.elapsed() < LISTEN_WITHIN,
+            "the server did not say `{prefix}`; its log:\n{}",
+            process.log_tail()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

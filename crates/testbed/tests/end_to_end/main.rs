@@ -1,0 +1,9 @@
+//! The whole path, as a user runs it: built server and operator, real cluster, jobs in at the control plane, truth
+//! back out at the control plane.
+//!
+//! All tests of this program share one stack (a cluster has one `Cluster` object) and have a namespace each.
+
+mod bad_input;
+mod delivery;
+mod failing;
+mod support;
