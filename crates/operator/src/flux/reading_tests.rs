@@ -7,7 +7,7 @@ fn condition(type_: &str, status: &str, reason: &str, generation: i64) -> Value 
     json!({"type": type_, "status": status, "reason": reason, "message": reason, "observedGeneration": generation})
 }
 
-fn release(status: Value) -> HelmRelease {
+fn release(status: &Value) -> HelmRelease {
     serde_json::from_value(json!({"metadata": {"name": "app", "generation": 1}, "status": status})).unwrap()
 }
 
@@ -21,7 +21,7 @@ fn source(generation: i64, observed: i64, revision: &str) -> Source {
 }
 
 fn deployed(version: &str, digest: Option<&str>) -> HelmRelease {
-    release(json!({
+    release(&json!({
         "observedGeneration": 1,
         "conditions": [condition("Ready", "True", "InstallSucceeded", 1)],
         "lastAttemptedRevision": version,
@@ -31,7 +31,7 @@ fn deployed(version: &str, digest: Option<&str>) -> HelmRelease {
 }
 
 fn stalled(version: &str) -> HelmRelease {
-    release(json!({
+    release(&json!({
         "observedGeneration": 1,
         "conditions": [
             condition("Stalled", "True", "RetriesExceeded", 1),

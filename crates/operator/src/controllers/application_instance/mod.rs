@@ -83,7 +83,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     let config = Config::default().concurrency(CONCURRENCY);
     applier(
         |instance, shared| Box::pin(reconcile(instance, shared)),
-        retry_after,
+        |instance, error, shared| retry_after(&instance, error, &shared),
         shared,
         instances,
         queue.boxed(),
@@ -170,7 +170,7 @@ async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Act
 }
 
 /// An error that is worth telling has been told on the instance; what arrives here passes by itself.
-fn retry_after(instance: Arc<ApplicationInstance>, error: &Error, shared: Arc<Shared>) -> Action {
+fn retry_after(instance: &ApplicationInstance, error: &Error, shared: &Shared) -> Action {
     let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
     let delay = shared.failures.count(&namespace, &name);
     let cause = std::error::Error::source(error).map(ToString::to_string);

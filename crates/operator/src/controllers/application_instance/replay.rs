@@ -216,7 +216,7 @@ fn never_done_too_early_and_never_failed_before_flux_gave_up() {
             let at = format!("{name} at {} ms", line["t_ms"]);
             match cluster.reading().progress {
                 Progress::Done { .. } => {
-                    assert!(release_is_what_was_asked_for(&cluster), "{at}: done too early")
+                    assert!(release_is_what_was_asked_for(&cluster), "{at}: done too early");
                 }
                 Progress::Failed { .. } => {
                     let release = cluster.release.as_ref().unwrap();

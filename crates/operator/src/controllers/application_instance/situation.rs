@@ -160,7 +160,7 @@ impl Table {
     fn drift(&mut self, drift: Option<&Drift>) {
         match drift {
             Some(drift) if drift.found => {
-                self.set(types::DRIFTED, true, reasons::DRIFT_DETECTED, &drift.message)
+                self.set(types::DRIFTED, true, reasons::DRIFT_DETECTED, &drift.message);
             }
             Some(_) => self.clear(types::DRIFTED, reasons::DRIFT_CORRECTED),
             None => conditions::remove(&mut self.conditions, types::DRIFTED),

@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::json;
 
-fn instance(spec: serde_json::Value) -> ApplicationInstance {
+fn instance(spec: &serde_json::Value) -> ApplicationInstance {
     serde_json::from_value(json!({
         "apiVersion": "apps.vworkspace.io/v1alpha1",
         "kind": "ApplicationInstance",
@@ -19,13 +19,13 @@ fn spec() -> serde_json::Value {
     })
 }
 
-fn refusal(spec: serde_json::Value) -> String {
+fn refusal(spec: &serde_json::Value) -> String {
     validate(&instance(spec), true).unwrap_err().to_string()
 }
 
 #[test]
 fn a_plain_instance_is_fine() {
-    let instance = instance(spec());
+    let instance = instance(&spec());
     let Ok(Validated::Managed(managed)) = validate(&instance, true) else {
         unreachable!("refused")
     };
@@ -35,7 +35,7 @@ fn a_plain_instance_is_fine() {
 
 #[test]
 fn a_closed_gate_comes_first() {
-    let refusal = validate(&instance(json!({"appRef": {"catalogId": "seaweedfs"}})), false).unwrap_err();
+    let refusal = validate(&instance(&json!({"appRef": {"catalogId": "seaweedfs"}})), false).unwrap_err();
     assert_eq!(refusal.rule(), "NamespaceNotGated");
 }
 
@@ -43,32 +43,32 @@ fn a_closed_gate_comes_first() {
 fn rules_hold_where_the_server_has_no_cel() {
     let mut elsewhere = spec();
     elsewhere["release"]["namespace"] = json!("other");
-    assert!(refusal(elsewhere).contains("not the instance's own namespace team"));
+    assert!(refusal(&elsewhere).contains("not the instance's own namespace team"));
 
     let mut scheme = spec();
     scheme["chart"]["url"] = json!("oci://registry.example");
-    assert!(refusal(scheme).contains("https://"));
+    assert!(refusal(&scheme).contains("https://"));
 
     let mut placeholder = spec();
     placeholder["mode"] = json!("placeholder");
-    assert!(refusal(placeholder).contains("neither"));
+    assert!(refusal(&placeholder).contains("neither"));
 
-    assert!(refusal(json!({"appRef": {"catalogId": "x"}})).contains("needs spec.chart"));
+    assert!(refusal(&json!({"appRef": {"catalogId": "x"}})).contains("needs spec.chart"));
 
     let mut seaweed = spec();
     seaweed["appRef"]["catalogId"] = json!("seaweedfs");
-    assert!(refusal(seaweed).contains("not served"));
+    assert!(refusal(&seaweed).contains("not served"));
 
     let mut two = spec();
     two["values"] = json!({"source": "inline", "inline": {}, "secretRef": {"name": "a", "key": "b"}});
-    assert!(refusal(two).contains("exactly the member"));
+    assert!(refusal(&two).contains("exactly the member"));
 }
 
 #[test]
 fn an_inline_secret_is_named_by_its_path_only() {
     let mut secret = spec();
     secret["values"] = json!({"source": "inline", "inline": {"db": {"password": "hunter2"}}});
-    let refusal = validate(&instance(secret), true).unwrap_err();
+    let refusal = validate(&instance(&secret), true).unwrap_err();
     assert_eq!(refusal.rule(), "InlineSecretMaterialRejected");
     assert!(refusal.to_string().contains("values.inline.db.password"));
     assert!(!refusal.to_string().contains("hunter2"));
@@ -76,7 +76,7 @@ fn an_inline_secret_is_named_by_its_path_only() {
 
 #[test]
 fn a_release_keeps_its_name_and_its_mode() {
-    let mut renamed = instance(spec());
+    let mut renamed = instance(&spec());
     renamed.status =
         serde_json::from_value(json!({"helmReleaseRef": {"name": "old", "namespace": "team"}})).unwrap();
     assert!(

@@ -1,0 +1,12 @@
+//! The reconciler of ApplicationInstance against a real API server, under the operator's own account and role.
+//!
+//! One cluster and one running reconciler serve all tests; each test has its own namespace.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test")]
+
+mod deletion;
+mod gates;
+mod install;
+mod refusal;
+mod values;
+mod world;
