@@ -1,48 +1,50 @@
-//! Why a call did not succeed, as data.
+//! Why a call did not succeed, as data: nobody matches on texts.
 
 use std::time::Duration;
 use thiserror::Error;
 use vworkspace_protocol::Problem;
 
-/// The reason of a failed call.
+/// Why a call did not succeed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The control plane answered with something other than 2xx.
-    #[error("{problem} (HTTP {status})")]
+    /// The control plane answered with a status other than 2xx.
+    #[error("{}", refusal(*status, problem))]
     Refused {
         /// HTTP status.
         status: u16,
-        /// The error body, or one made from the status line.
+        /// The error body, or one made from the status line when a proxy answered.
         problem: Problem,
-        /// `Retry-After`, if told.
+        /// `Retry-After`, if told; at most one hour.
         retry_after: Option<Duration>,
     },
-    /// No answer: connection, TLS, time-out.
-    #[error("control plane not reached: {detail}")]
+    /// No answer: connection, TLS, time-out. The effect of the call is unknown.
+    #[error("the control plane cannot be reached: {detail}")]
     Unreachable {
         /// What failed, without secrets.
         detail: String,
     },
-    /// An answer that is not what the API says.
+    /// A 2xx answer whose body is not what the API says, or is over the bound.
     #[error("the control plane's answer cannot be read: {detail}")]
     Malformed {
         /// What is wrong with it.
         detail: String,
     },
-    /// The client cannot be set up.
-    #[error("{detail}")]
-    Setup {
-        /// What is wrong with the URL or the certificates.
-        detail: String,
-    },
 }
 
 impl Error {
-    /// HTTP status of a refusal.
-    pub fn status(&self) -> Option<u16> {
+    /// The HTTP status of a refusal.
+    pub const fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
-            Self::Unreachable { .. } | Self::Malformed { .. } | Self::Setup { .. } => None,
+            Self::Unreachable { .. } | Self::Malformed { .. } => None,
         }
     }
+}
+
+fn refusal(status: u16, problem: &Problem) -> String {
+    let request = match problem.request_id.as_str() {
+        "" => String::new(),
+        id => format!(", request {id}"),
+    };
+    format!("{} ({status} {}{request})", problem.message, problem.error)
 }

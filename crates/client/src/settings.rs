@@ -1,0 +1,216 @@
+//! What a client is made of, and why it may not be made.
+
+use http::{HeaderMap, HeaderValue, header};
+use std::time::Duration;
+use thiserror::Error;
+use url::{Host, Url};
+use vworkspace_protocol::Secret;
+
+/// Bound of making a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a [`Client`](crate::Client) is made of.
+#[derive(Clone)]
+pub struct Settings {
+    /// Base URL of the control plane; a path is kept, a trailing `/` does not matter.
+    pub base_url: String,
+    /// The bearer.
+    pub token: Secret,
+    /// The only certificates (PEM) to trust; absent: those of the operating system.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Whether `http://` may leave this machine. The token then travels readable.
+    pub allow_insecure_http: bool,
+    /// Value of `User-Agent`, for example `vwctl/1.2.3`.
+    pub user_agent: String,
+}
+
+/// Why no client can be made of the settings.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The base URL cannot be read.
+    #[error("control plane URL {url:?} is not an http or https URL")]
+    Url {
+        /// The text as given, without user name and password.
+        url: String,
+    },
+    /// Plain HTTP to another machine.
+    #[error("control plane URL {url:?} would send the token in clear")]
+    Insecure {
+        /// The text as given, without user name and password.
+        url: String,
+    },
+    /// The CA text holds no certificate.
+    #[error("the CA file holds no readable PEM certificate")]
+    Ca,
+    /// The token or the user agent holds characters that HTTP forbids.
+    #[error("{name} cannot be sent as an HTTP header")]
+    Header {
+        /// What the value is for.
+        name: &'static str,
+    },
+    /// The HTTP client cannot be built, for example for want of CA certificates of the operating system.
+    #[error("no HTTP client: {detail}")]
+    Client {
+        /// The cause.
+        detail: String,
+    },
+}
+
+impl Settings {
+    pub(crate) fn base(&self) -> Result<Url, SettingsError> {
+        let text = self.base_url.trim();
+        let invalid = || SettingsError::Url { url: shown(text) };
+        let mut url = Url::parse(text).map_err(|_| invalid())?;
+        let host = url.host().ok_or_else(invalid)?;
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_insecure_http || is_loopback(&host) => {}
+            "http" => return Err(SettingsError::Insecure { url: shown(text) }),
+            _ => return Err(invalid()),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(invalid());
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        Ok(url)
+    }
+
+    pub(crate) fn http_client(&self, base: &Url) -> Result<reqwest::Client, SettingsError> {
+        let mut builder = reqwest::Client::builder()
+            .default_headers(self.default_headers()?)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .tcp_nodelay(true);
+        if let Some(pem) = &self.ca_pem {
+            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| SettingsError::Ca)?;
+            if roots.is_empty() {
+                return Err(SettingsError::Ca);
+            }
+            builder = builder.tls_certs_only(roots);
+        } else if base.scheme() == "http" {
+            // Plain HTTP must work on a machine that has no CA certificates at all.
+            builder = builder.tls_certs_only([]);
+        }
+        if base.host().is_some_and(|host| is_loopback(&host)) {
+            // No proxy can reach our own loopback.
+            builder = builder.no_proxy();
+        }
+        builder
+            .build()
+            .map_err(|e| SettingsError::Client { detail: causes(&e) })
+    }
+
+    fn default_headers(&self) -> Result<HeaderMap, SettingsError> {
+        let value =
+            |name, text: &str| HeaderValue::from_str(text).map_err(|_| SettingsError::Header { name });
+        let mut bearer = value("the token", &format!("Bearer {}", self.token.expose()))?;
+        bearer.set_sensitive(true);
+        let mut head = HeaderMap::new();
+        head.insert(header::AUTHORIZATION, bearer);
+        head.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        head.insert(header::USER_AGENT, value("the user agent", &self.user_agent)?);
+        Ok(head)
+    }
+}
+
+/// The causes, innermost last: reqwest's own text stops at "error sending request".
+pub(crate) fn causes(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() {
+        "timed out"
+    } else {
+        "request failed"
+    }
+    .to_owned();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+/// The URL without user name and password, should somebody have put a secret there.
+fn shown(text: &str) -> String {
+    match text
+        .split_once("://")
+        .and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1)))
+    {
+        Some((scheme, host)) => format!("{scheme}://…@{host}"),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(base_url: &str) -> Settings {
+        Settings {
+            base_url: base_url.to_owned(),
+            token: Secret::new("vwksp-adm-secret"),
+            ca_pem: None,
+            allow_insecure_http: false,
+            user_agent: "test/0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine_unless_allowed() {
+        assert!(matches!(
+            settings("http://example.org").base(),
+            Err(SettingsError::Insecure { .. })
+        ));
+        assert!(
+            Settings {
+                allow_insecure_http: true,
+                ..settings("http://example.org")
+            }
+            .base()
+            .is_ok()
+        );
+        for url in [
+            "http://localhost:1/base/",
+            "http://127.0.0.1",
+            "http://[::1]:8",
+            "https://example.org",
+        ] {
+            assert!(settings(url).base().is_ok(), "{url}");
+        }
+        for url in ["ftp://localhost", "example.org", "", "https://"] {
+            assert!(
+                matches!(settings(url).base(), Err(SettingsError::Url { .. })),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn secrets_in_urls_are_refused_and_not_shown() {
+        let error = settings("https://user:hush@example.org")
+            .base()
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_ca_without_certificates_is_refused() {
+        let url = Url::parse("https://localhost").unwrap();
+        let none = Settings {
+            ca_pem: Some(b"nothing".to_vec()),
+            ..settings("https://localhost")
+        };
+        assert!(matches!(none.http_client(&url), Err(SettingsError::Ca)));
+    }
+}
