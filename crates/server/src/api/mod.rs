@@ -1,0 +1,72 @@
+//! The whole HTTP surface, in one table. A handler parses, names its actor, calls one use-case of [`crate::app`]
+//! and converts; nothing else happens here, and nothing here opens the store.
+
+mod actor;
+mod clusters;
+mod events;
+mod extract;
+mod jobs;
+mod observe;
+pub mod openapi;
+mod organizations;
+mod probes;
+mod resources;
+mod whoami;
+
+use crate::app::App;
+use axum::{
+    Router,
+    middleware::{from_fn, from_fn_with_state},
+};
+use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use vworkspace_transport::http::server as agent_transport;
+
+/// The admin API under `/api/v1` and what it says of itself.
+fn admin_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(openapi::document))
+        .routes(routes!(whoami::whoami))
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::read))
+        .routes(routes!(organizations::create_api_token))
+        .routes(routes!(clusters::list, clusters::create))
+        .routes(routes!(clusters::read))
+        .routes(routes!(clusters::create_registration_token))
+        .routes(routes!(jobs::list, jobs::enqueue))
+        .routes(routes!(jobs::read))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(resources::list))
+        .routes(routes!(events::list))
+}
+
+/// What the platform asks: no bearer, no tenant's data.
+fn probe_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(probes::livez))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(probes::metrics))
+}
+
+/// Everything the server answers: the admin API, the agent API, the probes, and the rings around them.
+///
+/// ```text
+///   identify → observe → catch panics → admit → route
+/// ```
+pub fn router(app: Arc<App>) -> Router {
+    let (admin, _) = admin_routes().split_for_parts();
+    let (probes, _) = probe_routes().split_for_parts();
+    let bounded = admin
+        .with_state(app.clone())
+        .merge(agent_transport::router(app.agent_port()))
+        .layer(from_fn_with_state(app.clone(), observe::admit));
+    bounded
+        .merge(probes.with_state(app.clone()))
+        .fallback(extract::no_such_path)
+        .method_not_allowed_fallback(extract::method_not_allowed)
+        .layer(CatchPanicLayer::custom(observe::answer_panic))
+        .layer(from_fn_with_state(app, observe::observe))
+        .layer(from_fn_with_state("application/json", agent_transport::identify))
+        .layer(from_fn(observe::no_store))
+}

@@ -1,0 +1,240 @@
+//! The agent's side of the conversation: what every transport asks of the control plane.
+
+use super::{
+    App, Error,
+    access::{authenticate, bearer_missing},
+    pause::{Pause, pause},
+};
+use crate::{logs::note_actor, wake::Seat};
+use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+use vworkspace_core::control::{Actor, ingest, lease::Limits};
+use vworkspace_protocol::{
+    ClusterId, Job, JobId, Secret,
+    admin::JobState,
+    credential::{RegisterRequest, RegisterResponse, RotateResponse},
+    event::EventsRequest,
+    limits::EVENTS_PER_BATCH,
+    outcome::{JobResult, StatusUpdate},
+    problem::code,
+};
+use vworkspace_store::{self as store, Caller, Cluster, Contact, Handle, Leased, Serve};
+use vworkspace_transport::{AgentCall, ControlPort, Refusal};
+
+/// Longest registration id; ours are uuids.
+const REGISTRATION_ID_BYTES: usize = 128;
+
+/// The use-cases as a transport sees them.
+#[derive(Clone)]
+pub struct AgentPort {
+    app: Arc<App>,
+}
+
+/// An agent whose bearer is good.
+struct Agent {
+    bearer: Secret,
+    caller: Caller,
+    cluster: Handle<Cluster, Serve>,
+    contact: Contact,
+}
+
+impl AgentPort {
+    /// The port of this server.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+
+    /// Proves who calls and notes that it was seen.
+    async fn agent(&self, call: AgentCall) -> Result<Agent, Error> {
+        let AgentCall {
+            bearer,
+            session,
+            capabilities,
+            user_agent,
+        } = call;
+        let bearer = bearer.ok_or_else(bearer_missing)?;
+        let caller = authenticate(&self.app, &bearer).await?;
+        if !matches!(caller.actor(), Actor::Agent(_)) {
+            let message = "this is an API token; the agent API takes an agent's credential";
+            return Err(Error::Told(Refusal::new(403, code::FORBIDDEN, message)));
+        }
+        let cluster = self.app.store.own_cluster(&caller)?;
+        note_actor("agent", Some(cluster.id().as_str()));
+        let contact = Contact {
+            session,
+            user_agent,
+            capabilities,
+        };
+        self.app.store.sighted(&cluster, &contact, Timestamp::now());
+        Ok(Agent {
+            bearer,
+            caller,
+            cluster,
+            contact,
+        })
+    }
+
+    async fn exchange(&self, call: AgentCall, request: RegisterRequest) -> Result<RegisterResponse, Error> {
+        let own = Some(request.registration_token).filter(|token| !token.is_empty());
+        let token = own.or(call.bearer).ok_or_else(bearer_missing)?;
+        if request.registration_id.len() > REGISTRATION_ID_BYTES {
+            return Err(Error::invalid("registrationId must be at most 128 bytes"));
+        }
+        let registered = self
+            .app
+            .store
+            .register(&token, &request.registration_id, Timestamp::now())
+            .await?;
+        note_actor("registration", Some(registered.cluster_id.as_str()));
+        Ok(registered)
+    }
+
+    async fn wait_for_jobs(&self, agent: &Agent, wait: Duration) -> Result<Vec<Job>, Error> {
+        let deadline = Instant::now() + wait;
+        let seat = if wait.is_zero() {
+            None
+        } else {
+            Some(self.seat(agent)?)
+        };
+        loop {
+            let leased = self.lease(agent).await?;
+            let Some(seat) = seat.as_ref().filter(|_| leased.jobs.is_empty()) else {
+                return Ok(leased.jobs);
+            };
+            let over = pause(&self.app, seat, deadline, leased.next_due).await == Pause::Over;
+            // A credential that ended during the sleep gets nothing more; asking again tells its holder why.
+            if over || authenticate(&self.app, &agent.bearer).await.is_err() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    async fn job(&self, agent: &Agent, id: &JobId) -> Result<Handle<store::Job, Serve>, Error> {
+        Ok(self.app.store.lookup_job(&agent.caller, id).await?)
+    }
+
+    fn seat(&self, agent: &Agent) -> Result<Seat<ClusterId>, Error> {
+        self.app.polls.sit(agent.cluster.id()).ok_or_else(|| {
+            let mut refusal = Refusal::new(503, code::UNAVAILABLE, "too many open polls, come back later");
+            refusal.retry_after = Some(Duration::from_secs(1));
+            Error::Told(refusal)
+        })
+    }
+
+    async fn lease(&self, agent: &Agent) -> Result<Leased, Error> {
+        let session = agent.contact.session.as_ref();
+        let leased = self
+            .app
+            .store
+            .lease(&agent.cluster, session, Limits::default(), Timestamp::now())
+            .await?;
+        self.app.metrics.transition(JobState::Leased, leased.jobs.len());
+        leased.jobs.iter().for_each(|job| self.app.watches.wake(&job.id));
+        leased.ended.iter().for_each(|job| self.app.watches.wake(job));
+        Ok(leased)
+    }
+
+    /// Tells everybody who waits that this job moved on; a later job for the same object may go out now.
+    fn moved_on(&self, agent: &Agent, job: &JobId, state: JobState) {
+        self.app.metrics.transition(state, 1);
+        self.app.watches.wake(job);
+        self.app.polls.wake(agent.cluster.id());
+    }
+
+    async fn store_events(&self, agent: &Agent, request: EventsRequest) -> Result<(), Error> {
+        // Admitted whole before anything is stored, so that a refused batch leaves nothing behind.
+        let batches = in_batches(request)
+            .map(ingest::admit)
+            .collect::<Result<Vec<_>, _>>()?;
+        for batch in batches {
+            let sent = batch.events.len();
+            let stored = self
+                .app
+                .store
+                .ingest_events(&agent.cluster, batch, Timestamp::now())
+                .await?;
+            self.app.metrics.events(stored, sent - stored);
+        }
+        Ok(())
+    }
+}
+
+impl ControlPort for AgentPort {
+    async fn register(&self, call: AgentCall, request: RegisterRequest) -> Result<RegisterResponse, Refusal> {
+        Ok(self.exchange(call, request).await?)
+    }
+
+    async fn jobs(&self, call: AgentCall, cluster: ClusterId, wait: Duration) -> Result<Vec<Job>, Refusal> {
+        let agent = self.agent(call).await?;
+        if *agent.cluster.id() != cluster {
+            return Err(Refusal::new(
+                403,
+                code::WRONG_CLUSTER,
+                "the credential belongs to another cluster",
+            ));
+        }
+        Ok(self.wait_for_jobs(&agent, wait).await?)
+    }
+
+    async fn ack(&self, call: AgentCall, job: JobId) -> Result<(), Refusal> {
+        let agent = self.agent(call).await?;
+        let handle = self.job(&agent, &job).await?;
+        let session = agent.contact.session.as_ref();
+        self.app
+            .store
+            .ack(&handle, session, Timestamp::now())
+            .await
+            .map_err(Error::from)?;
+        self.moved_on(&agent, &job, JobState::Acked);
+        Ok(())
+    }
+
+    async fn status(&self, call: AgentCall, job: JobId, update: StatusUpdate) -> Result<(), Refusal> {
+        let agent = self.agent(call).await?;
+        let handle = self.job(&agent, &job).await?;
+        self.app
+            .store
+            .record_status(&handle, update, Timestamp::now())
+            .await
+            .map_err(Error::from)?;
+        self.app.watches.wake(&job);
+        Ok(())
+    }
+
+    async fn result(&self, call: AgentCall, job: JobId, result: JobResult) -> Result<(), Refusal> {
+        let agent = self.agent(call).await?;
+        let handle = self.job(&agent, &job).await?;
+        self.app
+            .store
+            .close(&handle, result, Timestamp::now())
+            .await
+            .map_err(Error::from)?;
+        self.moved_on(&agent, &job, JobState::Closed);
+        Ok(())
+    }
+
+    async fn events(&self, call: AgentCall, batch: EventsRequest) -> Result<(), Refusal> {
+        let agent = self.agent(call).await?;
+        Ok(self.store_events(&agent, batch).await?)
+    }
+
+    async fn rotate(&self, call: AgentCall) -> Result<RotateResponse, Refusal> {
+        let agent = self.agent(call).await?;
+        Ok(self
+            .app
+            .store
+            .rotate(&agent.cluster, Timestamp::now())
+            .await
+            .map_err(Error::from)?)
+    }
+}
+
+/// Cuts a request into batches of the size the protocol promises, in order.
+fn in_batches(request: EventsRequest) -> impl Iterator<Item = EventsRequest> {
+    let mut rest = request.events.into_iter();
+    std::iter::from_fn(move || {
+        let events: Vec<_> = rest.by_ref().take(EVENTS_PER_BATCH).collect();
+        (!events.is_empty()).then_some(EventsRequest { events })
+    })
+}

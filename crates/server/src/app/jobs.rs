@@ -1,0 +1,112 @@
+//! Handing in, watching and withdrawing jobs.
+
+use super::{
+    App, Error,
+    access::Person,
+    page::PageParams,
+    pause::{Pause, pause},
+};
+use jiff::Timestamp;
+use std::time::Duration;
+use tokio::time::Instant;
+use vworkspace_core::control::admission;
+use vworkspace_protocol::{
+    ClusterId, JobId,
+    admin::{EnqueueJob, Job, JobPage, JobState},
+};
+use vworkspace_store::{Command, Read};
+
+/// Longest watch of a job.
+const MOST_WATCH: Duration = Duration::from_secs(60);
+
+/// A job that stands in the queue now.
+pub struct Enqueued {
+    /// The job with its timeline.
+    pub job: Job,
+    /// False when the caller's key named it before.
+    pub is_new: bool,
+}
+
+/// Hands in a job.
+///
+/// # Errors
+/// The cluster is not there, or not the caller's; the job breaks a rule; its key stands for another job.
+pub async fn enqueue(
+    app: &App,
+    by: &Person,
+    cluster: &ClusterId,
+    body: EnqueueJob,
+) -> Result<Enqueued, Error> {
+    let cluster = app.store.lookup_cluster::<Command>(&by.caller, cluster).await?;
+    let now = Timestamp::now();
+    let admitted = admission::admit(body, now)?;
+    let enqueued = app.store.enqueue(&cluster, admitted, now).await?;
+    if enqueued.created {
+        app.polls.wake(cluster.id());
+        app.metrics.transition(JobState::Queued, 1);
+    }
+    app.metrics
+        .transition(JobState::Superseded, enqueued.superseded.len());
+    enqueued.superseded.iter().for_each(|job| app.watches.wake(job));
+    Ok(Enqueued {
+        job: enqueued.job,
+        is_new: enqueued.created,
+    })
+}
+
+/// A cluster's jobs.
+///
+/// # Errors
+/// The cluster is not there, or not the caller's; an unreadable page.
+pub async fn list(
+    app: &App,
+    by: &Person,
+    cluster: &ClusterId,
+    state: Option<JobState>,
+    page: &PageParams,
+) -> Result<JobPage, Error> {
+    let cluster = app.store.lookup_cluster::<Read>(&by.caller, cluster).await?;
+    Ok(app
+        .store
+        .jobs(&cluster, state, &page.parse()?, Timestamp::now())
+        .await?)
+}
+
+/// One job: at once when its timeline goes beyond `after` or will never go on, else when it does, or when `wait`
+/// (at most 60 s) is over.
+///
+/// # Errors
+/// It is not there, or not the caller's.
+pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Duration) -> Result<Job, Error> {
+    let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
+    let deadline = Instant::now() + wait.min(MOST_WATCH);
+    // Without a free seat the answer comes at once: the caller asks again, as it does after every answer.
+    let seat = if wait.is_zero() {
+        None
+    } else {
+        app.watches.sit(job)
+    };
+    loop {
+        let seen = app.store.job(&handle, Timestamp::now()).await?;
+        let has_news = seen.timeline.last().is_some_and(|entry| entry.seq > after);
+        let Some(seat) = &seat else { return Ok(seen) };
+        if has_news || seen.state.is_terminal() || pause(app, seat, deadline, None).await == Pause::Over {
+            return Ok(seen);
+        }
+    }
+}
+
+/// Withdraws a job.
+///
+/// # Errors
+/// It is not there, or not the caller's; it has ended.
+pub async fn cancel(app: &App, by: &Person, job: &JobId) -> Result<Job, Error> {
+    let command = app.store.lookup_job::<Command>(&by.caller, job).await?;
+    let read = app.store.lookup_job::<Read>(&by.caller, job).await?;
+    app.store.cancel(&command, Timestamp::now()).await?;
+    app.metrics.transition(JobState::Cancelled, 1);
+    app.watches.wake(job);
+    // A later job for the same object may have waited for this one.
+    app.polls.wake(command.cluster_id());
+    Ok(app.store.job(&read, Timestamp::now()).await?)
+}

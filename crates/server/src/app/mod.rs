@@ -1,0 +1,118 @@
+//! Use-cases: one function behind each route, the only code that opens the store.
+//!
+//! A use-case turns the caller into an authorised handle first, asks `core` to judge the input, lets the store do
+//! the one transaction, and after the commit wakes whoever waits for it.
+
+pub mod access;
+pub mod agent;
+pub mod clusters;
+mod error;
+pub mod jobs;
+pub mod organizations;
+pub mod page;
+mod pause;
+pub mod reports;
+
+pub use agent::AgentPort;
+pub use error::{Error, not_found};
+
+use crate::{args::Serve, metrics::Metrics, wake::Waiters};
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use vworkspace_protocol::{ClusterId, JobId, Secret};
+use vworkspace_store::{self as store, Settings, Store};
+use vworkspace_transport::Refusal;
+
+/// Open polls of one cluster; one more ends the oldest.
+const POLLS_PER_CLUSTER: usize = 4;
+/// Open watches of one job; one more ends the oldest.
+const WATCHES_PER_JOB: usize = 16;
+
+/// What all use-cases share.
+pub struct App {
+    /// The database.
+    pub store: Store,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Agents that wait for jobs.
+    pub polls: Waiters<ClusterId>,
+    /// People and programs that wait for news of a job.
+    pub watches: Waiters<JobId>,
+    /// Places for requests; waiting ones keep theirs.
+    pub room: Semaphore,
+    /// Ends everything that waits.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// Opens the store in the data folder, made when absent. Answers the first admin token on the very first start.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn open(settings: &Serve) -> Result<(Self, Option<Secret>), store::Error> {
+        let path = settings.data_dir.join("vworkspace.db");
+        let tuning = Settings {
+            job_lease: settings.job_lease,
+            stale_session: settings.stale_session,
+            disconnect_after: settings.disconnect_after,
+            ..Settings::default()
+        };
+        let opened = tokio::task::spawn_blocking(move || {
+            private_folder(path.parent().unwrap_or(Path::new("."))).map_err(|source| store::Error::Open {
+                path: path.clone(),
+                source,
+            })?;
+            Store::open(&path, &tuning)
+        });
+        let store = opened.await.unwrap_or(Err(store::Error::Stopped))?;
+        let first_admin_token = store.bootstrap_admin(jiff::Timestamp::now()).await?;
+        let app = Self {
+            store,
+            metrics: Metrics::default(),
+            polls: Waiters::new(POLLS_PER_CLUSTER, settings.max_requests),
+            watches: Waiters::new(WATCHES_PER_JOB, settings.max_requests),
+            room: Semaphore::new(settings.max_requests.min(Semaphore::MAX_PERMITS)),
+            stop: CancellationToken::new(),
+        };
+        Ok((app, first_admin_token))
+    }
+
+    /// What the agent transport talks to.
+    pub fn agent_port(self: &Arc<Self>) -> AgentPort {
+        AgentPort::new(self.clone())
+    }
+
+    /// Whether requests can be served now.
+    ///
+    /// # Errors
+    /// 503 while stopping, and when the store does not answer.
+    pub async fn ready(&self) -> Result<(), Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Told(stopping()));
+        }
+        Ok(self.store.ready().await?)
+    }
+
+    /// What a scraper reads.
+    ///
+    /// # Errors
+    /// Those of the formatter.
+    pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.encode(
+            self.polls.taken() + self.watches.taken(),
+            self.store.write_queue_length(),
+        )
+    }
+}
+
+fn stopping() -> Refusal {
+    let code = vworkspace_protocol::problem::code::UNAVAILABLE;
+    let mut refusal = Refusal::new(503, code, "the server is stopping, come back in a moment");
+    refusal.retry_after = Some(std::time::Duration::from_secs(1));
+    refusal
+}
+
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

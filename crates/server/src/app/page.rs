@@ -1,0 +1,26 @@
+//! Which part of a list a caller wants.
+
+use serde::Deserialize;
+use utoipa::IntoParams;
+use vworkspace_store::{Error, PageRequest};
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageParams {
+    /// Items at a time, 1 to 200; absent: 50.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl PageParams {
+    /// The page asked for.
+    ///
+    /// # Errors
+    /// A limit out of range, a cursor that is not ours.
+    pub fn parse(&self) -> Result<PageRequest, Error> {
+        PageRequest::parse(self.limit, self.cursor.as_deref())
+    }
+}

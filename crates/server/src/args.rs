@@ -1,0 +1,94 @@
+//! The command line. Every flag has an environment twin, `VWORKSPACE_SERVER_…`; the flag wins.
+
+use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The vWorkspace control plane: identities, jobs, audit, isolation of tenants.
+#[derive(Parser, Debug)]
+#[command(name = "vworkspace-server", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the control plane until SIGTERM or Ctrl-C.
+    Serve(Serve),
+    /// Print the OpenAPI document of both APIs.
+    Openapi,
+}
+
+/// Settings of `serve`.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Folder of the database; made when absent, readable by its owner alone.
+    #[arg(long, env = "VWORKSPACE_SERVER_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Address to listen on; port 0 picks a free one, which is printed.
+    #[arg(long, env = "VWORKSPACE_SERVER_LISTEN", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Certificate chain, PEM; read again when it changes.
+    #[arg(long, env = "VWORKSPACE_SERVER_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key, PEM; read again when it changes.
+    #[arg(long, env = "VWORKSPACE_SERVER_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// How often the certificate files are looked at.
+    #[arg(long, env = "VWORKSPACE_SERVER_TLS_RELOAD_EVERY", default_value = "10s", value_parser = duration)]
+    pub tls_reload_every: Duration,
+    /// Serve plain HTTP on an address that is not loopback. Tokens then travel readable.
+    #[arg(long, env = "VWORKSPACE_SERVER_ALLOW_INSECURE_HTTP")]
+    pub allow_insecure_http: bool,
+    /// How long a delivered job stays hidden before it is offered again, unless acked.
+    #[arg(long, env = "VWORKSPACE_SERVER_JOB_LEASE", default_value = "30s", value_parser = duration)]
+    pub job_lease: Duration,
+    /// How long an agent's session may be silent before its acked jobs are offered again.
+    #[arg(long, env = "VWORKSPACE_SERVER_STALE_SESSION", default_value = "10m", value_parser = duration)]
+    pub stale_session: Duration,
+    /// How long a cluster may be silent before it is shown as disconnected.
+    #[arg(long, env = "VWORKSPACE_SERVER_DISCONNECT_AFTER", default_value = "60s", value_parser = duration)]
+    pub disconnect_after: Duration,
+    /// Most requests at a time, waiting polls included; one more is answered 503.
+    #[arg(long, env = "VWORKSPACE_SERVER_MAX_REQUESTS", default_value_t = 20_000)]
+    pub max_requests: usize,
+    /// What is logged, for example `info` or `info,vworkspace_server=debug`.
+    #[arg(long, env = "VWORKSPACE_SERVER_LOG", default_value = "info")]
+    pub log: String,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a positive duration such as 30s, 10m or 1h30m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_positive_and_have_units() {
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        for wrong in ["", "30", "-1s", "0s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        let line = ["vworkspace-server", "serve", "--data-dir", "d", "--tls-cert", "c"];
+        assert!(Arguments::try_parse_from(line).is_err());
+    }
+}

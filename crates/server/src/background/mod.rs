@@ -1,0 +1,54 @@
+//! What happens without a request: each task on its own timer, each turn bounded, all ending when the server stops.
+//!
+//! Leases that run out need no task: an open poll knows when that will be, and any later poll sees it.
+
+use crate::app::App;
+use jiff::Timestamp;
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use vworkspace_protocol::admin::JobState;
+
+/// How often jobs are looked for whose time passed.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+/// How often last-seen is written. A crash loses what was noted in between, nothing else.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts all tasks.
+pub fn spawn(tasks: &mut JoinSet<io::Result<()>>, app: &Arc<App>) {
+    tasks.spawn(every(EXPIRE_EVERY, app.clone(), expire_jobs));
+    tasks.spawn(every(FLUSH_EVERY, app.clone(), flush_sightings));
+}
+
+/// Writes when clusters were last seen.
+pub async fn flush_sightings(app: Arc<App>) {
+    if let Err(error) = app.store.flush_presence().await {
+        tracing::warn!(%error, "last-seen not written; the next turn tries again");
+    }
+}
+
+/// Ends jobs whose time passed, also of clusters that never ask, and wakes who watches them.
+async fn expire_jobs(app: Arc<App>) {
+    match app.store.expire_due(Timestamp::now()).await {
+        Ok(expired) => {
+            app.metrics.transition(JobState::Expired, expired.len());
+            expired.iter().for_each(|job| app.watches.wake(job));
+        }
+        Err(error) => tracing::warn!(%error, "jobs not expired; the next turn tries again"),
+    }
+}
+
+async fn every<F: Future<Output = ()>>(
+    period: Duration,
+    app: Arc<App>,
+    task: fn(Arc<App>) -> F,
+) -> io::Result<()> {
+    let mut timer = interval(period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while app.stop.run_until_cancelled(timer.tick()).await.is_some() {
+        task(app.clone()).await;
+    }
+    Ok(())
+}

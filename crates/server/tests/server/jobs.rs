@@ -1,0 +1,227 @@
+use crate::support::{Answer, TestServer, manifest};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+fn states(job: &Value) -> Vec<&str> {
+    job["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["state"].as_str().unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn no_content(answer: &Answer) {
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (204, ""));
+}
+
+#[tokio::test]
+async fn a_job_travels_from_queue_to_result() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+
+    let polled = agent.client.get(&agent.poll_path(0)).await;
+    assert_eq!(
+        polled.headers["content-type"],
+        "application/vnd.vworkspace.agent.v1+json"
+    );
+    let polled = polled.expect(200);
+    assert_eq!(polled["jobs"][0]["id"], job.as_str());
+    assert_eq!(polled["jobs"][0]["kind"], "apply");
+    assert_eq!(polled["jobs"][0]["payload"], manifest("web", 1)["payload"]);
+    assert!(!polled["jobs"][0]["idempotencyKey"].as_str().unwrap().is_empty());
+
+    no_content(&agent.ack(&job).await);
+    let path = format!("/api/agent/jobs/{job}/status");
+    no_content(
+        &agent
+            .client
+            .post(&path, json!({ "phase": "Reconciling", "later": [] }))
+            .await,
+    );
+    assert_eq!(tenant.job(&job).await["phase"], "Reconciling");
+    no_content(
+        &agent
+            .result(&job, json!({ "outcome": "succeeded", "later": 1 }))
+            .await,
+    );
+
+    let job = tenant.job(&job).await;
+    assert_eq!(
+        (&job["state"], &job["outcome"]),
+        (&json!("closed"), &json!("succeeded"))
+    );
+    assert_eq!(states(&job), ["queued", "leased", "acked", "acked", "closed"]);
+    let seqs: Vec<_> = job["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, [1, 2, 3, 4, 5]);
+    assert_eq!(
+        job["target"],
+        json!({ "kind": "ApplicationInstance", "namespace": "apps", "name": "web" })
+    );
+}
+
+#[tokio::test]
+async fn a_second_result_changes_nothing() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    agent.poll(0).await;
+    no_content(&agent.ack(&job).await);
+    no_content(
+        &agent
+            .result(&job, json!({ "outcome": "failed", "error": "first" }))
+            .await,
+    );
+    agent
+        .result(&job, json!({ "outcome": "succeeded" }))
+        .await
+        .refused(409, "result_recorded");
+    agent.ack(&job).await.refused(409, "job_closed");
+    let job = tenant.job(&job).await;
+    assert_eq!(
+        (&job["outcome"], &job["error"]),
+        (&json!("failed"), &json!("first"))
+    );
+}
+
+#[tokio::test]
+async fn an_unacked_job_is_delivered_again_with_the_same_id() {
+    let server = TestServer::with(&["--job-lease", "100ms"]).await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    assert_eq!(agent.poll(30).await, [job.clone()]);
+    assert_eq!(agent.poll(30).await, [job.clone()]);
+    assert_eq!(tenant.job(&job).await["deliveries"], 2);
+}
+
+#[tokio::test]
+async fn an_acked_job_is_delivered_again_to_a_new_session_only() {
+    let server = TestServer::start().await;
+    let (tenant, mut agent) = server.tenant_and_agent().await;
+    let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    let before = agent.client.clone();
+    agent.client = before.in_session("run-1");
+    assert_eq!(agent.poll(0).await, [job.clone()]);
+    no_content(&agent.ack(&job).await);
+    assert!(agent.poll(0).await.is_empty());
+    agent.client = before.in_session("run-2");
+    assert_eq!(agent.poll(0).await, [job]);
+}
+
+#[tokio::test]
+async fn the_same_key_is_the_same_job_or_a_conflict() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let path = format!("/api/v1/clusters/{}/jobs", agent.cluster);
+    let with_key = |version| {
+        let mut job = manifest("web", version);
+        job["idempotencyKey"] = json!("release-7");
+        job
+    };
+    let first = tenant.client.post(&path, with_key(1)).await.expect(201);
+    let again = tenant.client.post(&path, with_key(1)).await.expect(200);
+    assert_eq!(first["id"], again["id"]);
+    tenant
+        .client
+        .post(&path, with_key(2))
+        .await
+        .refused(409, "already_exists");
+    assert_eq!(agent.poll(0).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_newer_job_for_the_object_supersedes_one_that_was_never_leased() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let older = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    let other = tenant.enqueue(&agent.cluster, manifest("db", 1)).await;
+    let newer = tenant.enqueue(&agent.cluster, manifest("web", 2)).await;
+    assert_eq!(tenant.job(&older).await["state"], "superseded");
+    assert_eq!(agent.poll(0).await, [other, newer]);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_not_delivered() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    let cancel = format!("/api/v1/jobs/{job}/cancel");
+    let cancelled = tenant.client.send(Method::POST, &cancel, None).await.expect(200);
+    assert_eq!(cancelled["state"], "cancelled");
+    assert!(agent.poll(0).await.is_empty());
+    // Asking twice is no mistake; there is nothing to withdraw once it ended otherwise.
+    let again = tenant.client.send(Method::POST, &cancel, None).await.expect(200);
+    assert_eq!(again["timeline"], cancelled["timeline"]);
+    let done = tenant.enqueue(&agent.cluster, manifest("web", 2)).await;
+    agent.poll(0).await;
+    no_content(&agent.result(&done, json!({ "outcome": "succeeded" })).await);
+    tenant
+        .client
+        .send(Method::POST, &format!("/api/v1/jobs/{done}/cancel"), None)
+        .await
+        .refused(409, "result_recorded");
+}
+
+#[tokio::test]
+async fn a_job_past_its_time_expires_by_itself() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let mut body = manifest("web", 1);
+    body["expiresAt"] = json!((jiff::Timestamp::now() + jiff::SignedDuration::from_millis(200)).to_string());
+    let job = tenant.enqueue(&agent.cluster, body).await;
+    // The watch ends with the entry the sweep writes, not with its wait.
+    let watched = tenant
+        .client
+        .get(&format!("/api/v1/jobs/{job}?after=1&wait=60"))
+        .await
+        .expect(200);
+    assert_eq!(watched["state"], "expired");
+    assert!(agent.poll(0).await.is_empty());
+}
+
+#[tokio::test]
+async fn jobs_are_listed_in_pages_newest_first() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let mut jobs = Vec::new();
+    for name in ["a", "b", "c"] {
+        jobs.insert(0, tenant.enqueue(&agent.cluster, manifest(name, 1)).await);
+    }
+    let base = format!("/api/v1/clusters/{}/jobs", agent.cluster);
+    let first = tenant
+        .client
+        .get(&format!("{base}?limit=2&state=queued"))
+        .await
+        .expect(200);
+    let cursor = first["nextCursor"].as_str().unwrap();
+    let second = tenant
+        .client
+        .get(&format!("{base}?limit=2&state=queued&cursor={cursor}"))
+        .await
+        .expect(200);
+    let ids = |page: &Value| -> Vec<String> {
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!([ids(&first), ids(&second)].concat(), jobs);
+    assert_eq!(second.get("nextCursor"), None);
+    assert!(
+        ids(&tenant
+            .client
+            .get(&format!("{base}?state=closed"))
+            .await
+            .expect(200))
+        .is_empty()
+    );
+}

@@ -1,0 +1,152 @@
+//! The real binary.
+
+use crate::support::{Client, PATIENCE};
+use serde_json::json;
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+/// A started program; killed when dropped, so that a failing test leaves nothing behind.
+struct Program {
+    child: Child,
+    lines: Vec<String>,
+    url: String,
+}
+
+impl Program {
+    fn start(data: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vworkspace-server"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            lines.push(line.clone());
+            if let Some(url) = line.strip_prefix("listening: ") {
+                return Self {
+                    child,
+                    lines,
+                    url: url.to_owned(),
+                };
+            }
+        }
+        let _ = child.kill();
+        panic!("ended without listening; stdout: {lines:?}");
+    }
+
+    fn terminate(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    async fn exit_code(&mut self) -> Option<i32> {
+        crate::support::eventually(async || self.child.try_wait().unwrap())
+            .await
+            .code()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_admin_token_is_shown_once_and_never_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Program::start(folder.path());
+    assert_eq!(first.lines.len(), 2, "{:?}", first.lines);
+    let token = first.lines[0]
+        .strip_prefix("admin token (shown once): ")
+        .unwrap()
+        .to_owned();
+    assert!(token.starts_with("vwksp-adm-"));
+    Client::plain(&first.url, Some(&token))
+        .get("/api/v1/whoami")
+        .await
+        .expect(200);
+    first.terminate();
+    assert_eq!(first.exit_code().await, Some(0));
+
+    let second = Program::start(folder.path());
+    assert_eq!(second.lines, [format!("listening: {}", second.url)]);
+    let whoami = Client::plain(&second.url, Some(&token))
+        .get("/api/v1/whoami")
+        .await
+        .expect(200);
+    assert_eq!(whoami["role"], "admin");
+}
+
+#[tokio::test]
+async fn sigterm_answers_an_open_poll_and_exits_with_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path());
+    let token = program.lines[0]
+        .strip_prefix("admin token (shown once): ")
+        .unwrap();
+    let admin = Client::plain(&program.url, Some(token));
+    let organization = admin
+        .post("/api/v1/organizations", json!({ "name": "one" }))
+        .await
+        .expect(201);
+    let body = json!({ "name": "one", "organizationId": organization["id"] });
+    let cluster = admin.post("/api/v1/clusters", body).await.expect(201)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = format!("/api/v1/clusters/{cluster}/registration-tokens");
+    let reg = admin.post(&path, json!({})).await.expect(201);
+    let identity = Client::plain(&program.url, reg["token"].as_str())
+        .post("/api/agent/register", json!({}))
+        .await
+        .expect(200);
+    let agent = Client::plain(&program.url, identity["token"].as_str());
+
+    let path = format!("/api/agent/jobs?cluster={cluster}&wait=300");
+    let mut poll = Box::pin(agent.get(&path));
+    let open = crate::support::eventually(async || {
+        let metrics = admin.get("/metrics").await.text;
+        metrics
+            .lines()
+            .any(|line| line == "vworkspace_server_long_polls_open 1")
+            .then_some(())
+    });
+    tokio::select! {
+        answer = &mut poll => panic!("nothing to answer yet: {answer:?}"),
+        () = open => {}
+    }
+    program.terminate();
+    let answer = tokio::time::timeout(PATIENCE, poll).await.unwrap();
+    assert_eq!(answer.expect(200), json!({ "jobs": [] }));
+    assert_eq!(program.exit_code().await, Some(0));
+}
+
+#[test]
+fn a_wrong_flag_or_address_is_told_in_one_line() {
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vworkspace-server"))
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run(&["serve", "--data-dri", "x"]).contains("--data-dir"));
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    assert!(run(&["serve", "--data-dir", data, "--listen", "0.0.0.0:0"]).contains("--allow-insecure-http"));
+}
