@@ -2,7 +2,10 @@
 
 use crate::{
     Testbed,
+    cluster::client_config,
+    flux,
     programs::{Program, Programs},
+    work_dir::WorkDir,
 };
 use anyhow::Context as _;
 use serde_json::json;
@@ -28,6 +31,12 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Run the Flux stand-in alone, against a cluster that has Flux's definitions, until Ctrl-C.
+    Flux {
+        /// The cluster, as an admin.
+        #[arg(long)]
+        kubeconfig: PathBuf,
+    },
     /// Only build the programs.
     Build,
     /// Remove all programs ever built; Go's own caches stay.
@@ -42,6 +51,7 @@ impl Arguments {
     pub async fn run(self) -> anyhow::Result<()> {
         match self.action {
             Action::Up { kubeconfig, json } => up(kubeconfig, json).await,
+            Action::Flux { kubeconfig } => flux(kubeconfig).await,
             Action::Build => {
                 let programs = Programs::locate()?;
                 programs.build(&Program::ALL).await?;
@@ -53,11 +63,19 @@ impl Arguments {
     }
 }
 
+async fn flux(kubeconfig: PathBuf) -> anyhow::Result<()> {
+    let programs = Programs::locate()?;
+    programs.build(&[Program::Helm]).await?;
+    let work_dir = WorkDir::make()?;
+    let client = kube::Client::try_from(client_config(&kubeconfig).await?)?;
+    let config =
+        flux::Config { client, helm: programs.path(Program::Helm), kubeconfig, work_dir: work_dir.path().to_owned() };
+    let stop = until_told_to_stop()?;
+    tokio::select! { () = stop => Ok(()), ended = flux::run(config) => ended }
+}
+
 async fn up(kubeconfig: Option<PathBuf>, as_json: bool) -> anyhow::Result<()> {
-    let mut ended = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let stop = async {
-        tokio::select! { _ = tokio::signal::ctrl_c() => (), _ = ended.recv() => () }
-    };
+    let stop = until_told_to_stop()?;
     let stay = async {
         let start = Instant::now();
         let testbed = Testbed::start(kubeconfig.as_deref()).await?;
@@ -66,6 +84,15 @@ async fn up(kubeconfig: Option<PathBuf>, as_json: bool) -> anyhow::Result<()> {
         std::future::pending::<anyhow::Result<()>>().await
     };
     tokio::select! { () = stop => Ok(()), ended = stay => ended }
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+fn until_told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut ended = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    Ok(async move {
+        tokio::select! { _ = interrupted.recv() => (), _ = ended.recv() => () }
+    })
 }
 
 fn as_text(testbed: &Testbed) -> String {

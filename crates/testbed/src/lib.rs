@@ -15,9 +15,13 @@
 mod charts;
 pub mod cluster;
 pub mod command;
+pub mod demo;
 pub mod flux;
+mod flux_controllers;
+mod namespace;
 pub mod process;
 pub mod programs;
+pub mod stack;
 mod testbed;
 mod work_dir;
 

@@ -3,6 +3,7 @@
 use crate::{
     charts::{Charts, GivenCharts},
     cluster::{self, Cluster},
+    flux_controllers::FluxControllers,
     process,
     programs::{Program, Programs},
     work_dir::WorkDir,
@@ -48,6 +49,7 @@ pub struct Testbed {
     operator_kubeconfig: PathBuf,
     programs: Programs,
     versions: Vec<(&'static str, String)>,
+    _flux: Option<FluxControllers>,
     _cluster: Option<Cluster>,
     charts: Charts,
     work_dir: WorkDir,
@@ -94,8 +96,18 @@ impl Testbed {
         let client = Client::try_from(config.clone())?;
         cluster::write_operator_kubeconfig(&client, &cluster.admin_kubeconfig, &operator_kubeconfig).await?;
         let admin_kubeconfig = cluster.admin_kubeconfig.clone();
-        let _cluster = Some(cluster);
-        Ok(Self { config, admin_kubeconfig, operator_kubeconfig, programs, versions, _cluster, charts, work_dir })
+        let flux = FluxControllers::start(programs.path(Program::Helm), &admin_kubeconfig, dir).await?;
+        Ok(Self {
+            config,
+            admin_kubeconfig,
+            operator_kubeconfig,
+            programs,
+            versions,
+            _flux: Some(flux),
+            _cluster: Some(cluster),
+            charts,
+            work_dir,
+        })
     }
 
     async fn join_cluster(
@@ -120,8 +132,17 @@ impl Testbed {
                 path
             }
         };
-        let (versions, _cluster) = (Vec::new(), None);
-        Ok(Self { config, admin_kubeconfig, operator_kubeconfig, programs, versions, _cluster, charts, work_dir })
+        Ok(Self {
+            config,
+            admin_kubeconfig,
+            operator_kubeconfig,
+            programs,
+            versions: Vec::new(),
+            _flux: None,
+            _cluster: None,
+            charts,
+            work_dir,
+        })
     }
 
     /// A client of the cluster's admin. Each call makes one: a client belongs to the runtime it was made in, and every

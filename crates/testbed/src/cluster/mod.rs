@@ -12,7 +12,7 @@ mod ready;
 
 pub use install::{apply_documents, shipped as apply_shipped};
 pub use kubeconfig::client_config;
-pub use operator_account::write_kubeconfig as write_operator_kubeconfig;
+pub use operator_account::{ACCOUNT as OPERATOR_ACCOUNT, write_kubeconfig as write_operator_kubeconfig};
 
 use crate::{process::Process, programs::Programs};
 use anyhow::Context as _;
