@@ -15,7 +15,8 @@ const BODY_LIMIT: usize = 32 << 20;
 /// Time for one request.
 const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 /// The kinds of manifest that a chart may come in.
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
+const MANIFESTS: &str =
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 /// The layer that is a Helm chart.
 const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
@@ -68,7 +69,11 @@ impl Http {
     pub(super) fn new() -> anyhow::Result<Self> {
         let builder = || reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
         // Without a certificate store on the machine only plain HTTP can be spoken, which is what the testbed serves.
-        builder().build().or_else(|_| builder().tls_certs_only([]).build()).map(Self).context("make an HTTP client")
+        builder()
+            .build()
+            .or_else(|_| builder().tls_certs_only([]).build())
+            .map(Self)
+            .context("make an HTTP client")
     }
 
     /// The body at this address.
@@ -78,14 +83,20 @@ impl Http {
     }
 
     /// The manifest at this address and its chart layer.
-    pub(super) async fn oci_chart(&self, at: &OciAddress<'_>, layer_type: Option<&str>) -> Result<OciChart, String> {
+    pub(super) async fn oci_chart(
+        &self,
+        at: &OciAddress<'_>,
+        layer_type: Option<&str>,
+    ) -> Result<OciChart, String> {
         let manifest = self.registry(at, &format!("manifests/{}", at.reference)).await;
         let manifest = manifest.map_err(|error| format!("failed to determine artifact digest: {error}"))?;
         let digest = sha256(&manifest);
-        let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| format!("failed to read the manifest: {error}"))?;
+        let manifest: Manifest = serde_json::from_slice(&manifest)
+            .map_err(|error| format!("failed to read the manifest: {error}"))?;
         let wanted = layer_type.unwrap_or(CHART_LAYER);
         let layer = manifest.layers.iter().find(|layer| layer.media_type == wanted);
-        let layer = layer.ok_or_else(|| format!("failed to find layer with media type '{wanted}' in artifact"))?;
+        let layer =
+            layer.ok_or_else(|| format!("failed to find layer with media type '{wanted}' in artifact"))?;
         let bytes = self.registry(at, &format!("blobs/{}", layer.digest)).await?;
         if sha256(&bytes) != layer.digest {
             return Err(format!("the layer does not have the digest {}", layer.digest));
@@ -100,7 +111,9 @@ impl Http {
         if status == StatusCode::OK {
             return Ok(body);
         }
-        let answer = serde_json::from_slice::<RegistryErrors>(&body).ok().and_then(|answer| answer.errors.into_iter().next());
+        let answer = serde_json::from_slice::<RegistryErrors>(&body)
+            .ok()
+            .and_then(|answer| answer.errors.into_iter().next());
         Err(match answer {
             Some(RegistryError { code, message }) => format!("GET {url}: {code}: {message}"),
             None => format!("GET {url}: {status}"),
@@ -108,7 +121,8 @@ impl Http {
     }
 
     async fn request(&self, url: Url, accept: &str) -> Result<(StatusCode, Vec<u8>), String> {
-        let mut answer = self.0.get(url).header(ACCEPT, accept).send().await.map_err(|error| whole_story(&error))?;
+        let mut answer =
+            self.0.get(url).header(ACCEPT, accept).send().await.map_err(|error| whole_story(&error))?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| whole_story(&error))? {
             if body.len() + chunk.len() > BODY_LIMIT {

@@ -70,7 +70,10 @@ impl Helm {
     pub(super) async fn version(&self) -> anyhow::Result<String> {
         let mut command = self.command("version");
         command.arg("--short");
-        self.run(command, QUESTION).await.with_context(|| format!("run {}", self.program.display())).map(|out| out.trim().to_owned())
+        self.run(command, QUESTION)
+            .await
+            .with_context(|| format!("run {}", self.program.display()))
+            .map(|out| out.trim().to_owned())
     }
 
     /// Installs or upgrades a release and waits until its objects are ready.
@@ -83,13 +86,23 @@ impl Helm {
         timeout: Duration,
     ) -> Result<(), HelmFailure> {
         let mut command = self.command(action.word());
-        command.arg(release.name).arg(chart).arg("--namespace").arg(release.namespace).arg("--values").arg(values);
+        command
+            .arg(release.name)
+            .arg(chart)
+            .arg("--namespace")
+            .arg(release.namespace)
+            .arg("--values")
+            .arg(values);
         command.arg("--hide-notes").arg("--wait").arg("--timeout").arg(go_duration(timeout));
         self.run(command, timeout + GRACE).await.map(|_| ())
     }
 
     /// Removes a release and waits until its objects are gone.
-    pub(super) async fn uninstall(&self, release: ReleaseName<'_>, timeout: Duration) -> Result<(), HelmFailure> {
+    pub(super) async fn uninstall(
+        &self,
+        release: ReleaseName<'_>,
+        timeout: Duration,
+    ) -> Result<(), HelmFailure> {
         let mut command = self.command("uninstall");
         command.arg(release.name).arg("--namespace").arg(release.namespace);
         command.arg("--ignore-not-found").arg("--wait").arg("--timeout").arg(go_duration(timeout));
@@ -108,7 +121,12 @@ impl Helm {
         let mut command = Command::new(&self.program);
         // Nothing of the user's own Helm (plugins, repositories, driver) may leak in.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        for (name, folder) in [("HOME", ""), ("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
+        for (name, folder) in [
+            ("HOME", ""),
+            ("HELM_CACHE_HOME", "cache"),
+            ("HELM_CONFIG_HOME", "config"),
+            ("HELM_DATA_HOME", "data"),
+        ] {
             command.env(name, self.home.join(folder));
         }
         command.env("KUBECONFIG", &self.kubeconfig).env("HELM_DRIVER", "secret");

@@ -80,7 +80,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         queue: Queue::default(),
     });
     let _stop_workers_on_drop = flux.queue.stopper();
-    tracing::info!(helm = version, "Flux stand-in: serving HelmRepository, HelmChart, OCIRepository and HelmRelease (a prop for tests, not Flux)");
+    tracing::info!(
+        helm = version,
+        "Flux stand-in: serving HelmRepository, HelmChart, OCIRepository and HelmRelease (a prop for tests, not Flux)"
+    );
     tokio::try_join!(
         watch::<HelmRepository>(&flux, Kind::HelmRepository),
         watch::<HelmChart>(&flux, Kind::HelmChart),
@@ -142,7 +145,9 @@ where
                 flux.wake(key);
             }
             Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-            Err(error) => tracing::warn!(%error, kind = ?kind, "Flux stand-in: a watch broke off and is tried again"),
+            Err(error) => {
+                tracing::warn!(%error, kind = ?kind, "Flux stand-in: a watch broke off and is tried again")
+            }
         }
     }
     Err(anyhow::anyhow!("ended")).with_context(|| format!("Flux stand-in: watch of {kind:?}"))

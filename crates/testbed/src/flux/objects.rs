@@ -338,7 +338,9 @@ mod tests {
 
     #[test]
     fn reads_and_prints_durations_as_go_does() {
-        for (text, seconds, printed) in [("20s", 20, "20s"), ("10m", 600, "10m0s"), ("1h2m3s", 3723, "1h2m3s")] {
+        for (text, seconds, printed) in
+            [("20s", 20, "20s"), ("10m", 600, "10m0s"), ("1h2m3s", 3723, "1h2m3s")]
+        {
             let duration = parse_duration(text).unwrap();
             assert_eq!((duration.as_secs(), go_duration(duration).as_str()), (seconds, printed));
         }

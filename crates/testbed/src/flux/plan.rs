@@ -82,7 +82,12 @@ impl Action {
 
 /// Decides from the status as it was before this reconcile. Helm's storage is the truth about what is there; the
 /// status knows which configuration that was made from. Retries after a failed revision (`remediation`) are not served.
-pub(super) fn next_step(status: &ReleaseStatus, generation: i64, stored: Option<&Stored>, wanted: &Wanted) -> Step {
+pub(super) fn next_step(
+    status: &ReleaseStatus,
+    generation: i64,
+    stored: Option<&Stored>,
+    wanted: &Wanted,
+) -> Step {
     let Some(stored) = stored else { return Step::Run(Action::Install) };
     if stored.status.starts_with("pending-") {
         return Step::Forget(stored.version);
@@ -95,8 +100,12 @@ pub(super) fn next_step(status: &ReleaseStatus, generation: i64, stored: Option<
     });
     match stored.status.as_str() {
         "deployed" if same => Step::InSync,
-        "failed" if same && wanted.was_attempted(status, generation) && status.upgrade_failures > 0 => Step::Exhausted(Action::Upgrade),
-        "failed" if same && wanted.was_attempted(status, generation) && status.install_failures > 0 => Step::Exhausted(Action::Install),
+        "failed" if same && wanted.was_attempted(status, generation) && status.upgrade_failures > 0 => {
+            Step::Exhausted(Action::Upgrade)
+        }
+        "failed" if same && wanted.was_attempted(status, generation) && status.install_failures > 0 => {
+            Step::Exhausted(Action::Install)
+        }
         _ => Step::Run(Action::Upgrade),
     }
 }
@@ -109,7 +118,12 @@ mod tests {
     use super::*;
 
     fn wanted(version: &str) -> Wanted {
-        Wanted { chart_name: "hello".into(), chart_version: version.into(), oci_digest: None, config_digest: "sha256:c".into() }
+        Wanted {
+            chart_name: "hello".into(),
+            chart_version: version.into(),
+            oci_digest: None,
+            config_digest: "sha256:c".into(),
+        }
     }
 
     fn stored(status: &str) -> Stored {
@@ -146,8 +160,14 @@ mod tests {
         let one = wanted("1.0.0");
         assert_eq!(next_step(&after("deployed", &one), 1, None, &one), Step::Run(Action::Install));
         assert_eq!(next_step(&after("deployed", &one), 1, Some(&stored("deployed")), &one), Step::InSync);
-        assert_eq!(next_step(&ReleaseStatus::default(), 1, Some(&stored("deployed")), &one), Step::Run(Action::Upgrade));
-        assert_eq!(next_step(&ReleaseStatus::default(), 1, Some(&stored("pending-install")), &one), Step::Forget(1));
+        assert_eq!(
+            next_step(&ReleaseStatus::default(), 1, Some(&stored("deployed")), &one),
+            Step::Run(Action::Upgrade)
+        );
+        assert_eq!(
+            next_step(&ReleaseStatus::default(), 1, Some(&stored("pending-install")), &one),
+            Step::Forget(1)
+        );
     }
 
     #[test]
@@ -156,7 +176,10 @@ mod tests {
         let failed = after("failed", &one);
         assert_eq!(next_step(&failed, 1, Some(&stored("failed")), &one), Step::Exhausted(Action::Install));
         assert_eq!(next_step(&failed, 2, Some(&stored("failed")), &one), Step::Run(Action::Upgrade));
-        assert_eq!(next_step(&failed, 1, Some(&stored("failed")), &wanted("1.1.0")), Step::Run(Action::Upgrade));
+        assert_eq!(
+            next_step(&failed, 1, Some(&stored("failed")), &wanted("1.1.0")),
+            Step::Run(Action::Upgrade)
+        );
     }
 
     #[test]

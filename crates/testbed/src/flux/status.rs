@@ -57,7 +57,8 @@ impl Conditions {
             Is::False => "False",
             Is::Unknown => "Unknown",
         };
-        let since = self.get(kind).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
+        let since =
+            self.get(kind).filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
         let condition = Condition {
             type_: kind.to_owned(),
             status: status.to_owned(),
@@ -99,7 +100,8 @@ pub(super) struct SourceFailure {
 
 /// The source controller has noticed a new generation, or tries again.
 pub(super) fn processing(status: &mut SourceStatus, at: At) {
-    let message = format!("processing object: new generation {} -> {}", status.observed_generation, at.generation);
+    let message =
+        format!("processing object: new generation {} -> {}", status.observed_generation, at.generation);
     status.conditions.remove(&["Stalled"]);
     status.conditions.set(at, "Reconciling", Is::True, "Progressing", &message);
     if status.conditions.get("Ready").is_none() {
@@ -215,7 +217,9 @@ pub(super) fn exhausted(status: &mut ReleaseStatus, at: At, action: Action) {
 
 /// The release is as it was wanted, as its last `Released` says.
 pub(super) fn in_sync(status: &mut ReleaseStatus, at: At) {
-    if let Some(released) = status.conditions.get("Released").filter(|released| released.status == "True").cloned() {
+    if let Some(released) =
+        status.conditions.get("Released").filter(|released| released.status == "True").cloned()
+    {
         status.conditions.set(at, "Ready", Is::True, &released.reason, &released.message);
     }
     status.conditions.remove(&["Reconciling", "Stalled"]);
@@ -237,7 +241,13 @@ pub(super) fn uninstalled(status: &mut ReleaseStatus, at: At, outcome: Result<&s
 ///
 /// Helm does not know the configuration's digest nor the OCI artifact a revision came from: the newest one's are those
 /// of `wanted`, the others' are kept from `old`.
-pub(super) fn history(old: &[Snapshot], revisions: &[Revision], wanted: &Wanted, action: Action, of: (&str, &str)) -> Vec<Snapshot> {
+pub(super) fn history(
+    old: &[Snapshot],
+    revisions: &[Revision],
+    wanted: &Wanted,
+    action: Action,
+    of: (&str, &str),
+) -> Vec<Snapshot> {
     let first_deployed = revisions.iter().map(|revision| revision.updated).min();
     let mut newest_first: Vec<&Revision> = revisions.iter().collect();
     newest_first.sort_by_key(|revision| std::cmp::Reverse(revision.revision));
@@ -269,7 +279,11 @@ pub(super) fn history(old: &[Snapshot], revisions: &[Revision], wanted: &Wanted,
             digest: revision.digest(),
             first_deployed: whole_seconds(first_deployed.unwrap_or(revision.updated)),
             last_deployed: whole_seconds(revision.updated),
-            oci_digest: if newest { wanted.oci_digest.clone() } else { known.and_then(|known| known.oci_digest.clone()) },
+            oci_digest: if newest {
+                wanted.oci_digest.clone()
+            } else {
+                known.and_then(|known| known.oci_digest.clone())
+            },
             action: newest.then(|| action.word().to_owned()),
         }
     };
@@ -298,12 +312,20 @@ mod tests {
         assert_eq!(words(&status.conditions), ["Reconciling=True/Progressing", "Ready=Unknown/Progressing"]);
         let unreachable = SourceFailure { reason: "Failed", message: "refused".into(), terminal: false };
         fetch_failed(&mut status, AT, &unreachable);
-        assert_eq!(words(&status.conditions), ["Reconciling=True/ProgressingWithRetry", "Ready=False/Failed", "FetchFailed=True/Failed"]);
-        let missing = SourceFailure { reason: "InvalidChartReference", message: "no chart".into(), terminal: true };
+        assert_eq!(
+            words(&status.conditions),
+            ["Reconciling=True/ProgressingWithRetry", "Ready=False/Failed", "FetchFailed=True/Failed"]
+        );
+        let missing =
+            SourceFailure { reason: "InvalidChartReference", message: "no chart".into(), terminal: true };
         fetch_failed(&mut status, AT, &missing);
         assert_eq!(
             words(&status.conditions),
-            ["Stalled=True/InvalidChartReference", "Ready=False/InvalidChartReference", "FetchFailed=True/InvalidChartReference"]
+            [
+                "Stalled=True/InvalidChartReference",
+                "Ready=False/InvalidChartReference",
+                "FetchFailed=True/InvalidChartReference"
+            ]
         );
     }
 
@@ -313,9 +335,15 @@ mod tests {
         fulfilling(&mut status, AT);
         running(&mut status, AT, Action::Install, Duration::from_secs(20));
         succeeded(&mut status, AT, Action::Install, "done");
-        assert_eq!(words(&status.conditions), ["Reconciling=True/Progressing", "Ready=True/InstallSucceeded", "Released=True/InstallSucceeded"]);
+        assert_eq!(
+            words(&status.conditions),
+            ["Reconciling=True/Progressing", "Ready=True/InstallSucceeded", "Released=True/InstallSucceeded"]
+        );
         in_sync(&mut status, AT);
-        assert_eq!(words(&status.conditions), ["Ready=True/InstallSucceeded", "Released=True/InstallSucceeded"]);
+        assert_eq!(
+            words(&status.conditions),
+            ["Ready=True/InstallSucceeded", "Released=True/InstallSucceeded"]
+        );
     }
 
     #[test]
@@ -327,10 +355,16 @@ mod tests {
             chart: "my-app-1.0.0".into(),
             app_version: None,
         };
-        let wanted = Wanted { chart_name: "my-app".into(), chart_version: "1.0.0+abc".into(), oci_digest: None, config_digest: "c".into() };
+        let wanted = Wanted {
+            chart_name: "my-app".into(),
+            chart_version: "1.0.0+abc".into(),
+            oci_digest: None,
+            config_digest: "c".into(),
+        };
         let revisions = [revision(1, "superseded"), revision(2, "deployed"), revision(3, "failed")];
         let history = history(&[], &revisions, &wanted, Action::Upgrade, ("ns", "app"));
-        let seen: Vec<_> = history.iter().map(|s| (s.version, s.status.as_str(), s.chart_version.as_str())).collect();
+        let seen: Vec<_> =
+            history.iter().map(|s| (s.version, s.status.as_str(), s.chart_version.as_str())).collect();
         assert_eq!(seen, [(3, "failed", "1.0.0+abc"), (2, "deployed", "1.0.0")]);
     }
 }

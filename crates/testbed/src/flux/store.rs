@@ -48,7 +48,9 @@ impl Store {
     /// Removes what is kept for an object.
     pub(super) async fn forget(&self, key: &Key) -> anyhow::Result<()> {
         match tokio::fs::remove_dir_all(self.folder(key)).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove an artifact"),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("remove an artifact")
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -64,7 +66,8 @@ impl Store {
 
     /// The digest comes from an object's status: only its hex digits become part of a path.
     fn path(&self, key: &Key, digest: &str) -> PathBuf {
-        let hex: String = digest.trim_start_matches("sha256:").chars().filter(char::is_ascii_hexdigit).collect();
+        let hex: String =
+            digest.trim_start_matches("sha256:").chars().filter(char::is_ascii_hexdigit).collect();
         self.folder(key).join(format!("{hex}.tgz"))
     }
 }

@@ -16,7 +16,11 @@ pub(super) struct Values(Map<String, Value>);
 
 impl Values {
     /// Resolves a release's values. The outer error is the cluster's, the inner one is for the release's status.
-    pub(super) async fn of(flux: &Flux, namespace: &str, spec: &HelmReleaseSpec) -> anyhow::Result<Result<Self, String>> {
+    pub(super) async fn of(
+        flux: &Flux,
+        namespace: &str,
+        spec: &HelmReleaseSpec,
+    ) -> anyhow::Result<Result<Self, String>> {
         let mut merged = Map::new();
         for reference in &spec.values_from {
             match referenced(flux, namespace, reference).await? {
@@ -43,10 +47,18 @@ impl Values {
 }
 
 /// The values behind one reference: `Ok(None)` when it is optional and not there.
-async fn referenced(flux: &Flux, namespace: &str, reference: &ValuesReference) -> anyhow::Result<Result<Option<Map<String, Value>>, String>> {
+async fn referenced(
+    flux: &Flux,
+    namespace: &str,
+    reference: &ValuesReference,
+) -> anyhow::Result<Result<Option<Map<String, Value>>, String>> {
     let ValuesReference { kind, name, values_key, target_path, optional } = reference;
     let key = values_key.as_deref().unwrap_or(DEFAULT_KEY);
-    let complain = |why: String| format!("could not resolve {kind} chart values reference '{namespace}/{name}' with key '{key}': {why}");
+    let complain = |why: String| {
+        format!(
+            "could not resolve {kind} chart values reference '{namespace}/{name}' with key '{key}': {why}"
+        )
+    };
     if target_path.is_some() {
         return Ok(Err(complain("targetPath is not served by the Flux stand-in".to_owned())));
     }
@@ -55,7 +67,11 @@ async fn referenced(flux: &Flux, namespace: &str, reference: &ValuesReference) -
             let bytes = secret.data.unwrap_or_default().remove(key);
             bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned())
         }),
-        "ConfigMap" => flux.api::<ConfigMap>(namespace).get_opt(name).await?.map(|map| map.data.unwrap_or_default().remove(key)),
+        "ConfigMap" => flux
+            .api::<ConfigMap>(namespace)
+            .get_opt(name)
+            .await?
+            .map(|map| map.data.unwrap_or_default().remove(key)),
         other => return Ok(Err(complain(format!("unsupported kind {other}")))),
     };
     Ok(match text {

@@ -67,7 +67,8 @@ pub(super) async fn remove_finalizer<K>(api: &Api<K>, object: &K) -> anyhow::Res
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
-    let others: Vec<_> = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+    let others: Vec<_> =
+        object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
     if others.len() == object.finalizers().len() {
         return Ok(());
     }

@@ -7,7 +7,9 @@ use kube::{Resource, ResourceExt as _};
 use serde_json::json;
 
 use super::super::Flux;
-use super::super::objects::{Artifact, ChartTemplate, HelmChart, HelmRelease, OCIRepository, ObjectRef, SourceStatus};
+use super::super::objects::{
+    Artifact, ChartTemplate, HelmChart, HelmRelease, OCIRepository, ObjectRef, SourceStatus,
+};
 use super::super::queue::{Key, Kind};
 use super::super::write::FIELD_MANAGER;
 use super::{Writer, named};
@@ -24,12 +26,18 @@ pub(super) struct Chart {
 }
 
 /// The release's chart, or why it is not there yet in Flux's words.
-pub(super) async fn of(flux: &Flux, key: &Key, release: &HelmRelease, writer: &mut Writer) -> anyhow::Result<Result<Chart, String>> {
+pub(super) async fn of(
+    flux: &Flux,
+    key: &Key,
+    release: &HelmRelease,
+    writer: &mut Writer,
+) -> anyhow::Result<Result<Chart, String>> {
     match (&release.spec.chart_ref, &release.spec.chart) {
         (Some(reference), _) => referenced(flux, key, reference).await,
         (None, Some(template)) => {
             let chart = made_for(flux, key, template).await?;
-            writer.status.helm_chart = Some(format!("{}/{}", chart.namespace().unwrap_or_default(), chart.name_any()));
+            writer.status.helm_chart =
+                Some(format!("{}/{}", chart.namespace().unwrap_or_default(), chart.name_any()));
             writer.write().await?;
             Ok(from_helm_chart(flux, &chart))
         }
@@ -90,7 +98,9 @@ fn from_helm_chart(flux: &Flux, chart: &HelmChart) -> Result<Chart, String> {
 fn from_oci_repository(flux: &Flux, source: &OCIRepository) -> Result<Chart, String> {
     let (artifact, file) = ready(flux, Kind::OCIRepository, source, source.status.as_ref())?;
     let (tag, digest) = artifact.revision.split_once('@').unwrap_or(("", &artifact.revision));
-    let noted = |what: &str| artifact.metadata.as_ref().and_then(|notes| notes.get(&format!("org.opencontainers.image.{what}")));
+    let noted = |what: &str| {
+        artifact.metadata.as_ref().and_then(|notes| notes.get(&format!("org.opencontainers.image.{what}")))
+    };
     let version = noted("version").map_or(tag, String::as_str);
     let digits: String = digest.trim_start_matches("sha256:").chars().take(DIGEST_DIGITS).collect();
     let last_segment = source.spec.url.rsplit('/').next().unwrap_or_default();
@@ -110,9 +120,12 @@ fn ready<'a, K: Resource<DynamicType = ()>>(
     status: Option<&'a SourceStatus>,
 ) -> Result<(&'a Artifact, PathBuf), String> {
     let key = Key::of(kind, source);
-    let not_ready = |why: &str| Err(format!("{} is not ready: {why}", named(&K::kind(&()), &key.namespace, &key.name)));
+    let not_ready =
+        |why: &str| Err(format!("{} is not ready: {why}", named(&K::kind(&()), &key.namespace, &key.name)));
     let observed = status.filter(|status| Some(status.observed_generation) == source.meta().generation);
-    let Some(status) = observed.or_else(|| status.filter(|status| has_failed(status, source.meta().generation))) else {
+    let Some(status) =
+        observed.or_else(|| status.filter(|status| has_failed(status, source.meta().generation)))
+    else {
         return not_ready("latest generation of object has not been reconciled");
     };
     if !status.conditions.is_true("Ready") {

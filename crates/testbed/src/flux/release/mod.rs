@@ -70,7 +70,13 @@ pub(super) async fn reconcile(flux: &Arc<Flux>, key: &Key) -> anyhow::Result<Nex
 }
 
 /// Makes the release what it asks to be, as far as that goes now. The last change of the status is left to be written.
-async fn bring_about(flux: &Arc<Flux>, key: &Key, release: &HelmRelease, writer: &mut Writer, at: At) -> anyhow::Result<Next> {
+async fn bring_about(
+    flux: &Arc<Flux>,
+    key: &Key,
+    release: &HelmRelease,
+    writer: &mut Writer,
+    at: At,
+) -> anyhow::Result<Next> {
     let before = writer.status.clone();
     status::fulfilling(&mut writer.status, at);
     writer.write().await?;
@@ -118,14 +124,24 @@ async fn bring_about(flux: &Arc<Flux>, key: &Key, release: &HelmRelease, writer:
 }
 
 /// Decides what to do; forgets what a killed Helm left half done first, which Helm itself would refuse to touch.
-async fn decide(flux: &Flux, key: &Key, before: &ReleaseStatus, at: At, wanted: &Wanted) -> anyhow::Result<Step> {
+async fn decide(
+    flux: &Flux,
+    key: &Key,
+    before: &ReleaseStatus,
+    at: At,
+    wanted: &Wanted,
+) -> anyhow::Result<Step> {
     for _ in 0..FORGET_LIMIT {
         let stored = newest_stored(flux, key).await?;
         let Step::Forget(version) = plan::next_step(before, at.generation, stored.as_ref(), wanted) else {
             return Ok(plan::next_step(before, at.generation, stored.as_ref(), wanted));
         };
         let record = format!("sh.helm.release.v1.{}.v{version}", key.name);
-        tracing::warn!(record, namespace = key.namespace, "Flux stand-in: forgetting a revision that a killed Helm left half done");
+        tracing::warn!(
+            record,
+            namespace = key.namespace,
+            "Flux stand-in: forgetting a revision that a killed Helm left half done"
+        );
         flux.api::<Secret>(&key.namespace).delete(&record, &DeleteParams::default()).await?;
     }
     anyhow::bail!("the records of release {key:?} stay half done")
@@ -169,14 +185,24 @@ async fn act(
     let at = At { now: Timestamp::now(), ..at };
     let after = newest_stored(flux, key).await?.map(|stored| stored.version);
     let revisions = if after.is_some() { flux.helm.history(name).await? } else { Vec::new() };
-    tracing::info!(namespace = key.namespace, release = key.name, action = action.word(), failed = outcome.is_err(), "Flux stand-in: helm ran");
+    tracing::info!(
+        namespace = key.namespace,
+        release = key.name,
+        action = action.word(),
+        failed = outcome.is_err(),
+        "Flux stand-in: helm ran"
+    );
 
     let left_a_revision = after > before;
     let of = format!("release {}/{}", key.namespace, key.name);
     let chart = format!("chart {}@{}", wanted.chart_name, wanted.chart_version);
     match &outcome {
         Ok(()) => {
-            let message = format!("Helm {} succeeded for {of}.v{} with {chart}", action.word(), after.unwrap_or_default());
+            let message = format!(
+                "Helm {} succeeded for {of}.v{} with {chart}",
+                action.word(),
+                after.unwrap_or_default()
+            );
             status::succeeded(&mut writer.status, at, action, &message);
         }
         Err(failure) => {
@@ -195,7 +221,8 @@ async fn act(
         Err(_) => status::count_failure(&mut writer.status, action, left_a_revision),
     }
     writer.status.last_attempted_release_action = Some(action.word().to_owned());
-    writer.status.last_attempted_release_action_duration = Some(format!("{}ms", at.now.duration_since(started).as_millis()));
+    writer.status.last_attempted_release_action_duration =
+        Some(format!("{}ms", at.now.duration_since(started).as_millis()));
     writer.write().await?;
 
     match outcome {

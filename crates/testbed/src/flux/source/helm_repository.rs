@@ -20,7 +20,12 @@ impl Source for HelmRepository {
         self.status.as_ref()
     }
 
-    async fn fetch(&self, flux: &Flux, _: &Key, _: &mut SourceStatus) -> anyhow::Result<Result<Fetched, SourceFailure>> {
+    async fn fetch(
+        &self,
+        flux: &Flux,
+        _: &Key,
+        _: &mut SourceStatus,
+    ) -> anyhow::Result<Result<Fetched, SourceFailure>> {
         Ok(index(flux, &self.spec.url).await.map_err(|error| SourceFailure {
             reason: "Failed",
             message: format!("failed to fetch Helm repository index: {error}"),
@@ -30,7 +35,9 @@ impl Source for HelmRepository {
 
     async fn users(flux: &Flux, key: &Key) -> anyhow::Result<Vec<Key>> {
         let charts = flux.api::<HelmChart>(&key.namespace).list(&ListParams::default()).await?;
-        let uses = |chart: &HelmChart| chart.spec.source_ref.kind == "HelmRepository" && chart.spec.source_ref.name == key.name;
+        let uses = |chart: &HelmChart| {
+            chart.spec.source_ref.kind == "HelmRepository" && chart.spec.source_ref.name == key.name
+        };
         Ok(charts.iter().filter(|chart| uses(chart)).map(|chart| Key::of(Kind::HelmChart, chart)).collect())
     }
 }

@@ -32,7 +32,9 @@ impl Index {
         let entries = self.entries.get(chart).ok_or("no chart name found")?;
         let wanted = version.filter(|version| !version.is_empty()).unwrap_or("*");
         let exact = entries.iter().find(|entry| entry.version == wanted);
-        exact.or_else(|| newest_within(entries, wanted)).ok_or_else(|| format!("no '{chart}' chart with version matching '{wanted}' found"))
+        exact
+            .or_else(|| newest_within(entries, wanted))
+            .ok_or_else(|| format!("no '{chart}' chart with version matching '{wanted}' found"))
     }
 }
 
@@ -42,9 +44,17 @@ fn newest_within<'a>(entries: &'a [Entry], range: &str) -> Option<&'a Entry> {
     if Version::parse(range.trim_start_matches('v')).is_ok() {
         return None;
     }
-    let range = VersionReq::parse(&range.split([' ', ',']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")).ok()?;
-    let versions = entries.iter().filter_map(|entry| Some((Version::parse(entry.version.trim_start_matches('v')).ok()?, entry)));
-    versions.filter(|(version, _)| range.matches(version)).max_by(|a, b| a.0.cmp(&b.0)).map(|(_, entry)| entry)
+    let range = VersionReq::parse(
+        &range.split([' ', ',']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "),
+    )
+    .ok()?;
+    let versions = entries
+        .iter()
+        .filter_map(|entry| Some((Version::parse(entry.version.trim_start_matches('v')).ok()?, entry)));
+    versions
+        .filter(|(version, _)| range.matches(version))
+        .max_by(|a, b| a.0.cmp(&b.0))
+        .map(|(_, entry)| entry)
 }
 
 #[cfg(test)]
@@ -58,7 +68,10 @@ mod tests {
         assert_eq!(pick("hello", Some("1.0.0")), Ok("1.0.0"));
         assert_eq!(pick("hello", None), Ok("1.10.0"));
         assert_eq!(pick("hello", Some(">=1.0.0 <1.10.0")), Ok("1.9.0"));
-        assert_eq!(pick("hello", Some("1.2.0")), Err("no 'hello' chart with version matching '1.2.0' found".to_owned()));
+        assert_eq!(
+            pick("hello", Some("1.2.0")),
+            Err("no 'hello' chart with version matching '1.2.0' found".to_owned())
+        );
         assert_eq!(pick("nope", None), Err("no chart name found".to_owned()));
     }
 }

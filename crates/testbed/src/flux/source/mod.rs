@@ -26,7 +26,13 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// A kind of source. The outer error of its functions is the cluster's, the inner one is for the object's status.
 pub(super) trait Source:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
     /// What the spec says about when to look.
     fn schedule(&self) -> Schedule<'_>;
