@@ -20,13 +20,9 @@ pub struct Announcer {
 impl Announcer {
     /// An announcer that signs as `controller`, for example `vworkspace-operator/cluster`.
     pub fn new(client: Client, controller: &str) -> Self {
-        let reporter = Reporter {
-            controller: controller.to_owned(),
-            instance: std::env::var("POD_NAME").ok(),
-        };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        let reporter =
+            Reporter { controller: controller.to_owned(), instance: std::env::var("POD_NAME").ok() };
+        Self { recorder: Recorder::new(client, reporter) }
     }
 
     /// Publishes one event for each condition whose status or reason differs. A failure is logged, never returned:
@@ -66,11 +62,7 @@ fn is_news(before: &[Condition], condition: &Condition) -> bool {
 fn event_of(condition: &Condition) -> Event {
     let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
     Event {
-        type_: if is_bad(condition) {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
+        type_: if is_bad(condition) { EventType::Warning } else { EventType::Normal },
         reason: condition.reason.clone(),
         note: Some(clip(&note, NOTE_BYTES).to_owned()),
         action: condition.type_.clone(),
@@ -99,35 +91,11 @@ mod tests {
     fn only_changed_status_or_reason_is_news() {
         let mut before = Vec::new();
         let now = Timestamp::UNIX_EPOCH;
-        crate::conditions::set(
-            &mut before,
-            types::READY,
-            ConditionStatus::False,
-            "A",
-            "one",
-            1,
-            now,
-        );
+        crate::conditions::set(&mut before, types::READY, ConditionStatus::False, "A", "one", 1, now);
         let mut after = before.clone();
-        crate::conditions::set(
-            &mut after,
-            types::READY,
-            ConditionStatus::False,
-            "A",
-            "two",
-            1,
-            now,
-        );
+        crate::conditions::set(&mut after, types::READY, ConditionStatus::False, "A", "two", 1, now);
         assert!(!is_news(&before, &after[0]));
-        crate::conditions::set(
-            &mut after,
-            types::READY,
-            ConditionStatus::False,
-            "B",
-            "two",
-            1,
-            now,
-        );
+        crate::conditions::set(&mut after, types::READY, ConditionStatus::False, "B", "two", 1, now);
         assert!(is_news(&before, &after[0]));
         assert_eq!(event_of(&after[0]).type_, EventType::Warning);
     }

@@ -14,20 +14,10 @@ pub struct Args {
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub agent_enabled: bool,
     /// Base URL of the control plane; wins over the credentials Secret
-    #[arg(
-        long,
-        env = "CONTROL_PLANE_BASE_URL",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, env = "CONTROL_PLANE_BASE_URL", default_value = "", hide_default_value = true)]
     pub control_plane_base_url: String,
     /// Identity of this cluster; wins over the credentials Secret
-    #[arg(
-        long,
-        env = "VWORKSPACE_CLUSTER_ID",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, env = "VWORKSPACE_CLUSTER_ID", default_value = "", hide_default_value = true)]
     pub cluster_id: String,
     /// Bearer credential; wins over the credentials Secret
     #[arg(long, env = "VWORKSPACE_AGENT_TOKEN", value_parser = secret, hide_env_values = true)]
@@ -120,10 +110,7 @@ impl Args {
             ("--approval-claim-secret", self.approval_claim_secret.is_some()),
             ("--seaweed-watches-enabled", self.seaweed_watches_enabled),
         ];
-        given
-            .into_iter()
-            .filter_map(|(flag, given)| given.then_some(flag))
-            .collect()
+        given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect()
     }
 }
 
@@ -133,9 +120,8 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 
 /// A duration as Go writes it: `30s`, `1h30m`, `500ms`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let span: SignedDuration = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not a duration such as 30s or 1h30m"))?;
+    let span: SignedDuration =
+        text.parse().map_err(|_| format!("{text:?} is not a duration such as 30s or 1h30m"))?;
     Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))
 }
 
@@ -163,19 +149,13 @@ mod tests {
 
     #[test]
     fn durations_are_written_as_go_writes_them() {
-        assert_eq!(
-            parse(&["--agent-poll-interval=1m30s"]).agent_poll_interval,
-            Duration::from_secs(90)
-        );
+        assert_eq!(parse(&["--agent-poll-interval=1m30s"]).agent_poll_interval, Duration::from_secs(90));
         assert!(Args::try_parse_from(["x", "--agent-poll-interval=soon"]).is_err());
     }
 
     #[test]
     fn an_unknown_flag_names_the_nearest() {
-        let error = Args::try_parse_from(["x", "--agent-enable=true"])
-            .err()
-            .unwrap()
-            .to_string();
+        let error = Args::try_parse_from(["x", "--agent-enable=true"]).err().unwrap().to_string();
         assert!(error.contains("--agent-enabled"), "{error}");
     }
 }

@@ -8,9 +8,19 @@
 //!
 //! Controllers never talk to the control plane; with the agent off they work unchanged.
 
+pub mod agent;
+pub mod announce;
+pub mod args;
 pub mod conditions;
 pub mod context;
 pub mod controllers;
+pub mod flux;
+pub mod lease;
+pub mod logs;
+pub mod metrics;
+pub mod metrics_server;
+pub mod probes;
 pub mod report;
+pub mod run;
 
 pub use context::Context;

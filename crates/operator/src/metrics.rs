@@ -68,21 +68,13 @@ impl Metrics {
         );
         // The text format adds `_total`.
         registry.register("applied_jobs", "Jobs that succeeded", inner.applied_jobs.clone());
-        registry.register(
-            "job_results",
-            "Jobs that ended, by outcome",
-            inner.job_results.clone(),
-        );
+        registry.register("job_results", "Jobs that ended, by outcome", inner.job_results.clone());
         registry.register(
             "event_buffer_occupancy",
             "Events that wait for delivery",
             inner.event_buffer.clone(),
         );
-        registry.register(
-            "events_dropped",
-            "Events dropped for want of room",
-            inner.events_dropped.clone(),
-        );
+        registry.register("events_dropped", "Events dropped for want of room", inner.events_dropped.clone());
         registry.register(
             "credential_age_seconds",
             "Time since the credential was issued",
@@ -104,19 +96,12 @@ impl Metrics {
     /// A poll returned these jobs.
     pub fn polled(&self, jobs: &[Job], now: Timestamp) {
         let oldest = jobs.iter().filter_map(|job| job.created_at).min();
-        self.0
-            .job_lag
-            .set(oldest.map_or(0.0, |created| now.duration_since(created).as_secs_f64().max(0.0)));
+        self.0.job_lag.set(oldest.map_or(0.0, |created| now.duration_since(created).as_secs_f64().max(0.0)));
     }
 
     /// A job ended.
     pub fn job_ended(&self, outcome: Outcome) {
-        self.0
-            .job_results
-            .get_or_create(&OutcomeLabel {
-                outcome: outcome.as_str(),
-            })
-            .inc();
+        self.0.job_results.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
         if outcome == Outcome::Succeeded {
             self.0.applied_jobs.inc();
             self.0.job_lag.set(0.0);
@@ -130,20 +115,13 @@ impl Metrics {
             State::Resyncing | State::Active if state.disconnected => -1,
             State::Resyncing | State::Active => i64::from(state.reached && state.problem.is_empty()),
         };
-        self.0
-            .connectivity
-            .get_or_create(&ModeLabel { mode: "pull" })
-            .set(value);
-        self.0
-            .events_dropped
-            .set(i64::try_from(state.dropped_events).unwrap_or(i64::MAX));
+        self.0.connectivity.get_or_create(&ModeLabel { mode: "pull" }).set(value);
+        self.0.events_dropped.set(i64::try_from(state.dropped_events).unwrap_or(i64::MAX));
     }
 
     /// So many events wait.
     pub fn event_buffer(&self, waiting: usize) {
-        self.0
-            .event_buffer
-            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.0.event_buffer.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// The credential is so old.

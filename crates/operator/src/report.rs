@@ -62,7 +62,9 @@ impl Reporter {
         if let Some(sender) = &self.0
             && sender.try_send(observation).is_err()
         {
-            tracing::warn!("reporter queue is full or closed; the next snapshot repairs the control plane's view");
+            tracing::warn!(
+                "reporter queue is full or closed; the next snapshot repairs the control plane's view"
+            );
         }
     }
 }

@@ -8,10 +8,8 @@ use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE};
 use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget};
 
 /// Kinds that jobs may apply and delete (contract, section 5).
-const OWN_KINDS: [(&str, &str); 2] = [
-    ("apps.vworkspace.io/v1alpha1", "ApplicationInstance"),
-    ("ops.vworkspace.io/v1alpha1", "Operation"),
-];
+const OWN_KINDS: [(&str, &str); 2] =
+    [("apps.vworkspace.io/v1alpha1", "ApplicationInstance"), ("ops.vworkspace.io/v1alpha1", "Operation")];
 
 /// What a job does.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,29 +85,19 @@ pub fn of_job(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
 
 fn intent(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
     let mut payload: Map<String, Value> = read(job.payload.get())?;
-    let name = payload
-        .get("intent")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let name = payload.get("intent").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut member = |member: &str| {
         let object = payload.remove(member).filter(|value| !value.is_null());
         object.ok_or_else(|| Refusal::Malformed(format!("{name} requires {member}")))
     };
     match name.as_str() {
-        "ensure-application-instance" => own(
-            member("applicationInstance")?,
-            "ApplicationInstance",
-            job,
-            cluster,
-        ),
+        "ensure-application-instance" => {
+            own(member("applicationInstance")?, "ApplicationInstance", job, cluster)
+        }
         "request-operation" => own(member("operation")?, "Operation", job, cluster),
         "delete-application-instance" => {
-            let text = |value: Option<Value>| {
-                value
-                    .and_then(|v| v.as_str().map(str::to_owned))
-                    .unwrap_or_default()
-            };
+            let text =
+                |value: Option<Value>| value.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
             let (api_version, kind) = OWN_KINDS[0];
             delete(DeleteTarget {
                 api_version: api_version.to_owned(),
@@ -118,9 +106,7 @@ fn intent(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
                 namespace: text(member("namespace").ok()),
             })
         }
-        "" => Err(Refusal::Malformed(
-            "an intent needs the member \"intent\"".to_owned(),
-        )),
+        "" => Err(Refusal::Malformed("an intent needs the member \"intent\"".to_owned())),
         _ => Err(Refusal::UnknownIntent(name)),
     }
 }
@@ -131,39 +117,26 @@ fn own(manifest: Value, kind: &str, job: &Job, cluster: &ClusterId) -> Result<Ac
     if action.object().kind == kind {
         Ok(action)
     } else {
-        Err(Refusal::Malformed(format!(
-            "the object is a {}, not a {kind}",
-            action.object().kind
-        )))
+        Err(Refusal::Malformed(format!("the object is a {}, not a {kind}", action.object().kind)))
     }
 }
 
 fn apply(mut manifest: Value, job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
     let object = named(&manifest)?;
-    let root = manifest
-        .as_object_mut()
-        .ok_or_else(|| Refusal::Malformed("the manifest is no object".to_owned()))?;
+    let root =
+        manifest.as_object_mut().ok_or_else(|| Refusal::Malformed("the manifest is no object".to_owned()))?;
     // Written by the API server and our controllers only; sending them would be refused or make false conflicts.
     root.remove("status");
     if let Some(metadata) = root.get_mut("metadata").and_then(Value::as_object_mut) {
-        for written_by_server in [
-            "managedFields",
-            "resourceVersion",
-            "uid",
-            "generation",
-            "creationTimestamp",
-            "selfLink",
-        ] {
+        for written_by_server in
+            ["managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"]
+        {
             metadata.remove(written_by_server);
         }
         label(metadata, cluster)?;
     }
     let goal = Goal::of_apply(&object.kind, job.wait_for);
-    Ok(Action::Apply {
-        object,
-        manifest,
-        goal,
-    })
+    Ok(Action::Apply { object, manifest, goal })
 }
 
 fn label(metadata: &mut Map<String, Value>, cluster: &ClusterId) -> Result<(), Refusal> {
@@ -193,13 +166,8 @@ fn delete(payload: DeleteTarget) -> Result<Action, Refusal> {
 }
 
 fn named(manifest: &Value) -> Result<ObjectRef, Refusal> {
-    let text = |pointer: &str| {
-        manifest
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let text =
+        |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let object = ObjectRef {
         api_version: required(text("/apiVersion"), "apiVersion")?,
         kind: required(text("/kind"), "kind")?,
@@ -217,19 +185,11 @@ fn allow(verb: &'static str, object: &ObjectRef) -> Result<(), Refusal> {
     if OWN_KINDS.contains(&(object.api_version.as_str(), object.kind.as_str())) {
         return Ok(());
     }
-    Err(Refusal::KindNotAllowed {
-        verb,
-        api_version: object.api_version.clone(),
-        kind: object.kind.clone(),
-    })
+    Err(Refusal::KindNotAllowed { verb, api_version: object.api_version.clone(), kind: object.kind.clone() })
 }
 
 fn required(text: String, member: &str) -> Result<String, Refusal> {
-    if text.trim().is_empty() {
-        Err(Refusal::Malformed(format!("{member} is required")))
-    } else {
-        Ok(text)
-    }
+    if text.trim().is_empty() { Err(Refusal::Malformed(format!("{member} is required"))) } else { Ok(text) }
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Refusal> {
@@ -260,18 +220,8 @@ mod tests {
 
     #[test]
     fn a_manifest_gets_our_labels_and_loses_what_the_server_writes() {
-        let Action::Apply {
-            object,
-            manifest,
-            goal,
-        } = of("apply", instance()).unwrap()
-        else {
-            panic!()
-        };
-        assert_eq!(
-            (object.name.as_str(), object.namespace.as_str(), goal),
-            ("web", "org-a", Goal::Ready)
-        );
+        let Action::Apply { object, manifest, goal } = of("apply", instance()).unwrap() else { panic!() };
+        assert_eq!((object.name.as_str(), object.namespace.as_str(), goal), ("web", "org-a", Goal::Ready));
         let metadata = &manifest["metadata"];
         assert_eq!(
             metadata["labels"],
@@ -290,11 +240,7 @@ mod tests {
             let error = of("apply", manifest).unwrap_err();
             assert!(error.to_string().starts_with("KindNotAllowed"), "{error}");
         }
-        let error = of(
-            "delete",
-            json!({"apiVersion": "v1", "kind": "Namespace", "name": "n"}),
-        )
-        .unwrap_err();
+        let error = of("delete", json!({"apiVersion": "v1", "kind": "Namespace", "name": "n"})).unwrap_err();
         assert!(error.to_string().starts_with("KindNotAllowed"), "{error}");
     }
 
@@ -314,10 +260,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         let text = |kind, payload| of(kind, payload).unwrap_err().to_string();
         assert_eq!(text("dance", json!({})), r#"unsupported job kind "dance""#);
-        assert_eq!(
-            text("intent", json!({"intent": "jump"})),
-            r#"unsupported intent "jump""#
-        );
+        assert_eq!(text("intent", json!({"intent": "jump"})), r#"unsupported intent "jump""#);
         assert_eq!(
             text("intent", json!({"intent": "ensure-application-instance"})),
             "malformed payload: ensure-application-instance requires applicationInstance"
@@ -326,10 +269,7 @@ mod tests {
         assert!(text("apply", json!([1])).starts_with("malformed payload"));
         let mut nameless = instance();
         nameless["metadata"]["name"] = json!("");
-        assert_eq!(
-            text("apply", nameless),
-            "malformed payload: metadata.name is required"
-        );
+        assert_eq!(text("apply", nameless), "malformed payload: metadata.name is required");
         let wrong = json!({"intent": "request-operation", "operation": instance()});
         assert_eq!(
             text("intent", wrong),
@@ -337,9 +277,6 @@ mod tests {
         );
         let mut odd = instance();
         odd["metadata"]["labels"] = json!("x");
-        assert_eq!(
-            text("apply", odd),
-            "malformed payload: metadata.labels is no object"
-        );
+        assert_eq!(text("apply", odd), "malformed payload: metadata.labels is no object");
     }
 }

@@ -61,13 +61,8 @@ impl Applier {
     pub async fn apply(&self, object: &ObjectRef, manifest: &Value) -> Result<ObjectRef, ApplyError> {
         self.pass_gate(&object.namespace).await?;
         let params = PatchParams::apply(AGENT_FIELD_MANAGER);
-        let applied = self
-            .api(object)?
-            .patch(&object.name, &params, &Patch::Apply(manifest))
-            .await;
-        applied
-            .map(|applied| with_identity(object, &applied))
-            .map_err(classify)
+        let applied = self.api(object)?.patch(&object.name, &params, &Patch::Apply(manifest)).await;
+        applied.map(|applied| with_identity(object, &applied)).map_err(classify)
     }
 
     /// Asks for the object's deletion. An object that is not there is gone.
@@ -76,14 +71,8 @@ impl Applier {
     /// See [`ApplyError`].
     pub async fn delete(&self, object: &ObjectRef) -> Result<Deletion, ApplyError> {
         self.pass_gate(&object.namespace).await?;
-        match self
-            .api(object)?
-            .delete(&object.name, &DeleteParams::default())
-            .await
-        {
-            Ok(answer) => Ok(answer
-                .left()
-                .map_or(Deletion::Gone, |left| pending(object, &left))),
+        match self.api(object)?.delete(&object.name, &DeleteParams::default()).await {
+            Ok(answer) => Ok(answer.left().map_or(Deletion::Gone, |left| pending(object, &left))),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deletion::Gone),
             Err(error) => Err(classify(error)),
         }
@@ -94,11 +83,7 @@ impl Applier {
     /// # Errors
     /// See [`ApplyError`].
     pub async fn find(&self, object: &ObjectRef) -> Result<Option<ObjectRef>, ApplyError> {
-        let found = self
-            .api(object)?
-            .get_metadata_opt(&object.name)
-            .await
-            .map_err(classify)?;
+        let found = self.api(object)?.get_metadata_opt(&object.name).await.map_err(classify)?;
         Ok(found.map(|found| ObjectRef {
             uid: found.metadata.uid.unwrap_or_default(),
             generation: found.metadata.generation.unwrap_or_default(),
@@ -108,31 +93,18 @@ impl Applier {
 
     /// Only namespaces that their admin opened (contract, section 5).
     async fn pass_gate(&self, namespace: &str) -> Result<(), ApplyError> {
-        let found = Api::<Namespace>::all(self.client.clone())
-            .get_metadata_opt(namespace)
-            .await
-            .map_err(classify)?;
-        let open = found.is_some_and(|n| {
-            n.labels()
-                .get(NAMESPACE_GATE)
-                .is_some_and(|v| v == NAMESPACE_GATE_OPEN)
-        });
-        if open {
-            Ok(())
-        } else {
-            Err(ApplyError::Refused(not_gated(namespace)))
-        }
+        let found =
+            Api::<Namespace>::all(self.client.clone()).get_metadata_opt(namespace).await.map_err(classify)?;
+        let open =
+            found.is_some_and(|n| n.labels().get(NAMESPACE_GATE).is_some_and(|v| v == NAMESPACE_GATE_OPEN));
+        if open { Ok(()) } else { Err(ApplyError::Refused(not_gated(namespace))) }
     }
 
     fn api(&self, object: &ObjectRef) -> Result<Api<DynamicObject>, ApplyError> {
         let resource = resource_of(object).ok_or_else(|| {
             ApplyError::Refused(format!("apiVersion {:?} cannot be read", object.api_version))
         })?;
-        Ok(Api::namespaced_with(
-            self.client.clone(),
-            &object.namespace,
-            &resource,
-        ))
+        Ok(Api::namespaced_with(self.client.clone(), &object.namespace, &resource))
     }
 }
 
@@ -147,10 +119,7 @@ fn not_gated(namespace: &str) -> String {
 fn resource_of(object: &ObjectRef) -> Option<ApiResource> {
     let (group, version) = object.api_version.split_once('/')?;
     let kind = GroupVersionKind::gvk(group, version, &object.kind);
-    Some(ApiResource::from_gvk_with_plural(
-        &kind,
-        &format!("{}s", object.kind.to_lowercase()),
-    ))
+    Some(ApiResource::from_gvk_with_plural(&kind, &format!("{}s", object.kind.to_lowercase())))
 }
 
 fn with_identity(object: &ObjectRef, live: &DynamicObject) -> ObjectRef {
@@ -163,11 +132,7 @@ fn with_identity(object: &ObjectRef, live: &DynamicObject) -> ObjectRef {
 
 /// The API server answers with the object also where nothing held it back: then it has no finalizer.
 fn pending(object: &ObjectRef, left: &DynamicObject) -> Deletion {
-    if left.finalizers().is_empty() {
-        Deletion::Gone
-    } else {
-        Deletion::Pending(with_identity(object, left))
-    }
+    if left.finalizers().is_empty() { Deletion::Gone } else { Deletion::Pending(with_identity(object, left)) }
 }
 
 fn classify(error: kube::Error) -> ApplyError {
@@ -180,10 +145,9 @@ fn classify(error: kube::Error) -> ApplyError {
 fn classify_status(status: &Status) -> ApplyError {
     let conflicts = conflicts(status);
     match status.code {
-        409 if !conflicts.is_empty() => ApplyError::Conflict {
-            message: conflict_message(&conflicts),
-            conflicts,
-        },
+        409 if !conflicts.is_empty() => {
+            ApplyError::Conflict { message: conflict_message(&conflicts), conflicts }
+        }
         // Without owners it is a race, for example with a deletion that is not finished.
         408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
         _ => ApplyError::Refused(status.message.clone()),
@@ -194,10 +158,7 @@ fn conflicts(status: &Status) -> Vec<FieldConflict> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let about_fields = causes.filter(|cause| cause.reason == FIELD_MANAGER_CONFLICT);
     about_fields
-        .map(|cause| FieldConflict {
-            manager: manager_of(&cause.message),
-            field_path: cause.field.clone(),
-        })
+        .map(|cause| FieldConflict { manager: manager_of(&cause.message), field_path: cause.field.clone() })
         .collect()
 }
 
@@ -207,9 +168,7 @@ fn manager_of(message: &str) -> String {
 }
 
 fn conflict_message(conflicts: &[FieldConflict]) -> String {
-    let owned = conflicts
-        .iter()
-        .map(|c| format!("{} is owned by {:?}", c.field_path, c.manager));
+    let owned = conflicts.iter().map(|c| format!("{} is owned by {:?}", c.field_path, c.manager));
     format!("conflict: {}", owned.collect::<Vec<_>>().join(", "))
 }
 
@@ -231,20 +190,12 @@ mod tests {
                 "message": "conflict with \"kubectl-edit\" using apps.vworkspace.io/v1alpha1 at 2026-01-01T00:00:00Z",
                 "field": ".spec.chart.version"}]}
         })));
-        let ApplyError::Conflict { message, conflicts } = error else {
-            panic!("{error}")
-        };
+        let ApplyError::Conflict { message, conflicts } = error else { panic!("{error}") };
         assert_eq!(
             conflicts,
-            [FieldConflict {
-                manager: "kubectl-edit".into(),
-                field_path: ".spec.chart.version".into()
-            }]
+            [FieldConflict { manager: "kubectl-edit".into(), field_path: ".spec.chart.version".into() }]
         );
-        assert_eq!(
-            message,
-            r#"conflict: .spec.chart.version is owned by "kubectl-edit""#
-        );
+        assert_eq!(message, r#"conflict: .spec.chart.version is owned by "kubectl-edit""#);
     }
 
     #[test]
@@ -254,10 +205,7 @@ mod tests {
             assert!(matches!(classified(code), ApplyError::Transient(_)), "{code}");
         }
         for code in [400, 403, 404, 422] {
-            assert!(
-                matches!(classified(code), ApplyError::Refused(m) if m == "m"),
-                "{code}"
-            );
+            assert!(matches!(classified(code), ApplyError::Refused(m) if m == "m"), "{code}");
         }
     }
 }

@@ -52,11 +52,7 @@ pub struct Conversation {
 impl Conversation {
     /// A conversation that has not begun; `state` is told every change.
     pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, metrics: Metrics) -> Self {
-        Self {
-            session: Mutex::new(Session::new(disconnect_after)),
-            state,
-            metrics,
-        }
+        Self { session: Mutex::new(Session::new(disconnect_after)), state, metrics }
     }
 
     /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
@@ -98,8 +94,7 @@ impl Conversation {
 
     /// A poll or a snapshot failed.
     pub fn failed(&self, failure: Failure, problem: &str) {
-        self.session()
-            .handle_failure(failure, Timestamp::now(), rand::random());
+        self.session().handle_failure(failure, Timestamp::now(), rand::random());
         self.publish(|state| problem.clone_into(&mut state.problem));
     }
 

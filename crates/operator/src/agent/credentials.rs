@@ -48,32 +48,16 @@ impl Seed {
     pub fn merge(&self, secret: Option<&KubeSecret>) -> Option<Credentials> {
         let stored = |key: &str| secret.and_then(|secret| text(secret, key)).unwrap_or_default();
         let either = |seed: &str, key: &str| {
-            if seed.is_empty() {
-                stored(key)
-            } else {
-                seed.to_owned()
-            }
+            if seed.is_empty() { stored(key) } else { seed.to_owned() }
         };
-        let token = self
-            .token
-            .clone()
-            .unwrap_or_else(|| Secret::new(&stored(SECRET_TOKEN)));
-        let (base_url, cluster_id) = (
-            either(&self.base_url, SECRET_URL),
-            either(&self.cluster_id, SECRET_CLUSTER_ID),
-        );
+        let token = self.token.clone().unwrap_or_else(|| Secret::new(&stored(SECRET_TOKEN)));
+        let (base_url, cluster_id) =
+            (either(&self.base_url, SECRET_URL), either(&self.cluster_id, SECRET_CLUSTER_ID));
         if base_url.is_empty() || cluster_id.is_empty() || token.is_empty() {
             return None;
         }
-        let ca_pem = secret
-            .and_then(|secret| bytes(secret, SECRET_CA))
-            .filter(|pem| !pem.is_empty());
-        Some(Credentials {
-            base_url,
-            cluster_id: ClusterId::new(cluster_id),
-            token,
-            ca_pem,
-        })
+        let ca_pem = secret.and_then(|secret| bytes(secret, SECRET_CA)).filter(|pem| !pem.is_empty());
+        Some(Credentials { base_url, cluster_id: ClusterId::new(cluster_id), token, ca_pem })
     }
 }
 
@@ -119,9 +103,7 @@ pub async fn read_secret(
     seed: &Seed,
     sender: &watch::Sender<Option<Credentials>>,
 ) -> Result<(), kube::Error> {
-    let secret = Api::<KubeSecret>::namespaced(client, namespace)
-        .get_opt(name)
-        .await?;
+    let secret = Api::<KubeSecret>::namespaced(client, namespace).get_opt(name).await?;
     publish(sender, seed.merge(secret.as_ref()));
     Ok(())
 }
@@ -141,14 +123,9 @@ mod tests {
     use k8s_openapi::ByteString;
 
     fn secret(entries: &[(&str, &str)]) -> KubeSecret {
-        let data = entries
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), ByteString(v.as_bytes().to_vec())))
-            .collect();
-        KubeSecret {
-            data: Some(data),
-            ..KubeSecret::default()
-        }
+        let data =
+            entries.iter().map(|(k, v)| ((*k).to_owned(), ByteString(v.as_bytes().to_vec()))).collect();
+        KubeSecret { data: Some(data), ..KubeSecret::default() }
     }
 
     fn seed(args: &[&str]) -> Seed {
@@ -157,18 +134,10 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_secret_field_by_field() {
-        let secret = secret(&[
-            (SECRET_URL, "https://stored\n"),
-            (SECRET_CLUSTER_ID, "stored"),
-            (SECRET_TOKEN, "t\n"),
-        ]);
-        let merged = seed(&["--control-plane-base-url=https://flag"])
-            .merge(Some(&secret))
-            .unwrap();
-        assert_eq!(
-            (merged.base_url.as_str(), merged.cluster_id.as_str()),
-            ("https://flag", "stored")
-        );
+        let secret =
+            secret(&[(SECRET_URL, "https://stored\n"), (SECRET_CLUSTER_ID, "stored"), (SECRET_TOKEN, "t\n")]);
+        let merged = seed(&["--control-plane-base-url=https://flag"]).merge(Some(&secret)).unwrap();
+        assert_eq!((merged.base_url.as_str(), merged.cluster_id.as_str()), ("https://flag", "stored"));
         assert_eq!(merged.token.expose(), "t");
     }
 
@@ -176,11 +145,7 @@ mod tests {
     fn all_three_are_needed_from_wherever() {
         assert!(seed(&[]).merge(None).is_none());
         assert!(seed(&["--cluster-id=c", "--agent-token=t"]).merge(None).is_none());
-        let flags = [
-            "--cluster-id=c",
-            "--agent-token=t",
-            "--control-plane-base-url=https://x",
-        ];
+        let flags = ["--cluster-id=c", "--agent-token=t", "--control-plane-base-url=https://x"];
         assert!(seed(&flags).merge(None).is_some());
     }
 }

@@ -77,11 +77,8 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
             let _cut_off = shutdown.run_until_cancelled(task).await;
         });
     };
-    let conversation = Arc::new(Conversation::new(
-        agent.args.disconnect_after,
-        agent.link_state,
-        agent.metrics.clone(),
-    ));
+    let conversation =
+        Arc::new(Conversation::new(agent.args.disconnect_after, agent.link_state, agent.metrics.clone()));
     let (connections, links) = watch::channel(None);
     let (snapshots, snapshot_requests) = mpsc::channel(1);
     let follow = Follow::default();
@@ -99,17 +96,10 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
     let (watching, client, reporter) = (follow.clone(), agent.client.clone(), agent.reporter);
     spawn_until_shutdown(Box::pin(async move { watching.run(client, reporter).await }));
     spawn_until_shutdown(Box::pin(driver.clone().watch_credentials()));
-    spawn_until_shutdown(Box::pin(
-        driver.clone().keep_connections(connections, agent.cluster_id),
-    ));
+    spawn_until_shutdown(Box::pin(driver.clone().keep_connections(connections, agent.cluster_id)));
     let silence = conversation.clone();
     spawn_until_shutdown(Box::pin(async move { silence.watch_silence().await }));
-    let beats = heartbeat::run(
-        driver.links.clone(),
-        conversation.clone(),
-        follow,
-        agent.kubernetes_version,
-    );
+    let beats = heartbeat::run(driver.links.clone(), conversation.clone(), follow, agent.kubernetes_version);
     spawn_until_shutdown(Box::pin(beats));
     let events = EventLoop::new(driver.links.clone(), conversation);
     tasks.spawn(events.run(agent.observations, snapshot_requests, shutdown.clone()));
@@ -181,8 +171,7 @@ impl Driver {
         );
         for part in objects.chunks(SNAPSHOT_PART) {
             if let Err(failure) = self.tell(part.to_vec()).await {
-                self.failed(connection, failure, "the status snapshot was not taken")
-                    .await;
+                self.failed(connection, failure, "the status snapshot was not taken").await;
                 return;
             }
         }
@@ -193,20 +182,13 @@ impl Driver {
     async fn tell(&self, objects: Vec<Arc<Followed>>) -> Result<(), Failure> {
         let unavailable = Failure::Unavailable { retry_after: None };
         let (done, answer) = oneshot::channel();
-        self.snapshots
-            .send(Snapshot { objects, done })
-            .await
-            .map_err(|_| unavailable)?;
+        self.snapshots.send(Snapshot { objects, done }).await.map_err(|_| unavailable)?;
         answer.await.unwrap_or(Err(unavailable))
     }
 
     async fn poll(&self, connection: &Arc<Connection>, jobs: &Jobs) {
         let wait = self.args.agent_poll_interval.min(limits::MAX_WAIT);
-        let wait = if wait.as_secs() == 0 {
-            limits::DEFAULT_WAIT
-        } else {
-            wait
-        };
+        let wait = if wait.as_secs() == 0 { limits::DEFAULT_WAIT } else { wait };
         let started = Instant::now();
         let answer = tokio::select! {
             answer = connection.link.jobs(&connection.cluster, wait) => answer,
@@ -222,8 +204,7 @@ impl Driver {
                 }
             }
             Err(error) => {
-                self.failed(connection, failure_of(&error), &error.to_string())
-                    .await;
+                self.failed(connection, failure_of(&error), &error.to_string()).await;
             }
         }
     }
@@ -242,18 +223,11 @@ impl Driver {
     /// A rejected credential is compared with the Secret first: it may have been exchanged this very moment.
     async fn failed(&self, connection: &Arc<Connection>, failure: Failure, problem: &str) {
         if failure == Failure::Unauthorized {
-            let (namespace, name) = (
-                &self.args.agent_credentials_namespace,
-                &self.args.agent_credentials_secret,
-            );
-            let read = credentials::read_secret(
-                self.client.clone(),
-                namespace,
-                name,
-                &self.seed,
-                &self.credentials,
-            )
-            .await;
+            let (namespace, name) =
+                (&self.args.agent_credentials_namespace, &self.args.agent_credentials_secret);
+            let read =
+                credentials::read_secret(self.client.clone(), namespace, name, &self.seed, &self.credentials)
+                    .await;
             let used = &connection.credentials;
             if read.is_ok() && self.credentials.borrow().as_ref().is_some_and(|now| now != used) {
                 self.links.changed_from(connection).await;
@@ -267,20 +241,10 @@ impl Driver {
     }
 
     async fn watch_credentials(self: Arc<Self>) {
-        let (namespace, name) = (
-            &self.args.agent_credentials_namespace,
-            &self.args.agent_credentials_secret,
-        );
+        let (namespace, name) = (&self.args.agent_credentials_namespace, &self.args.agent_credentials_secret);
         // Without a Secret the seed alone may be enough.
         self.credentials.send_replace(self.seed.merge(None));
-        credentials::watch_secret(
-            self.client.clone(),
-            namespace,
-            name,
-            &self.seed,
-            &self.credentials,
-        )
-        .await;
+        credentials::watch_secret(self.client.clone(), namespace, name, &self.seed, &self.credentials).await;
     }
 
     /// One connection per credential; none while the agent is off, which is: no flag and no Cluster object.
@@ -295,10 +259,7 @@ impl Driver {
             let on =
                 self.args.agent_enabled || cluster.borrow_and_update().as_ref().is_some_and(|c| !c.deleting);
             let wanted = credentials.borrow_and_update().clone().filter(|_| on);
-            let current = connections
-                .borrow()
-                .as_ref()
-                .map(|connection| connection.credentials.clone());
+            let current = connections.borrow().as_ref().map(|connection| connection.credentials.clone());
             if wanted != current {
                 self.connect(wanted, &session, &connections, &cluster_id);
             }
@@ -317,13 +278,10 @@ impl Driver {
         connections: &watch::Sender<Option<Arc<Connection>>>,
         cluster_id: &watch::Sender<Option<ClusterId>>,
     ) {
-        let id = credentials
-            .as_ref()
-            .map(|credentials| credentials.cluster_id.clone());
+        let id = credentials.as_ref().map(|credentials| credentials.cluster_id.clone());
         cluster_id.send_if_modified(|current| std::mem::replace(current, id.clone()) != id);
-        let made = credentials
-            .map(|c| Connection::new(&c, session, self.args.allow_insecure_http))
-            .transpose();
+        let made =
+            credentials.map(|c| Connection::new(&c, session, self.args.allow_insecure_http)).transpose();
         let (connection, problem) = match made {
             Ok(connection) => (connection.map(Arc::new), String::new()),
             Err(error) => (None, error.to_string()),

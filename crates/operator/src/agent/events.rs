@@ -88,8 +88,7 @@ impl EventLoop {
                 () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
             }
             let (waiting, dropped) = (self.outbox.len(), self.outbox.dropped());
-            self.conversation
-                .outbox(waiting, dropped, self.outbox.is_overflowing());
+            self.conversation.outbox(waiting, dropped, self.outbox.is_overflowing());
         }
         while let Ok(observation) = observations.try_recv() {
             self.handle_observation(observation);
@@ -135,20 +134,15 @@ impl EventLoop {
     /// When the next batch may go out; absent while there is nothing to do or nobody to talk to.
     fn due(&self) -> Option<Timestamp> {
         let idle = self.on_its_way.is_none() && self.links.now().is_some();
-        self.outbox
-            .poll_timeout()
-            .filter(|_| idle)
-            .map(|due| due.max(self.not_before))
+        self.outbox.poll_timeout().filter(|_| idle).map(|due| due.max(self.not_before))
     }
 
     fn handle_observation(&mut self, observation: Observation) {
         let now = Timestamp::now();
         let events = match observation {
-            Observation::Conditions {
-                object,
-                before,
-                after,
-            } => self.log.handle_transition(&object, &before, &after, now),
+            Observation::Conditions { object, before, after } => {
+                self.log.handle_transition(&object, &before, &after, now)
+            }
             Observation::Deleted { object } => vec![self.log.handle_deleted(&object, now)],
         };
         for (slot, event) in events {
@@ -160,8 +154,7 @@ impl EventLoop {
         let now = Timestamp::now();
         for followed in &snapshot.objects {
             for (slot, event) in
-                self.log
-                    .handle_snapshot(&followed.object, &followed.observed.conditions, now)
+                self.log.handle_snapshot(&followed.object, &followed.observed.conditions, now)
             {
                 self.outbox.handle_event(slot, event, now);
             }
@@ -197,11 +190,7 @@ impl EventLoop {
         let delay = self.backoff.handle_failure(failure.retry_after(), rand::random());
         tracing::warn!(%error, ?delay, events = self.outbox.len(), "events were not delivered and are kept");
         self.outbox.handle_delivery(Delivery::Failed, now);
-        if self
-            .links
-            .now()
-            .is_some_and(|current| Arc::ptr_eq(&current, connection))
-        {
+        if self.links.now().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
             let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
             self.not_before = now.saturating_add(delay).unwrap_or(now);
         }

@@ -88,11 +88,7 @@ impl Follow {
         let mut table = self.table();
         table.followers.retain(|_, sender| sender.receiver_count() > 0);
         let now = table.objects.get(key).cloned();
-        table
-            .followers
-            .entry(key.clone())
-            .or_insert_with(|| watch::Sender::new(now))
-            .subscribe()
+        table.followers.entry(key.clone()).or_insert_with(|| watch::Sender::new(now)).subscribe()
     }
 
     /// Everything that is there.
@@ -185,13 +181,9 @@ impl Follow {
 
     fn choose_cluster(&self) {
         let table = self.table();
-        let clusters = table
-            .objects
-            .values()
-            .filter(|followed| followed.object.kind == "Cluster");
-        let chosen = clusters
-            .min_by_key(|followed| (followed.created, followed.object.name.clone()))
-            .cloned();
+        let clusters = table.objects.values().filter(|followed| followed.object.kind == "Cluster");
+        let chosen =
+            clusters.min_by_key(|followed| (followed.created, followed.object.name.clone())).cloned();
         drop(table);
         self.0.cluster.send_replace(chosen);
     }
@@ -219,10 +211,7 @@ fn followed(resource: &ApiResource, object: Partial) -> Followed {
             conditions: conditions::to_wire(&status.conditions),
         },
         deleting: object.metadata.deletion_timestamp.is_some(),
-        created: object
-            .creation_timestamp()
-            .map(|time| time.0.as_second())
-            .unwrap_or_default(),
+        created: object.creation_timestamp().map(|time| time.0.as_second()).unwrap_or_default(),
     }
 }
 
@@ -244,11 +233,7 @@ mod tests {
     }
 
     fn key() -> ObjectKey {
-        ObjectKey {
-            kind: "ApplicationInstance".into(),
-            namespace: "n".into(),
-            name: "web".into(),
-        }
+        ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() }
     }
 
     #[test]
@@ -277,12 +262,7 @@ mod tests {
         let (follow, resource) = (Follow::default(), ApiResource::erase::<ApplicationInstance>(&()));
         let (reporter, mut reports) = Reporter::channel();
         let mut listed = BTreeSet::new();
-        follow.handle(
-            &resource,
-            watcher::Event::Apply(instance("u1", "True")),
-            &mut listed,
-            &reporter,
-        );
+        follow.handle(&resource, watcher::Event::Apply(instance("u1", "True")), &mut listed, &reporter);
         for event in [watcher::Event::Init, watcher::Event::InitDone] {
             follow.handle(&resource, event, &mut listed, &reporter);
         }

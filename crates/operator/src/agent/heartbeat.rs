@@ -22,22 +22,14 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
     let mut state = conversation.watch();
     loop {
         // Status goes first: no heartbeat before the first snapshot was taken.
-        if state
-            .wait_for(|state| state.session == State::Active)
-            .await
-            .is_err()
-        {
+        if state.wait_for(|state| state.session == State::Active).await.is_err() {
             return;
         }
         let Some(connection) = links.connected().await else {
             return;
         };
         let beat = heartbeat(&connection, &follow, &kubernetes_version);
-        match connection
-            .link
-            .events(&EventsRequest { events: vec![beat] })
-            .await
-        {
+        match connection.link.events(&EventsRequest { events: vec![beat] }).await {
             Ok(()) => conversation.heartbeat(),
             Err(error) => tracing::warn!(%error, "a heartbeat was not delivered"),
         }

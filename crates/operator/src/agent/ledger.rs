@@ -58,11 +58,7 @@ impl LedgerStore {
             }
         };
         let ledger = restore(&stored.unwrap_or_default());
-        Self {
-            api,
-            ledger: Mutex::new(ledger),
-            changed: Notify::new(),
-        }
+        Self { api, ledger: Mutex::new(ledger), changed: Notify::new() }
     }
 
     /// The result of a job that took effect before.
@@ -91,10 +87,7 @@ impl LedgerStore {
             let ledger = self.ledger();
             let mut entries = newest_that_fit(ledger.entries(), usize::MAX, ENTRIES_BYTES);
             entries.reverse();
-            (
-                json_array(&entries),
-                json_array(&newest_that_fit(ledger.keys(), MAX_KEYS, KEYS_BYTES)),
-            )
+            (json_array(&entries), json_array(&newest_that_fit(ledger.keys(), MAX_KEYS, KEYS_BYTES)))
         };
         let map = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": APPLIED_JOBS},
@@ -115,13 +108,7 @@ impl LedgerStore {
 }
 
 fn restore(stored: &ConfigMap) -> Ledger {
-    let part = |key: &str| {
-        stored
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
-            .map_or("[]", String::as_str)
-    };
+    let part = |key: &str| stored.data.as_ref().and_then(|data| data.get(key)).map_or("[]", String::as_str);
     let entries = serde_json::from_str::<Vec<Entry>>(part(ENTRIES)).unwrap_or_else(|error| {
         tracing::error!(%error, "the ledger's own entries cannot be read and are left out");
         Vec::new()
@@ -140,9 +127,7 @@ fn newest_that_fit<T: serde::Serialize>(
     bytes: usize,
 ) -> Vec<String> {
     let mut room = bytes;
-    let texts = items
-        .take(most)
-        .filter_map(|item| serde_json::to_string(&item).ok());
+    let texts = items.take(most).filter_map(|item| serde_json::to_string(&item).ok());
     texts
         .take_while(|text| {
             let fits = text.len() < room;
@@ -169,14 +154,8 @@ mod tests {
 
     #[test]
     fn unreadable_parts_are_left_out() {
-        let data = [
-            (APPLIED_KEYS.to_owned(), r#"["k"]"#.to_owned()),
-            (ENTRIES.to_owned(), "{".to_owned()),
-        ];
-        let stored = ConfigMap {
-            data: Some(data.into()),
-            ..ConfigMap::default()
-        };
+        let data = [(APPLIED_KEYS.to_owned(), r#"["k"]"#.to_owned()), (ENTRIES.to_owned(), "{".to_owned())];
+        let stored = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
         assert_eq!(restore(&stored).keys().collect::<Vec<_>>(), ["k"]);
     }
 }

@@ -41,11 +41,7 @@ impl Connection {
             user_agent: USER_AGENT.to_owned(),
             allow_insecure_http,
         })?;
-        Ok(Self {
-            link,
-            cluster: credentials.cluster_id.clone(),
-            credentials: credentials.clone(),
-        })
+        Ok(Self { link, cluster: credentials.cluster_id.clone(), credentials: credentials.clone() })
     }
 
     /// The control plane's clock, as far as it is known.
@@ -97,9 +93,7 @@ impl Links {
 /// What an error of the link means for the session.
 pub fn failure_of(error: &LinkError) -> Failure {
     match error {
-        LinkError::Refused {
-            status, retry_after, ..
-        } => Failure::of_status(*status, *retry_after),
+        LinkError::Refused { status, retry_after, .. } => Failure::of_status(*status, *retry_after),
         LinkError::Unreachable { .. } | LinkError::Malformed { .. } => {
             Failure::Unavailable { retry_after: None }
         }

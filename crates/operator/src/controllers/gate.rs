@@ -42,10 +42,7 @@ impl Gates {
 
     /// Whether the namespace is open. Nothing is before the first list: see [`Self::ready`].
     pub fn is_open(&self, namespace: &str) -> bool {
-        self.0
-            .borrow()
-            .as_ref()
-            .is_some_and(|open| open.contains(namespace))
+        self.0.borrow().as_ref().is_some_and(|open| open.contains(namespace))
     }
 
     /// Waits for the first list, or for the end of the watch.
@@ -58,10 +55,7 @@ impl Gates {
     /// Waits until the set differs from `seen` and returns it; `None` once the watch has ended.
     pub async fn changed_from(&self, seen: &OpenNamespaces) -> Option<OpenNamespaces> {
         let mut receiver = self.0.clone();
-        let now = receiver
-            .wait_for(|open| open.as_ref().is_some_and(|open| open != seen))
-            .await
-            .ok()?;
+        let now = receiver.wait_for(|open| open.as_ref().is_some_and(|open| open != seen)).await.ok()?;
         now.clone()
     }
 }
@@ -70,9 +64,8 @@ impl Gates {
 async fn follow(client: Client, sender: watch::Sender<Option<OpenNamespaces>>) {
     let label = format!("{NAMESPACE_GATE}={NAMESPACE_GATE_OPEN}");
     let config = watcher::Config::default().labels(&label);
-    let mut events = watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config)
-        .default_backoff()
-        .boxed();
+    let mut events =
+        watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config).default_backoff().boxed();
     let mut relisted = BTreeSet::new();
     loop {
         match events.try_next().await {

@@ -138,15 +138,12 @@ pub trait Observed {
 
     /// A condition, whatever generation it speaks about.
     fn condition(&self, type_: &str) -> Option<&Condition> {
-        self.conditions()
-            .iter()
-            .find(|condition| condition.type_ == type_)
+        self.conditions().iter().find(|condition| condition.type_ == type_)
     }
 
     /// A condition that speaks about the current spec (facts 2 and 4: older ones linger).
     fn current(&self, type_: &str) -> Option<&Condition> {
-        self.condition(type_)
-            .filter(|condition| condition.observed_generation == self.generation())
+        self.condition(type_).filter(|condition| condition.observed_generation == self.generation())
     }
 
     /// A condition that speaks about the current spec and holds.
@@ -156,8 +153,7 @@ pub trait Observed {
 
     /// A condition that speaks about the current spec and does not hold.
     fn current_false(&self, type_: &str) -> Option<&Condition> {
-        self.current(type_)
-            .filter(|condition| condition.status == "False")
+        self.current(type_).filter(|condition| condition.status == "False")
     }
 }
 

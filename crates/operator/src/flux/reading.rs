@@ -122,14 +122,8 @@ pub fn read(wanted: &Wanted<'_>, seen: &Seen<'_>) -> Reading {
     let drift = seen
         .release
         .and_then(|release| release.current("Drifted"))
-        .map(|condition| Drift {
-            found: condition.status == "True",
-            message: condition.message.clone(),
-        });
-    Reading {
-        progress: progress(wanted, seen),
-        drift,
-    }
+        .map(|condition| Drift { found: condition.status == "True", message: condition.message.clone() });
+    Reading { progress: progress(wanted, seen), drift }
 }
 
 fn progress(wanted: &Wanted<'_>, seen: &Seen<'_>) -> Progress {
@@ -142,20 +136,14 @@ fn progress(wanted: &Wanted<'_>, seen: &Seen<'_>) -> Progress {
     if release.spec.suspend {
         return Progress::Suspended;
     }
-    let view = View {
-        wanted,
-        seen,
-        release,
-    };
+    let view = View { wanted, seen, release };
     if let Some(done) = view.done() {
         return done;
     }
     if let Some(failed) = view.failed() {
         return failed;
     }
-    source_failure(seen)
-        .or_else(|| view.trouble())
-        .unwrap_or_else(|| view.under_way())
+    source_failure(seen).or_else(|| view.trouble()).unwrap_or_else(|| view.under_way())
 }
 
 /// A release beside what was asked for.
@@ -168,24 +156,16 @@ struct View<'a> {
 impl View<'_> {
     /// Facts 1 and 14.
     fn done(&self) -> Option<Progress> {
-        let ready = self
-            .release
-            .condition("Ready")
-            .filter(|ready| ready.status == "True")?;
+        let ready = self.release.condition("Ready").filter(|ready| ready.status == "True")?;
         let newest = self.release.status.history.first()?;
-        let is_reconciling = self
-            .release
-            .condition("Reconciling")
-            .is_some_and(|c| c.status == "True");
+        let is_reconciling = self.release.condition("Reconciling").is_some_and(|c| c.status == "True");
         let is_done = self.release.is_settled()
             && !is_reconciling
             && self.is_request_handled()
             && self.are_sources_settled()
             && newest.status == "deployed"
             && self.is_the_chart(newest);
-        is_done.then(|| Progress::Done {
-            message: ready.message.clone(),
-        })
+        is_done.then(|| Progress::Done { message: ready.message.clone() })
     }
 
     /// Facts 5 and 6.
@@ -194,12 +174,7 @@ impl View<'_> {
         if !self.release.is_settled() || !self.is_attempt_ours() {
             return None;
         }
-        let running = self
-            .release
-            .status
-            .history
-            .iter()
-            .find(|snapshot| snapshot.status == "deployed");
+        let running = self.release.status.history.iter().find(|snapshot| snapshot.status == "deployed");
         Some(Progress::Failed {
             message: self.failure_message().unwrap_or(stalled).message.clone(),
             running: running
@@ -209,64 +184,38 @@ impl View<'_> {
 
     /// What Flux complains about and tries again.
     fn trouble(&self) -> Option<Progress> {
-        let complaint = self
-            .release
-            .current_false("Ready")
-            .filter(|ready| ready.reason != SOURCE_NOT_READY);
+        let complaint = self.release.current_false("Ready").filter(|ready| ready.reason != SOURCE_NOT_READY);
         if let Some(ready) = complaint
             && !HELM_FAILURES.contains(&ready.reason.as_str())
         {
-            return Some(Progress::Waiting {
-                reason: ready.reason.clone(),
-                message: ready.message.clone(),
-            });
+            return Some(Progress::Waiting { reason: ready.reason.clone(), message: ready.message.clone() });
         }
-        let is_between_tries = self
-            .release
-            .current("Ready")
-            .is_none_or(|ready| ready.status == "Unknown");
-        let failure = self
-            .failure_message()
-            .filter(|_| complaint.is_some() || is_between_tries)?;
-        self.is_attempt_ours().then(|| Progress::Retrying {
-            message: failure.message.clone(),
-        })
+        let is_between_tries = self.release.current("Ready").is_none_or(|ready| ready.status == "Unknown");
+        let failure = self.failure_message().filter(|_| complaint.is_some() || is_between_tries)?;
+        self.is_attempt_ours().then(|| Progress::Retrying { message: failure.message.clone() })
     }
 
     fn under_way(&self) -> Progress {
         let reconciling = self.release.current_true("Reconciling");
-        let words = self
-            .release
-            .current("Ready")
-            .filter(|ready| ready.status != "True")
-            .or(reconciling);
-        let message = words.map_or("waiting for Flux to take up the change", |condition| {
-            &condition.message
-        });
+        let words = self.release.current("Ready").filter(|ready| ready.status != "True").or(reconciling);
+        let message = words.map_or("waiting for Flux to take up the change", |condition| &condition.message);
         starting(reconciling, message)
     }
 
     /// The failure itself; `Ready` may speak of the remedy, or of the next try.
     fn failure_message(&self) -> Option<&Condition> {
-        self.release
-            .current_false("Released")
-            .or_else(|| self.release.current_false("Ready"))
+        self.release.current_false("Released").or_else(|| self.release.current_false("Ready"))
     }
 
     /// Whether the values we last asked to be read have been (fact 8).
     fn is_request_handled(&self) -> bool {
         let handled = self.release.status.last_handled_reconcile_at.as_deref();
-        self.wanted
-            .requested_at
-            .is_none_or(|requested| handled == Some(requested))
+        self.wanted.requested_at.is_none_or(|requested| handled == Some(requested))
     }
 
     /// A source that has not looked at its own current spec makes the release speak about an older chart.
     fn are_sources_settled(&self) -> bool {
-        [self.seen.source, self.seen.chart]
-            .into_iter()
-            .flatten()
-            .all(Source::is_settled)
+        [self.seen.source, self.seen.chart].into_iter().flatten().all(Source::is_settled)
     }
 
     /// Whether what Flux last tried is what is asked for now: a release keeps its generation when only the tag of
@@ -293,10 +242,7 @@ impl View<'_> {
             SourceType::Helm if version::exact(self.wanted.version).is_some() => {
                 version::same(self.wanted.version, version)
             }
-            SourceType::Helm => self
-                .seen
-                .chart
-                .is_some_and(|chart| is_in_range(self.wanted, chart, version)),
+            SourceType::Helm => self.seen.chart.is_some_and(|chart| is_in_range(self.wanted, chart, version)),
             SourceType::Oci => match (self.tagged_digest(), digest) {
                 (Some(tagged), Some(digest)) => tagged == digest,
                 _ => version::same(self.wanted.version, version),
@@ -308,18 +254,13 @@ impl View<'_> {
     fn tagged_digest(&self) -> Option<&str> {
         let source = self.seen.source.filter(|source| source.is_settled())?;
         let (tag, digest) = version::split_revision(&source.status.artifact.as_ref()?.revision);
-        tag.is_none_or(|tag| tag == version::tag_of(self.wanted.version))
-            .then_some(digest)
+        tag.is_none_or(|tag| tag == version::tag_of(self.wanted.version)).then_some(digest)
     }
 }
 
 /// A range means the version that Flux found for exactly that range.
 fn is_in_range(wanted: &Wanted<'_>, chart: &Source, version: &str) -> bool {
-    let found = chart
-        .status
-        .artifact
-        .as_ref()
-        .map(|artifact| artifact.revision.as_str());
+    let found = chart.status.artifact.as_ref().map(|artifact| artifact.revision.as_str());
     chart.is_settled()
         && chart.spec.version.as_deref() == Some(wanted.version)
         && found.is_some_and(|found| version::same(found, version))
@@ -328,31 +269,20 @@ fn is_in_range(wanted: &Wanted<'_>, chart: &Source, version: &str) -> bool {
 /// The deepest failing source's own word (fact 3). `FetchFailed` stays between two tries, when `Ready` flips.
 fn source_failure(seen: &Seen<'_>) -> Option<Progress> {
     let of_source = seen.source.and_then(failing);
-    let of_chart = || {
-        seen.chart
-            .and_then(failing)
-            .filter(|condition| condition.reason != NO_SOURCE_ARTIFACT)
-    };
-    of_source
-        .or_else(of_chart)
-        .map(|condition| Progress::SourceFailing {
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-        })
+    let of_chart = || seen.chart.and_then(failing).filter(|condition| condition.reason != NO_SOURCE_ARTIFACT);
+    of_source.or_else(of_chart).map(|condition| Progress::SourceFailing {
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    })
 }
 
 fn failing(source: &Source) -> Option<&Condition> {
-    source
-        .current_true("FetchFailed")
-        .or_else(|| source.current_false("Ready"))
+    source.current_true("FetchFailed").or_else(|| source.current_false("Ready"))
 }
 
 fn starting(reconciling: Option<&Condition>, message: &str) -> Progress {
     let reason = reconciling.map_or("Progressing", |condition| &condition.reason);
-    Progress::Starting {
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-    }
+    Progress::Starting { reason: reason.to_owned(), message: message.to_owned() }
 }
 
 fn chart_name(snapshot: &Snapshot) -> String {

@@ -22,12 +22,8 @@ pub enum FluxKind {
 
 impl FluxKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::HelmRelease,
-        Self::HelmChart,
-        Self::HelmRepository,
-        Self::OciRepository,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::HelmRelease, Self::HelmChart, Self::HelmRepository, Self::OciRepository];
 
     /// The kind's name.
     pub const fn as_str(self) -> &'static str {
@@ -113,10 +109,7 @@ pub struct LayerSelector {
 
 impl LayerSelector {
     /// The layer that holds a Helm chart.
-    pub const CHART: Self = Self {
-        media_type: CHART_LAYER,
-        operation: "copy",
-    };
+    pub const CHART: Self = Self { media_type: CHART_LAYER, operation: "copy" };
 }
 
 /// Spec of a HelmRelease.

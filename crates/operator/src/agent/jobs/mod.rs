@@ -200,10 +200,8 @@ impl Received {
 fn lane_of(job: &Job, action: &Result<action::Action, action::Refusal>) -> ObjectKey {
     match action {
         Ok(action) => action.key(),
-        Err(_) => ObjectKey {
-            kind: String::new(),
-            namespace: String::new(),
-            name: job.id.as_str().to_owned(),
-        },
+        Err(_) => {
+            ObjectKey { kind: String::new(), namespace: String::new(), name: job.id.as_str().to_owned() }
+        }
     }
 }

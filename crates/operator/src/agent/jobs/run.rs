@@ -42,11 +42,7 @@ impl Inner {
     /// Runs a job as far as its lane is concerned.
     pub(super) async fn run(self: Arc<Self>, received: Received) {
         let object = received.lane();
-        let mut running = Running {
-            run: JobRun::new(&received.job),
-            received,
-            object,
-        };
+        let mut running = Running { run: JobRun::new(&received.job), received, object };
         let Some(superseded) = self.take_effect(&mut running).await else {
             return;
         };
@@ -126,29 +122,13 @@ impl Inner {
 
     async fn attempt(&self, action: &Action) -> Result<Accepted, ApplyError> {
         match action {
-            Action::Apply {
-                object,
-                manifest,
-                goal,
-            } => {
+            Action::Apply { object, manifest, goal } => {
                 let applied = self.applier.apply(object, manifest).await?;
-                Ok(Accepted {
-                    goal: *goal,
-                    applied,
-                    gone: false,
-                })
+                Ok(Accepted { goal: *goal, applied, gone: false })
             }
             Action::Delete { object } => Ok(match self.applier.delete(object).await? {
-                Deletion::Gone => Accepted {
-                    goal: Goal::Gone,
-                    applied: object.clone(),
-                    gone: true,
-                },
-                Deletion::Pending(applied) => Accepted {
-                    goal: Goal::Gone,
-                    applied,
-                    gone: false,
-                },
+                Deletion::Gone => Accepted { goal: Goal::Gone, applied: object.clone(), gone: true },
+                Deletion::Pending(applied) => Accepted { goal: Goal::Gone, applied, gone: false },
             }),
         }
     }
@@ -163,9 +143,7 @@ impl Inner {
         let mut lanes = self.lanes();
         let former = lanes.waiting.remove(&running.object);
         if running.run.result().is_none() {
-            lanes
-                .waiting
-                .insert(running.object.clone(), (job.clone(), sender));
+            lanes.waiting.insert(running.object.clone(), (job.clone(), sender));
         }
         drop(lanes);
         if let Some((_, former)) = former {
@@ -192,12 +170,7 @@ impl Inner {
                 let job = running.run.job().clone();
                 status = Some(Box::pin(async move {
                     let connection = self.links.now()?;
-                    connection
-                        .link
-                        .status(&job, &update)
-                        .await
-                        .err()
-                        .map(|error| failure_of(&error))
+                    connection.link.status(&job, &update).await.err().map(|error| failure_of(&error))
                 }));
             }
             tokio::select! {
@@ -214,11 +187,7 @@ impl Inner {
             }
         }
         let mut lanes = self.lanes();
-        if lanes
-            .waiting
-            .get(&running.object)
-            .is_some_and(|(job, _)| job == running.run.job())
-        {
+        if lanes.waiting.get(&running.object).is_some_and(|(job, _)| job == running.run.job()) {
             lanes.waiting.remove(&running.object);
         }
     }
@@ -235,10 +204,7 @@ impl Inner {
         }
         match self.applier.find(object).await {
             Ok(found) => {
-                let found = found.map(|found| Observed {
-                    uid: found.uid,
-                    ..Observed::default()
-                });
+                let found = found.map(|found| Observed { uid: found.uid, ..Observed::default() });
                 running.run.handle_observed(found);
             }
             Err(error) => {
@@ -254,10 +220,7 @@ impl Inner {
             self.close(run.job());
             return;
         };
-        let result = JobResult {
-            timestamp: Some(Timestamp::now()),
-            ..result.clone()
-        };
+        let result = JobResult { timestamp: Some(Timestamp::now()), ..result.clone() };
         self.metrics.job_ended(result.outcome);
         if took_effect(&result)
             && let Some(applied_ref) = result.applied_ref.clone()
@@ -276,25 +239,16 @@ impl Inner {
     }
 
     fn until_timeout(&self, run: &JobRun) -> Duration {
-        run.poll_timeout()
-            .map_or(Duration::MAX, |due| until(due, Timestamp::now()))
+        run.poll_timeout().map_or(Duration::MAX, |due| until(due, Timestamp::now()))
     }
 
     fn control_plane_now(&self) -> Timestamp {
-        self.links
-            .now()
-            .map_or_else(Timestamp::now, |connection| connection.control_plane_now())
+        self.links.now().map_or_else(Timestamp::now, |connection| connection.control_plane_now())
     }
 }
 
 fn failed(error: String) -> JobResult {
-    JobResult {
-        outcome: Outcome::Failed,
-        error,
-        applied_ref: None,
-        conflicts: Vec::new(),
-        timestamp: None,
-    }
+    JobResult { outcome: Outcome::Failed, error, applied_ref: None, conflicts: Vec::new(), timestamp: None }
 }
 
 /// A replay did nothing now, a refusal and a conflict never did.

@@ -43,11 +43,7 @@ pub struct Applied {
 impl Applied {
     /// What a reading needs.
     pub fn seen(&self) -> Seen<'_> {
-        Seen {
-            release: Some(&self.release),
-            source: Some(&self.source),
-            chart: self.helm_chart.as_ref(),
-        }
+        Seen { release: Some(&self.release), source: Some(&self.source), chart: self.helm_chart.as_ref() }
     }
 
     /// The reconcile we asked for last: the request that stands beside our mark. Absent until values changed.
@@ -72,30 +68,11 @@ pub async fn apply(
     let uid = instance.uid().unwrap_or_default();
     let is_new = found.release.is_none();
     let source: Source = keep(client, &prepared.namespace, &prepared.source, found.source, &uid).await?;
-    let release: HelmRelease = keep(
-        client,
-        &prepared.namespace,
-        &prepared.release,
-        found.release,
-        &uid,
-    )
-    .await?;
-    let release = mark_values(
-        client,
-        &prepared.namespace,
-        release,
-        found.values_revision,
-        is_new,
-    )
-    .await?;
+    let release: HelmRelease =
+        keep(client, &prepared.namespace, &prepared.release, found.release, &uid).await?;
+    let release = mark_values(client, &prepared.namespace, release, found.values_revision, is_new).await?;
     drop_other_source(client, &instance, &prepared, &uid).await?;
-    Ok(Applied {
-        instance,
-        release,
-        source,
-        helm_chart: found.chart,
-        chart: prepared.chart,
-    })
+    Ok(Applied { instance, release, source, helm_chart: found.chart, chart: prepared.chart })
 }
 
 /// Adds the finalizer where it is missing. The write is refused if the instance has changed meanwhile.
@@ -103,18 +80,12 @@ async fn with_finalizer(
     client: &Client,
     instance: Arc<ApplicationInstance>,
 ) -> Result<Arc<ApplicationInstance>, Error> {
-    if instance
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == key::APPLICATION_INSTANCE_FINALIZER)
-    {
+    if instance.finalizers().iter().any(|finalizer| finalizer == key::APPLICATION_INSTANCE_FINALIZER) {
         return Ok(instance);
     }
     let mut finalizers = instance.finalizers().to_vec();
     finalizers.push(key::APPLICATION_INSTANCE_FINALIZER.to_owned());
-    write_finalizers(client, &instance, &finalizers)
-        .await
-        .map(Arc::new)
+    write_finalizers(client, &instance, &finalizers).await.map(Arc::new)
 }
 
 /// Replaces the list of finalizers, if the instance is still as it was read.
@@ -127,13 +98,11 @@ pub async fn write_finalizers(
         Api::namespaced(client.clone(), &instance.namespace().unwrap_or_default());
     let metadata = json!({ "resourceVersion": instance.resource_version(), "finalizers": finalizers });
     let patch = Patch::Merge(json!({ "metadata": metadata }));
-    api.patch(&instance.name_any(), &operator_params(), &patch)
-        .await
-        .map_err(|source| Error::Call {
-            action: "set the finalizers of",
-            what: format!("ApplicationInstance {}", instance.name_any()),
-            source,
-        })
+    api.patch(&instance.name_any(), &operator_params(), &patch).await.map_err(|source| Error::Call {
+        action: "set the finalizers of",
+        what: format!("ApplicationInstance {}", instance.name_any()),
+        source,
+    })
 }
 
 /// Applies one object unless it is as wanted already, or belongs to others.
@@ -147,20 +116,13 @@ async fn keep<V: DeserializeOwned + Observed>(
     if let Some(found) = found {
         if let Some(owner) = owner_other_than(found.view.metadata(), uid) {
             let (kind, name) = (desired.kind.as_str(), desired.name.clone());
-            return Err(Refusal::NameTaken {
-                kind,
-                name,
-                owner: owner.to_owned(),
-            }
-            .into());
+            return Err(Refusal::NameTaken { kind, name, owner: owner.to_owned() }.into());
         }
         if found.is_as(desired) {
             return Ok(found.view);
         }
     }
-    live::apply(client, namespace, desired)
-        .await
-        .map(|live| live.view)
+    live::apply(client, namespace, desired).await.map(|live| live.view)
 }
 
 /// Asks Flux to read the referenced values again when they are not the ones it was last asked to read (fact 8).
@@ -174,11 +136,8 @@ async fn mark_values(
     revision: Option<String>,
     is_new: bool,
 ) -> Result<HelmRelease, Error> {
-    let marked = release
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(key::VALUES_REVISION));
+    let marked =
+        release.metadata.annotations.as_ref().and_then(|annotations| annotations.get(key::VALUES_REVISION));
     let Some(revision) = revision.filter(|revision| marked != Some(revision)) else {
         return Ok(release);
     };
@@ -192,11 +151,7 @@ async fn mark_values(
     let object = live::api(client, FluxKind::HelmRelease, namespace)
         .patch(&name, &operator_params(), &patch)
         .await
-        .map_err(|source| Error::Call {
-            action: "annotate",
-            what: what(),
-            source,
-        })?;
+        .map_err(|source| Error::Call { action: "annotate", what: what(), source })?;
     let value = serde_json::to_value(object).map_err(|source| Error::Unreadable { what: what(), source })?;
     serde_json::from_value(value).map_err(|source| Error::Unreadable { what: what(), source })
 }
@@ -208,10 +163,7 @@ async fn drop_other_source(
     prepared: &Prepared,
     uid: &str,
 ) -> Result<(), Error> {
-    let last = instance
-        .status
-        .as_ref()
-        .and_then(|status| status.last_applied_chart.as_ref());
+    let last = instance.status.as_ref().and_then(|status| status.last_applied_chart.as_ref());
     let Some(last) = last.filter(|last| last.source_type != prepared.chart.source_type) else {
         return Ok(());
     };
@@ -234,27 +186,19 @@ pub async fn delete(
     metadata: &ObjectMeta,
 ) -> Result<(), Error> {
     let name = metadata.name.as_deref().unwrap_or_default();
-    let preconditions = Preconditions {
-        uid: metadata.uid.clone(),
-        resource_version: None,
-    };
+    let preconditions = Preconditions { uid: metadata.uid.clone(), resource_version: None };
     match live::api(client, kind, namespace)
         .delete(name, &DeleteParams::default().preconditions(preconditions))
         .await
     {
         Ok(_) => Ok(()),
         Err(error) if is_absent(&error) => Ok(()),
-        Err(source) => Err(Error::Call {
-            action: "delete",
-            what: format!("{} {name}", kind.as_str()),
-            source,
-        }),
+        Err(source) => {
+            Err(Error::Call { action: "delete", what: format!("{} {name}", kind.as_str()), source })
+        }
     }
 }
 
 fn operator_params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(key::OPERATOR_FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    PatchParams { field_manager: Some(key::OPERATOR_FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }

@@ -76,34 +76,19 @@ pub fn build(managed: &Managed<'_>) -> Prepared {
     };
     Prepared {
         namespace: managed.namespace.to_owned(),
-        source: desired(
-            managed,
-            source.kind(),
-            source_name(&managed.release.name),
-            &source,
-        ),
-        release: desired(
-            managed,
-            FluxKind::HelmRelease,
-            managed.release.name.clone(),
-            &release,
-        ),
+        source: desired(managed, source.kind(), source_name(&managed.release.name), &source),
+        release: desired(managed, FluxKind::HelmRelease, managed.release.name.clone(), &release),
         chart: applied_chart(managed.chart),
     }
 }
 
 fn source_spec(chart: &Chart) -> SourceSpec {
     match chart.source_type {
-        SourceType::Helm => SourceSpec::HelmRepository {
-            interval: SOURCE_INTERVAL,
-            url: chart.url.clone(),
-        },
+        SourceType::Helm => SourceSpec::HelmRepository { interval: SOURCE_INTERVAL, url: chart.url.clone() },
         SourceType::Oci => SourceSpec::OciRepository(OciRepositorySpec {
             interval: SOURCE_INTERVAL,
             url: oci_url(&chart.url, &chart.name),
-            reference: OciReference {
-                tag: version::tag_of(&chart.version),
-            },
+            reference: OciReference { tag: version::tag_of(&chart.version) },
             layer_selector: LayerSelector::CHART,
             insecure: chart.insecure,
         }),
@@ -114,19 +99,12 @@ fn source_spec(chart: &Chart) -> SourceSpec {
 fn oci_url(url: &str, name: &str) -> String {
     let path = url.strip_prefix(OCI_SCHEME).unwrap_or(url).trim_end_matches('/');
     let has_name = path.rsplit_once('/').is_some_and(|(_, last)| last == name);
-    if has_name {
-        format!("{OCI_SCHEME}{path}")
-    } else {
-        format!("{OCI_SCHEME}{path}/{name}")
-    }
+    if has_name { format!("{OCI_SCHEME}{path}") } else { format!("{OCI_SCHEME}{path}/{name}") }
 }
 
 fn release_chart(managed: &Managed<'_>) -> ReleaseChart {
     let kind = source_kind(managed.chart.source_type).as_str();
-    let source = KindAndName {
-        kind,
-        name: source_name(&managed.release.name),
-    };
+    let source = KindAndName { kind, name: source_name(&managed.release.name) };
     match managed.chart.source_type {
         SourceType::Oci => ReleaseChart::Reference(source),
         SourceType::Helm => ReleaseChart::Template {
@@ -145,11 +123,7 @@ fn values_from(values: ChartValues<'_>) -> Vec<ValuesReference> {
         ChartValues::ConfigMap(key) => ("ConfigMap", key),
         ChartValues::Default | ChartValues::Inline(_) => return Vec::new(),
     };
-    vec![ValuesReference {
-        kind,
-        name: key.name.clone(),
-        values_key: key.key.clone(),
-    }]
+    vec![ValuesReference { kind, name: key.name.clone(), values_key: key.key.clone() }]
 }
 
 /// Metadata of every object we make: labels of the reference contract, section 6.4, and the owner on all of them, so
@@ -159,33 +133,22 @@ fn metadata(managed: &Managed<'_>, name: &str) -> ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(managed.namespace.to_owned()),
         labels: Some(labels(managed)),
-        owner_references: managed
-            .instance
-            .controller_owner_ref(&())
-            .map(|owner| vec![owner]),
+        owner_references: managed.instance.controller_owner_ref(&()).map(|owner| vec![owner]),
         ..ObjectMeta::default()
     }
 }
 
 fn labels(managed: &Managed<'_>) -> BTreeMap<String, String> {
     let of_instance = managed.instance.labels();
-    let managed_by = of_instance
-        .get(key::MANAGED_BY)
-        .map_or(key::MANAGED_BY_OPERATOR, String::as_str);
-    let cluster_id = of_instance
-        .get(key::CLUSTER_ID)
-        .map(|id| (key::CLUSTER_ID.to_owned(), id.clone()));
+    let managed_by = of_instance.get(key::MANAGED_BY).map_or(key::MANAGED_BY_OPERATOR, String::as_str);
+    let cluster_id = of_instance.get(key::CLUSTER_ID).map(|id| (key::CLUSTER_ID.to_owned(), id.clone()));
     // A label's value is bounded more tightly than a name; a longer name is found by the owner reference instead.
     let name = Some(managed.instance.name_any()).filter(|name| name.len() <= 63);
     let name = name.map(|name| (key::APPLICATION_INSTANCE.to_owned(), name));
-    [
-        Some((key::MANAGED_BY.to_owned(), managed_by.to_owned())),
-        cluster_id,
-        name,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [Some((key::MANAGED_BY.to_owned(), managed_by.to_owned())), cluster_id, name]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[derive(Serialize)]
@@ -244,9 +207,7 @@ mod tests {
             "spec": spec,
         }))
         .unwrap();
-        let Ok(Validated::Managed(managed)) = validate(&instance, true) else {
-            unreachable!("refused")
-        };
+        let Ok(Validated::Managed(managed)) = validate(&instance, true) else { unreachable!("refused") };
         build(&managed)
     }
 
@@ -276,14 +237,8 @@ mod tests {
 
     #[test]
     fn the_name_of_the_chart_ends_the_url_once() {
-        assert_eq!(
-            oci_url("oci://r.example/charts/hello", "hello"),
-            "oci://r.example/charts/hello"
-        );
-        assert_eq!(
-            oci_url("r.example/charts/", "hello"),
-            "oci://r.example/charts/hello"
-        );
+        assert_eq!(oci_url("oci://r.example/charts/hello", "hello"), "oci://r.example/charts/hello");
+        assert_eq!(oci_url("r.example/charts/", "hello"), "oci://r.example/charts/hello");
         assert_eq!(oci_url("oci://hello", "hello"), "oci://hello/hello");
     }
 }

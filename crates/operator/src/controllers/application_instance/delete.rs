@@ -23,11 +23,7 @@ pub(super) async fn advance(
     shared: &Shared,
     instance: &ApplicationInstance,
 ) -> Result<Option<String>, Error> {
-    if !instance
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == key::APPLICATION_INSTANCE_FINALIZER)
-    {
+    if !instance.finalizers().iter().any(|finalizer| finalizer == key::APPLICATION_INSTANCE_FINALIZER) {
         return Ok(None);
     }
     let Some(release) = release_in_the_way(shared, instance).await? else {
@@ -36,24 +32,13 @@ pub(super) async fn advance(
     };
     if release.metadata.deletion_timestamp.is_none() {
         let namespace = instance.namespace().unwrap_or_default();
-        apply::delete(
-            &shared.context.client,
-            FluxKind::HelmRelease,
-            &namespace,
-            &release.metadata,
-        )
-        .await?;
+        apply::delete(&shared.context.client, FluxKind::HelmRelease, &namespace, &release.metadata).await?;
     }
     let name = release.metadata.name.as_deref().unwrap_or_default();
-    Ok(Some(
-        match release
-            .current_false("Ready")
-            .filter(|_| release.metadata.deletion_timestamp.is_some())
-        {
-            Some(ready) => format!("waiting for HelmRelease {name} to be gone: {}", ready.message),
-            None => format!("waiting for HelmRelease {name} to be gone"),
-        },
-    ))
+    Ok(Some(match release.current_false("Ready").filter(|_| release.metadata.deletion_timestamp.is_some()) {
+        Some(ready) => format!("waiting for HelmRelease {name} to be gone: {}", ready.message),
+        None => format!("waiting for HelmRelease {name} to be gone"),
+    }))
 }
 
 /// The release that is still there and that is this instance's.
@@ -64,20 +49,11 @@ async fn release_in_the_way(
     let namespace = instance.namespace().unwrap_or_default();
     let uid = instance.uid().unwrap_or_default();
     let client = &shared.context.client;
-    let release = instance
-        .spec
-        .release
-        .as_ref()
-        .filter(|_| shared.context.gates.is_open(&namespace));
+    let release = instance.spec.release.as_ref().filter(|_| shared.context.gates.is_open(&namespace));
     let Some(release) = release else { return Ok(None) };
     match live::read(client, FluxKind::HelmRelease, &namespace, &release.name).await {
         Ok(found) => Ok(found.map(|live: Live<HelmRelease>| live.view).filter(|release| {
-            let has_owner = release
-                .metadata
-                .owner_references
-                .iter()
-                .flatten()
-                .any(|owner| owner.uid == uid);
+            let has_owner = release.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid);
             has_owner && owner_other_than(&release.metadata, &uid).is_none()
         })),
         Err(Error::Call { source, .. }) if is_unserved(&source) => Ok(None),
@@ -93,19 +69,13 @@ async fn is_ending(shared: &Shared, namespace: &str) -> Result<bool, Error> {
     let api: Api<Namespace> = Api::all(shared.context.client.clone());
     match api.get_metadata(namespace).await {
         Ok(found) => Ok(found.metadata.deletion_timestamp.is_some()),
-        Err(source) => Err(Error::Call {
-            action: "read",
-            what: format!("Namespace {namespace}"),
-            source,
-        }),
+        Err(source) => Err(Error::Call { action: "read", what: format!("Namespace {namespace}"), source }),
     }
 }
 
 async fn let_go(shared: &Shared, instance: &ApplicationInstance) -> Result<(), Error> {
-    let others = instance
-        .finalizers()
-        .iter()
-        .filter(|finalizer| *finalizer != key::APPLICATION_INSTANCE_FINALIZER);
+    let others =
+        instance.finalizers().iter().filter(|finalizer| *finalizer != key::APPLICATION_INSTANCE_FINALIZER);
     let others: Vec<String> = others.cloned().collect();
     match apply::write_finalizers(&shared.context.client, instance, &others).await {
         Ok(_) => {}

@@ -65,10 +65,7 @@ pub async fn dereference(
     let is_gate_open = gates.is_open(namespace);
     let (Some(chart), Some(release), true) = (&instance.spec.chart, &instance.spec.release, is_gate_open)
     else {
-        return Ok(Dereferenced {
-            is_gate_open,
-            ..Dereferenced::default()
-        });
+        return Ok(Dereferenced { is_gate_open, ..Dereferenced::default() });
     };
     let source_name = source_name(&release.name);
     let (release, source, chart, values_revision) = tokio::try_join!(
@@ -77,32 +74,18 @@ pub async fn dereference(
         helm_chart(client, chart.source_type, namespace, &release.name),
         values_revision(client, namespace, values_object(instance)),
     )?;
-    Ok(Dereferenced {
-        is_gate_open,
-        release,
-        source,
-        chart: chart.map(|chart| chart.view),
-        values_revision,
-    })
+    Ok(Dereferenced { is_gate_open, release, source, chart: chart.map(|chart| chart.view), values_revision })
 }
 
 /// The values object that the spec names.
 pub fn values_object(instance: &ApplicationInstance) -> Option<ValuesObject> {
-    let Values {
-        source,
-        inline: _,
-        secret_ref,
-        config_map_ref,
-    } = instance.spec.values.as_ref()?;
+    let Values { source, inline: _, secret_ref, config_map_ref } = instance.spec.values.as_ref()?;
     let (kind, key) = match source {
         ValuesSource::Inline => return None,
         ValuesSource::SecretRef => (ValuesKind::Secret, secret_ref),
         ValuesSource::ConfigMapRef => (ValuesKind::ConfigMap, config_map_ref),
     };
-    key.as_ref().map(|key| ValuesObject {
-        kind,
-        name: key.name.clone(),
-    })
+    key.as_ref().map(|key| ValuesObject { kind, name: key.name.clone() })
 }
 
 /// Name of the HelmChart that Flux makes for a release.
@@ -119,13 +102,7 @@ async fn helm_chart(
     match source_type {
         SourceType::Oci => Ok(None),
         SourceType::Helm => {
-            live::read(
-                client,
-                FluxKind::HelmChart,
-                namespace,
-                &helm_chart_name(namespace, release),
-            )
-            .await
+            live::read(client, FluxKind::HelmChart, namespace, &helm_chart_name(namespace, release)).await
         }
     }
 }
@@ -143,35 +120,19 @@ async fn values_revision(
     let (what, metadata) = match kind {
         ValuesKind::Secret => {
             let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-            (
-                format!("Secret {name}"),
-                secrets.get_metadata(&name).await.map(|object| object.metadata),
-            )
+            (format!("Secret {name}"), secrets.get_metadata(&name).await.map(|object| object.metadata))
         }
         ValuesKind::ConfigMap => {
             let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-            (
-                format!("ConfigMap {name}"),
-                config_maps
-                    .get_metadata(&name)
-                    .await
-                    .map(|object| object.metadata),
-            )
+            (format!("ConfigMap {name}"), config_maps.get_metadata(&name).await.map(|object| object.metadata))
         }
     };
     match metadata {
         Ok(metadata) => {
             let version = metadata.resource_version.unwrap_or_default();
-            Ok(Some(format!(
-                "{}@{version}",
-                what.replace(' ', "/").to_lowercase()
-            )))
+            Ok(Some(format!("{}@{version}", what.replace(' ', "/").to_lowercase())))
         }
         Err(error) if is_absent(&error) || is_denied(&error) => Ok(None),
-        Err(source) => Err(Error::Call {
-            action: "read",
-            what,
-            source,
-        }),
+        Err(source) => Err(Error::Call { action: "read", what, source }),
     }
 }

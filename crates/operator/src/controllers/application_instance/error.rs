@@ -74,10 +74,7 @@ fn situation(action: &str, what: &str, status: &Status) -> Option<Situation> {
         Category::Transient => None,
         Category::User => {
             let message = status.message.clone();
-            Some(Situation::Refused(Refusal::ApiServer {
-                what: what.to_owned(),
-                message,
-            }))
+            Some(Situation::Refused(Refusal::ApiServer { what: what.to_owned(), message }))
         }
         Category::Conflict => Some(Situation::Unavailable {
             reason: reasons::FIELD_CONFLICT,
@@ -97,11 +94,7 @@ fn situation(action: &str, what: &str, status: &Status) -> Option<Situation> {
 fn category(status: &Status) -> Category {
     match status.code {
         // A conflict without causes is a stale read; the next one is fresh.
-        409 if status
-            .details
-            .as_ref()
-            .is_some_and(|details| !details.causes.is_empty()) =>
-        {
+        409 if status.details.as_ref().is_some_and(|details| !details.causes.is_empty()) => {
             Category::Conflict
         }
         403 => Category::Environment,
@@ -142,10 +135,7 @@ pub fn is_unserved(error: &kube::Error) -> bool {
 
 /// A kind that is not served answers 404 as an absent object does, but names no object.
 fn names_no_object(status: &Status) -> bool {
-    status
-        .details
-        .as_ref()
-        .is_none_or(|details| details.name.is_empty())
+    status.details.as_ref().is_none_or(|details| details.name.is_empty())
 }
 
 /// Whether the operator has no right to do it.
@@ -177,10 +167,7 @@ mod tests {
             unreachable!("not told")
         };
         assert_eq!(reason, "FieldConflict");
-        assert_eq!(
-            message,
-            "cannot apply HelmRelease shop without force: kubectl has .spec.timeout"
-        );
+        assert_eq!(message, "cannot apply HelmRelease shop without force: kubectl has .spec.timeout");
     }
 
     #[test]
@@ -208,17 +195,8 @@ mod tests {
     fn missing_rights_and_refused_objects_are_told_apart() {
         let denied = call(json!({"code": 403, "message": "forbidden"}));
         assert_eq!(denied.category(), Category::Environment);
-        assert!(matches!(
-            denied.situation(),
-            Some(Situation::Unavailable {
-                reason: "AccessDenied",
-                ..
-            })
-        ));
+        assert!(matches!(denied.situation(), Some(Situation::Unavailable { reason: "AccessDenied", .. })));
         let refused = call(json!({"code": 422, "message": "invalid"}));
-        assert!(matches!(
-            refused.situation(),
-            Some(Situation::Refused(Refusal::ApiServer { .. }))
-        ));
+        assert!(matches!(refused.situation(), Some(Situation::Refused(Refusal::ApiServer { .. }))));
     }
 }

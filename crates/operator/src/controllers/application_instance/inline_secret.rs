@@ -15,9 +15,7 @@ pub fn find(values: &Map<String, Value>) -> Option<String> {
 }
 
 fn in_object(object: &Map<String, Value>, path: &str) -> Option<String> {
-    object
-        .iter()
-        .find_map(|(key, value)| in_value(value, &format!("{path}.{key}"), is_secret_key(key)))
+    object.iter().find_map(|(key, value)| in_value(value, &format!("{path}.{key}"), is_secret_key(key)))
 }
 
 /// A list under a secret key is a list of secrets; an object under one has keys of its own.
@@ -66,14 +64,8 @@ mod tests {
 
     #[test]
     fn secrets_are_found_by_their_key() {
-        assert_eq!(
-            found(&json!({"db": {"rootPassword": "x"}})).as_deref(),
-            Some(".db.rootPassword")
-        );
-        assert_eq!(
-            found(&json!({"users": [{"TOKEN": "x"}]})).as_deref(),
-            Some(".users[0].TOKEN")
-        );
+        assert_eq!(found(&json!({"db": {"rootPassword": "x"}})).as_deref(), Some(".db.rootPassword"));
+        assert_eq!(found(&json!({"users": [{"TOKEN": "x"}]})).as_deref(), Some(".users[0].TOKEN"));
         assert_eq!(found(&json!({"apiKey": ["x"]})).as_deref(), Some(".apiKey[0]"));
     }
 

@@ -25,13 +25,7 @@ pub struct Live<V> {
 
 impl<V: DeserializeOwned> Live<V> {
     fn new(kind: FluxKind, object: &DynamicObject) -> Result<Self, Error> {
-        let what = || {
-            format!(
-                "{} {}",
-                kind.as_str(),
-                object.metadata.name.as_deref().unwrap_or_default()
-            )
-        };
+        let what = || format!("{} {}", kind.as_str(), object.metadata.name.as_deref().unwrap_or_default());
         let raw =
             serde_json::to_value(object).map_err(|source| Error::Unreadable { what: what(), source })?;
         let view = serde_json::from_value(raw.clone())
@@ -58,11 +52,7 @@ pub async fn read<V: DeserializeOwned>(
     match api(client, kind, namespace).get(name).await {
         Ok(object) => Live::new(kind, &object).map(Some),
         Err(error) if is_absent(&error) => Ok(None),
-        Err(source) => Err(Error::Call {
-            action: "read",
-            what: format!("{} {name}", kind.as_str()),
-            source,
-        }),
+        Err(source) => Err(Error::Call { action: "read", what: format!("{} {name}", kind.as_str()), source }),
     }
 }
 
@@ -76,11 +66,7 @@ pub async fn apply<V: DeserializeOwned>(
     let object = api(client, desired.kind, namespace)
         .patch(&desired.name, &params, &Patch::Apply(&desired.manifest))
         .await
-        .map_err(|source| Error::Call {
-            action: "apply",
-            what: what(desired),
-            source,
-        })?;
+        .map_err(|source| Error::Call { action: "apply", what: what(desired), source })?;
     Live::new(desired.kind, &object)
 }
 
@@ -91,11 +77,7 @@ pub fn api(client: &Client, kind: FluxKind, namespace: &str) -> Api<DynamicObjec
 
 /// Whether the instance with this uid is the object's controller, or nobody is.
 pub fn owner_other_than<'a>(metadata: &'a ObjectMeta, uid: &str) -> Option<&'a str> {
-    let owner = metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))?;
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     (owner.uid != uid).then_some(owner.name.as_str())
 }
 
@@ -122,8 +104,7 @@ fn contains_all(whole: &Value, part: &Value) -> bool {
     let (Some(whole), Some(part)) = (whole.as_array(), part.as_array()) else {
         return false;
     };
-    part.iter()
-        .all(|part| whole.iter().any(|whole| contains(whole, part)))
+    part.iter().all(|part| whole.iter().any(|whole| contains(whole, part)))
 }
 
 #[cfg(test)]

@@ -65,21 +65,12 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     let values = values::ValuesWatches::new(context.client.clone(), wakes.clone(), shutdown.clone());
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
     let failures = retry::Failures::default();
-    let shared = Arc::new(Shared {
-        context,
-        announcer,
-        instances: instances.clone(),
-        values,
-        failures,
-    });
+    let shared = Arc::new(Shared { context, announcer, instances: instances.clone(), values, failures });
     let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(namespaces));
-    let woken = stream::unfold(woken, |mut woken| async {
-        woken.recv().await.map(|wake| (wake, woken))
-    });
-    let queue = stream::select(own, woken)
-        .map(Ok::<_, Infallible>)
-        .take_until(shutdown.clone().cancelled_owned());
+    let woken = stream::unfold(woken, |mut woken| async { woken.recv().await.map(|wake| (wake, woken)) });
+    let queue =
+        stream::select(own, woken).map(Ok::<_, Infallible>).take_until(shutdown.clone().cancelled_owned());
     let config = Config::default().concurrency(CONCURRENCY);
     applier(
         |instance, shared| Box::pin(reconcile(instance, shared)),
@@ -92,11 +83,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     // The outcome of each reconcile has been told where it happened.
     .for_each(|_| std::future::ready(()))
     .await;
-    if shutdown.is_cancelled() {
-        Ok(())
-    } else {
-        Err(Error::InputEnded)
-    }
+    if shutdown.is_cancelled() { Ok(()) } else { Err(Error::InputEnded) }
 }
 
 /// Makes the cluster hold what the instance asks for, and the instance tell what the cluster holds.
@@ -106,9 +93,7 @@ async fn reconcile(instance: Arc<ApplicationInstance>, shared: Arc<Shared>) -> R
     } else {
         keep(&shared, instance.clone()).await?
     };
-    shared
-        .failures
-        .forget(&instance.namespace().unwrap_or_default(), &instance.name_any());
+    shared.failures.forget(&instance.namespace().unwrap_or_default(), &instance.name_any());
     Ok(action)
 }
 
@@ -139,18 +124,13 @@ async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Resul
     let client = &shared.context.client;
     let found = dereference::dereference(client, &shared.context.gates, &instance).await?;
     let validated = validate::validate(&instance, found.is_gate_open);
-    let values = validated
-        .is_ok()
-        .then(|| dereference::values_object(&instance))
-        .flatten();
+    let values = validated.is_ok().then(|| dereference::values_object(&instance)).flatten();
     shared.values.keep(&ObjectRef::from_obj(&*instance), values);
     let prepared = match validated? {
         Validated::Placeholder => return Ok(Established::Placeholder),
         Validated::Managed(managed) => build::build(&managed),
     };
-    apply::apply(client, instance.clone(), prepared, found)
-        .await
-        .map(Established::Applied)
+    apply::apply(client, instance.clone(), prepared, found).await.map(Established::Applied)
 }
 
 async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Action, Error> {

@@ -37,9 +37,8 @@ impl Cluster {
             }
         }
         let command = line["kubectl"].as_str().unwrap_or_default();
-        if let Some((_, patch)) = command
-            .split_once("patch hr app")
-            .and_then(|(_, rest)| rest.split_once("-p "))
+        if let Some((_, patch)) =
+            command.split_once("patch hr app").and_then(|(_, rest)| rest.split_once("-p "))
         {
             let patch: Value = serde_json::from_str(patch).unwrap();
             for (key, value) in patch["spec"].as_object().unwrap() {
@@ -47,9 +46,8 @@ impl Cluster {
             }
         }
         let values_come_from_elsewhere = self.spec.get("valuesFrom").is_some();
-        if let Some((_, at)) = command
-            .split_once(&format!("{REQUESTED_AT}="))
-            .filter(|_| values_come_from_elsewhere)
+        if let Some((_, at)) =
+            command.split_once(&format!("{REQUESTED_AT}=")).filter(|_| values_come_from_elsewhere)
         {
             self.requested_at = at.split(' ').next().map(str::to_owned);
         }
@@ -88,11 +86,8 @@ impl Cluster {
             version: chart["version"].as_str().unwrap_or("1.0.0"),
             requested_at: self.requested_at.as_deref(),
         };
-        let seen = Seen {
-            release: self.release.as_ref(),
-            chart: self.chart.as_ref(),
-            source: self.source.as_ref(),
-        };
+        let seen =
+            Seen { release: self.release.as_ref(), chart: self.chart.as_ref(), source: self.source.as_ref() };
         read(&wanted, &seen)
     }
 }
@@ -124,11 +119,7 @@ fn replay(recording: &str) -> Vec<Told> {
         let after = conditions(&before, &situation, 1, Timestamp::UNIX_EPOCH);
         if after != before {
             let at_ms = line["t_ms"].as_u64().unwrap();
-            told.push(Told {
-                at_ms,
-                words: words(&after),
-                reading,
-            });
+            told.push(Told { at_ms, words: words(&after), reading });
         }
         before = after;
     }
@@ -153,10 +144,7 @@ fn recordings() -> BTreeMap<String, String> {
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     files
         .map(|path| {
-            (
-                path.file_stem().unwrap().to_string_lossy().into_owned(),
-                fs::read_to_string(&path).unwrap(),
-            )
+            (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap())
         })
         .collect()
 }
@@ -171,10 +159,8 @@ fn all_recordings_are_told_as_written_down() {
     assert_eq!(recordings.len(), 27);
     for (name, recording) in &recordings {
         let told = replay(recording);
-        let story = told
-            .iter()
-            .map(|told| format!("{:>6} ms\n    {}\n", told.at_ms, told.words))
-            .collect::<String>();
+        let story =
+            told.iter().map(|told| format!("{:>6} ms\n    {}\n", told.at_ms, told.words)).collect::<String>();
         insta::assert_snapshot!(name.as_str(), story);
     }
 }
@@ -190,9 +176,7 @@ fn release_is_what_was_asked_for(cluster: &Cluster) -> bool {
         .history
         .first()
         .map(|newest| newest.chart_version.split('+').next().unwrap_or_default());
-    let asked = cluster.spec["chart"]["spec"]["version"]
-        .as_str()
-        .unwrap_or("1.0.0");
+    let asked = cluster.spec["chart"]["spec"]["version"].as_str().unwrap_or("1.0.0");
     says("Ready", "True")
         && !says("Reconciling", "True")
         && Some(release.status.observed_generation) == release.metadata.generation
@@ -263,22 +247,15 @@ fn the_end_of_every_recording_has_its_right_reason() {
     ]);
     for (name, recording) in recordings() {
         let told = replay(&recording);
-        let drifted = told
-            .last()
-            .unwrap()
-            .reading
-            .drift
-            .as_ref()
-            .is_some_and(|drift| drift.found);
+        let drifted = told.last().unwrap().reading.drift.as_ref().is_some_and(|drift| drift.found);
         let end = match last(&told) {
             Progress::Starting { .. } => "Starting".to_owned(),
             Progress::SourceFailing { reason, .. } => format!("SourceFailing {reason}"),
             Progress::Waiting { reason, .. } => format!("Waiting {reason}"),
             Progress::Retrying { .. } => "Retrying".to_owned(),
-            Progress::Failed {
-                running: Some(running),
-                ..
-            } => format!("Failed, runs {}", running.rsplit(' ').next().unwrap()),
+            Progress::Failed { running: Some(running), .. } => {
+                format!("Failed, runs {}", running.rsplit(' ').next().unwrap())
+            }
             Progress::Failed { running: None, .. } => "Failed".to_owned(),
             Progress::Suspended => "Suspended".to_owned(),
             Progress::Done { .. } if drifted => "Done drifted".to_owned(),
@@ -293,27 +270,16 @@ fn a_missing_chart_is_named_by_its_source_long_before_the_release_does() {
     let recordings = recordings();
     for (name, named_by_release_at) in [("chart-missing", 29_747), ("upgrade-chart-missing", 39_888)] {
         let told = replay(&recordings[name]);
-        let named = told
-            .iter()
-            .find(|told| matches!(told.reading.progress, Progress::SourceFailing { .. }))
-            .unwrap();
-        assert!(
-            named.at_ms + 25_000 < named_by_release_at,
-            "{name}: {} ms",
-            named.at_ms
-        );
+        let named =
+            told.iter().find(|told| matches!(told.reading.progress, Progress::SourceFailing { .. })).unwrap();
+        assert!(named.at_ms + 25_000 < named_by_release_at, "{name}: {} ms", named.at_ms);
     }
 }
 
 #[test]
 fn retries_of_flux_do_not_make_a_stream_of_transitions() {
     let recordings = recordings();
-    for name in [
-        "template-error",
-        "repository-unreachable",
-        "oci-tag-missing",
-        "oci-registry-unreachable",
-    ] {
+    for name in ["template-error", "repository-unreachable", "oci-tag-missing", "oci-registry-unreachable"] {
         let told = replay(&recordings[name]);
         assert!(told.len() <= 8, "{name}: {} transitions", told.len());
     }
@@ -322,25 +288,16 @@ fn retries_of_flux_do_not_make_a_stream_of_transitions() {
 #[test]
 fn a_suspended_release_is_never_told_as_done() {
     let told = replay(&recordings()["suspend-resume"]);
-    let suspended: Vec<_> = told
-        .iter()
-        .filter(|told| (11_113..18_457).contains(&told.at_ms))
-        .collect();
+    let suspended: Vec<_> = told.iter().filter(|told| (11_113..18_457).contains(&told.at_ms)).collect();
     assert!(!suspended.is_empty());
-    assert!(
-        suspended
-            .iter()
-            .all(|told| told.reading.progress == Progress::Suspended)
-    );
+    assert!(suspended.iter().all(|told| told.reading.progress == Progress::Suspended));
 }
 
 #[test]
 fn changed_values_are_done_only_once_flux_has_read_them() {
     let told = replay(&recordings()["values-from-changed"]);
-    let done: Vec<_> = told
-        .iter()
-        .filter(|told| matches!(told.reading.progress, Progress::Done { .. }))
-        .collect();
+    let done: Vec<_> =
+        told.iter().filter(|told| matches!(told.reading.progress, Progress::Done { .. })).collect();
     assert_eq!(done.len(), 2);
     assert!(done[1].at_ms >= 20_433, "{} ms", done[1].at_ms);
 }

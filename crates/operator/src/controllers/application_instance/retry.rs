@@ -56,9 +56,7 @@ impl Failures {
 
 fn delay(failures: u32) -> Duration {
     let (first, longest) = BACKOFF;
-    first
-        .saturating_mul(1 << failures.saturating_sub(1).min(16))
-        .min(longest)
+    first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
 }
 
 #[cfg(test)]

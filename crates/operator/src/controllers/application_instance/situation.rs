@@ -48,11 +48,7 @@ pub fn conditions(
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let mut table = Table {
-        conditions: before.to_vec(),
-        generation,
-        now,
-    };
+    let mut table = Table { conditions: before.to_vec(), generation, now };
     match situation {
         Situation::Flux(reading) => {
             table.progress(&reading.progress);
@@ -68,12 +64,7 @@ pub fn conditions(
             table.set(types::BLOCKED, true, reason, message);
         }
         Situation::Placeholder => {
-            table.set(
-                types::READY,
-                true,
-                reasons::PLACEHOLDER,
-                "nothing is to be installed",
-            );
+            table.set(types::READY, true, reasons::PLACEHOLDER, "nothing is to be installed");
             table.all_is_well();
         }
         Situation::Deleting { message } => {
@@ -95,34 +86,19 @@ impl Table {
     fn progress(&mut self, progress: &Progress) {
         let is_suspended = *progress == Progress::Suspended;
         if is_suspended {
-            self.set(
-                types::SUSPENDED,
-                true,
-                reasons::SUSPENDED,
-                "the HelmRelease is suspended",
-            );
+            self.set(types::SUSPENDED, true, reasons::SUSPENDED, "the HelmRelease is suspended");
         } else {
             self.clear(types::SUSPENDED, reasons::RESUMED);
         }
         self.clear(types::BLOCKED, reasons::UNBLOCKED);
         match progress {
             Progress::Starting { reason, message } => {
-                self.set(
-                    types::READY,
-                    ConditionStatus::Unknown,
-                    reasons::PROGRESSING,
-                    message,
-                );
+                self.set(types::READY, ConditionStatus::Unknown, reasons::PROGRESSING, message);
                 self.set(types::RECONCILING, true, reason, message);
             }
             Progress::SourceFailing { reason, message } | Progress::Waiting { reason, message } => {
                 self.set(types::READY, false, reason, message);
-                self.set(
-                    types::RECONCILING,
-                    true,
-                    reasons::PROGRESSING,
-                    "Flux tries again by itself",
-                );
+                self.set(types::RECONCILING, true, reasons::PROGRESSING, "Flux tries again by itself");
             }
             Progress::Retrying { message } => {
                 self.set(types::READY, false, reasons::HELM_RELEASE_FAILED, message);
@@ -131,12 +107,7 @@ impl Table {
             Progress::Failed { message, running } => self.failed(message, running.as_deref()),
             Progress::Suspended => {
                 let message = "the HelmRelease is suspended: nothing is applied until it is resumed";
-                self.set(
-                    types::READY,
-                    ConditionStatus::Unknown,
-                    reasons::SUSPENDED,
-                    message,
-                );
+                self.set(types::READY, ConditionStatus::Unknown, reasons::SUSPENDED, message);
                 self.set(types::RECONCILING, false, reasons::STABLE, "");
             }
             Progress::Done { message } => {
@@ -187,15 +158,7 @@ impl Table {
 
     fn set(&mut self, type_: &str, status: impl Into<ConditionStatus>, reason: &str, message: &str) {
         let (generation, now) = (self.generation, self.now);
-        conditions::set(
-            &mut self.conditions,
-            type_,
-            status.into(),
-            reason,
-            message,
-            generation,
-            now,
-        );
+        conditions::set(&mut self.conditions, type_, status.into(), reason, message, generation, now);
     }
 }
 
@@ -205,17 +168,12 @@ mod tests {
 
     fn told(situation: &Situation) -> String {
         let conditions = conditions(&[], situation, 1, Timestamp::UNIX_EPOCH);
-        let words = conditions
-            .iter()
-            .map(|c| format!("{}={}/{}", c.type_, c.status, c.reason));
+        let words = conditions.iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason));
         words.collect::<Vec<_>>().join(" ")
     }
 
     fn flux(progress: Progress) -> Situation {
-        Situation::Flux(Reading {
-            progress,
-            drift: None,
-        })
+        Situation::Flux(Reading { progress, drift: None })
     }
 
     #[test]
@@ -232,27 +190,16 @@ mod tests {
 
     #[test]
     fn done_clears_what_stood_in_the_way() {
-        let blocked = Situation::Refused(Refusal::NamespaceNotGated {
-            namespace: "a".into(),
-        });
+        let blocked = Situation::Refused(Refusal::NamespaceNotGated { namespace: "a".into() });
         let before = conditions(&[], &blocked, 1, Timestamp::UNIX_EPOCH);
         assert_eq!(
             told(&blocked),
             "Ready=False/ValidationFailed Reconciling=False/Stable Blocked=True/NamespaceNotGated"
         );
-        let after = conditions(
-            &before,
-            &flux(Progress::Done {
-                message: String::new(),
-            }),
-            1,
-            Timestamp::UNIX_EPOCH,
-        );
+        let after =
+            conditions(&before, &flux(Progress::Done { message: String::new() }), 1, Timestamp::UNIX_EPOCH);
         let blocked = after.iter().find(|c| c.type_ == types::BLOCKED).unwrap();
-        assert_eq!(
-            (blocked.status.as_str(), blocked.reason.as_str()),
-            ("False", "Unblocked")
-        );
+        assert_eq!((blocked.status.as_str(), blocked.reason.as_str()), ("False", "Unblocked"));
     }
 
     #[test]
@@ -266,32 +213,15 @@ mod tests {
         ];
         for situation in rows {
             let once = conditions(&[], &situation, 1, Timestamp::UNIX_EPOCH);
-            assert_eq!(
-                conditions(&once, &situation, 1, Timestamp::MAX),
-                once,
-                "{situation:?}"
-            );
+            assert_eq!(conditions(&once, &situation, 1, Timestamp::MAX), once, "{situation:?}");
         }
     }
 
     #[test]
     fn drift_is_told_beside_ready_and_only_when_looked_for() {
-        let drift = Drift {
-            found: true,
-            message: "Deployment changed".into(),
-        };
-        let reading = Reading {
-            progress: Progress::Done {
-                message: String::new(),
-            },
-            drift: Some(drift),
-        };
+        let drift = Drift { found: true, message: "Deployment changed".into() };
+        let reading = Reading { progress: Progress::Done { message: String::new() }, drift: Some(drift) };
         assert!(told(&Situation::Flux(reading)).ends_with("Drifted=True/DriftDetected"));
-        assert!(
-            !told(&flux(Progress::Done {
-                message: String::new()
-            }))
-            .contains("Drifted")
-        );
+        assert!(!told(&flux(Progress::Done { message: String::new() })).contains("Drifted"));
     }
 }

@@ -42,11 +42,8 @@ pub fn status(
     let before = instance.status.clone().unwrap_or_default();
     let generation = instance.metadata.generation.unwrap_or_default();
     let conditions = situation::conditions(&before.conditions, situation, generation, now);
-    let mut status = ApplicationInstanceStatus {
-        observed_generation: Some(generation),
-        conditions,
-        ..before
-    };
+    let mut status =
+        ApplicationInstanceStatus { observed_generation: Some(generation), conditions, ..before };
     if let Some(applied) = applied {
         status.last_applied_chart = Some(applied.chart.clone());
         status.helm_release_ref = applied.release.metadata.name.clone().map(|name| ReleaseRef {
@@ -89,35 +86,21 @@ pub(super) async fn write(
     let patch = Patch::Merge(
         json!({ "metadata": { "resourceVersion": instance.resource_version() }, "status": body }),
     );
-    let params = PatchParams {
-        field_manager: Some(key::OPERATOR_FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    api.patch_status(&instance.name_any(), &params, &patch)
-        .await
-        .map_err(|source| Error::Call {
-            action: "write",
-            what: what(),
-            source,
-        })?;
+    let params =
+        PatchParams { field_manager: Some(key::OPERATOR_FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api.patch_status(&instance.name_any(), &params, &patch).await.map_err(|source| Error::Call {
+        action: "write",
+        what: what(),
+        source,
+    })?;
     tell(shared, instance, &status).await;
     Ok(())
 }
 
 async fn tell(shared: &Shared, instance: &ApplicationInstance, status: &ApplicationInstanceStatus) {
-    let before = instance
-        .status
-        .as_ref()
-        .map(|status| status.conditions.as_slice())
-        .unwrap_or_default();
-    shared
-        .context
-        .reporter
-        .transition(object_ref(instance), to_wire(before), to_wire(&status.conditions));
-    shared
-        .announcer
-        .transitions(&instance.object_ref(&()), before, &status.conditions)
-        .await;
+    let before = instance.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    shared.context.reporter.transition(object_ref(instance), to_wire(before), to_wire(&status.conditions));
+    shared.announcer.transitions(&instance.object_ref(&()), before, &status.conditions).await;
 }
 
 /// The instance as reports name it.

@@ -130,16 +130,10 @@ impl Refusal {
 pub fn validate(instance: &ApplicationInstance, is_gate_open: bool) -> Result<Validated<'_>, Refusal> {
     let namespace = instance.metadata.namespace.as_deref().unwrap_or_default();
     if !is_gate_open {
-        return Err(Refusal::NamespaceNotGated {
-            namespace: namespace.to_owned(),
-        });
+        return Err(Refusal::NamespaceNotGated { namespace: namespace.to_owned() });
     }
     let spec = &instance.spec;
-    if let Some(release) = spec
-        .release
-        .as_ref()
-        .filter(|release| release.namespace != namespace)
-    {
+    if let Some(release) = spec.release.as_ref().filter(|release| release.namespace != namespace) {
         return Err(Refusal::ForeignNamespace {
             asked: release.namespace.clone(),
             own: namespace.to_owned(),
@@ -152,19 +146,12 @@ pub fn validate(instance: &ApplicationInstance, is_gate_open: bool) -> Result<Va
 }
 
 fn placeholder(instance: &ApplicationInstance) -> Result<Validated<'_>, Refusal> {
-    let has_release = instance
-        .status
-        .as_ref()
-        .is_some_and(|status| status.helm_release_ref.is_some());
+    let has_release = instance.status.as_ref().is_some_and(|status| status.helm_release_ref.is_some());
     if has_release {
-        return Err(Refusal::Spec(
-            "a managed instance cannot become a placeholder; delete it instead",
-        ));
+        return Err(Refusal::Spec("a managed instance cannot become a placeholder; delete it instead"));
     }
     if instance.spec.chart.is_some() || instance.spec.values.is_some() {
-        return Err(Refusal::Spec(
-            "a placeholder has neither spec.chart nor spec.values",
-        ));
+        return Err(Refusal::Spec("a placeholder has neither spec.chart nor spec.values"));
     }
     Ok(Validated::Placeholder)
 }
@@ -177,54 +164,27 @@ fn managed<'a>(instance: &'a ApplicationInstance, namespace: &'a str) -> Result<
         ));
     }
     let (Some(chart), Some(release)) = (&spec.chart, &spec.release) else {
-        return Err(Refusal::Spec(
-            "a managed instance needs spec.chart and spec.release",
-        ));
+        return Err(Refusal::Spec("a managed instance needs spec.chart and spec.release"));
     };
-    let known = instance
-        .status
-        .as_ref()
-        .and_then(|status| status.helm_release_ref.as_ref());
+    let known = instance.status.as_ref().and_then(|status| status.helm_release_ref.as_ref());
     if let Some(known) = known.filter(|known| known.name != release.name) {
-        return Err(Refusal::ReleaseRenamed {
-            was: known.name.clone(),
-        });
+        return Err(Refusal::ReleaseRenamed { was: known.name.clone() });
     }
-    let is_http = ["https://", "http://"]
-        .iter()
-        .any(|scheme| chart.url.starts_with(scheme));
+    let is_http = ["https://", "http://"].iter().any(|scheme| chart.url.starts_with(scheme));
     if chart.source_type == SourceType::Helm && !is_http {
-        return Err(Refusal::Spec(
-            "chart.url of a helm source starts with https:// or http://",
-        ));
+        return Err(Refusal::Spec("chart.url of a helm source starts with https:// or http://"));
     }
-    let values = spec
-        .values
-        .as_ref()
-        .map_or(Ok(ChartValues::Default), chart_values)?;
-    Ok(Managed {
-        instance,
-        namespace,
-        chart,
-        release,
-        values,
-    })
+    let values = spec.values.as_ref().map_or(Ok(ChartValues::Default), chart_values)?;
+    Ok(Managed { instance, namespace, chart, release, values })
 }
 
 fn chart_values(values: &Values) -> Result<ChartValues<'_>, Refusal> {
-    let chosen = match (
-        values.source,
-        &values.inline,
-        &values.secret_ref,
-        &values.config_map_ref,
-    ) {
+    let chosen = match (values.source, &values.inline, &values.secret_ref, &values.config_map_ref) {
         (ValuesSource::Inline, Some(inline), None, None) => ChartValues::Inline(inline),
         (ValuesSource::SecretRef, None, Some(key), None) => ChartValues::Secret(key),
         (ValuesSource::ConfigMapRef, None, None, Some(key)) => ChartValues::ConfigMap(key),
         _ => {
-            return Err(Refusal::Spec(
-                "values need exactly the member that values.source names",
-            ));
+            return Err(Refusal::Spec("values need exactly the member that values.source names"));
         }
     };
     if let ChartValues::Inline(inline) = chosen

@@ -26,9 +26,7 @@ fn refusal(spec: &serde_json::Value) -> String {
 #[test]
 fn a_plain_instance_is_fine() {
     let instance = instance(&spec());
-    let Ok(Validated::Managed(managed)) = validate(&instance, true) else {
-        unreachable!("refused")
-    };
+    let Ok(Validated::Managed(managed)) = validate(&instance, true) else { unreachable!("refused") };
     assert_eq!(managed.release.timeout, "5m");
     assert!(matches!(managed.values, ChartValues::Default));
 }
@@ -79,17 +77,7 @@ fn a_release_keeps_its_name_and_its_mode() {
     let mut renamed = instance(&spec());
     renamed.status =
         serde_json::from_value(json!({"helmReleaseRef": {"name": "old", "namespace": "team"}})).unwrap();
-    assert!(
-        validate(&renamed, true)
-            .unwrap_err()
-            .to_string()
-            .contains("release.name was old")
-    );
+    assert!(validate(&renamed, true).unwrap_err().to_string().contains("release.name was old"));
     renamed.spec.mode = Mode::Placeholder;
-    assert!(
-        validate(&renamed, true)
-            .unwrap_err()
-            .to_string()
-            .contains("cannot become a placeholder")
-    );
+    assert!(validate(&renamed, true).unwrap_err().to_string().contains("cannot become a placeholder"));
 }

@@ -42,12 +42,7 @@ struct Running {
 
 impl ValuesWatches {
     pub(super) fn new(client: Client, wakes: mpsc::Sender<Wake>, shutdown: CancellationToken) -> Self {
-        Self {
-            client,
-            wakes,
-            shutdown,
-            running: Mutex::default(),
-        }
+        Self { client, wakes, shutdown, running: Mutex::default() }
     }
 
     /// Watches `object` for the instance, and nothing else for it; `None` ends its watch.
@@ -71,13 +66,7 @@ impl ValuesWatches {
         let token = self.shutdown.child_token();
         let follow = self.follow(&namespace, &object, instance.clone());
         tokio::spawn(token.clone().run_until_cancelled_owned(follow));
-        running.insert(
-            key,
-            Running {
-                object,
-                _until_dropped: token.drop_guard(),
-            },
-        );
+        running.insert(key, Running { object, _until_dropped: token.drop_guard() });
     }
 
     fn follow(
@@ -88,18 +77,12 @@ impl ValuesWatches {
     ) -> futures::future::BoxFuture<'static, ()> {
         let (client, wakes, name) = (self.client.clone(), self.wakes.clone(), object.name.clone());
         match object.kind {
-            ValuesKind::Secret => Box::pin(follow(
-                Api::<Secret>::namespaced(client, namespace),
-                name,
-                wake,
-                wakes,
-            )),
-            ValuesKind::ConfigMap => Box::pin(follow(
-                Api::<ConfigMap>::namespaced(client, namespace),
-                name,
-                wake,
-                wakes,
-            )),
+            ValuesKind::Secret => {
+                Box::pin(follow(Api::<Secret>::namespaced(client, namespace), name, wake, wakes))
+            }
+            ValuesKind::ConfigMap => {
+                Box::pin(follow(Api::<ConfigMap>::namespaced(client, namespace), name, wake, wakes))
+            }
         }
     }
 }

@@ -60,9 +60,7 @@ pub(super) fn instances(
 }
 
 fn logged(instance: watcher::Result<ApplicationInstance>) -> Option<ApplicationInstance> {
-    instance
-        .inspect_err(|error| tracing::warn!(%error, "the watch of ApplicationInstances broke"))
-        .ok()
+    instance.inspect_err(|error| tracing::warn!(%error, "the watch of ApplicationInstances broke")).ok()
 }
 
 fn understood(event: Event<DeserializeGuard<ApplicationInstance>>) -> Option<Event<ApplicationInstance>> {
@@ -130,9 +128,7 @@ async fn follow(shared: Arc<Shared>, kind: FluxKind, namespace: String, wakes: m
         &namespace,
         &kind.resource(),
     );
-    let mut events = watcher(api, watcher::Config::default())
-        .backoff(SteadyBackoff::default())
-        .boxed();
+    let mut events = watcher(api, watcher::Config::default()).backoff(SteadyBackoff::default()).boxed();
     let mut is_broken = false;
     loop {
         match events.try_next().await {
@@ -230,5 +226,54 @@ impl Iterator for SteadyBackoff {
 impl Backoff for SteadyBackoff {
     fn reset(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn guarded(spec: &Value) -> DeserializeGuard<ApplicationInstance> {
+        let metadata = json!({"name": "shop", "namespace": "team"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_malformed_instance_is_skipped_and_stalls_nobody() {
+        let good = json!({"appRef": {"catalogId": "hello"}, "mode": "placeholder"});
+        assert!(understood(Event::Apply(guarded(&json!({"appRef": 7})))).is_none());
+        assert!(matches!(understood(Event::Apply(guarded(&good))), Some(Event::Apply(_))));
+    }
+
+    #[test]
+    fn flux_objects_lead_to_their_instance() {
+        let object = |metadata: Value| -> PartialObjectMeta<DynamicObject> {
+            serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+        };
+        let (instances, mut writer) = kube::runtime::reflector::store();
+        let mut instance = guarded(&json!({
+            "appRef": {"catalogId": "hello"},
+            "release": {"name": "web", "namespace": "team"},
+        }))
+        .0
+        .unwrap();
+        instance.metadata.name = Some("shop".to_owned());
+        writer.apply_watcher_event(&Event::Apply(instance));
+        let owner = json!([{"apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance", "name": "shop", "uid": "u"}]);
+        let label = json!({"app.vworkspace.io/application-instance": "shop"});
+        for (kind, metadata) in [
+            (FluxKind::HelmRelease, json!({"name": "web", "namespace": "team", "labels": label})),
+            (
+                FluxKind::OciRepository,
+                json!({"name": "web-source", "namespace": "team", "ownerReferences": owner}),
+            ),
+            (FluxKind::HelmChart, json!({"name": "team-web", "namespace": "team"})),
+        ] {
+            let wake = instance_of(kind, &object(metadata), &instances);
+            assert_eq!(wake, Some(ObjectRef::new("shop").within("team")), "{kind:?}");
+        }
+        let foreign = object(json!({"name": "team-other", "namespace": "team"}));
+        assert_eq!(instance_of(FluxKind::HelmChart, &foreign, &instances), None);
     }
 }

@@ -1,0 +1,298 @@
+//! Step 4: carries the plan out: finalizer, exchange of the token, credentials Secret.
+
+use super::{
+    Error,
+    build::{self, Contents},
+    dereference::{Found, Stored},
+    validate::{Plan, Registration, RejectedToken, endpoint, has_finalizer},
+};
+use crate::{
+    agent::{
+        credentials::text,
+        links::{USER_AGENT, failure_of},
+    },
+    announce::Announcer,
+    args::Args,
+};
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::events::EventType,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use vworkspace_core::agent::session::Failure;
+use vworkspace_crds::{
+    Cluster,
+    key::{CLUSTER_FINALIZER, OPERATOR_FIELD_MANAGER},
+};
+use vworkspace_protocol::{
+    ClusterId,
+    credential::{RegisterRequest, RegisterResponse},
+    id::SessionId,
+};
+use vworkspace_transport::{
+    AgentLink as _,
+    http::client::{HttpLink, LinkSettings},
+};
+
+/// Secret with the id under which the current token is exchanged: stored before the first try, so that a repeated
+/// exchange is the same one (contract, section 4).
+const REGISTRATION_SECRET: &str = "vworkspace-agent-registration";
+/// Key of [`REGISTRATION_SECRET`].
+const REGISTRATION_ID: &str = "registration-id";
+/// Key of [`REGISTRATION_SECRET`]: which token the id belongs to.
+const TOKEN_FINGERPRINT: &str = "token-fingerprint";
+
+/// What came of the exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// There was none to be made.
+    None,
+    /// The credential is in the Secret.
+    Done {
+        /// Of the token.
+        fingerprint: String,
+    },
+    /// It failed and is tried again.
+    Failed {
+        /// For people.
+        reason: String,
+    },
+    /// The control plane refused the token for good.
+    Rejected {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Carries plans out; remembers which token is of no use.
+pub(super) struct Registrar {
+    client: Client,
+    args: Arc<Args>,
+    rejected: Option<RejectedToken>,
+}
+
+impl Registrar {
+    pub(super) fn new(client: Client, args: Arc<Args>) -> Self {
+        Self { client, args, rejected: None }
+    }
+
+    pub(super) fn rejected(&self) -> Option<&RejectedToken> {
+        self.rejected.as_ref()
+    }
+
+    pub(super) async fn apply(
+        &mut self,
+        found: &Found,
+        plan: &Plan,
+        announcer: &Announcer,
+    ) -> Result<Exchange, Error> {
+        match plan {
+            Plan::NotInCharge | Plan::Finalize | Plan::Blocked(_) => Ok(Exchange::None),
+            Plan::Adopt { .. } | Plan::Keep => {
+                self.add_finalizer(&found.cluster).await?;
+                self.keep_secret(found).await?;
+                Ok(Exchange::None)
+            }
+            Plan::Register(registration) => {
+                self.add_finalizer(&found.cluster).await?;
+                self.register(&found.cluster, registration, announcer).await
+            }
+        }
+    }
+
+    async fn register(
+        &mut self,
+        cluster: &Cluster,
+        registration: &Registration,
+        announcer: &Announcer,
+    ) -> Result<Exchange, Error> {
+        let registration_id = self.registration_id(&registration.fingerprint).await?;
+        let answer = match self.exchange(cluster, registration, registration_id).await {
+            Ok(answer) => answer,
+            Err(failed) => {
+                tracing::warn!(?failed, "the registration token was not exchanged");
+                if let Exchange::Rejected { reason } = &failed {
+                    let fingerprint = registration.fingerprint.clone();
+                    self.rejected = Some(RejectedToken { fingerprint, reason: reason.clone() });
+                }
+                return Ok(failed);
+            }
+        };
+        self.write_secret(
+            cluster,
+            &Contents {
+                base_url: &registration.base_url,
+                cluster_id: answer.cluster_id.as_str(),
+                token: &answer.token,
+                ca_pem: registration.ca_pem.as_deref(),
+            },
+        )
+        .await?;
+        self.record(cluster, &answer.cluster_id, announcer).await?;
+        tracing::info!(cluster_id = %answer.cluster_id, "this cluster is registered");
+        Ok(Exchange::Done { fingerprint: registration.fingerprint.clone() })
+    }
+
+    async fn exchange(
+        &self,
+        cluster: &Cluster,
+        registration: &Registration,
+        registration_id: String,
+    ) -> Result<RegisterResponse, Exchange> {
+        let link = HttpLink::new(&LinkSettings {
+            base_url: registration.base_url.clone(),
+            ca_pem: registration.ca_pem.clone(),
+            bearer: None,
+            session: SessionId::new(registration_id.clone()),
+            user_agent: USER_AGENT.to_owned(),
+            allow_insecure_http: self.args.allow_insecure_http,
+        })
+        .map_err(|error| Exchange::Failed { reason: error.to_string() })?;
+        let request = RegisterRequest {
+            registration_token: registration.token.clone(),
+            cluster_id: cluster.spec.cluster_id.clone().filter(|id| !id.is_empty()).map(ClusterId::new),
+            display_name: cluster.name_any(),
+            registration_id,
+        };
+        link.register(&request).await.map_err(|error| {
+            let reason = error.to_string();
+            match failure_of(&error) {
+                Failure::Unauthorized | Failure::Forbidden => Exchange::Rejected { reason },
+                Failure::NotFound
+                | Failure::Closed
+                | Failure::Refused
+                | Failure::RateLimited { .. }
+                | Failure::Unavailable { .. } => Exchange::Failed { reason },
+            }
+        })
+    }
+
+    /// The id of this token's exchange, made and stored on first use.
+    async fn registration_id(&self, fingerprint: &str) -> Result<String, Error> {
+        let stored = self
+            .secrets()
+            .get_opt(REGISTRATION_SECRET)
+            .await
+            .map_err(Error::api("reading the registration Secret"))?
+            .filter(|secret| text(secret, TOKEN_FINGERPRINT).as_deref() == Some(fingerprint))
+            .and_then(|secret| text(&secret, REGISTRATION_ID));
+        if let Some(id) = stored {
+            return Ok(id);
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": REGISTRATION_SECRET},
+            "stringData": {REGISTRATION_ID: id, TOKEN_FINGERPRINT: fingerprint},
+        });
+        self.put_secret(REGISTRATION_SECRET, &secret, "writing the registration Secret").await?;
+        Ok(id)
+    }
+
+    /// URL and CA follow the object, so that a change takes effect without a new registration.
+    async fn keep_secret(&self, found: &Found) -> Result<(), Error> {
+        let Some(stored) = &found.stored else {
+            return Ok(());
+        };
+        let base_url = endpoint(found).unwrap_or_else(|| stored.base_url.clone());
+        let ca_pem = match &found.ca_pem {
+            Ok(Some(pem)) => Some(pem.clone()),
+            Ok(None) | Err(_) => stored.ca_pem.clone(),
+        };
+        let wanted = Stored { base_url, ca_pem, owner: found.cluster.metadata.uid.clone(), ..stored.clone() };
+        if wanted == *stored {
+            return Ok(());
+        }
+        self.write_secret(
+            &found.cluster,
+            &Contents {
+                base_url: &wanted.base_url,
+                cluster_id: &wanted.cluster_id,
+                token: &wanted.token,
+                ca_pem: wanted.ca_pem.as_deref(),
+            },
+        )
+        .await
+    }
+
+    async fn write_secret(&self, cluster: &Cluster, contents: &Contents<'_>) -> Result<(), Error> {
+        let name = &self.args.agent_credentials_secret;
+        let secret = build::credentials_secret(cluster, name, contents);
+        self.put_secret(name, &secret, "writing the credentials Secret").await
+    }
+
+    async fn put_secret(&self, name: &str, secret: &Value, action: &'static str) -> Result<(), Error> {
+        // Our own Secret: nobody else's fields are in it.
+        let params = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
+        self.secrets().patch(name, &params, &Patch::Apply(secret)).await.map_err(Error::api(action)).map(drop)
+    }
+
+    /// Fills in the identity and takes away what has been used.
+    async fn record(&self, cluster: &Cluster, id: &ClusterId, announcer: &Announcer) -> Result<(), Error> {
+        let Some(patch) = build::cluster_patch(cluster, id.as_str()) else {
+            return Ok(());
+        };
+        let api = Api::<Cluster>::all(self.client.clone());
+        api.patch(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map_err(Error::api("recording the identity in the Cluster"))?;
+        if cluster.spec.registration_token.is_some() {
+            let note =
+                "spec.registrationToken is deprecated and was cleared; use spec.registrationTokenSecretRef";
+            announcer.tell(&cluster.object_ref(&()), EventType::Warning, "DeprecatedField", note).await;
+        }
+        Ok(())
+    }
+
+    async fn add_finalizer(&self, cluster: &Cluster) -> Result<(), Error> {
+        if has_finalizer(cluster) {
+            return Ok(());
+        }
+        let mut finalizers = cluster.finalizers().to_vec();
+        finalizers.push(CLUSTER_FINALIZER.to_owned());
+        set_finalizers(&self.client, cluster, &finalizers, "adding the finalizer").await
+    }
+
+    fn secrets(&self) -> Api<KubeSecret> {
+        Api::namespaced(self.client.clone(), &self.args.agent_credentials_namespace)
+    }
+}
+
+/// Lets the object go; the credentials Secret goes with it.
+pub(super) async fn finalize(client: &Client, cluster: &Cluster) -> Result<(), Error> {
+    if !has_finalizer(cluster) {
+        return Ok(());
+    }
+    let status = json!({"status": {"phase": "Terminating"}});
+    let api = Api::<Cluster>::all(client.clone());
+    api.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(&status))
+        .await
+        .map_err(Error::api("telling that the Cluster goes"))?;
+    let kept: Vec<String> =
+        cluster.finalizers().iter().filter(|f| *f != CLUSTER_FINALIZER).cloned().collect();
+    // The status write above has moved the resource version on.
+    let mut unguarded = cluster.clone();
+    unguarded.metadata.resource_version = None;
+    set_finalizers(client, &unguarded, &kept, "removing the finalizer").await
+}
+
+/// Guarded by the resource version: another's finalizer is not lost.
+async fn set_finalizers(
+    client: &Client,
+    cluster: &Cluster,
+    finalizers: &[String],
+    action: &'static str,
+) -> Result<(), Error> {
+    let mut metadata = json!({"finalizers": finalizers});
+    if let Some(version) = &cluster.metadata.resource_version {
+        metadata["resourceVersion"] = version.as_str().into();
+    }
+    let patch = Patch::Merge(json!({"metadata": metadata}));
+    let api = Api::<Cluster>::all(client.clone());
+    api.patch(&cluster.name_any(), &PatchParams::default(), &patch)
+        .await
+        .map_err(Error::api(action))
+        .map(drop)
+}

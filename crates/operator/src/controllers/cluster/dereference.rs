@@ -1,0 +1,115 @@
+//! Step 1: reads what a Cluster refers to. Needs a client; decides nothing.
+
+use super::Error;
+use crate::{
+    agent::credentials::{bytes, text},
+    args::Args,
+};
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::{Api, Client};
+use vworkspace_crds::{
+    Cluster,
+    cluster::SecretKeyRef,
+    key::{REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_CLUSTER_ID, SECRET_TOKEN, SECRET_URL},
+};
+use vworkspace_protocol::Secret;
+
+/// A Cluster with everything it refers to.
+pub struct Found {
+    /// The object.
+    pub cluster: Cluster,
+    /// Whether it is the one in charge.
+    pub is_in_charge: bool,
+    /// The registration token, or why there is none where one was promised.
+    pub token: Result<Option<Secret>, String>,
+    /// The CA, or why there is none where one was promised.
+    pub ca_pem: Result<Option<Vec<u8>>, String>,
+    /// What the credentials Secret holds, if it is whole.
+    pub stored: Option<Stored>,
+    /// Base URL by flag, which wins over the object's.
+    pub seed_url: String,
+    /// Name of the credentials Secret.
+    pub secret_name: String,
+    /// Namespace of the credentials Secret.
+    pub secret_namespace: String,
+}
+
+/// A whole credentials Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Base URL.
+    pub base_url: String,
+    /// Cluster identity.
+    pub cluster_id: String,
+    /// Bearer credential.
+    pub token: Secret,
+    /// PEM certificates.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Uid of the Cluster that owns it.
+    pub owner: Option<String>,
+}
+
+/// Reads the Secrets of the operator's own namespace that the Cluster is about.
+pub(super) async fn dereference(
+    client: &Client,
+    args: &Args,
+    cluster: Cluster,
+    is_in_charge: bool,
+) -> Result<Found, Error> {
+    let secrets = Api::<KubeSecret>::namespaced(client.clone(), &args.agent_credentials_namespace);
+    let token = match &cluster.spec.registration_token_secret_ref {
+        Some(reference) => key_of(&secrets, reference, REGISTRATION_TOKEN_KEY)
+            .await?
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{} is not text", reference.name)))
+            .map(|token| Some(Secret::new(&token))),
+        None => {
+            Ok(cluster.spec.registration_token.as_deref().map(Secret::new).filter(|token| !token.is_empty()))
+        }
+    };
+    let ca_pem = match &cluster.spec.control_plane_ca_secret_ref {
+        Some(reference) => key_of(&secrets, reference, SECRET_CA).await?.map(Some),
+        None => Ok(None),
+    };
+    let stored = secrets
+        .get_opt(&args.agent_credentials_secret)
+        .await
+        .map_err(Error::api("reading the credentials Secret"))?
+        .and_then(|secret| stored(&secret));
+    let seed_url = args.control_plane_base_url.trim().to_owned();
+    Ok(Found {
+        cluster,
+        is_in_charge,
+        token,
+        ca_pem,
+        stored,
+        seed_url,
+        secret_name: args.agent_credentials_secret.clone(),
+        secret_namespace: args.agent_credentials_namespace.clone(),
+    })
+}
+
+async fn key_of(
+    secrets: &Api<KubeSecret>,
+    reference: &SecretKeyRef,
+    default_key: &str,
+) -> Result<Result<Vec<u8>, String>, Error> {
+    let key = reference.key.as_deref().unwrap_or(default_key);
+    let secret = secrets.get_opt(&reference.name).await.map_err(Error::api("reading a Secret"))?;
+    let Some(secret) = secret else {
+        return Ok(Err(format!("Secret {} does not exist", reference.name)));
+    };
+    let found = bytes(&secret, key).filter(|bytes| !bytes.trim_ascii().is_empty());
+    Ok(found.ok_or_else(|| format!("Secret {} has no key {key}, or it is empty", reference.name)))
+}
+
+fn stored(secret: &KubeSecret) -> Option<Stored> {
+    let whole = |key| text(secret, key).filter(|text| !text.is_empty());
+    let owners = secret.metadata.owner_references.as_deref().unwrap_or_default();
+    Some(Stored {
+        base_url: whole(SECRET_URL)?,
+        cluster_id: whole(SECRET_CLUSTER_ID)?,
+        token: Secret::new(&whole(SECRET_TOKEN)?),
+        ca_pem: bytes(secret, SECRET_CA),
+        owner: owners.iter().find(|owner| owner.kind == "Cluster").map(|owner| owner.uid.clone()),
+    })
+}

@@ -1,0 +1,145 @@
+//! The reconciler of Cluster: the identity of this cluster and the state of its link, told in one object.
+//!
+//! There is one Cluster in charge per cluster (contract, section 4), so there is no queue: whatever wakes the loop, it
+//! looks at everything that is. Own status writes do not wake it.
+
+pub mod apply;
+pub mod build;
+pub mod dereference;
+pub mod status;
+pub mod validate;
+mod wake;
+
+use crate::{
+    agent::conversation::LinkState, announce::Announcer, args::Args, context::Context, metrics::Metrics,
+};
+use apply::{Exchange, Registrar};
+use jiff::Timestamp;
+use kube::{Api, api::ListParams};
+use std::{sync::Arc, time::Duration};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use validate::Plan;
+use vworkspace_core::backoff::Backoff;
+use vworkspace_crds::Cluster;
+
+/// How this controller signs its Kubernetes Events.
+const SIGNATURE: &str = "vworkspace-operator/cluster";
+/// How long nothing is looked at again when nothing wakes the loop.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// Why a reconcile could not be finished; it is tried again.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The API server did not do it.
+    #[error("{action} failed")]
+    Api {
+        /// What was tried.
+        action: &'static str,
+        /// The API server's words.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+impl Error {
+    fn api(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Api { action, source: Box::new(source) }
+    }
+}
+
+/// What the reconciler works with.
+pub struct Controller {
+    /// Shared with the other reconcilers.
+    pub context: Context,
+    /// Flags and environment.
+    pub args: Arc<Args>,
+    /// How the link is.
+    pub link: watch::Receiver<LinkState>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+struct Shared {
+    context: Context,
+    args: Arc<Args>,
+    link: watch::Receiver<LinkState>,
+    metrics: Metrics,
+    announcer: Announcer,
+    registrar: Registrar,
+}
+
+/// Runs the controller until `shutdown`.
+pub async fn run(controller: Controller, shutdown: CancellationToken) {
+    let Controller { context, args, link, metrics } = controller;
+    let announcer = Announcer::new(context.client.clone(), SIGNATURE);
+    let registrar = Registrar::new(context.client.clone(), args.clone());
+    let mut wakes = wake::Wakes::new(context.client.clone(), &args.agent_credentials_namespace, link.clone());
+    let mut shared = Shared { context, args, link, metrics, announcer, registrar };
+    let mut backoff = Backoff::default();
+    let work = async {
+        loop {
+            let again = match shared.reconcile_all().await {
+                Ok(again) => again,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a Cluster could not be reconciled"
+                    );
+                    Again::Failed
+                }
+            };
+            let delay = match again {
+                Again::OnChange => {
+                    backoff.handle_success();
+                    RESYNC
+                }
+                Again::Failed => backoff.handle_failure(None, rand::random()),
+            };
+            // Whichever comes first.
+            let _elapsed = tokio::time::timeout(delay, wakes.next()).await;
+        }
+    };
+    let _cut_off = shutdown.run_until_cancelled(work).await;
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// When something changes.
+    OnChange,
+    /// After a growing delay: something did not work that may work later.
+    Failed,
+}
+
+impl Shared {
+    async fn reconcile_all(&mut self) -> Result<Again, Error> {
+        let api = Api::<Cluster>::all(self.context.client.clone());
+        let clusters = api.list(&ListParams::default()).await.map_err(Error::api("listing Clusters"))?.items;
+        let in_charge = validate::in_charge(&clusters).map(|cluster| cluster.metadata.uid.clone());
+        let mut again = Again::OnChange;
+        for cluster in clusters {
+            let is_in_charge = Some(&cluster.metadata.uid) == in_charge.as_ref();
+            if self.reconcile(cluster, is_in_charge).await? == Again::Failed {
+                again = Again::Failed;
+            }
+        }
+        Ok(again)
+    }
+
+    /// dereference → validate → build → apply → status.
+    async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
+        let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
+        let plan = validate::plan(&found, self.registrar.rejected());
+        if plan == Plan::Finalize {
+            apply::finalize(&self.context.client, &found.cluster).await?;
+            return Ok(Again::OnChange);
+        }
+        let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
+        let link = self.link.borrow().clone();
+        let told = status::status(&found, &plan, &exchange, &link, Timestamp::now());
+        status::write(&self.context, &self.announcer, &found.cluster, told, &self.metrics).await?;
+        Ok(if matches!(exchange, Exchange::Failed { .. }) { Again::Failed } else { Again::OnChange })
+    }
+}

@@ -1,0 +1,353 @@
+//! Step 5: what the Cluster tells (reference contract, section 5.3, amended by contract, section 4).
+
+use super::{
+    Error,
+    apply::Exchange,
+    dereference::Found,
+    validate::{Blocked, Plan},
+};
+use crate::{
+    agent::conversation::LinkState, announce::Announcer, conditions, context::Context, metrics::Metrics,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use vworkspace_core::agent::session::{Rejection, State};
+use vworkspace_crds::{
+    Cluster,
+    cluster::{ClusterPhase, ClusterStatus, CredentialStatus, CredentialsSecretRef},
+};
+use vworkspace_protocol::{
+    ConditionStatus, ObjectRef,
+    condition::{reasons, types},
+};
+
+/// A heartbeat alone is written down at most this often.
+const HEARTBEAT_STEP: SignedDuration = SignedDuration::from_secs(60);
+
+/// Sets conditions of one generation at one time.
+struct Teller<'a> {
+    status: &'a mut ClusterStatus,
+    generation: i64,
+    now: Timestamp,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, type_: &str, holds: bool, reason: &str, message: &str) {
+        let status = ConditionStatus::from(holds);
+        conditions::set(
+            &mut self.status.conditions,
+            type_,
+            status,
+            reason,
+            message,
+            self.generation,
+            self.now,
+        );
+    }
+
+    fn not_registered(&mut self, phase: ClusterPhase, reason: &str, connected_reason: &str, message: &str) {
+        self.status.phase = Some(phase);
+        self.tell(types::AUTHENTICATED, false, reason, message);
+        self.tell(types::CONNECTED, false, connected_reason, message);
+    }
+}
+
+/// The status as it is to be. Pure.
+pub fn status(
+    found: &Found,
+    plan: &Plan,
+    exchange: &Exchange,
+    link: &LinkState,
+    now: Timestamp,
+) -> ClusterStatus {
+    let mut status = found.cluster.status.clone().unwrap_or_default();
+    let generation = found.cluster.metadata.generation.unwrap_or_default();
+    let mut teller = Teller { status: &mut status, generation, now };
+    match plan {
+        Plan::NotInCharge => {
+            let message = "another Cluster object is in charge of this cluster; delete one of them";
+            teller.not_registered(
+                ClusterPhase::Error,
+                reasons::NOT_SINGLETON,
+                reasons::NOT_SINGLETON,
+                message,
+            );
+            return status;
+        }
+        Plan::Finalize => teller.status.phase = Some(ClusterPhase::Terminating),
+        Plan::Blocked(blocked) => tell_blocked(&mut teller, blocked),
+        Plan::Register(_) => tell_exchange(&mut teller, found, exchange),
+        Plan::Adopt { fingerprint } => {
+            record(teller.status, found, now);
+            teller.status.observed_token =
+                fingerprint.clone().or_else(|| teller.status.observed_token.clone());
+            tell_link(&mut teller, link);
+        }
+        Plan::Keep => tell_link(&mut teller, link),
+    }
+    tell_outbox(&mut teller, link);
+    status
+}
+
+fn tell_blocked(teller: &mut Teller<'_>, blocked: &Blocked) {
+    let pending = reasons::REGISTRATION_PENDING;
+    match blocked {
+        Blocked::TokenMissing(message) => {
+            teller.not_registered(ClusterPhase::Pending, reasons::TOKEN_SECRET_MISSING, pending, message);
+        }
+        Blocked::NoToken => {
+            let message = "there is neither a registration token nor a credential";
+            let reason = reasons::CREDENTIAL_MISSING;
+            teller.not_registered(ClusterPhase::Pending, reason, reason, message);
+        }
+        Blocked::NoEndpoint => {
+            let message = "spec.controlPlaneEndpoint is not set";
+            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, message);
+        }
+        Blocked::CaMissing(message) => {
+            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, message);
+        }
+        Blocked::TokenRejected(message) => {
+            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, message);
+        }
+    }
+}
+
+fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange) {
+    match exchange {
+        Exchange::None => {}
+        Exchange::Done { fingerprint } => {
+            teller.status.phase = Some(ClusterPhase::Registering);
+            teller.status.observed_token = Some(fingerprint.clone());
+            record(teller.status, found, teller.now);
+            teller.tell(
+                types::AUTHENTICATED,
+                true,
+                reasons::REGISTRATION_COMPLETE,
+                "the token was exchanged",
+            );
+            teller.tell(types::CONNECTED, true, reasons::CONTROL_PLANE_REACHABLE, "");
+        }
+        // An older credential goes on working: only the new token did not.
+        Exchange::Failed { .. } | Exchange::Rejected { .. } if found.stored.is_some() => {}
+        Exchange::Failed { reason } => {
+            let pending = reasons::REGISTRATION_PENDING;
+            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, reason);
+        }
+        Exchange::Rejected { reason } => {
+            let pending = reasons::REGISTRATION_PENDING;
+            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, reason);
+        }
+    }
+}
+
+fn record(status: &mut ClusterStatus, found: &Found, now: Timestamp) {
+    let (name, namespace) = (found.secret_name.clone(), found.secret_namespace.clone());
+    status.credentials_secret_ref =
+        Some(CredentialsSecretRef { name: name.clone(), namespace: Some(namespace.clone()) });
+    status.credential_status = Some(CredentialStatus {
+        secret_name: Some(name),
+        secret_namespace: Some(namespace),
+        registered_at: Some(Time(vworkspace_protocol::time::whole_seconds(now))),
+        registration_token_consumed: true,
+    });
+}
+
+fn tell_link(teller: &mut Teller<'_>, link: &LinkState) {
+    if link.disconnected {
+        let message = if link.problem.is_empty() { "no good round trip" } else { link.problem.as_str() };
+        teller.tell(types::DISCONNECTED, true, reasons::NO_RECENT_ROUND_TRIP, message);
+    }
+    match link.session {
+        State::Rejected(Rejection::CredentialRejected) => {
+            tell_rejected(teller, reasons::CREDENTIAL_REJECTED, &link.problem);
+        }
+        State::Rejected(Rejection::IdentityForbidden) => {
+            tell_rejected(teller, reasons::IDENTITY_FORBIDDEN, &link.problem);
+        }
+        State::Unregistered if !link.problem.is_empty() => {
+            teller.status.phase = Some(ClusterPhase::Error);
+            teller.tell(types::CONNECTED, false, reasons::CONTROL_PLANE_UNREACHABLE, &link.problem);
+        }
+        State::Resyncing | State::Active if link.disconnected => {
+            teller.status.phase = Some(ClusterPhase::Disconnected);
+            teller.tell(types::CONNECTED, false, reasons::CONTROL_PLANE_UNREACHABLE, &link.problem);
+        }
+        State::Resyncing | State::Active if link.reached => tell_connected(teller, link),
+        // Not known yet: what was told last stands.
+        State::Unregistered | State::Resyncing | State::Active => {}
+    }
+}
+
+fn tell_rejected(teller: &mut Teller<'_>, reason: &str, message: &str) {
+    teller.status.phase = Some(ClusterPhase::Error);
+    teller.tell(types::AUTHENTICATED, false, reason, message);
+    teller.tell(types::CONNECTED, false, reason, message);
+}
+
+fn tell_connected(teller: &mut Teller<'_>, link: &LinkState) {
+    teller.status.phase = Some(ClusterPhase::Connected);
+    teller.tell(types::CONNECTED, true, reasons::ROUND_TRIP_OK, "");
+    teller.tell(types::DISCONNECTED, false, reasons::CONNECTED, "");
+    teller.tell(types::AUTHENTICATED, true, reasons::CREDENTIAL_ACCEPTED, "");
+    if let Some(beat) = link.last_heartbeat {
+        let last = teller.status.last_heartbeat.as_ref().map(|time| time.0);
+        if last.is_none_or(|last| beat.duration_since(last) >= HEARTBEAT_STEP) {
+            teller.status.last_heartbeat = Some(Time(vworkspace_protocol::time::whole_seconds(beat)));
+        }
+    }
+}
+
+fn tell_outbox(teller: &mut Teller<'_>, link: &LinkState) {
+    if link.overflowing {
+        let message = format!("{} events were dropped so far", link.dropped_events);
+        teller.tell(types::BUFFER_OVERFLOW, true, reasons::EVENT_BUFFER_FULL, &message);
+    } else {
+        teller.tell(types::BUFFER_OVERFLOW, false, reasons::BUFFER_DRAINED, "");
+    }
+}
+
+/// Writes the status where it differs, and tells what changed.
+pub(super) async fn write(
+    context: &Context,
+    announcer: &Announcer,
+    cluster: &Cluster,
+    told: ClusterStatus,
+    metrics: &Metrics,
+) -> Result<(), Error> {
+    let issued = told.credential_status.as_ref().and_then(|credential| credential.registered_at.as_ref());
+    if let Some(issued) = issued {
+        metrics.credential_age(Timestamp::now().duration_since(issued.0));
+    }
+    let before = cluster.status.clone().unwrap_or_default();
+    if before == told {
+        return Ok(());
+    }
+    let api = Api::<Cluster>::all(context.client.clone());
+    api.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": told})))
+        .await
+        .map_err(Error::api("writing the Cluster's status"))?;
+    announcer.transitions(&cluster.object_ref(&()), &before.conditions, &told.conditions).await;
+    report(context, cluster, &before.conditions, &told.conditions);
+    Ok(())
+}
+
+fn report(context: &Context, cluster: &Cluster, before: &[Condition], after: &[Condition]) {
+    let object = ObjectRef {
+        api_version: Cluster::api_version(&()).into_owned(),
+        kind: Cluster::kind(&()).into_owned(),
+        namespace: String::new(),
+        name: cluster.name_any(),
+        uid: cluster.uid().unwrap_or_default(),
+        generation: cluster.metadata.generation.unwrap_or_default(),
+    };
+    context.reporter.transition(object, conditions::to_wire(before), conditions::to_wire(after));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found() -> Found {
+        let cluster = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
+            "metadata": {"name": "c", "uid": "u", "generation": 2}, "spec": {}});
+        Found {
+            cluster: serde_json::from_value(cluster).unwrap(),
+            is_in_charge: true,
+            token: Ok(None),
+            ca_pem: Ok(None),
+            stored: None,
+            seed_url: String::new(),
+            secret_name: "s".into(),
+            secret_namespace: "n".into(),
+        }
+    }
+
+    fn told(plan: &Plan, exchange: &Exchange, link: &LinkState) -> (Option<ClusterPhase>, Vec<String>) {
+        let status = status(&found(), plan, exchange, link, Timestamp::UNIX_EPOCH);
+        let conditions = status.conditions.iter().filter(|c| c.type_ != types::BUFFER_OVERFLOW);
+        (status.phase, conditions.map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect())
+    }
+
+    fn link(session: State, disconnected: bool, reached: bool) -> LinkState {
+        LinkState { session, disconnected, reached, problem: "p".into(), ..LinkState::default() }
+    }
+
+    #[test]
+    fn a_good_round_trip_is_connected() {
+        let (phase, conditions) = told(&Plan::Keep, &Exchange::None, &link(State::Active, false, true));
+        assert_eq!(phase, Some(ClusterPhase::Connected));
+        assert_eq!(
+            conditions,
+            [
+                "Connected=True/RoundTripOK",
+                "Disconnected=False/Connected",
+                "Authenticated=True/CredentialAccepted"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cut_says_nothing_about_the_credential() {
+        let (phase, conditions) = told(&Plan::Keep, &Exchange::None, &link(State::Active, true, true));
+        assert_eq!(phase, Some(ClusterPhase::Disconnected));
+        assert_eq!(
+            conditions,
+            ["Disconnected=True/NoRecentRoundTrip", "Connected=False/ControlPlaneUnreachable"]
+        );
+    }
+
+    #[test]
+    fn a_rejected_credential_is_no_cut() {
+        let rejected = link(State::Rejected(Rejection::CredentialRejected), false, true);
+        let (phase, conditions) = told(&Plan::Keep, &Exchange::None, &rejected);
+        assert_eq!(phase, Some(ClusterPhase::Error));
+        assert_eq!(
+            conditions,
+            ["Authenticated=False/CredentialRejected", "Connected=False/CredentialRejected"]
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_yet_changes_nothing() {
+        assert_eq!(
+            told(&Plan::Keep, &Exchange::None, &link(State::Resyncing, false, false)),
+            (None, Vec::new())
+        );
+    }
+
+    #[test]
+    fn a_second_cluster_is_told_so() {
+        let (phase, conditions) = told(&Plan::NotInCharge, &Exchange::None, &LinkState::default());
+        assert_eq!(phase, Some(ClusterPhase::Error));
+        assert_eq!(conditions[0], "Authenticated=False/NotSingleton");
+    }
+
+    #[test]
+    fn a_spent_token_reads_as_such() {
+        let blocked = Plan::Blocked(Blocked::TokenRejected("spent".into()));
+        let (_, conditions) = told(&blocked, &Exchange::None, &LinkState::default());
+        assert_eq!(conditions[0], "Authenticated=False/RegistrationTokenInvalid");
+    }
+
+    #[test]
+    fn a_heartbeat_alone_is_written_once_a_minute() {
+        let mut found = found();
+        let beat = |second| LinkState {
+            last_heartbeat: Timestamp::from_second(second).ok(),
+            problem: String::new(),
+            ..link(State::Active, false, true)
+        };
+        let first = status(&found, &Plan::Keep, &Exchange::None, &beat(100), Timestamp::UNIX_EPOCH);
+        found.cluster.status = Some(first.clone());
+        let soon = status(&found, &Plan::Keep, &Exchange::None, &beat(130), Timestamp::UNIX_EPOCH);
+        assert!(soon == first);
+        let later = status(&found, &Plan::Keep, &Exchange::None, &beat(160), Timestamp::UNIX_EPOCH);
+        assert!(later != first);
+    }
+}

@@ -1,0 +1,264 @@
+//! Step 2: decides what a Cluster needs. Pure.
+
+use super::dereference::{Found, Stored};
+use vworkspace_core::canonical::sha256_hex;
+use vworkspace_crds::{
+    Cluster,
+    key::{CLUSTER_FINALIZER, FORCE_REGISTRATION},
+};
+use vworkspace_protocol::Secret;
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Another Cluster is in charge: say so, do nothing.
+    NotInCharge,
+    /// The object is going away.
+    Finalize,
+    /// Nothing can be done before the object, or a Secret it names, changes.
+    Blocked(Blocked),
+    /// Exchange the token for an identity.
+    Register(Registration),
+    /// A credential is there that nobody recorded here, for example from the reference: record it.
+    Adopt {
+        /// Of the token that stands in the object now, if any.
+        fingerprint: Option<String>,
+    },
+    /// Registered: keep the Secret as the object says.
+    Keep,
+}
+
+/// Why nothing can be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// The token's Secret or key is missing.
+    TokenMissing(String),
+    /// There is neither a token nor a credential.
+    NoToken,
+    /// Nobody said where the control plane is.
+    NoEndpoint,
+    /// The CA's Secret or key is missing.
+    CaMissing(String),
+    /// The control plane refused this token for good.
+    TokenRejected(String),
+}
+
+/// An exchange to be made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// Where.
+    pub base_url: String,
+    /// The token.
+    pub token: Secret,
+    /// First 16 hex digits of its SHA-256.
+    pub fingerprint: String,
+    /// PEM certificates to trust.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+/// A token that the control plane refused, and why; kept in memory until the token changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedToken {
+    /// Of the token.
+    pub fingerprint: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// The one Cluster in charge: the oldest, by name where that is not enough.
+pub fn in_charge(clusters: &[Cluster]) -> Option<&Cluster> {
+    clusters.iter().min_by_key(|cluster| {
+        let created = cluster.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+        (created, cluster.metadata.name.clone())
+    })
+}
+
+/// Decides by reference contract, section 5.2, amended by contract, section 4.
+pub fn plan(found: &Found, rejected: Option<&RejectedToken>) -> Plan {
+    let metadata = &found.cluster.metadata;
+    if metadata.deletion_timestamp.is_some() {
+        return Plan::Finalize;
+    }
+    if !found.is_in_charge {
+        return Plan::NotInCharge;
+    }
+    let stored = found.stored.as_ref().filter(|stored| belongs(stored, &found.cluster));
+    let token = match (&found.token, stored) {
+        (Ok(token), _) => token.clone(),
+        // Registered long ago: nobody needs the token any more.
+        (Err(_), Some(_)) => None,
+        (Err(missing), None) => return Plan::Blocked(Blocked::TokenMissing(missing.clone())),
+    };
+    let Some(token) = token else {
+        return if stored.is_some() { recorded(found, None) } else { Plan::Blocked(Blocked::NoToken) };
+    };
+    let fingerprint = fingerprint(&token);
+    let observed = found.cluster.status.as_ref().and_then(|status| status.observed_token.clone());
+    let forced = is_forced(&found.cluster);
+    let is_known = observed.is_none() || observed.as_deref() == Some(&fingerprint);
+    if stored.is_some() && is_known && !forced {
+        return recorded(found, Some(fingerprint));
+    }
+    if let Some(rejected) = rejected.filter(|rejected| rejected.fingerprint == fingerprint) {
+        return Plan::Blocked(Blocked::TokenRejected(rejected.reason.clone()));
+    }
+    registration(found, token, fingerprint)
+}
+
+fn registration(found: &Found, token: Secret, fingerprint: String) -> Plan {
+    let Some(base_url) = endpoint(found) else {
+        return Plan::Blocked(Blocked::NoEndpoint);
+    };
+    match &found.ca_pem {
+        Ok(ca_pem) => Plan::Register(Registration { base_url, token, fingerprint, ca_pem: ca_pem.clone() }),
+        Err(missing) => Plan::Blocked(Blocked::CaMissing(missing.clone())),
+    }
+}
+
+/// A credential without a record of how it came here is adopted; else all is well.
+fn recorded(found: &Found, fingerprint: Option<String>) -> Plan {
+    let status = found.cluster.status.as_ref();
+    let is_recorded = status.is_some_and(|status| {
+        status.credentials_secret_ref.is_some()
+            && (fingerprint.is_none() || status.observed_token == fingerprint)
+    });
+    if is_recorded { Plan::Keep } else { Plan::Adopt { fingerprint } }
+}
+
+/// A Secret of a Cluster that is no more will be collected soon: it does not count.
+fn belongs(stored: &Stored, cluster: &Cluster) -> bool {
+    stored.owner.is_none() || stored.owner == cluster.metadata.uid
+}
+
+/// Flag over object; the deprecated name is the last resort.
+pub fn endpoint(found: &Found) -> Option<String> {
+    let spec = &found.cluster.spec;
+    let seed = Some(found.seed_url.clone()).filter(|url| !url.is_empty());
+    seed.or_else(|| spec.control_plane_endpoint.clone()).or_else(|| spec.control_plane_base_url.clone())
+}
+
+/// First 16 hex digits of SHA-256 (reference contract, section 5.2).
+pub fn fingerprint(token: &Secret) -> String {
+    let mut digest = sha256_hex(token.expose().as_bytes());
+    digest.truncate(16);
+    digest
+}
+
+fn is_forced(cluster: &Cluster) -> bool {
+    let annotation = cluster.metadata.annotations.as_ref().and_then(|a| a.get(FORCE_REGISTRATION));
+    annotation.is_some_and(|value| !value.trim().is_empty() && !value.trim().eq_ignore_ascii_case("false"))
+}
+
+/// Whether our finalizer is on the object.
+pub fn has_finalizer(cluster: &Cluster) -> bool {
+    cluster.metadata.finalizers.as_deref().unwrap_or_default().iter().any(|f| f == CLUSTER_FINALIZER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(spec: Value, status: Value) -> Cluster {
+        let metadata = json!({"name": "c", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"});
+        let kind = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster"});
+        let mut object = kind;
+        object["metadata"] = metadata;
+        object["spec"] = spec;
+        object["status"] = status;
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn found(spec: Value, status: Value) -> Found {
+        Found {
+            cluster: cluster(spec, status),
+            is_in_charge: true,
+            token: Ok(Some(Secret::new("vwksp-reg-1"))),
+            ca_pem: Ok(None),
+            stored: None,
+            seed_url: String::new(),
+            secret_name: "s".into(),
+            secret_namespace: "n".into(),
+        }
+    }
+
+    fn stored(owner: Option<&str>) -> Option<Stored> {
+        Some(Stored {
+            base_url: "https://x".into(),
+            cluster_id: "id".into(),
+            token: Secret::new("t"),
+            ca_pem: None,
+            owner: owner.map(str::to_owned),
+        })
+    }
+
+    fn endpoint_only() -> Value {
+        json!({"controlPlaneEndpoint": "https://x"})
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_references() {
+        assert_eq!(fingerprint(&Secret::new("abc")), "ba7816bf8f01cfea");
+    }
+
+    #[test]
+    fn a_token_without_a_credential_registers() {
+        let plan = plan(&found(endpoint_only(), json!({})), None);
+        assert!(matches!(plan, Plan::Register(r) if r.base_url == "https://x"));
+    }
+
+    #[test]
+    fn a_lost_secret_registers_again_even_with_a_known_token() {
+        let status = json!({"observedToken": fingerprint(&Secret::new("vwksp-reg-1"))});
+        assert!(matches!(plan(&found(endpoint_only(), status), None), Plan::Register(_)));
+    }
+
+    #[test]
+    fn a_known_token_is_not_exchanged_again_but_a_new_one_is() {
+        let status = json!({"observedToken": fingerprint(&Secret::new("vwksp-reg-1")),
+            "credentialsSecretRef": {"name": "s"}});
+        let mut registered = found(endpoint_only(), status);
+        registered.stored = stored(Some("u"));
+        assert!(plan(&registered, None) == Plan::Keep);
+        registered.token = Ok(Some(Secret::new("vwksp-reg-2")));
+        assert!(matches!(plan(&registered, None), Plan::Register(_)));
+        registered.token = Err("gone".into());
+        assert!(plan(&registered, None) == Plan::Keep);
+    }
+
+    #[test]
+    fn a_credential_of_nobody_is_adopted_and_that_of_a_former_cluster_is_not() {
+        let mut strange = found(endpoint_only(), json!({}));
+        strange.stored = stored(None);
+        assert!(matches!(plan(&strange, None), Plan::Adopt { .. }));
+        strange.stored = stored(Some("a former uid"));
+        assert!(matches!(plan(&strange, None), Plan::Register(_)));
+    }
+
+    #[test]
+    fn a_rejected_token_is_not_tried_again_until_it_changes() {
+        let rejected =
+            RejectedToken { fingerprint: fingerprint(&Secret::new("vwksp-reg-1")), reason: "spent".into() };
+        let mut found = found(endpoint_only(), json!({}));
+        assert!(plan(&found, Some(&rejected)) == Plan::Blocked(Blocked::TokenRejected("spent".into())));
+        found.token = Ok(Some(Secret::new("vwksp-reg-2")));
+        assert!(matches!(plan(&found, Some(&rejected)), Plan::Register(_)));
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        assert!(plan(&found(json!({}), json!({})), None) == Plan::Blocked(Blocked::NoEndpoint));
+        let mut nothing = found(endpoint_only(), json!({}));
+        nothing.token = Ok(None);
+        assert!(plan(&nothing, None) == Plan::Blocked(Blocked::NoToken));
+    }
+
+    #[test]
+    fn the_oldest_is_in_charge() {
+        let mut younger = cluster(json!({}), json!({}));
+        younger.metadata.name = Some("a".into());
+        younger.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap();
+        let clusters = [younger, cluster(json!({}), json!({}))];
+        assert_eq!(in_charge(&clusters).and_then(|c| c.metadata.name.as_deref()), Some("c"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Leader election on a `coordination.k8s.io` Lease, guarded by its resource version.
+//!
+//! Whether a holder is alive is judged by how long *we* have seen its record unchanged, never by comparing clocks of
+//! two machines. The holder gives up well before others may take over.
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// A record unchanged for so long is that of a dead holder.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A holder that could not renew for so long gives up.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Time between two tries.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What decides who holds the lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Record {
+    holder: String,
+    renewed: Option<Timestamp>,
+    transitions: i32,
+}
+
+impl Record {
+    fn of(lease: &Lease) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        Self {
+            holder: spec.holder_identity.unwrap_or_default(),
+            renewed: spec.renew_time.map(|time| time.0),
+            transitions: spec.lease_transitions.unwrap_or_default(),
+        }
+    }
+}
+
+/// The record as last seen, and since when it has been so.
+#[derive(Clone, Debug)]
+struct Seen {
+    record: Record,
+    since: Instant,
+}
+
+/// Whether `me` may write itself into the lease. Pure.
+fn may_take(seen: &Seen, me: &str, now: Instant) -> bool {
+    let holder = &seen.record.holder;
+    holder.is_empty() || holder == me || now.duration_since(seen.since) >= LEASE_DURATION
+}
+
+/// One candidate.
+pub struct Elector {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    seen: Option<Seen>,
+}
+
+impl Elector {
+    /// A candidate with a unique identity that starts with the pod's name.
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+        let pod = pod.unwrap_or_else(|_| "vworkspace-operator".to_owned());
+        let identity = format!("{pod}_{}", uuid::Uuid::new_v4());
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, seen: None }
+    }
+
+    /// Waits until the lease is ours.
+    pub async fn acquire(&mut self) {
+        tracing::info!(identity = self.identity, "waiting for the leader-election lease");
+        loop {
+            match timeout(RENEW_DEADLINE, self.attempt()).await {
+                Ok(Ok(true)) => break,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the leader-election lease was not read or written"),
+                Err(_) => tracing::warn!("the API server did not answer about the leader-election lease"),
+            }
+            sleep(RETRY).await;
+        }
+        tracing::info!(identity = self.identity, "leading");
+    }
+
+    /// Keeps the lease; returns when it is lost.
+    pub async fn hold(&mut self) {
+        let mut renewed = Instant::now();
+        loop {
+            sleep(RETRY).await;
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            match timeout(left, self.attempt()).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) if self.is_taken() => {
+                    tracing::error!("another replica has taken the leader-election lease");
+                    return;
+                }
+                // A lost race for one write; the next try sees who won.
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the leader-election lease was not renewed"),
+                Err(_) => {
+                    tracing::error!("the leader-election lease could not be renewed in time");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives the lease back, so that another replica need not wait.
+    pub async fn release(&self) {
+        let Some(seen) = self.seen.as_ref().filter(|seen| seen.record.holder == self.identity) else {
+            return;
+        };
+        let give_back = async {
+            let mut lease = self.api.get(&self.name).await?;
+            if Record::of(&lease).holder != seen.record.holder {
+                return Ok(());
+            }
+            lease.spec =
+                Some(LeaseSpec { holder_identity: Some(String::new()), ..lease.spec.unwrap_or_default() });
+            self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+        };
+        let answer: Result<Result<(), kube::Error>, _> = timeout(RETRY, give_back).await;
+        if !matches!(answer, Ok(Ok(()))) {
+            tracing::warn!("the leader-election lease was not given back; it runs out by itself");
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.record.holder != self.identity)
+    }
+
+    /// One try to take or renew; whether the lease is ours now.
+    async fn attempt(&mut self) -> Result<bool, kube::Error> {
+        let Some(lease) = self.api.get_opt(&self.name).await? else {
+            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: Some(self.spec(&Record::default())) };
+            return self.written(self.api.create(&PostParams::default(), &lease).await);
+        };
+        let now = Instant::now();
+        let record = Record::of(&lease);
+        if self.seen.as_ref().is_none_or(|seen| seen.record != record) {
+            self.seen = Some(Seen { record: record.clone(), since: now });
+        }
+        if !self.seen.as_ref().is_some_and(|seen| may_take(seen, &self.identity, now)) {
+            return Ok(false);
+        }
+        let mut mine = lease;
+        let former = mine.spec.take().unwrap_or_default();
+        mine.spec = Some(LeaseSpec {
+            acquire_time: if record.holder == self.identity {
+                former.acquire_time
+            } else {
+                Some(micro_now())
+            },
+            ..self.spec(&record)
+        });
+        self.written(self.api.replace(&self.name, &PostParams::default(), &mine).await)
+    }
+
+    /// A 409 is another candidate that was faster.
+    fn written(&mut self, answer: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+        match answer {
+            Ok(lease) => {
+                self.seen = Some(Seen { record: Record::of(&lease), since: Instant::now() });
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn spec(&self, record: &Record) -> LeaseSpec {
+        let changes_hands = !record.holder.is_empty() && record.holder != self.identity;
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+            acquire_time: Some(micro_now()),
+            renew_time: Some(micro_now()),
+            lease_transitions: Some(record.transitions.saturating_add(i32::from(changes_hands))),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+fn micro_now() -> MicroTime {
+    MicroTime(Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(holder: &str, ago: Duration, now: Instant) -> Seen {
+        let record = Record { holder: holder.to_owned(), ..Record::default() };
+        Seen { record, since: now.checked_sub(ago).unwrap() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_taken_when_free_ours_or_long_unchanged() {
+        sleep(Duration::from_secs(60)).await;
+        let now = Instant::now();
+        assert!(may_take(&seen("", Duration::ZERO, now), "me", now));
+        assert!(may_take(&seen("me", Duration::ZERO, now), "me", now));
+        assert!(!may_take(&seen("other", Duration::from_secs(14), now), "me", now));
+        assert!(may_take(&seen("other", LEASE_DURATION, now), "me", now));
+    }
+}

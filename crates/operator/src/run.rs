@@ -1,0 +1,216 @@
+//! Starts everything, in order, and ends it.
+//!
+//! ```text
+//!   probes ─► API server ─► lease ─► gates ─► controllers, agent ─► (signal, lost lease) ─► flush ─► end
+//! ```
+
+use crate::{
+    agent::{self, Agent, conversation::LinkState},
+    args::Args,
+    context::Context,
+    controllers::{application_instance, cluster, gate::Gates},
+    lease::Elector,
+    metrics::Metrics,
+    metrics_server, probes,
+    probes::{AddressError, Readiness},
+    report::Reporter,
+};
+use kube::Client;
+use std::{sync::Arc, time::Duration};
+use thiserror::Error;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use vworkspace_core::backoff::Backoff;
+use vworkspace_crds::key::LEASE;
+
+/// How long everything may take to end.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Why the program ends other than by a signal.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No configuration of a Kubernetes API was found, or it cannot be used.
+    #[error("no Kubernetes API to talk to")]
+    Client(#[source] Box<kube::Error>),
+    /// Probes or metrics cannot be served.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// `/metrics` has no usable certificate.
+    #[error(transparent)]
+    Metrics(#[from] metrics_server::Error),
+    /// Signals cannot be received.
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+    /// Another replica may be leading: everything must stop here.
+    #[error("the leader-election lease was lost")]
+    LeaseLost,
+    /// A controller ended, which it never does by itself.
+    #[error("the ApplicationInstance controller ended")]
+    Controller(#[source] application_instance::Error),
+}
+
+/// Runs the operator until a signal.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(args: Args) -> Result<(), Error> {
+    let shutdown = CancellationToken::new();
+    end_on_signals(&shutdown)?;
+    let without_effect = args.without_effect();
+    if !without_effect.is_empty() {
+        tracing::warn!(flags = ?without_effect, "these flags have no effect in this version");
+    }
+    let args = Arc::new(args);
+    let (metrics, readiness) = (Metrics::new(), watch::Sender::new(Readiness::default()));
+    let client = Client::try_default().await.map_err(|error| Error::Client(Box::new(error)))?;
+    serve_probes(&args, &readiness, &shutdown).await?;
+    metrics_server::start(&args, &client, &metrics, &shutdown).await?;
+    let Some(version) = shutdown.run_until_cancelled(api_server_version(&client)).await else {
+        return Ok(());
+    };
+    readiness.send_modify(|readiness| readiness.api_server = true);
+    tracing::info!(operator = env!("CARGO_PKG_VERSION"), kubernetes = version, "vworkspace-operator runs");
+    let namespace = args.agent_credentials_namespace.clone();
+    let mut elector = args.leader_elect.then(|| Elector::new(client.clone(), &namespace, LEASE));
+    if let Some(elector) = &mut elector
+        && shutdown.run_until_cancelled(elector.acquire()).await.is_none()
+    {
+        return Ok(());
+    }
+    readiness.send_modify(|readiness| readiness.leading = true);
+    let work = Work { client, args, metrics, version };
+    lead(work, elector, &shutdown).await
+}
+
+struct Work {
+    client: Client,
+    args: Arc<Args>,
+    metrics: Metrics,
+    version: String,
+}
+
+/// Works while the lease is held.
+async fn lead(work: Work, mut elector: Option<Elector>, shutdown: &CancellationToken) -> Result<(), Error> {
+    let working = shutdown.child_token();
+    let mut all = Box::pin(work.run(working.clone()));
+    let ended = tokio::select! {
+        ended = &mut all => return ended,
+        () = shutdown.cancelled() => Ok(()),
+        () = hold(elector.as_mut()) => Err(Error::LeaseLost),
+    };
+    if ended.is_err() {
+        // Another replica may be at work this very moment: nothing is finished in peace.
+        return ended;
+    }
+    tracing::info!("ending: no more polls, what is queued goes out");
+    working.cancel();
+    if tokio::time::timeout(GRACE, all).await.is_err() {
+        tracing::warn!("not everything ended in time");
+    }
+    if let Some(elector) = &elector {
+        elector.release().await;
+    }
+    tracing::info!("ended");
+    ended
+}
+
+async fn hold(elector: Option<&mut Elector>) {
+    match elector {
+        Some(elector) => elector.hold().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Work {
+    /// Controllers and agent, until `shutdown`.
+    async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { client, args, metrics, version } = self;
+        let (reporter, observations) = Reporter::channel();
+        let (link_state, link) = watch::channel(LinkState::default());
+        let (cluster_id, cluster_id_seen) = watch::channel(None);
+        let context = Context {
+            client: client.clone(),
+            own_namespace: args.agent_credentials_namespace.clone(),
+            cluster_id: cluster_id_seen,
+            reporter: reporter.clone(),
+            gates: Gates::watch(client.clone(), shutdown.clone()),
+        };
+        let clusters = cluster::Controller {
+            context: context.clone(),
+            args: args.clone(),
+            link,
+            metrics: metrics.clone(),
+        };
+        let kubernetes_version = version;
+        let agent = Agent {
+            client,
+            args,
+            metrics,
+            observations,
+            reporter,
+            link_state,
+            cluster_id,
+            kubernetes_version,
+        };
+        let instances = async {
+            let ended = application_instance::run(context, shutdown.clone()).await;
+            // Whether by a signal or by itself: without this controller the rest is of no use.
+            shutdown.cancel();
+            ended
+        };
+        let agent = agent::run(agent, shutdown.clone());
+        let clusters = cluster::run(clusters, shutdown.clone());
+        let (instances, (), ()) = futures::join!(instances, agent, clusters);
+        instances.map_err(Error::Controller)
+    }
+}
+
+async fn serve_probes(
+    args: &Args,
+    readiness: &watch::Sender<Readiness>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    if let Some(address) = probes::address(&args.health_probe_bind_address)? {
+        let listener = probes::listen(address).await?;
+        tracing::info!(address = ?listener.local_addr().ok(), "probes are served");
+        tokio::spawn(probes::serve(listener, readiness.subscribe(), shutdown.clone()));
+    }
+    Ok(())
+}
+
+/// Asks until the API server answers.
+async fn api_server_version(client: &Client) -> String {
+    let mut backoff = Backoff::default();
+    loop {
+        match client.apiserver_version().await {
+            Ok(version) => return version.git_version,
+            Err(error) => {
+                tracing::warn!(%error, "the API server does not answer");
+                tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
+            }
+        }
+    }
+}
+
+/// The first SIGTERM or SIGINT ends in order; a second one kills, as ever.
+fn end_on_signals(shutdown: &CancellationToken) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                std::process::exit(130);
+            }
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}
