@@ -52,13 +52,7 @@ fn refuse_inexact(value: &Value) -> Result<(), Error> {
                 (None, Some(n)) => n.unsigned_abs() <= EXACT_INTEGER,
                 (None, None) => true,
             };
-            if exact {
-                Ok(())
-            } else {
-                Err(Error::InexactInteger {
-                    number: number.to_string(),
-                })
-            }
+            if exact { Ok(()) } else { Err(Error::InexactInteger { number: number.to_string() }) }
         }
         Value::Array(items) => items.iter().try_for_each(refuse_inexact),
         Value::Object(members) => members.values().try_for_each(refuse_inexact),
@@ -74,10 +68,7 @@ mod tests {
     #[test]
     fn members_are_sorted_and_white_space_is_gone() {
         let bytes = to_bytes(&json!({"b": 1.0, "a": ["x", null], "é": true})).unwrap();
-        assert_eq!(
-            String::from_utf8(bytes).unwrap(),
-            r#"{"a":["x",null],"b":1,"é":true}"#
-        );
+        assert_eq!(String::from_utf8(bytes).unwrap(), r#"{"a":["x",null],"b":1,"é":true}"#);
     }
 
     #[test]
@@ -91,10 +82,7 @@ mod tests {
 
     #[test]
     fn digest_is_the_published_one() {
-        assert_eq!(
-            sha256_hex(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     proptest! {

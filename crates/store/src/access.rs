@@ -82,7 +82,8 @@ impl Caller {
         row: i64,
         id: OrganizationId,
     ) -> Result<Handle<Organization, A>, Error> {
-        self.authorise(Resource::Organization(&id.clone()), row, Organization { id })
+        let resource = id.clone();
+        self.authorise(Resource::Organization(&resource), row, Organization { id })
     }
 
     pub(crate) fn on_cluster<A: Right>(
@@ -223,11 +224,18 @@ impl AuditActor {
         Self { kind: "server", name: String::new() }
     }
 
+    /// A cluster's agent before it has a credential: it registers.
+    pub(crate) fn agent(id: &ClusterId) -> Self {
+        Self { kind: "agent", name: id.to_string() }
+    }
+
     fn of(caller: &Caller) -> Self {
         match &caller.actor {
             Actor::Admin => Self { kind: "admin", name: caller.description.clone() },
-            Actor::Organization(id) => Self { kind: "organization", name: format!("{id}: {}", caller.description) },
-            Actor::Agent(id) => Self { kind: "agent", name: id.to_string() },
+            Actor::Organization(id) => {
+                Self { kind: "organization", name: format!("{id}: {}", caller.description) }
+            }
+            Actor::Agent(id) => Self::agent(id),
         }
     }
 }

@@ -1,7 +1,27 @@
-use super::*;
+//! Clusters' records and their registration tokens.
+
+use crate::{
+    Caller, Cluster, Error, Handle, Installation, Manage, Organization, PageRequest, Read, Right, Serve,
+    Store, audit,
+    codec::{known_id, micros, new_id, time, whole_micros},
+    connection::Statements,
+    token::draw,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
 use std::time::Duration;
-use vworkspace_core::control::DnsLabel;
-use vworkspace_protocol::admin;
+use uuid::Uuid;
+use vworkspace_core::control::{DnsLabel, presence::presence, token::Kind};
+use vworkspace_protocol::{ClusterId, admin, id::OrganizationId};
+
+/// The stored part of a cluster.
+struct Record {
+    id: ClusterId,
+    organization: OrganizationId,
+    name: String,
+    created_at: Timestamp,
+    registered_at: Option<Timestamp>,
+}
 
 impl Store {
     /// The right `A` on a cluster.
@@ -13,7 +33,16 @@ impl Store {
         caller: &Caller,
         id: &ClusterId,
     ) -> Result<Handle<Cluster, A>, Error> {
-        caller.on_cluster(0, id.clone(), OrganizationId::new(""))
+        let key = known_id(id.as_str())?;
+        let find = move |connection: &Connection| {
+            connection.row(
+                "SELECT c.row, o.id FROM cluster c JOIN organization o ON o.row = c.organization WHERE c.id = ?1",
+                [key],
+                |row| Ok((row.get(0)?, row.get::<_, Uuid>(1)?)),
+            )
+        };
+        let (row, organization) = self.read(find).await?.ok_or(Error::NotFound)?;
+        caller.on_cluster(row, id.clone(), OrganizationId::new(organization.to_string()))
     }
 
     /// An agent's right on its own cluster; needs no database.
@@ -34,8 +63,29 @@ impl Store {
         name: &DnsLabel,
         now: Timestamp,
     ) -> Result<admin::Cluster, Error> {
-        let _ = (organization, name, now);
-        Err(Error::Stopped)
+        let now = whole_micros(now);
+        let id = new_id(now);
+        let record = Record {
+            id: ClusterId::new(id.to_string()),
+            organization: organization.id().clone(),
+            name: name.to_string(),
+            created_at: now,
+            registered_at: None,
+        };
+        let audit = audit::Record::new(&organization.by, "create_cluster", name.as_str());
+        let (tenant, name) = (organization.row, name.clone());
+        let row = self
+            .write(move |connection| {
+                refuse_taken(connection, tenant, &name)?;
+                let row = connection.add(
+                    "INSERT INTO cluster (id, organization, name, created_at) VALUES (?1, ?2, ?3, ?4)",
+                    params![id, tenant, name.as_str(), micros(now)],
+                )?;
+                audit.clone().organization(tenant).cluster(row).write(connection, now)?;
+                Ok(row)
+            })
+            .await?;
+        Ok(self.shown(row, record, now))
     }
 
     /// The clusters the caller may see, in order of making.
@@ -48,8 +98,7 @@ impl Store {
         page: &PageRequest,
         now: Timestamp,
     ) -> Result<admin::ClusterPage, Error> {
-        let _ = (installation, page, now);
-        Err(Error::Stopped)
+        self.clusters_within(installation.on.within, page, now).await
     }
 
     /// One tenant's clusters, in order of making.
@@ -62,17 +111,29 @@ impl Store {
         page: &PageRequest,
         now: Timestamp,
     ) -> Result<admin::ClusterPage, Error> {
-        let _ = (organization, page, now);
-        Err(Error::Stopped)
+        self.clusters_within(Some(organization.row), page, now).await
     }
 
     /// One cluster's record, with presence as of `now`.
     ///
     /// # Errors
     /// Those of reading.
-    pub async fn cluster(&self, cluster: &Handle<Cluster, Read>, now: Timestamp) -> Result<admin::Cluster, Error> {
-        let _ = (cluster, now);
-        Err(Error::Stopped)
+    pub async fn cluster(
+        &self,
+        cluster: &Handle<Cluster, Read>,
+        now: Timestamp,
+    ) -> Result<admin::Cluster, Error> {
+        let row = cluster.row;
+        let select = move |connection: &Connection| {
+            connection.row(
+                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at
+                 FROM cluster c JOIN organization o ON o.row = c.organization WHERE c.row = ?1",
+                [row],
+                record,
+            )
+        };
+        let (row, record) = self.read(select).await?.ok_or(Error::NotFound)?;
+        Ok(self.shown(row, record, now))
     }
 
     /// Issues a single-use token that registers this cluster's agent; it ends after `life` unused.
@@ -85,7 +146,82 @@ impl Store {
         life: Duration,
         now: Timestamp,
     ) -> Result<admin::CreatedRegistrationToken, Error> {
-        let _ = (cluster, life, now);
-        Err(Error::Stopped)
+        let (token, kept) = draw(Kind::Registration)?;
+        let now = whole_micros(now);
+        let expires_at = now + life;
+        let row = cluster.row;
+        let audit = audit::Record::new(&cluster.by, "issue_registration_token", "").cluster(row);
+        self.write(move |connection| {
+            connection.run(
+                "INSERT INTO registration_token (lookup, digest, cluster, created_at, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![kept.lookup, kept.digest, row, micros(now), micros(expires_at)],
+            )?;
+            audit.write(connection, now)
+        })
+        .await?;
+        Ok(admin::CreatedRegistrationToken { token, cluster_id: cluster.id().clone(), expires_at })
     }
+
+    async fn clusters_within(
+        &self,
+        within: Option<i64>,
+        page: &PageRequest,
+        now: Timestamp,
+    ) -> Result<admin::ClusterPage, Error> {
+        let after = page.after::<i64>()?.unwrap_or_default();
+        let rows = page.rows();
+        let select = move |connection: &Connection| {
+            connection.rows(
+                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at
+                 FROM cluster c JOIN organization o ON o.row = c.organization
+                 WHERE c.row > ?1 AND (?2 IS NULL OR c.organization = ?2) ORDER BY c.row LIMIT ?3",
+                params![after, within, rows],
+                record,
+            )
+        };
+        let (items, next_cursor) = page.finish(self.read(select).await?, |(row, _)| *row);
+        let items = items.into_iter().map(|(row, record)| self.shown(row, record, now)).collect();
+        Ok(admin::ClusterPage { items, next_cursor })
+    }
+
+    /// A record with what is known of its agent.
+    fn shown(&self, row: i64, record: Record, now: Timestamp) -> admin::Cluster {
+        let known = self.inner.presence.known(row);
+        let window = self.inner.settings.disconnect_after;
+        admin::Cluster {
+            presence: presence(record.registered_at.is_some(), known.sighting.last_seen, now, window),
+            last_seen: known.sighting.last_seen,
+            agent: known.user_agent,
+            capabilities: known.capabilities,
+            operator_version: known.operator_version,
+            kubernetes_version: known.kubernetes_version,
+            conditions: known.conditions,
+            id: record.id,
+            organization_id: record.organization,
+            name: record.name,
+            created_at: record.created_at,
+            registered_at: record.registered_at,
+            as_of: now,
+        }
+    }
+}
+
+fn refuse_taken(connection: &Connection, organization: i64, name: &DnsLabel) -> Result<(), Error> {
+    let select = "SELECT 1 FROM cluster WHERE organization = ?1 AND name = ?2";
+    match connection.row(select, params![organization, name.as_str()], |row| row.get::<_, i64>(0))? {
+        Some(_) => Err(Error::AlreadyExists { subject: "a cluster of this name" }),
+        None => Ok(()),
+    }
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<(i64, Record)> {
+    let record = Record {
+        id: ClusterId::new(row.get::<_, Uuid>(1)?.to_string()),
+        organization: OrganizationId::new(row.get::<_, Uuid>(2)?.to_string()),
+        name: row.get(3)?,
+        created_at: time(row.get(4)?),
+        registered_at: row.get::<_, Option<i64>>(5)?.map(time),
+    };
+    Ok((row.get(0)?, record))
 }

@@ -1,6 +1,25 @@
-use super::*;
-use vworkspace_protocol::credential::{RegisterResponse, RotateResponse};
-use access::*;
+//! Who a bearer is; registration and rotation of clusters' credentials.
+
+use crate::{
+    Caller, Cluster, Error, Handle, Serve, Store,
+    access::AuditActor,
+    audit::Record,
+    codec::{micros, time, whole_micros},
+    connection::Statements,
+    token::draw,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+use vworkspace_core::control::{
+    credential::{Credential, Standing, standing},
+    token::{self, Kept, Kind, Presented},
+};
+use vworkspace_protocol::{
+    ClusterId, Secret,
+    credential::{RegisterResponse, RotateResponse},
+    id::OrganizationId,
+};
 
 impl Store {
     /// The first admin token: `Some` exactly once in the life of a database.
@@ -8,8 +27,9 @@ impl Store {
     /// # Errors
     /// Those of writing.
     pub async fn bootstrap_admin(&self, now: Timestamp) -> Result<Option<Secret>, Error> {
-        let _ = now;
-        Err(Error::Stopped)
+        let (text, kept) = draw(Kind::Admin)?;
+        let first = self.write(move |connection| insert_first_admin(connection, &kept, now)).await?;
+        Ok(first.then_some(text))
     }
 
     /// Whose bearer this is. The first use of a rotated credential ends the older one.
@@ -17,8 +37,22 @@ impl Store {
     /// # Errors
     /// [`Error::Unauthenticated`]: nobody issued it, it is a registration token, or its life is over.
     pub async fn authenticate(&self, bearer: &Secret, now: Timestamp) -> Result<Caller, Error> {
-        let _ = (bearer, now, &self.inner);
-        Err(Error::Stopped)
+        let presented = token::read(bearer).ok_or(Error::Unauthenticated)?;
+        match presented.kind {
+            Kind::Registration => Err(Error::Unauthenticated),
+            Kind::Admin => self.read(move |connection| api_caller(connection, &presented)).await,
+            Kind::Agent => {
+                let (caller, standing) =
+                    self.read(move |connection| agent_caller(connection, &presented, now)).await?;
+                match standing {
+                    Standing::Current => Ok(caller),
+                    Standing::FirstUse => {
+                        self.write(move |connection| promote(connection, &presented, now)).await
+                    }
+                    Standing::Ended => Err(Error::Unauthenticated),
+                }
+            }
+        }
     }
 
     /// Exchanges a registration token for the identity it was issued for. Earlier credentials of the cluster end.
@@ -33,8 +67,17 @@ impl Store {
         registration_id: &str,
         now: Timestamp,
     ) -> Result<RegisterResponse, Error> {
-        let _ = (token, registration_id, now);
-        Err(Error::Stopped)
+        let presented = token::read(token).filter(|presented| presented.kind == Kind::Registration);
+        let presented = presented.ok_or(Error::Unauthenticated)?;
+        let (text, kept) = draw(Kind::Agent)?;
+        let expires_at = whole_micros(now) + self.inner.settings.credential_life;
+        let registration_id = registration_id.to_owned();
+        let cluster_id = self
+            .write(move |connection| {
+                exchange(connection, &presented, &registration_id, &kept, expires_at, now)
+            })
+            .await?;
+        Ok(RegisterResponse { cluster_id, token: text, expires_at: Some(expires_at) })
     }
 
     /// Issues a new credential beside the current one, in the place of an unused earlier one.
@@ -46,7 +89,187 @@ impl Store {
         cluster: &Handle<Cluster, Serve>,
         now: Timestamp,
     ) -> Result<RotateResponse, Error> {
-        let _ = (cluster, now);
-        Err(Error::Stopped)
+        let (text, kept) = draw(Kind::Agent)?;
+        let now = whole_micros(now);
+        let expires_at = now + self.inner.settings.credential_life;
+        let drop_at = now + self.inner.settings.rotation_window;
+        let audit = Record::new(&cluster.by, "rotate", "new credential issued").cluster(cluster.row);
+        let row = cluster.row;
+        self.write(move |connection| {
+            connection.run("DELETE FROM credential WHERE cluster = ?1 AND pending = 1", [row])?;
+            insert_credential(
+                connection,
+                row,
+                &kept,
+                Credential { expires_at, drop_at: Some(drop_at) },
+                now,
+            )?;
+            audit.write(connection, now)
+        })
+        .await?;
+        Ok(RotateResponse { token: text, expires_at: Some(expires_at) })
     }
+}
+
+fn insert_first_admin(connection: &Connection, kept: &Kept, now: Timestamp) -> Result<bool, Error> {
+    let first = connection.run(
+        "INSERT OR IGNORE INTO installation (singleton, bootstrapped_at) VALUES (1, ?1)",
+        [micros(now)],
+    )?;
+    if first == 0 {
+        return Ok(false);
+    }
+    connection.run(
+        "INSERT INTO api_token (lookup, digest, description, created_at) VALUES (?1, ?2, 'first admin token', ?3)",
+        params![kept.lookup, kept.digest, micros(now)],
+    )?;
+    Record::new(&AuditActor::server(), "bootstrap", "first admin token made").write(connection, now)?;
+    Ok(true)
+}
+
+fn api_caller(connection: &Connection, presented: &Presented) -> Result<Caller, Error> {
+    let found = connection.row(
+        "SELECT t.digest, t.description, o.row, o.id
+         FROM api_token t LEFT JOIN organization o ON o.row = t.organization WHERE t.lookup = ?1",
+        [presented.kept.lookup],
+        |row| {
+            let tenant = row.get::<_, Option<i64>>(2)?.zip(row.get::<_, Option<Uuid>>(3)?);
+            Ok((row.get(0)?, row.get::<_, String>(1)?, tenant))
+        },
+    )?;
+    let (digest, description, tenant) = found.ok_or(Error::Unauthenticated)?;
+    proved(digest, presented)?;
+    Ok(match tenant {
+        Some((row, id)) => Caller::organization(row, OrganizationId::new(id.to_string()), description),
+        None => Caller::admin(description),
+    })
+}
+
+fn agent_caller(
+    connection: &Connection,
+    presented: &Presented,
+    now: Timestamp,
+) -> Result<(Caller, Standing), Error> {
+    let found = connection.row(
+        "SELECT c.digest, c.expires_at, c.drop_at, k.row, k.id, o.id,
+                c.pending = 1 AND EXISTS (SELECT 1 FROM credential old
+                    WHERE old.cluster = c.cluster AND old.pending = 0 AND old.expires_at > ?2)
+         FROM credential c JOIN cluster k ON k.row = c.cluster JOIN organization o ON o.row = k.organization
+         WHERE c.lookup = ?1",
+        params![presented.kept.lookup, micros(now)],
+        |row| Ok((row.get(0)?, credential(row)?, agent(row)?, row.get::<_, bool>(6)?)),
+    )?;
+    let (digest, credential, caller, old_works) = found.ok_or(Error::Unauthenticated)?;
+    proved(digest, presented)?;
+    Ok((caller, standing(credential, old_works, now)))
+}
+
+fn credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
+    let drop_at = row.get::<_, Option<i64>>(2)?.map(time);
+    Ok(Credential { expires_at: time(row.get(1)?), drop_at })
+}
+
+fn agent(row: &Row<'_>) -> rusqlite::Result<Caller> {
+    let id = ClusterId::new(row.get::<_, Uuid>(4)?.to_string());
+    Ok(Caller::agent(row.get(3)?, id, OrganizationId::new(row.get::<_, Uuid>(5)?.to_string())))
+}
+
+fn proved(digest: [u8; 32], presented: &Presented) -> Result<(), Error> {
+    let kept = Kept { lookup: presented.kept.lookup, digest };
+    if kept.matches(presented) { Ok(()) } else { Err(Error::Unauthenticated) }
+}
+
+/// A rotated credential is used for the first time: it becomes the current one, the old one ends.
+fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Caller, Error> {
+    // Judged again: another request may have done it, or replaced it, meanwhile.
+    let (caller, standing) = agent_caller(connection, presented, now)?;
+    match standing {
+        Standing::Current => Ok(caller),
+        Standing::Ended => Err(Error::Unauthenticated),
+        Standing::FirstUse => {
+            let lookup = presented.kept.lookup;
+            connection.run(
+                "DELETE FROM credential WHERE pending = 0
+                 AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)",
+                [lookup],
+            )?;
+            connection
+                .run("UPDATE credential SET pending = 0, drop_at = NULL WHERE lookup = ?1", [lookup])?;
+            Ok(caller)
+        }
+    }
+}
+
+fn exchange(
+    connection: &Connection,
+    presented: &Presented,
+    registration_id: &str,
+    kept: &Kept,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<ClusterId, Error> {
+    let (cluster, id) = redeem(connection, presented, registration_id, now)?;
+    connection.run("DELETE FROM credential WHERE cluster = ?1", [cluster])?;
+    insert_credential(connection, cluster, kept, Credential { expires_at, drop_at: None }, now)?;
+    connection.run("UPDATE cluster SET registered_at = ?2 WHERE row = ?1", [cluster, micros(now)])?;
+    let record = Record::new(&AuditActor::agent(&id), "register", "registration token exchanged");
+    record.cluster(cluster).write(connection, now)?;
+    Ok(id)
+}
+
+/// Uses the token up, or finds that it was used up by the very same registration.
+fn redeem(
+    connection: &Connection,
+    presented: &Presented,
+    registration_id: &str,
+    now: Timestamp,
+) -> Result<(i64, ClusterId), Error> {
+    let found = connection.row(
+        "SELECT t.digest, t.expires_at, t.consumed_at IS NOT NULL, t.registration_id, c.row, c.id
+         FROM registration_token t JOIN cluster c ON c.row = t.cluster WHERE t.lookup = ?1",
+        [presented.kept.lookup],
+        |row| {
+            let token =
+                (row.get(0)?, time(row.get(1)?), row.get::<_, bool>(2)?, row.get::<_, Option<String>>(3)?);
+            Ok((token, row.get::<_, i64>(4)?, row.get::<_, Uuid>(5)?))
+        },
+    )?;
+    let ((digest, ends, consumed, earlier), cluster, id) = found.ok_or(Error::Unauthenticated)?;
+    proved(digest, presented)?;
+    let repeated = !registration_id.is_empty() && earlier.as_deref() == Some(registration_id);
+    match (consumed, ends <= now) {
+        (true, false) if repeated => {}
+        (true, _) => return Err(Error::TokenConsumed),
+        (false, true) => return Err(Error::TokenExpired),
+        (false, false) => {
+            connection.run(
+                "UPDATE registration_token SET consumed_at = ?2, registration_id = ?3 WHERE lookup = ?1",
+                params![presented.kept.lookup, micros(now), registration_id],
+            )?;
+        }
+    }
+    Ok((cluster, ClusterId::new(id.to_string())))
+}
+
+fn insert_credential(
+    connection: &Connection,
+    cluster: i64,
+    kept: &Kept,
+    credential: Credential,
+    now: Timestamp,
+) -> Result<(), Error> {
+    connection.run(
+        "INSERT INTO credential (lookup, digest, cluster, pending, created_at, expires_at, drop_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            kept.lookup,
+            kept.digest,
+            cluster,
+            credential.drop_at.is_some(),
+            micros(now),
+            micros(credential.expires_at),
+            credential.drop_at.map(micros)
+        ],
+    )?;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Why a call to the store did not succeed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use thiserror::Error;
 use vworkspace_core::control::job;
 use vworkspace_protocol::admin::JobState;
@@ -51,7 +51,10 @@ pub enum Error {
     Busy,
     /// The database failed; whether the effect happened is unknown to this call, but never half.
     #[error("the database is not available")]
-    Unavailable(#[source] rusqlite::Error),
+    Unavailable(#[source] Arc<rusqlite::Error>),
+    /// A defect of ours, logged where it happened; nothing was done.
+    #[error("a defect in the store")]
+    Defect,
     /// The store is shutting down, or its writer died; nothing was done.
     #[error("the store is stopped")]
     Stopped,
@@ -102,6 +105,7 @@ impl Error {
             | Self::JobClosed(_)
             | Self::InvalidPage { .. }
             | Self::Corrupt { .. }
+            | Self::Defect
             | Self::InUse { .. }
             | Self::Open { .. }
             | Self::TooNew { .. } => None,
@@ -111,10 +115,7 @@ impl Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        match error {
-            rusqlite::Error::QueryReturnedNoRows => Self::NotFound,
-            other => Self::Unavailable(other),
-        }
+        Self::Unavailable(Arc::new(error))
     }
 }
 

@@ -1,11 +1,19 @@
-use super::*;
-use vworkspace_core::control::EventBatch;
-use vworkspace_protocol::admin;
+//! Events: stored once each, in order, with the resources' current conditions kept beside them.
+
+use crate::{
+    Cluster, Error, Handle, PageRequest, Read, Serve, Store,
+    codec::{from_json, micros, time, to_json},
+    connection::Statements,
+    resource,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use vworkspace_core::control::{EventBatch, ingest::Identity};
+use vworkspace_protocol::{Condition, ObjectRef, admin, event::Event};
 
 impl Store {
     /// Stores each event once and brings the resources' current conditions up to date, as one transaction. A
-    /// heartbeat updates the cluster's record in memory only. Answers how many of the events were new (the server
-    /// counts them; the rest were repeats).
+    /// heartbeat updates the cluster's record in memory only.
     ///
     /// # Errors
     /// Those of writing.
@@ -14,9 +22,20 @@ impl Store {
         cluster: &Handle<Cluster, Serve>,
         batch: EventBatch,
         now: Timestamp,
-    ) -> Result<usize, Error> {
-        let _ = (cluster, batch, now);
-        Err(Error::Stopped)
+    ) -> Result<(), Error> {
+        let events = batch.events.into_iter().map(|(identity, event)| Encoded::try_new(identity, event));
+        let events = events.collect::<Result<Vec<_>, _>>()?;
+        if !events.is_empty() {
+            let row = cluster.row;
+            self.write(move |connection| {
+                events.iter().try_for_each(|event| event.store(connection, row, now))
+            })
+            .await?;
+        }
+        if let Some(beat) = batch.heartbeat {
+            self.inner.presence.heartbeat(cluster.row, beat);
+        }
+        Ok(())
     }
 
     /// A cluster's events, newest first, all or of one `kind`.
@@ -29,7 +48,80 @@ impl Store {
         kind: Option<&str>,
         page: &PageRequest,
     ) -> Result<admin::EventPage, Error> {
-        let _ = (cluster, kind, page);
-        Err(Error::Stopped)
+        let before = page.after::<i64>()?.unwrap_or(i64::MAX);
+        let (row, rows, kind) = (cluster.row, page.rows(), kind.map(str::to_owned));
+        let items =
+            self.read(move |connection| newest(connection, row, kind.as_deref(), before, rows)).await?;
+        let (items, next_cursor) = page.finish(items, |event| event.seq);
+        Ok(admin::EventPage { items, next_cursor })
     }
+}
+
+/// An event as columns, made before the writer sees it.
+struct Encoded {
+    identity: Identity,
+    event: Event,
+    resource: String,
+    conditions: String,
+}
+
+impl Encoded {
+    fn try_new(identity: Identity, event: Event) -> Result<Self, Error> {
+        let (resource, conditions) = (to_json(&event.resource_ref)?, to_json(&event.conditions)?);
+        Ok(Self { identity, event, resource, conditions })
+    }
+
+    fn store(&self, connection: &Connection, cluster: i64, now: Timestamp) -> Result<(), Error> {
+        let added = connection.run(
+            "INSERT INTO event (cluster, identity, event_key, kind, resource, conditions, told_at, received_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (cluster, identity) WHERE identity IS NOT NULL DO NOTHING",
+            params![
+                cluster,
+                self.identity,
+                self.event.event_key,
+                self.event.kind,
+                self.resource,
+                self.conditions,
+                self.event.timestamp.map(micros),
+                micros(now)
+            ],
+        )?;
+        if added == 0 { Ok(()) } else { resource::project(connection, cluster, &self.event, now) }
+    }
+}
+
+fn newest(
+    connection: &Connection,
+    cluster: i64,
+    kind: Option<&str>,
+    before: i64,
+    rows: i64,
+) -> Result<Vec<admin::EventRecord>, Error> {
+    let stored = connection.rows(
+        "SELECT seq, event_key, kind, resource, conditions, told_at, received_at FROM event
+         WHERE cluster = ?1 AND seq < ?2 AND (?3 IS NULL OR kind = ?3) ORDER BY seq DESC LIMIT ?4",
+        params![cluster, before, kind, rows],
+        |row| {
+            let texts = (row.get::<_, String>(3)?, row.get::<_, String>(4)?);
+            let record = admin::EventRecord {
+                seq: row.get(0)?,
+                event_key: row.get(1)?,
+                kind: row.get(2)?,
+                resource_ref: ObjectRef::default(),
+                conditions: Vec::new(),
+                timestamp: row.get::<_, Option<i64>>(5)?.map(time),
+                received_at: time(row.get(6)?),
+            };
+            Ok((record, texts))
+        },
+    )?;
+    let decode = |(record, (resource, conditions)): (admin::EventRecord, (String, String))| {
+        Ok(admin::EventRecord {
+            resource_ref: from_json("resource reference", &resource)?,
+            conditions: from_json::<Vec<Condition>>("conditions", &conditions)?,
+            ..record
+        })
+    };
+    stored.into_iter().map(decode).collect()
 }

@@ -9,7 +9,10 @@
 //! A dropped future abandons the answer, not the call: its effect happens whole or not at all.
 
 mod access;
+mod audit;
 mod cluster;
+mod codec;
+mod connection;
 mod credential;
 mod error;
 mod event;
@@ -17,8 +20,12 @@ mod job;
 mod organization;
 mod page;
 mod presence;
+mod reader;
 mod resource;
+mod schema;
 mod settings;
+mod token;
+mod writer;
 
 pub use access::{
     Caller, Cluster, Command, Handle, Installation, Job, Manage, Organization, Read, Right, Serve,
@@ -30,18 +37,30 @@ pub use presence::Contact;
 pub use resource::ResourceFilter;
 pub use settings::Settings;
 
-use jiff::Timestamp;
-use std::{path::Path, sync::Arc};
-use vworkspace_core::control::lease::Limits;
-use vworkspace_protocol::{ClusterId, JobId, Secret, id::OrganizationId};
+use presence::PresenceMap;
+use reader::Readers;
+use rusqlite::Connection;
+use std::{
+    fs::{File, OpenOptions},
+    path::Path,
+    sync::Arc,
+};
+use writer::Writer;
 
-/// The store; clones share it.
+/// The store; clones share it. The last one dropped waits for the writes that are queued.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
 }
 
-struct Inner {}
+struct Inner {
+    writer: Writer,
+    readers: Readers,
+    presence: PresenceMap,
+    settings: Settings,
+    /// Released last: presence lives in memory, so one process at a time owns the database.
+    _lock: File,
+}
 
 impl Store {
     /// Opens the database at `path`, makes it where absent (readable by its owner alone) and migrates it. Blocks.
@@ -49,13 +68,15 @@ impl Store {
     /// # Errors
     /// [`Error::InUse`], [`Error::TooNew`], [`Error::Open`], [`Error::Unavailable`].
     pub fn open(path: &Path, settings: &Settings) -> Result<Self, Error> {
-        let _ = (path, settings);
-        Ok(Self { inner: Arc::new(Inner {}) })
-    }
-
-    /// Calls that wait for the writer now: for metrics.
-    pub fn write_queue_length(&self) -> usize {
-        0
+        let lock = lock(path)?;
+        let connection = connection::open_writer(path)?;
+        schema::migrate(&connection)?;
+        let presence = PresenceMap::load(&connection)?;
+        let readers = Readers::open(path, settings.readers)?;
+        let writer = Writer::start(connection, settings.write_queue)
+            .map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Answers when the writer works: for readiness.
@@ -63,6 +84,49 @@ impl Store {
     /// # Errors
     /// What writing would fail with.
     pub async fn ready(&self) -> Result<(), Error> {
-        Err(Error::Stopped)
+        self.write(|_| Ok(())).await
+    }
+
+    /// The times this store was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    async fn write<T, W>(&self, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Fn(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.inner.writer.call(work).await
+    }
+
+    async fn read<T, W>(&self, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.inner.readers.call(work).await
+    }
+}
+
+/// The schema that the migrations add up to, as text: for the drift check of `schema.sql`.
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub fn schema_dump() -> Result<String, Error> {
+    let connection = Connection::open_in_memory()?;
+    schema::migrate(&connection)?;
+    schema::dump(&connection)
+}
+
+/// Takes the lock file beside the database, which the kernel releases when the process ends, however it ends.
+fn lock(database: &Path) -> Result<File, Error> {
+    let path = database.with_extension("lock");
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(|source| Error::Open { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path }),
+        Err(std::fs::TryLockError::Error(source)) => Err(Error::Open { path, source }),
     }
 }

@@ -1,5 +1,20 @@
-use super::*;
-use vworkspace_protocol::admin;
+//! Objects in clusters as last reported: a projection of the events.
+//!
+//! Arrival order decides, since an agent's outbox keeps the order of an object's reports and a repeat is never
+//! projected. A new uid is a new life of the name: nothing of the old one is kept.
+
+use crate::{
+    Cluster, Error, Handle, PageRequest, Read, Store,
+    codec::{micros, time},
+    connection::Statements,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+use vworkspace_protocol::{
+    ClusterId, Condition, ConditionStatus, ObjectRef, admin,
+    condition::reasons,
+    event::{Event, kind},
+};
 
 /// Which resources are listed; `None` leaves a part open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +27,9 @@ pub struct ResourceFilter {
     pub name: Option<String>,
 }
 
+/// Where a resource stands in the list: kind, namespace, name, group.
+type Place = (String, String, String, String);
+
 impl Store {
     /// The current conditions of a cluster's objects, ordered by kind, namespace and name.
     ///
@@ -23,7 +41,180 @@ impl Store {
         filter: &ResourceFilter,
         page: &PageRequest,
     ) -> Result<admin::ResourcePage, Error> {
-        let _ = (cluster, filter, page);
-        Err(Error::Stopped)
+        let after = page.after::<Place>()?.unwrap_or_default();
+        let (row, id, filter, rows) = (cluster.row, cluster.id().clone(), filter.clone(), page.rows());
+        let items = self.read(move |connection| list(connection, row, &id, &filter, &after, rows)).await?;
+        let (items, next_cursor) = page.finish(items, place);
+        let as_of = self.inner.presence.last_seen(cluster.row);
+        Ok(admin::ResourcePage { items, next_cursor, as_of })
     }
+}
+
+/// Brings the projection up to date with an event that was not seen before.
+pub(crate) fn project(
+    connection: &Connection,
+    cluster: i64,
+    event: &Event,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let object = &event.resource_ref;
+    if object.kind.is_empty() || object.name.is_empty() {
+        return Ok(());
+    }
+    if event.kind == kind::OBJECT_DELETED {
+        return forget(connection, cluster, object);
+    }
+    if event.conditions.is_empty() {
+        return Ok(());
+    }
+    let row = upsert(connection, cluster, object, now)?;
+    event.conditions.iter().try_for_each(|condition| note(connection, row, condition, now))
+}
+
+fn forget(connection: &Connection, cluster: i64, object: &ObjectRef) -> Result<(), Error> {
+    connection.run(
+        "DELETE FROM resource WHERE cluster = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4 AND api_group = ?5
+         AND (uid = ?6 OR uid = '' OR ?6 = '')",
+        params![cluster, object.kind, object.namespace, object.name, group(&object.api_version), object.uid],
+    )?;
+    Ok(())
+}
+
+fn upsert(connection: &Connection, cluster: i64, object: &ObjectRef, now: Timestamp) -> Result<i64, Error> {
+    let found = connection.row(
+        "SELECT row, uid FROM resource
+         WHERE cluster = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4 AND api_group = ?5",
+        params![cluster, object.kind, object.namespace, object.name, group(&object.api_version)],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
+    )?;
+    let Some((row, uid)) = found else {
+        return connection.add(
+            "INSERT INTO resource (cluster, kind, namespace, name, api_group, api_version, uid, generation, as_of)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                cluster,
+                object.kind,
+                object.namespace,
+                object.name,
+                group(&object.api_version),
+                object.api_version,
+                object.uid,
+                object.generation,
+                micros(now)
+            ],
+        );
+    };
+    if uid != object.uid {
+        connection.run("DELETE FROM resource_condition WHERE resource = ?1", [row])?;
+    }
+    connection.run(
+        "UPDATE resource SET api_version = ?2, uid = ?3, generation = ?4, as_of = ?5 WHERE row = ?1",
+        params![row, object.api_version, object.uid, object.generation, micros(now)],
+    )?;
+    Ok(row)
+}
+
+fn note(connection: &Connection, resource: i64, condition: &Condition, now: Timestamp) -> Result<(), Error> {
+    let removed =
+        condition.status == ConditionStatus::Unknown && condition.reason == reasons::CONDITION_REMOVED;
+    if removed {
+        let delete = "DELETE FROM resource_condition WHERE resource = ?1 AND type = ?2";
+        return connection.run(delete, params![resource, condition.type_]).map(drop);
+    }
+    connection.run(
+        "INSERT OR REPLACE INTO resource_condition
+            (resource, type, status, reason, message, observed_generation, last_transition, as_of)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            resource,
+            condition.type_,
+            condition.status.as_str(),
+            condition.reason,
+            condition.message,
+            condition.observed_generation,
+            condition.last_transition_time.map(micros),
+            micros(now)
+        ],
+    )?;
+    Ok(())
+}
+
+fn list(
+    connection: &Connection,
+    cluster: i64,
+    id: &ClusterId,
+    filter: &ResourceFilter,
+    after: &Place,
+    rows: i64,
+) -> Result<Vec<admin::Resource>, Error> {
+    let mut found = connection.rows(
+        "SELECT row, api_version, kind, namespace, name, uid, generation, as_of FROM resource
+         WHERE cluster = ?1 AND (kind, namespace, name, api_group) > (?2, ?3, ?4, ?5)
+           AND (?6 IS NULL OR kind = ?6) AND (?7 IS NULL OR namespace = ?7) AND (?8 IS NULL OR name = ?8)
+         ORDER BY kind, namespace, name, api_group LIMIT ?9",
+        params![
+            cluster,
+            after.0,
+            after.1,
+            after.2,
+            after.3,
+            filter.kind,
+            filter.namespace,
+            filter.name,
+            rows
+        ],
+        |row| Ok((row.get::<_, i64>(0)?, resource(row, id)?)),
+    )?;
+    for (row, resource) in &mut found {
+        resource.conditions = connection.rows(
+            "SELECT type, status, reason, message, observed_generation, last_transition
+             FROM resource_condition WHERE resource = ?1 ORDER BY type",
+            [*row],
+            condition,
+        )?;
+    }
+    Ok(found.into_iter().map(|(_, resource)| resource).collect())
+}
+
+fn resource(row: &Row<'_>, cluster: &ClusterId) -> rusqlite::Result<admin::Resource> {
+    Ok(admin::Resource {
+        cluster_id: cluster.clone(),
+        resource_ref: ObjectRef {
+            api_version: row.get(1)?,
+            kind: row.get(2)?,
+            namespace: row.get(3)?,
+            name: row.get(4)?,
+            uid: row.get(5)?,
+            generation: row.get(6)?,
+        },
+        conditions: Vec::new(),
+        as_of: time(row.get(7)?),
+    })
+}
+
+fn condition(row: &Row<'_>) -> rusqlite::Result<Condition> {
+    let status = match row.get_ref(1)?.as_str()? {
+        "True" => ConditionStatus::True,
+        "False" => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
+    };
+    Ok(Condition {
+        type_: row.get(0)?,
+        status,
+        observed_generation: row.get(4)?,
+        last_transition_time: row.get::<_, Option<i64>>(5)?.map(time),
+        reason: row.get(2)?,
+        message: row.get(3)?,
+    })
+}
+
+fn place(resource: &admin::Resource) -> Place {
+    let object = &resource.resource_ref;
+    let group = group(&object.api_version).to_owned();
+    (object.kind.clone(), object.namespace.clone(), object.name.clone(), group)
+}
+
+/// `apps.vworkspace.io` of `apps.vworkspace.io/v1alpha1`; empty for the core group.
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }

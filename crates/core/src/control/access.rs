@@ -67,7 +67,11 @@ pub fn decide(actor: &Actor, action: Action, resource: Resource<'_>) -> Decision
             Resource::Installation => Decision::Forbid,
             Resource::Organization(_) => Decision::Hide,
             Resource::Cluster { id, .. } => {
-                if id == own { allow_if(action == Action::Serve) } else { Decision::Hide }
+                if id == own {
+                    allow_if(action == Action::Serve)
+                } else {
+                    Decision::Hide
+                }
             }
         },
     }

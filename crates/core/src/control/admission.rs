@@ -196,7 +196,10 @@ fn target(kind: &JobKind, payload: &Value) -> Result<JobTarget, Refused> {
 fn manifest(object: &Value, kind: &str, at: &'static str) -> Result<JobTarget, Refused> {
     let within = Within { kind, object };
     if !object.is_object() {
-        return Err(within.wrong(if at.is_empty() { "a manifest" } else { at }, "a JSON object with apiVersion, kind and metadata"));
+        return Err(within.wrong(
+            if at.is_empty() { "a manifest" } else { at },
+            "a JSON object with apiVersion, kind and metadata",
+        ));
     }
     within.required("/apiVersion", "apiVersion")?;
     Ok(JobTarget {
@@ -321,10 +324,14 @@ mod tests {
     #[test]
     fn every_kind_and_intent_names_the_same_object_the_same_way() {
         let apply = admit_at_zero("apply", instance()).unwrap();
-        let target = JobTarget { kind: "ApplicationInstance".into(), namespace: "org-a".into(), name: "web".into() };
+        let target =
+            JobTarget { kind: "ApplicationInstance".into(), namespace: "org-a".into(), name: "web".into() };
         assert_eq!(apply.target(), &target);
         let others = [
-            ("delete", json!({"apiVersion": "a/v1", "kind": "ApplicationInstance", "namespace": "org-a", "name": "web"})),
+            (
+                "delete",
+                json!({"apiVersion": "a/v1", "kind": "ApplicationInstance", "namespace": "org-a", "name": "web"}),
+            ),
             ("intent", json!({"intent": "ensure-application-instance", "applicationInstance": instance()})),
             ("intent", json!({"intent": "delete-application-instance", "namespace": "org-a", "name": "web"})),
         ];
@@ -343,7 +350,10 @@ mod tests {
     #[test]
     fn unknown_kinds_and_intents_are_named() {
         let error = admit_at_zero("dance", json!({})).unwrap_err();
-        assert_eq!((error.code(), error.to_string()), (code::INVALID_REQUEST, "kind \"dance\" is unknown; use apply, delete or intent".into()));
+        assert_eq!(
+            (error.code(), error.to_string()),
+            (code::INVALID_REQUEST, "kind \"dance\" is unknown; use apply, delete or intent".into())
+        );
         let error = admit_at_zero("intent", json!({"intent": "sing"})).unwrap_err();
         assert!(matches!(&error, Refused::UnknownIntent(name) if name == "sing"));
     }

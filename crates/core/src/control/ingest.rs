@@ -186,7 +186,8 @@ mod tests {
             operator_version: version.into(),
             ..transition("", "R", 1)
         };
-        let batch = admit(EventsRequest { events: vec![beat("1"), transition("k#1", "R", 1), beat("2")] }).unwrap();
+        let batch =
+            admit(EventsRequest { events: vec![beat("1"), transition("k#1", "R", 1), beat("2")] }).unwrap();
         assert_eq!(batch.events.len(), 1);
         assert_eq!(batch.heartbeat.unwrap().operator_version, "2");
     }

@@ -85,7 +85,9 @@ pub fn plan(open: &[Candidate], now: Timestamp, limits: Limits) -> Plan {
             plan.undeliverable.push(job.seq);
         } else if held.contains(&job.lane) || (job.state == JobState::Queued && unacked >= MOST_UNACKED) {
             held.insert(job.lane);
-        } else if plan.offer.len() < limits.jobs && (plan.offer.is_empty() || bytes + job.bytes <= limits.bytes) {
+        } else if plan.offer.len() < limits.jobs
+            && (plan.offer.is_empty() || bytes + job.bytes <= limits.bytes)
+        {
             bytes += job.bytes;
             unacked += 1;
             plan.offer.push(job.seq);

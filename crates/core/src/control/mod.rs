@@ -3,6 +3,7 @@
 //! ```text
 //!   access      may this actor do this?                         (Actor, Action, Decision)
 //!   token       what a token looks like, what is kept of it     (Kind, Presented)
+//!   credential  does this bearer still work?                 (Standing)
 //!   admission   is this enqueue request a job?                  (AdmittedJob)
 //!   job         what ack, progress, result and cancel change    (transitions by state)
 //!   lease       which jobs does this poll get?                  (Plan)
@@ -14,6 +15,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod credential;
 pub mod ingest;
 pub mod job;
 pub mod lease;

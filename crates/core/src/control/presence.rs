@@ -5,7 +5,12 @@ use std::time::Duration;
 use vworkspace_protocol::{admin::Presence, id::SessionId};
 
 /// The control plane's view of a cluster's agent at `now` (contract, section 4).
-pub fn presence(registered: bool, last_seen: Option<Timestamp>, now: Timestamp, window: Duration) -> Presence {
+pub fn presence(
+    registered: bool,
+    last_seen: Option<Timestamp>,
+    now: Timestamp,
+    window: Duration,
+) -> Presence {
     match last_seen {
         _ if !registered => Presence::Unregistered,
         Some(seen) if elapsed(seen, now) <= window => Presence::Connected,

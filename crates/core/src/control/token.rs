@@ -119,7 +119,15 @@ mod tests {
     fn what_nobody_issued_is_not_read() {
         let (good, _) = mint(Kind::Agent, &[1; RANDOM_BYTES]);
         let text = good.expose();
-        for bad in ["", "vwksp-agt-", "hunter2", &text[1..], &text[..text.len() - 1], &format!("{text}0"), &text.replace("agt", "xyz")] {
+        for bad in [
+            "",
+            "vwksp-agt-",
+            "hunter2",
+            &text[1..],
+            &text[..text.len() - 1],
+            &format!("{text}0"),
+            &text.replace("agt", "xyz"),
+        ] {
             assert!(read(&Secret::new(bad)).is_none());
         }
     }

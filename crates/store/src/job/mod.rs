@@ -1,32 +1,32 @@
-use super::*;
-use vworkspace_core::control::AdmittedJob;
-use vworkspace_protocol::{
-    admin::{self, JobState},
-    id::SessionId,
-    outcome::{JobResult, StatusUpdate},
+//! A job's life in the store (contract, section 2).
+//!
+//! ```text
+//!   enqueue   admitted request → queued
+//!   lease     poll → leased (or found expired, undeliverable)
+//!   report    ack, progress, result of the agent; cancel of a person
+//!   timeline  every transition with time and cause
+//!   read      what the admin API shows
+//! ```
+//!
+//! What moves a job is decided in `vworkspace_core::control::{job, lease}`; here it is looked up and written down.
+
+mod enqueue;
+mod lease;
+mod read;
+mod report;
+mod timeline;
+
+pub use enqueue::Enqueued;
+pub use lease::Leased;
+
+use crate::{
+    Caller, Error, Handle, Job, Right, Store, access,
+    codec::{known_id, state},
+    connection::Statements,
 };
-
-/// What an enqueue did.
-#[derive(Debug)]
-pub struct Enqueued {
-    /// The job, with its timeline.
-    pub job: admin::Job,
-    /// False: the caller's key named this job before, nothing was done.
-    pub created: bool,
-    /// Older jobs whose place it took: whoever watches them is to be woken, besides the cluster.
-    pub superseded: Vec<JobId>,
-}
-
-/// What a poll gets.
-#[derive(Debug, Default)]
-pub struct Leased {
-    /// In enqueue order.
-    pub jobs: Vec<vworkspace_protocol::Job>,
-    /// The earliest moment at which, without a wake-up, asking again may give more (a lease ends).
-    pub next_due: Option<Timestamp>,
-    /// Jobs found over (expired, undeliverable): whoever watches them is to be woken.
-    pub ended: Vec<JobId>,
-}
+use rusqlite::Connection;
+use uuid::Uuid;
+use vworkspace_protocol::{ClusterId, JobId, admin::JobState, id::OrganizationId};
 
 impl Store {
     /// The right `A` on a job.
@@ -34,121 +34,43 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`] for another tenant's or cluster's as for none, [`Error::Forbidden`].
     pub async fn lookup_job<A: Right>(&self, caller: &Caller, id: &JobId) -> Result<Handle<Job, A>, Error> {
-        let _ = (caller, id);
-        Err(Error::Stopped)
+        let key = known_id(id.as_str())?;
+        let find = move |connection: &Connection| {
+            connection.row(
+                "SELECT j.seq, c.id, o.id FROM job j
+                 JOIN cluster c ON c.row = j.cluster JOIN organization o ON o.row = c.organization WHERE j.id = ?1",
+                [key],
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Uuid>(1)?, row.get::<_, Uuid>(2)?)),
+            )
+        };
+        let (seq, cluster, organization) = self.read(find).await?.ok_or(Error::NotFound)?;
+        let cluster = access::Cluster {
+            id: ClusterId::new(cluster.to_string()),
+            organization: OrganizationId::new(organization.to_string()),
+        };
+        caller.on_job(seq, Job { id: id.clone(), cluster })
     }
+}
 
-    /// Stores a job and its audit record. A repeat of an explicit key with equal kind and payload answers the job
-    /// that stands; an `apply` takes the place of older ones of its object that were never handed out.
-    ///
-    /// After this answer the caller wakes the cluster.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`]: the key stands for something else.
-    pub async fn enqueue(
-        &self,
-        cluster: &Handle<Cluster, Command>,
-        job: AdmittedJob,
-        now: Timestamp,
-    ) -> Result<Enqueued, Error> {
-        let _ = (cluster, job, now);
-        Err(Error::Stopped)
-    }
+/// Where a job stands, as the next transition needs it.
+struct Standing {
+    state: JobState,
+    /// Entries in its timeline.
+    steps: u32,
+    cluster: i64,
+}
 
-    /// Hands out jobs in enqueue order under a lease. Writes nothing where there is nothing. Does not wait: register
-    /// for wake-ups first, then call this, then wait for a wake-up or `next_due`.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub async fn lease(
-        &self,
-        cluster: &Handle<Cluster, Serve>,
-        session: Option<&SessionId>,
-        limits: Limits,
-        now: Timestamp,
-    ) -> Result<Leased, Error> {
-        let _ = (cluster, session, limits, now);
-        Err(Error::Stopped)
+impl Standing {
+    fn read(connection: &Connection, seq: i64) -> Result<Self, Error> {
+        let found = connection.row("SELECT state, steps, cluster FROM job WHERE seq = ?1", [seq], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        let (code, steps, cluster) = found.ok_or(Error::NotFound)?;
+        Ok(Self { state: state(code)?, steps, cluster })
     }
+}
 
-    /// The agent holds the job durably. A repeat changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::JobClosed`]: it must not start it.
-    pub async fn ack(
-        &self,
-        job: &Handle<Job, Serve>,
-        session: Option<&SessionId>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let _ = (job, session, now);
-        Err(Error::Stopped)
-    }
-
-    /// Records progress. The timeline of one job keeps a bounded number of such entries; the job's current phase
-    /// and conditions are always those told last.
-    ///
-    /// # Errors
-    /// [`Error::JobClosed`].
-    pub async fn record_status(
-        &self,
-        job: &Handle<Job, Serve>,
-        update: StatusUpdate,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let _ = (job, update, now);
-        Err(Error::Stopped)
-    }
-
-    /// Closes the job with the agent's result.
-    ///
-    /// # Errors
-    /// [`Error::ResultRecorded`], [`Error::JobClosed`].
-    pub async fn close(&self, job: &Handle<Job, Serve>, result: JobResult, now: Timestamp) -> Result<(), Error> {
-        let _ = (job, result, now);
-        Err(Error::Stopped)
-    }
-
-    /// Withdraws an open job. A repeat changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::JobClosed`] or [`Error::ResultRecorded`]: it ended some other way.
-    pub async fn cancel(&self, job: &Handle<Job, Command>, now: Timestamp) -> Result<(), Error> {
-        let _ = (job, now);
-        Err(Error::Stopped)
-    }
-
-    /// Ends jobs whose time passed before they started, of clusters that never ask. Bounded per call; answers the
-    /// jobs it ended, whose watchers are to be woken.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub async fn expire_due(&self, now: Timestamp) -> Result<Vec<JobId>, Error> {
-        let _ = now;
-        Err(Error::Stopped)
-    }
-
-    /// A job with its timeline.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub async fn job(&self, job: &Handle<Job, Read>, now: Timestamp) -> Result<admin::Job, Error> {
-        let _ = (job, now);
-        Err(Error::Stopped)
-    }
-
-    /// A cluster's jobs, newest first, all or in one state, without timelines.
-    ///
-    /// # Errors
-    /// [`Error::InvalidPage`].
-    pub async fn jobs(
-        &self,
-        cluster: &Handle<Cluster, Read>,
-        state: Option<JobState>,
-        page: &PageRequest,
-        now: Timestamp,
-    ) -> Result<admin::JobPage, Error> {
-        let _ = (cluster, state, page, now);
-        Err(Error::Stopped)
-    }
+/// The key of a job whose caller gave none: unique per enqueue.
+fn own_key(id: Uuid) -> String {
+    format!("job/{id}")
 }

@@ -1,0 +1,186 @@
+-- Times are microseconds since 1970 (UTC). Ids are uuids, 16 bytes. Of tokens only digests are kept.
+
+-- Remembers what must happen once in the life of a database.
+CREATE TABLE installation (
+    singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+    bootstrapped_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE organization (
+    row INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- Tokens of the admin API; without an organization: the administrator's.
+CREATE TABLE api_token (
+    lookup INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL,
+    organization INTEGER REFERENCES organization (row),
+    description TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE cluster (
+    row INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    organization INTEGER NOT NULL REFERENCES organization (row),
+    name TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    registered_at INTEGER,
+    UNIQUE (organization, name)
+) STRICT;
+
+-- What is known of a cluster's agent; written in batches, read only when the server starts.
+CREATE TABLE presence (
+    cluster INTEGER PRIMARY KEY REFERENCES cluster (row),
+    session TEXT,
+    last_seen INTEGER NOT NULL,
+    break_at INTEGER,
+    user_agent TEXT NOT NULL,
+    capabilities TEXT NOT NULL,
+    operator_version TEXT NOT NULL,
+    kubernetes_version TEXT NOT NULL,
+    conditions TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE registration_token (
+    lookup INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL,
+    cluster INTEGER NOT NULL REFERENCES cluster (row),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    consumed_at INTEGER,
+    registration_id TEXT
+) STRICT;
+
+-- At most one credential of a cluster is current and at most one is pending (issued by rotation, not used yet).
+CREATE TABLE credential (
+    lookup INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL,
+    cluster INTEGER NOT NULL REFERENCES cluster (row),
+    pending INTEGER NOT NULL CHECK (pending IN (0, 1)),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    drop_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX credential_of_cluster ON credential (cluster, pending);
+
+-- The part of a job that changes with its state: narrow, since every transition writes it.
+-- state: 0 queued, 1 leased, 2 acked, 3 closed, 4 expired, 5 cancelled, 6 superseded, 7 undeliverable.
+-- kind: 0 apply, 1 delete, 2 intent. held_at: when the agent was last known to hold the job.
+CREATE TABLE job (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    cluster INTEGER NOT NULL REFERENCES cluster (row),
+    state INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    lane BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    ever_acked INTEGER NOT NULL DEFAULT 0,
+    steps INTEGER NOT NULL DEFAULT 1,
+    leased_until INTEGER,
+    held_at INTEGER,
+    expires_at INTEGER
+) STRICT;
+CREATE INDEX job_by_state ON job (cluster, state, seq);
+CREATE INDEX job_replaceable ON job (cluster, lane) WHERE state = 0 AND kind = 0;
+CREATE INDEX job_expiring ON job (expires_at) WHERE expires_at IS NOT NULL AND state < 2;
+
+-- The part that never changes; the payload last, so that the rest reads without it.
+CREATE TABLE job_spec (
+    job INTEGER PRIMARY KEY REFERENCES job (seq),
+    created_at INTEGER NOT NULL,
+    target_kind TEXT NOT NULL,
+    target_namespace TEXT NOT NULL,
+    target_name TEXT NOT NULL,
+    key TEXT,
+    wait_for TEXT,
+    deadline_seconds INTEGER,
+    payload TEXT NOT NULL
+) STRICT;
+
+-- Keys that callers chose, with a digest of what they stand for.
+CREATE TABLE job_key (
+    cluster INTEGER NOT NULL REFERENCES cluster (row),
+    key TEXT NOT NULL,
+    job INTEGER NOT NULL REFERENCES job (seq),
+    content BLOB NOT NULL,
+    PRIMARY KEY (cluster, key)
+) STRICT, WITHOUT ROWID;
+
+-- What the agent told: the latest progress, and the result.
+CREATE TABLE job_report (
+    job INTEGER PRIMARY KEY REFERENCES job (seq),
+    phase TEXT NOT NULL DEFAULT '',
+    conditions TEXT NOT NULL DEFAULT '[]',
+    outcome TEXT,
+    error TEXT NOT NULL DEFAULT '',
+    conflicts TEXT NOT NULL DEFAULT '[]',
+    applied_ref TEXT
+) STRICT;
+
+-- The timeline.
+CREATE TABLE job_step (
+    job INTEGER NOT NULL REFERENCES job (seq),
+    n INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    cause TEXT NOT NULL,
+    PRIMARY KEY (job, n)
+) STRICT, WITHOUT ROWID;
+
+-- Who asked for what. Never changed.
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor_kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    organization INTEGER REFERENCES organization (row),
+    cluster INTEGER REFERENCES cluster (row),
+    job INTEGER REFERENCES job (seq),
+    detail TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY,
+    cluster INTEGER NOT NULL REFERENCES cluster (row),
+    identity BLOB,
+    event_key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    conditions TEXT NOT NULL,
+    told_at INTEGER,
+    received_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX event_identity ON event (cluster, identity) WHERE identity IS NOT NULL;
+CREATE INDEX event_of_cluster ON event (cluster, seq);
+
+-- Objects in clusters as last reported, and their current conditions.
+CREATE TABLE resource (
+    row INTEGER PRIMARY KEY,
+    cluster INTEGER NOT NULL REFERENCES cluster (row),
+    kind TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    api_group TEXT NOT NULL,
+    api_version TEXT NOT NULL,
+    uid TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    as_of INTEGER NOT NULL,
+    UNIQUE (cluster, kind, namespace, name, api_group)
+) STRICT;
+CREATE TABLE resource_condition (
+    resource INTEGER NOT NULL REFERENCES resource (row) ON DELETE CASCADE,
+    type TEXT NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    message TEXT NOT NULL,
+    observed_generation INTEGER NOT NULL,
+    last_transition INTEGER,
+    as_of INTEGER NOT NULL,
+    PRIMARY KEY (resource, type)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,191 @@
+//! From an admitted request to a queued job.
+
+use super::{own_key, read, timeline};
+use crate::{
+    Cluster, Command, Error, Handle, Store,
+    audit::Record,
+    codec::{kind_code, micros, new_id, to_json, whole_micros},
+    connection::Statements,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+use vworkspace_core::control::{AdmittedJob, admission::ExplicitKey};
+use vworkspace_protocol::{
+    ClusterId, JobId,
+    admin::{self, JobState, TimelineEntry},
+};
+
+/// What an enqueue did.
+#[derive(Debug)]
+pub struct Enqueued {
+    /// The job, with its timeline.
+    pub job: admin::Job,
+    /// False: the caller's key named this job before, nothing was done.
+    pub created: bool,
+    /// Older jobs whose place it took: whoever watches them is to be woken, besides the cluster.
+    pub superseded: Vec<JobId>,
+}
+
+impl Store {
+    /// Stores a job and its audit record. A repeat of an explicit key with equal kind and payload answers the job
+    /// that stands; an `apply` takes the place of older ones of its object that were never handed out.
+    ///
+    /// After this answer the caller wakes the cluster.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`]: the key stands for something else.
+    pub async fn enqueue(
+        &self,
+        cluster: &Handle<Cluster, Command>,
+        job: AdmittedJob,
+        now: Timestamp,
+    ) -> Result<Enqueued, Error> {
+        let now = whole_micros(now);
+        let new = New::try_new(cluster, job, now)?;
+        let shown = new.shown(cluster.id(), now);
+        let cluster_id = cluster.id().clone();
+        let stored = self.write(move |connection| new.store(connection, &cluster_id, now)).await?;
+        Ok(match stored {
+            Stored::New { superseded } => Enqueued { job: shown, created: true, superseded },
+            Stored::Known(job) => Enqueued { job: *job, created: false, superseded: Vec::new() },
+        })
+    }
+}
+
+enum Stored {
+    New { superseded: Vec<JobId> },
+    Known(Box<admin::Job>),
+}
+
+/// A job with everything the writer needs, made before it.
+struct New {
+    id: Uuid,
+    cluster: i64,
+    job: AdmittedJob,
+    kind: i64,
+    wait_for: Option<String>,
+    cause: String,
+    audit: Record,
+}
+
+impl New {
+    fn try_new(cluster: &Handle<Cluster, Command>, job: AdmittedJob, now: Timestamp) -> Result<Self, Error> {
+        let target = job.target();
+        let about = format!("{} {} {}/{}", job.kind().as_str(), target.kind, target.namespace, target.name);
+        Ok(Self {
+            id: new_id(now),
+            cluster: cluster.row,
+            kind: kind_code(job.kind()).ok_or(Error::Defect)?,
+            wait_for: job.wait_for().map(|goal| to_json(&goal)).transpose()?,
+            cause: format!("enqueued by {}", cluster.by.kind),
+            audit: Record::new(&cluster.by, "enqueue", about).cluster(cluster.row),
+            job,
+        })
+    }
+
+    fn store(&self, connection: &Connection, cluster: &ClusterId, now: Timestamp) -> Result<Stored, Error> {
+        if let Some(explicit) = self.job.explicit_key()
+            && let Some(seq) = self.known(connection, explicit)?
+        {
+            return Ok(Stored::Known(Box::new(read::whole(connection, seq, cluster, now)?)));
+        }
+        let seq = self.insert(connection, now)?;
+        let superseded =
+            if self.job.supersedes() { self.supersede(connection, seq, now)? } else { Vec::new() };
+        timeline::add_step(connection, seq, 0, JobState::Queued, &self.cause, now)?;
+        self.audit.clone().job(seq).write(connection, now)?;
+        Ok(Stored::New { superseded })
+    }
+
+    /// The job that the caller's key stands for.
+    fn known(&self, connection: &Connection, explicit: &ExplicitKey) -> Result<Option<i64>, Error> {
+        let found = connection.row(
+            "SELECT job, content FROM job_key WHERE cluster = ?1 AND key = ?2",
+            params![self.cluster, explicit.key],
+            |row| Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?)),
+        )?;
+        match found {
+            None => Ok(None),
+            Some((seq, content)) if content == explicit.content => Ok(Some(seq)),
+            Some(_) => {
+                Err(Error::AlreadyExists { subject: "a job with this idempotencyKey and another payload" })
+            }
+        }
+    }
+
+    fn insert(&self, connection: &Connection, now: Timestamp) -> Result<i64, Error> {
+        let job = &self.job;
+        let bytes = i64::try_from(job.payload().len()).unwrap_or(i64::MAX);
+        let seq = connection.add(
+            "INSERT INTO job (id, cluster, state, kind, lane, bytes, expires_at) VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6)",
+            params![self.id, self.cluster, self.kind, job.lane(), bytes, job.expires_at().map(micros)],
+        )?;
+        let explicit = job.explicit_key();
+        connection.run(
+            "INSERT INTO job_spec (job, created_at, target_kind, target_namespace, target_name, key, wait_for,
+                deadline_seconds, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                seq,
+                micros(now),
+                job.target().kind,
+                job.target().namespace,
+                job.target().name,
+                explicit.map(|explicit| explicit.key.as_str()),
+                self.wait_for,
+                job.deadline_seconds(),
+                job.payload()
+            ],
+        )?;
+        if let Some(explicit) = explicit {
+            connection.run(
+                "INSERT INTO job_key (cluster, key, job, content) VALUES (?1, ?2, ?3, ?4)",
+                params![self.cluster, explicit.key, seq, explicit.content],
+            )?;
+        }
+        Ok(seq)
+    }
+
+    fn supersede(&self, connection: &Connection, seq: i64, now: Timestamp) -> Result<Vec<JobId>, Error> {
+        let older = connection.rows(
+            "SELECT seq, steps, id FROM job
+             WHERE cluster = ?1 AND lane = ?2 AND state = 0 AND kind = 0 AND seq <> ?3",
+            params![self.cluster, self.job.lane(), seq],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Uuid>(2)?)),
+        )?;
+        let cause = format!("superseded by job {}", self.id);
+        for (seq, steps, _) in &older {
+            timeline::end(connection, *seq, *steps, JobState::Superseded, &cause, now)?;
+        }
+        Ok(older.into_iter().map(|(_, _, id)| JobId::new(id.to_string())).collect())
+    }
+
+    /// The job as it will be once stored.
+    fn shown(&self, cluster: &ClusterId, now: Timestamp) -> admin::Job {
+        let explicit = self.job.explicit_key();
+        admin::Job {
+            id: JobId::new(self.id.to_string()),
+            cluster_id: cluster.clone(),
+            kind: self.job.kind().as_str().to_owned(),
+            target: self.job.target().clone(),
+            state: JobState::Queued,
+            outcome: None,
+            error: String::new(),
+            conflicts: Vec::new(),
+            applied_ref: None,
+            idempotency_key: explicit.map_or_else(|| own_key(self.id), |explicit| explicit.key.clone()),
+            deliveries: 0,
+            phase: String::new(),
+            conditions: Vec::new(),
+            created_at: now,
+            expires_at: self.job.expires_at().map(whole_micros),
+            timeline: vec![TimelineEntry {
+                seq: 1,
+                at: now,
+                state: JobState::Queued,
+                cause: self.cause.clone(),
+            }],
+            as_of: now,
+        }
+    }
+}

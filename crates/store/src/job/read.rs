@@ -1,0 +1,198 @@
+//! Jobs as the admin API shows them.
+
+use super::own_key;
+use crate::{
+    Cluster, Error, Handle, Job, PageRequest, Read, Store,
+    codec::{STATE_CODES, from_json, kind, state, state_code, time},
+    connection::Statements,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+use vworkspace_protocol::{
+    ClusterId, JobId, Outcome,
+    admin::{self, JobState, JobTarget, TimelineEntry},
+};
+
+impl Store {
+    /// A job with its timeline.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn job(&self, job: &Handle<Job, Read>, now: Timestamp) -> Result<admin::Job, Error> {
+        let (seq, cluster) = (job.row, job.cluster_id().clone());
+        self.read(move |connection| whole(connection, seq, &cluster, now)).await
+    }
+
+    /// A cluster's jobs, newest first, all or in one state, without timelines.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPage`].
+    pub async fn jobs(
+        &self,
+        cluster: &Handle<Cluster, Read>,
+        state: Option<JobState>,
+        page: &PageRequest,
+        now: Timestamp,
+    ) -> Result<admin::JobPage, Error> {
+        let before = page.after::<i64>()?.unwrap_or(i64::MAX);
+        let (row, id, rows) = (cluster.row, cluster.id().clone(), page.rows());
+        let select = move |connection: &Connection| {
+            let newest = newest(connection, row, state, before, rows)?;
+            let read = |seq: i64| Ok((seq, without_timeline(connection, seq, &id, now)?));
+            newest.into_iter().map(read).collect::<Result<Vec<_>, Error>>()
+        };
+        let (items, next_cursor) = page.finish(self.read(select).await?, |(seq, _)| *seq);
+        Ok(admin::JobPage { items: items.into_iter().map(|(_, job)| job).collect(), next_cursor })
+    }
+}
+
+/// A job with its timeline.
+pub(super) fn whole(
+    connection: &Connection,
+    seq: i64,
+    cluster: &ClusterId,
+    now: Timestamp,
+) -> Result<admin::Job, Error> {
+    let steps = connection.rows(
+        "SELECT n, at, state, cause FROM job_step WHERE job = ?1 ORDER BY n",
+        [seq],
+        |row| Ok((row.get(0)?, time(row.get(1)?), row.get(2)?, row.get(3)?)),
+    )?;
+    let entry = |(seq, at, code, cause)| Ok(TimelineEntry { seq, at, state: state(code)?, cause });
+    let timeline = steps.into_iter().map(entry).collect::<Result<_, Error>>()?;
+    Ok(admin::Job { timeline, ..without_timeline(connection, seq, cluster, now)? })
+}
+
+/// The newest jobs before `before`. Each state has its own range of the index, so whichever is asked for, no more
+/// than a page per state is looked at.
+fn newest(
+    connection: &Connection,
+    cluster: i64,
+    state: Option<JobState>,
+    before: i64,
+    rows: i64,
+) -> Result<Vec<i64>, Error> {
+    let wanted = |code: &i64| state.is_none_or(|state| state_code(state) == *code);
+    let mut found = Vec::new();
+    for code in STATE_CODES.filter(wanted) {
+        found.extend(connection.rows(
+            "SELECT seq FROM job WHERE cluster = ?1 AND state = ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4",
+            params![cluster, code, before, rows],
+            |row| row.get::<_, i64>(0),
+        )?);
+    }
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found.truncate(usize::try_from(rows).unwrap_or_default());
+    Ok(found)
+}
+
+fn without_timeline(
+    connection: &Connection,
+    seq: i64,
+    cluster: &ClusterId,
+    now: Timestamp,
+) -> Result<admin::Job, Error> {
+    let found = connection.row(
+        "SELECT j.id, j.state, j.kind, j.deliveries, j.expires_at,
+                s.created_at, s.target_kind, s.target_namespace, s.target_name, s.key,
+                r.phase, r.conditions, r.outcome, r.error, r.conflicts, r.applied_ref
+         FROM job j JOIN job_spec s ON s.job = j.seq LEFT JOIN job_report r ON r.job = j.seq WHERE j.seq = ?1",
+        [seq],
+        columns,
+    )?;
+    found.ok_or(Error::NotFound)?.into_job(cluster, now)
+}
+
+struct Columns {
+    id: Uuid,
+    state: i64,
+    kind: i64,
+    deliveries: u32,
+    expires_at: Option<i64>,
+    created_at: i64,
+    target: JobTarget,
+    key: Option<String>,
+    report: Option<Report>,
+}
+
+struct Report {
+    phase: String,
+    conditions: String,
+    outcome: Option<String>,
+    error: String,
+    conflicts: String,
+    applied_ref: Option<String>,
+}
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    let report = match row.get::<_, Option<String>>(10)? {
+        None => None,
+        Some(phase) => Some(Report {
+            phase,
+            conditions: row.get(11)?,
+            outcome: row.get(12)?,
+            error: row.get(13)?,
+            conflicts: row.get(14)?,
+            applied_ref: row.get(15)?,
+        }),
+    };
+    Ok(Columns {
+        id: row.get(0)?,
+        state: row.get(1)?,
+        kind: row.get(2)?,
+        deliveries: row.get(3)?,
+        expires_at: row.get(4)?,
+        created_at: row.get(5)?,
+        target: JobTarget { kind: row.get(6)?, namespace: row.get(7)?, name: row.get(8)? },
+        key: row.get(9)?,
+        report,
+    })
+}
+
+impl Columns {
+    fn into_job(self, cluster: &ClusterId, now: Timestamp) -> Result<admin::Job, Error> {
+        let job = admin::Job {
+            id: JobId::new(self.id.to_string()),
+            cluster_id: cluster.clone(),
+            kind: kind(self.kind)?.as_str().to_owned(),
+            target: self.target,
+            state: state(self.state)?,
+            outcome: None,
+            error: String::new(),
+            conflicts: Vec::new(),
+            applied_ref: None,
+            idempotency_key: self.key.unwrap_or_else(|| own_key(self.id)),
+            deliveries: self.deliveries,
+            phase: String::new(),
+            conditions: Vec::new(),
+            created_at: time(self.created_at),
+            expires_at: self.expires_at.map(time),
+            timeline: Vec::new(),
+            as_of: now,
+        };
+        match self.report {
+            Some(report) => report.into_job(job),
+            None => Ok(job),
+        }
+    }
+}
+
+impl Report {
+    fn into_job(self, job: admin::Job) -> Result<admin::Job, Error> {
+        Ok(admin::Job {
+            outcome: self.outcome.as_deref().map(outcome).transpose()?,
+            error: self.error,
+            conflicts: from_json("conflicts", &self.conflicts)?,
+            applied_ref: self.applied_ref.map(|text| from_json("appliedRef", &text)).transpose()?,
+            phase: self.phase,
+            conditions: from_json("conditions", &self.conditions)?,
+            ..job
+        })
+    }
+}
+
+fn outcome(text: &str) -> Result<Outcome, Error> {
+    let all = [Outcome::Succeeded, Outcome::Failed, Outcome::Noop, Outcome::Conflict];
+    all.into_iter().find(|outcome| outcome.as_str() == text).ok_or(Error::Corrupt { what: "outcome" })
+}

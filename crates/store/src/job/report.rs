@@ -1,0 +1,163 @@
+//! What the agent tells about a job, and its withdrawal.
+
+use super::{Standing, timeline};
+use crate::{
+    Command, Error, Handle, Job, Serve, Store,
+    audit::Record,
+    codec::{micros, to_json, whole_micros},
+    connection::Statements,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use vworkspace_core::control::job::{self, Step};
+use vworkspace_protocol::{
+    admin::JobState,
+    id::SessionId,
+    limits::{MESSAGE_BYTES, clip},
+    outcome::{JobResult, StatusUpdate},
+};
+
+/// Progress entries end here; later progress replaces the job's phase and conditions only.
+const MOST_STEPS: u32 = 500;
+/// Longest text of a phase, and of an error in a timeline entry.
+const CAUSE_BYTES: usize = 512;
+
+impl Store {
+    /// The agent holds the job durably. A repeat changes nothing that is shown.
+    ///
+    /// # Errors
+    /// [`Error::JobClosed`]: it must not start it.
+    pub async fn ack(
+        &self,
+        job: &Handle<Job, Serve>,
+        session: Option<&SessionId>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let seq = job.row;
+        let cause =
+            session.map_or_else(|| "acked".to_owned(), |session| format!("acked by session {session}"));
+        self.write(move |connection| ack(connection, seq, &cause, now)).await
+    }
+
+    /// Records progress. The timeline of one job keeps a bounded number of such entries; the job's current phase
+    /// and conditions are always those told last.
+    ///
+    /// # Errors
+    /// [`Error::JobClosed`].
+    pub async fn record_status(
+        &self,
+        job: &Handle<Job, Serve>,
+        update: StatusUpdate,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let seq = job.row;
+        let conditions = to_json(&update.conditions)?;
+        let phase = clip(&update.phase, CAUSE_BYTES).to_owned();
+        let message = clip(&update.message, CAUSE_BYTES);
+        let cause = if message.is_empty() {
+            format!("progress: {phase}")
+        } else {
+            format!("progress: {phase}: {message}")
+        };
+        self.write(move |connection| progress(connection, seq, &phase, &conditions, &cause, now)).await
+    }
+
+    /// Closes the job with the agent's result.
+    ///
+    /// # Errors
+    /// [`Error::ResultRecorded`], [`Error::JobClosed`].
+    pub async fn close(
+        &self,
+        job: &Handle<Job, Serve>,
+        result: JobResult,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let seq = job.row;
+        let error = clip(&result.error, MESSAGE_BYTES).to_owned();
+        let conflicts = to_json(&result.conflicts)?;
+        let applied_ref = result.applied_ref.as_ref().map(to_json).transpose()?;
+        let outcome = result.outcome.as_str();
+        let told = clip(&error, CAUSE_BYTES);
+        let cause =
+            if told.is_empty() { format!("result: {outcome}") } else { format!("result: {outcome}: {told}") };
+        self.write(move |connection| {
+            let standing = Standing::read(connection, seq)?;
+            job::close(standing.state)?;
+            timeline::end(connection, seq, standing.steps, JobState::Closed, &cause, now)?;
+            connection.run(
+                "INSERT INTO job_report (job, outcome, error, conflicts, applied_ref) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (job) DO UPDATE SET outcome = ?2, error = ?3, conflicts = ?4, applied_ref = ?5",
+                params![seq, outcome, error, conflicts, applied_ref],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Withdraws an open job. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::JobClosed`] or [`Error::ResultRecorded`]: it ended some other way.
+    pub async fn cancel(&self, job: &Handle<Job, Command>, now: Timestamp) -> Result<(), Error> {
+        let seq = job.row;
+        let cause = format!("cancelled by {}", job.by.kind);
+        let audit = Record::new(&job.by, "cancel", "").job(seq);
+        self.write(move |connection| {
+            let standing = Standing::read(connection, seq)?;
+            match job::cancel(standing.state)? {
+                Step::Repeated => Ok(()),
+                Step::Taken => {
+                    timeline::end(connection, seq, standing.steps, JobState::Cancelled, &cause, now)?;
+                    audit.clone().cluster(standing.cluster).write(connection, now)
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<(), Error> {
+    let standing = Standing::read(connection, seq)?;
+    let now = whole_micros(now);
+    match job::ack(standing.state)? {
+        // The session that repeats it holds the job: nothing to offer it again.
+        Step::Repeated => hold(connection, seq, now),
+        Step::Taken => {
+            connection.run(
+                "UPDATE job SET state = 2, deliveries = 0, ever_acked = 1, steps = ?2, leased_until = NULL,
+                    held_at = ?3 WHERE seq = ?1",
+                params![seq, standing.steps + 1, micros(now)],
+            )?;
+            timeline::add_step(connection, seq, standing.steps, JobState::Acked, cause, now)
+        }
+    }
+}
+
+fn hold(connection: &Connection, seq: i64, now: Timestamp) -> Result<(), Error> {
+    connection.run("UPDATE job SET held_at = ?2 WHERE seq = ?1", params![seq, micros(now)]).map(drop)
+}
+
+fn progress(
+    connection: &Connection,
+    seq: i64,
+    phase: &str,
+    conditions: &str,
+    cause: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let standing = Standing::read(connection, seq)?;
+    job::progress(standing.state)?;
+    connection.run(
+        "INSERT INTO job_report (job, phase, conditions) VALUES (?1, ?2, ?3)
+         ON CONFLICT (job) DO UPDATE SET phase = ?2, conditions = ?3",
+        params![seq, phase, conditions],
+    )?;
+    if standing.steps >= MOST_STEPS {
+        return hold(connection, seq, now);
+    }
+    connection.run(
+        "UPDATE job SET steps = ?2, held_at = ?3 WHERE seq = ?1",
+        params![seq, standing.steps + 1, micros(now)],
+    )?;
+    timeline::add_step(connection, seq, standing.steps, standing.state, cause, now)
+}

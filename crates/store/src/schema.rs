@@ -1,0 +1,78 @@
+//! Migrations: append-only, each in one transaction. `schema.sql` beside this crate's manifest is what they add up to.
+
+use crate::{Error, connection::Statements};
+use rusqlite::Connection;
+
+/// In order; the place in the list plus one is the version. Never change one that was released: add another.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+
+/// Brings a database to the newest version.
+pub(crate) fn migrate(connection: &Connection) -> Result<(), Error> {
+    migrate_to(connection, MIGRATIONS.len())
+}
+
+fn migrate_to(connection: &Connection, target: usize) -> Result<(), Error> {
+    connection
+        .execute_batch("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT")?;
+    let found = connection
+        .row("SELECT version FROM schema_version", [], |row| row.get::<_, u32>(0))?
+        .unwrap_or_default();
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(Error::TooNew { found, known });
+    }
+    for (version, sql) in (1u32..).zip(&MIGRATIONS[..target]).skip(found as usize) {
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {sql}
+             DELETE FROM schema_version; INSERT INTO schema_version VALUES ({version}); COMMIT"
+        ))?;
+        tracing::info!(version, "database migrated to schema version {version}");
+    }
+    Ok(())
+}
+
+/// The statements that make the current schema, as SQLite keeps them, ordered by name.
+///
+/// # Errors
+/// Those of reading.
+pub(crate) fn dump(connection: &Connection) -> Result<String, Error> {
+    let statements =
+        connection.rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name", [], |row| {
+            row.get::<_, String>(0)
+        })?;
+    Ok(statements.into_iter().map(|sql| format!("{sql};\n\n")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migrated_from(version: usize) -> String {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate_to(&connection, version).unwrap();
+        migrate(&connection).unwrap();
+        dump(&connection).unwrap()
+    }
+
+    #[test]
+    fn every_earlier_version_migrates_to_what_a_fresh_database_is() {
+        let fresh = migrated_from(0);
+        for version in 1..=MIGRATIONS.len() {
+            assert_eq!(migrated_from(version), fresh, "from version {version}");
+        }
+    }
+
+    #[test]
+    fn the_committed_dump_is_the_schema() {
+        let hint = "run: cargo run -p vworkspace-store --example schema > crates/store/schema.sql";
+        assert_eq!(migrated_from(0), include_str!("../schema.sql"), "{hint}");
+    }
+
+    #[test]
+    fn a_database_of_a_newer_program_is_left_alone() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        connection.execute_batch("UPDATE schema_version SET version = 99").unwrap();
+        assert!(matches!(migrate(&connection), Err(Error::TooNew { found: 99, .. })));
+    }
+}

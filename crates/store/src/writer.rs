@@ -1,0 +1,237 @@
+//! The one thread that writes.
+//!
+//! ```text
+//!   calls ──bounded queue──► BEGIN IMMEDIATE, call, call, call, COMMIT ──► an answer to each, once durable
+//! ```
+//!
+//! A group is whatever queued up during the previous commit: no timer, so an idle store answers at once and a busy
+//! one shares each flush to disk among many calls. A call that fails before it changed anything costs nothing; one
+//! that fails halfway makes its group run once more with a savepoint per call, so that it spoils nobody else's.
+
+use crate::{Error, connection::Statements};
+use rusqlite::Connection;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::JoinHandle,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Most calls in one group: bounds how long the first of them waits.
+const MOST_IN_GROUP: usize = 1024;
+
+/// Handle to the thread; dropping it lets the queued calls finish and waits for the thread to end.
+pub(crate) struct Writer {
+    queue: Option<mpsc::Sender<Box<dyn Call>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. Overflow rule: with `queue` calls waiting, one more is refused with [`Error::Busy`].
+    pub(crate) fn start(connection: Connection, queue: usize) -> std::io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(queue.max(1));
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || serve(&connection, receiver))?;
+        Ok(Self { queue: Some(sender), thread: Some(thread) })
+    }
+
+    /// Runs `work` in the next group. It may run twice (the first run then left no trace), so it must have no
+    /// effect outside the database.
+    pub(crate) async fn call<T, W>(&self, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Fn(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let pending = Box::new(Pending { work, outcome: None, answer });
+        let queue = self.queue.as_ref().ok_or(Error::Stopped)?;
+        queue.try_send(pending).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Error::Busy,
+            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+        })?;
+        answered.await.unwrap_or(Err(Error::Stopped))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was logged where it happened; there is nobody left to answer.
+            let _ = thread.join();
+        }
+    }
+}
+
+trait Call: Send {
+    /// Runs the work and keeps its outcome; false when it failed.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Answers with the outcome, or with the group's failure.
+    fn answer(self: Box<Self>, group: &Result<(), Arc<rusqlite::Error>>);
+}
+
+struct Pending<T, W> {
+    work: W,
+    outcome: Option<Result<T, Error>>,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, W> Call for Pending<T, W>
+where
+    T: Send,
+    W: Fn(&Connection) -> Result<T, Error> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| (self.work)(connection))).unwrap_or(Err(Error::Defect));
+        let good = outcome.is_ok();
+        self.outcome = Some(outcome);
+        good
+    }
+
+    fn answer(self: Box<Self>, group: &Result<(), Arc<rusqlite::Error>>) {
+        let outcome = match (self.outcome, group) {
+            (Some(Ok(_)) | None, Err(error)) => Err(Error::Unavailable(Arc::clone(error))),
+            (Some(outcome), _) => outcome,
+            (None, Ok(())) => Err(Error::Defect),
+        };
+        // The caller may have gone; the effect stands all the same.
+        let _ = self.answer.send(outcome);
+    }
+}
+
+fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Call>>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < MOST_IN_GROUP {
+            match queue.try_recv() {
+                Ok(call) => group.push(call),
+                Err(_) => break,
+            }
+        }
+        let committed = commit(connection, &mut group).map_err(Arc::new);
+        if let Err(error) = &committed {
+            tracing::error!(%error, calls = group.len(), "group of {} writes failed: {error}", group.len());
+            roll_back(connection);
+        }
+        group.into_iter().for_each(|call| call.answer(&committed));
+    }
+}
+
+fn commit(connection: &Connection, group: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
+    if !run_plainly(connection, group)? {
+        roll_back(connection);
+        run_separately(connection, group)?;
+    }
+    statement(connection, "COMMIT")
+}
+
+/// Runs the calls one after the other; false when one failed after it had changed something.
+fn run_plainly(connection: &Connection, group: &mut [Box<dyn Call>]) -> rusqlite::Result<bool> {
+    statement(connection, "BEGIN IMMEDIATE")?;
+    for call in group {
+        let before = connection.total_changes();
+        if !call.run(connection) && (connection.total_changes() != before || connection.is_autocommit()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn run_separately(connection: &Connection, group: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
+    statement(connection, "BEGIN IMMEDIATE")?;
+    for call in group {
+        statement(connection, "SAVEPOINT one_call")?;
+        if !call.run(connection) {
+            // Fails when the failure ended the whole transaction (a full disk): then the group fails with it.
+            statement(connection, "ROLLBACK TO one_call")?;
+        }
+        statement(connection, "RELEASE one_call")?;
+    }
+    Ok(())
+}
+
+fn roll_back(connection: &Connection) {
+    if !connection.is_autocommit()
+        && let Err(error) = connection.run("ROLLBACK", [])
+    {
+        tracing::error!(%error, "rolling back failed: {error}");
+    }
+}
+
+fn statement(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn count(writer: &Writer) -> i64 {
+        let count = |c: &Connection| c.row("SELECT count(*) FROM t", [], |row| row.get(0));
+        writer.call(count).await.unwrap().unwrap()
+    }
+
+    fn writer() -> Writer {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
+        Writer::start(connection, 64).unwrap()
+    }
+
+    fn insert(n: i64) -> impl Fn(&Connection) -> Result<(), Error> {
+        move |connection| connection.run("INSERT INTO t VALUES (?1)", [n]).map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_fails_halfway_spoils_nobody_elses() {
+        let writer = writer();
+        let halfway = |connection: &Connection| {
+            connection.run("INSERT INTO t VALUES (100)", [])?;
+            Err::<(), _>(Error::NotFound)
+        };
+        let panics = |connection: &Connection| -> Result<(), Error> {
+            connection.run("INSERT INTO t VALUES (101)", [])?;
+            panic!("on purpose")
+        };
+        let (one, failed, panicked, two) = tokio::join!(
+            writer.call(insert(1)),
+            writer.call(halfway),
+            writer.call(panics),
+            writer.call(insert(2))
+        );
+        assert!(one.is_ok() && two.is_ok());
+        assert!(matches!(failed, Err(Error::NotFound)));
+        assert!(matches!(panicked, Err(Error::Defect)));
+        assert_eq!(count(&writer).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_says_so() {
+        let connection = Connection::open_in_memory().unwrap();
+        let writer = Writer::start(connection, 1).unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let (started, mut running) = mpsc::channel(1);
+        let blocking = writer.call(move |_| {
+            let _ = started.blocking_send(());
+            let _ = held.lock().map(|held| held.recv());
+            Ok(())
+        });
+        let others = async {
+            running.recv().await.unwrap();
+            let queued = writer.call(|_| Ok(()));
+            let refused = async {
+                tokio::task::yield_now().await;
+                let refused = writer.call(|_| Ok(())).await;
+                release.send(()).unwrap();
+                refused
+            };
+            tokio::join!(queued, refused)
+        };
+        let (blocked, (queued, refused)) = tokio::join!(blocking, others);
+        assert!(blocked.is_ok() && queued.is_ok());
+        assert!(matches!(refused, Err(Error::Busy)));
+    }
+}
