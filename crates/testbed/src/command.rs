@@ -9,8 +9,15 @@ use crate::{
 };
 use anyhow::Context as _;
 use serde_json::json;
-use std::{io::Write as _, path::PathBuf, time::Instant};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Between two looks whether everything still runs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A real Kubernetes on loopback for tests and the demo.
 #[derive(Debug, clap::Parser)]
@@ -68,8 +75,12 @@ async fn flux(kubeconfig: PathBuf) -> anyhow::Result<()> {
     programs.build(&[Program::Helm]).await?;
     let work_dir = WorkDir::make()?;
     let client = kube::Client::try_from(client_config(&kubeconfig).await?)?;
-    let config =
-        flux::Config { client, helm: programs.path(Program::Helm), kubeconfig, work_dir: work_dir.path().to_owned() };
+    let config = flux::Config {
+        client,
+        helm: programs.path(Program::Helm),
+        kubeconfig,
+        work_dir: work_dir.path().to_owned(),
+    };
     let stop = until_told_to_stop()?;
     tokio::select! { () = stop => Ok(()), ended = flux::run(config) => ended }
 }
@@ -78,10 +89,13 @@ async fn up(kubeconfig: Option<PathBuf>, as_json: bool) -> anyhow::Result<()> {
     let stop = until_told_to_stop()?;
     let stay = async {
         let start = Instant::now();
-        let testbed = Testbed::start(kubeconfig.as_deref()).await?;
+        let mut testbed = Testbed::start(kubeconfig.as_deref()).await?;
         eprintln!("ready in {:.1} s", start.elapsed().as_secs_f64());
         say(&if as_json { as_line(&testbed)? } else { as_text(&testbed) })?;
-        std::future::pending::<anyhow::Result<()>>().await
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            testbed.still_runs()?;
+        }
     };
     tokio::select! { () = stop => Ok(()), ended = stay => ended }
 }
@@ -107,8 +121,11 @@ fn as_text(testbed: &Testbed) -> String {
 }
 
 fn as_line(testbed: &Testbed) -> anyhow::Result<String> {
-    let versions: serde_json::Map<_, _> =
-        testbed.versions().iter().map(|(name, version)| ((*name).to_owned(), version.clone().into())).collect();
+    let versions: serde_json::Map<_, _> = testbed
+        .versions()
+        .iter()
+        .map(|(name, version)| ((*name).to_owned(), version.clone().into()))
+        .collect();
     let said = json!({
         "kubeconfig": testbed.kubeconfig(),
         "operator-kubeconfig": testbed.operator_kubeconfig(),

@@ -17,9 +17,9 @@ const NAMESPACE: &str = "flux-system";
 #[derive(Debug)]
 pub(crate) enum FluxControllers {
     /// Flux's own programs.
-    Real(#[expect(dead_code, reason = "held to be ended with us")] Vec<Process>),
+    Real(Vec<Process>),
     /// Ours, on a thread of its own.
-    StandIn(#[expect(dead_code, reason = "held to be ended with us")] stand_in::StandIn),
+    StandIn(stand_in::StandIn),
 }
 
 impl FluxControllers {
@@ -28,6 +28,14 @@ impl FluxControllers {
         match std::env::var_os(GIVEN).filter(|folder| !folder.is_empty()) {
             Some(folder) => Ok(Self::Real(real(Path::new(&folder), kubeconfig, dir)?)),
             None => Ok(Self::StandIn(stand_in::StandIn::start(helm, kubeconfig, dir).await?)),
+        }
+    }
+
+    /// Fails when one has ended.
+    pub fn still_runs(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Real(programs) => programs.iter_mut().try_for_each(Process::still_runs),
+            Self::StandIn(stand_in) => stand_in.still_runs(),
         }
     }
 }
@@ -69,7 +77,7 @@ mod stand_in {
     /// The stand-in with a runtime of its own: tests that share it each have one that ends with them.
     #[derive(Debug)]
     pub struct StandIn {
-        _ends_when_dropped: oneshot::Sender<()>,
+        ends_when_dropped: oneshot::Sender<()>,
     }
 
     impl StandIn {
@@ -78,7 +86,8 @@ mod stand_in {
             let config = client_config(kubeconfig).await?;
             let (kubeconfig, work_dir) = (kubeconfig.to_owned(), dir.join("flux-stand-in"));
             let (sender, ended) = oneshot::channel::<()>();
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             let run = async move {
                 let client = kube::Client::try_from(config)?;
                 let run = flux::run(flux::Config { client, helm, kubeconfig, work_dir });
@@ -89,7 +98,13 @@ mod stand_in {
                     tracing::error!("the Flux stand-in ended: {error:#}");
                 }
             })?;
-            Ok(Self { _ends_when_dropped: sender })
+            Ok(Self { ends_when_dropped: sender })
+        }
+
+        /// Fails when it has ended; its log says why.
+        pub fn still_runs(&self) -> anyhow::Result<()> {
+            anyhow::ensure!(!self.ends_when_dropped.is_closed(), "the Flux stand-in ended");
+            Ok(())
         }
     }
 }

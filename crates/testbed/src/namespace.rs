@@ -33,7 +33,9 @@ impl Testbed {
     /// The API server refuses it: nothing a test could do would make sense then.
     pub async fn namespace(&self, prefix: &str) -> String {
         let name = unique(prefix);
-        make(&self.admin(), &name, false).await.expect("the testbed's API server makes a namespace for its admin");
+        make(&self.admin(), &name, false)
+            .await
+            .expect("the testbed's API server makes a namespace for its admin");
         name
     }
 

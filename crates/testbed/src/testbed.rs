@@ -35,7 +35,10 @@ impl Options {
         Self {
             kubeconfig: path("VWORKSPACE_TEST_KUBECONFIG"),
             operator_kubeconfig: path("VWORKSPACE_TEST_OPERATOR_KUBECONFIG"),
-            charts: GivenCharts { url: text("VWORKSPACE_TEST_CHARTS_URL"), registry: text("VWORKSPACE_TEST_REGISTRY") },
+            charts: GivenCharts {
+                url: text("VWORKSPACE_TEST_CHARTS_URL"),
+                registry: text("VWORKSPACE_TEST_REGISTRY"),
+            },
         }
     }
 }
@@ -49,8 +52,8 @@ pub struct Testbed {
     operator_kubeconfig: PathBuf,
     programs: Programs,
     versions: Vec<(&'static str, String)>,
-    _flux: Option<FluxControllers>,
-    _cluster: Option<Cluster>,
+    flux: Option<FluxControllers>,
+    cluster: Option<Cluster>,
     charts: Charts,
     work_dir: WorkDir,
 }
@@ -78,12 +81,23 @@ impl Testbed {
         match options.kubeconfig {
             None => Self::start_cluster(programs, work_dir, options.charts).await,
             Some(kubeconfig) => {
-                Self::join_cluster(programs, work_dir, kubeconfig, options.operator_kubeconfig, options.charts).await
+                Self::join_cluster(
+                    programs,
+                    work_dir,
+                    kubeconfig,
+                    options.operator_kubeconfig,
+                    options.charts,
+                )
+                .await
             }
         }
     }
 
-    async fn start_cluster(programs: Programs, work_dir: WorkDir, charts: GivenCharts) -> anyhow::Result<Self> {
+    async fn start_cluster(
+        programs: Programs,
+        work_dir: WorkDir,
+        charts: GivenCharts,
+    ) -> anyhow::Result<Self> {
         programs.build(&Program::ALL).await?;
         let dir = work_dir.path();
         let (cluster, charts, versions) = tokio::try_join!(
@@ -103,8 +117,8 @@ impl Testbed {
             operator_kubeconfig,
             programs,
             versions,
-            _flux: Some(flux),
-            _cluster: Some(cluster),
+            flux: Some(flux),
+            cluster: Some(cluster),
             charts,
             work_dir,
         })
@@ -138,17 +152,28 @@ impl Testbed {
             operator_kubeconfig,
             programs,
             versions: Vec::new(),
-            _flux: None,
-            _cluster: None,
+            flux: None,
+            cluster: None,
             charts,
             work_dir,
         })
     }
 
+    /// Fails when a program of the cluster it started has ended.
+    ///
+    /// # Errors
+    /// With the tail of that program's log.
+    pub fn still_runs(&mut self) -> anyhow::Result<()> {
+        self.flux.iter_mut().try_for_each(FluxControllers::still_runs)?;
+        self.cluster.iter_mut().try_for_each(Cluster::still_runs)?;
+        self.charts.still_runs()
+    }
+
     /// A client of the cluster's admin. Each call makes one: a client belongs to the runtime it was made in, and every
     /// test has its own.
     pub fn admin(&self) -> Client {
-        Client::try_from(self.config.clone()).expect("a client was made from the same configuration at the start")
+        Client::try_from(self.config.clone())
+            .expect("a client was made from the same configuration at the start")
     }
 
     /// A client of the operator's account.

@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn only_the_folder_of_a_dead_run_is_abandoned() {
         let parent = tempfile::tempdir().unwrap();
-        let (alive, dead, new) = (parent.path().join("alive"), parent.path().join("dead"), parent.path().join("new"));
+        let (alive, dead, new) =
+            (parent.path().join("alive"), parent.path().join("dead"), parent.path().join("new"));
         for folder in [&alive, &dead, &new] {
             fs::create_dir(folder).unwrap();
         }

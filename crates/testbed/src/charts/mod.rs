@@ -18,7 +18,7 @@ pub struct Charts {
     /// `host:port` of the registry, plain HTTP.
     pub registry: String,
     _repository: Option<Repository>,
-    _registry: Option<Registry>,
+    registry_process: Option<Registry>,
 }
 
 /// Sources that run already, and are not started.
@@ -37,7 +37,7 @@ impl Charts {
     /// `helm` refuses a chart, or a server does not start.
     pub async fn serve(programs: &Programs, dir: &Path, given: GivenCharts) -> anyhow::Result<Self> {
         if let GivenCharts { url: Some(url), registry: Some(registry) } = given {
-            return Ok(Self { url, registry, _repository: None, _registry: None });
+            return Ok(Self { url, registry, _repository: None, registry_process: None });
         }
         let helm = package::Helm::new(programs, dir);
         let packages = helm.package_all().await?;
@@ -56,12 +56,18 @@ impl Charts {
                 Some(registry)
             }
         };
-        let own = |given: Option<String>, own: Option<&String>| given.or_else(|| own.cloned()).unwrap_or_default();
+        let own =
+            |given: Option<String>, own: Option<&String>| given.or_else(|| own.cloned()).unwrap_or_default();
         Ok(Self {
             url: own(given.url, repository.as_ref().map(|repository| &repository.url)),
             registry: own(given.registry, registry.as_ref().map(|registry| &registry.address)),
             _repository: repository,
-            _registry: registry,
+            registry_process: registry,
         })
+    }
+
+    /// Fails with the tail of its log when the registry has ended.
+    pub fn still_runs(&mut self) -> anyhow::Result<()> {
+        self.registry_process.iter_mut().try_for_each(Registry::still_runs)
     }
 }

@@ -47,7 +47,11 @@ impl Helm {
     pub async fn package_all(&self) -> anyhow::Result<Vec<PathBuf>> {
         try_join_all(PACKAGED.map(|(folder, version)| async move {
             let mut helm = self.command();
-            helm.arg("package").arg(Path::new(CHARTS).join(folder)).args(["--version", version, "--destination"]);
+            helm.arg("package").arg(Path::new(CHARTS).join(folder)).args([
+                "--version",
+                version,
+                "--destination",
+            ]);
             helm.arg(&self.packages);
             let said = process::output(helm).await?;
             let path = said.trim().rsplit_once(": ").map(|(_, path)| PathBuf::from(path));

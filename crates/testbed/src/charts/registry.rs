@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Registry {
     /// `host:port`.
     pub address: String,
-    _process: Process,
+    process: Process,
 }
 
 impl Registry {
@@ -40,6 +40,11 @@ impl Registry {
             sleep(PAUSE).await;
         }
         process.still_runs()?;
-        Ok(Self { address, _process: process })
+        Ok(Self { address, process })
+    }
+
+    /// Fails with the tail of its log when it has ended.
+    pub fn still_runs(&mut self) -> anyhow::Result<()> {
+        self.process.still_runs()
     }
 }

@@ -23,7 +23,8 @@ pub(super) struct Repository {
 impl Repository {
     /// Serves `folder`.
     pub fn serve(folder: &Path) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen for the chart repository")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen for the chart repository")?;
         listener.set_nonblocking(true)?;
         let url = format!("http://{}", listener.local_addr()?);
         let (sender, ended) = oneshot::channel::<()>();

@@ -65,12 +65,22 @@ fn etcd(programs: &Programs, dir: &Path, clients: u16, peers: u16) -> Command {
     command
 }
 
-fn kube_apiserver(programs: &Programs, dir: &Path, credentials: &Credentials, store: u16, port: u16) -> Command {
+fn kube_apiserver(
+    programs: &Programs,
+    dir: &Path,
+    credentials: &Credentials,
+    store: u16,
+    port: u16,
+) -> Command {
     let files = credentials;
     let mut command = Command::new(programs.path(Program::KubeApiserver));
     command
         .arg(format!("--etcd-servers=http://127.0.0.1:{store}"))
-        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+        .args([
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+        ])
         .arg(format!("--secure-port={port}"))
         .arg(format!("--cert-dir={}", dir.display()))
         .arg(format!("--tls-cert-file={}", files.certificate.display()))

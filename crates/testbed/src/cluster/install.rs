@@ -43,7 +43,8 @@ pub async fn shipped(client: &Client) -> anyhow::Result<()> {
 /// # Errors
 /// The text is no list of objects, or the API server refuses one.
 pub async fn apply_documents(client: &Client, text: &str) -> anyhow::Result<()> {
-    let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(text).context("cannot read the manifest")?;
+    let objects: Vec<DynamicObject> =
+        serde_saphyr::from_multiple(text).context("cannot read the manifest")?;
     for object in objects {
         let name = object.name_any();
         apply(client, &object).await.with_context(|| format!("cannot apply {name}"))?;

@@ -1,8 +1,8 @@
 //! A real Kubernetes on loopback: store, API server with RBAC, controllers, scheduler, and one fake node whose pods
 //! "run". No containers.
 
-mod controllers;
 mod control_plane;
+mod controllers;
 mod credentials;
 mod install;
 mod kubeconfig;
@@ -52,7 +52,8 @@ impl Cluster {
 
         let controllers = controllers::start(programs, dir, &credentials, kubeconfig)?;
         let mut cluster = Self { control_plane, controllers, admin_kubeconfig };
-        let installed = tokio::try_join!(node::make(&client), install::definitions_and_roles(&client, programs));
+        let installed =
+            tokio::try_join!(node::make(&client), install::definitions_and_roles(&client, programs));
         // A program that ended explains more than a request that failed.
         cluster.still_runs()?;
         installed?;

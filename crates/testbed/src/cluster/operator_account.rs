@@ -33,6 +33,8 @@ pub async fn write_kubeconfig(client: &Client, admin_kubeconfig: &Path, path: &P
     let context = admin.contexts.iter().find(|context| Some(context.name.as_str()) == current);
     let wanted = context.and_then(|context| context.context.as_ref()).map(|context| &context.cluster);
     let cluster = admin.clusters.iter().find(|cluster| Some(&cluster.name) == wanted);
-    let cluster = cluster.and_then(|cluster| cluster.cluster.as_ref()).context("its current context names no cluster")?;
+    let cluster = cluster
+        .and_then(|cluster| cluster.cluster.as_ref())
+        .context("its current context names no cluster")?;
     write_file(path, &serde_json::to_value(cluster)?, ACCOUNT, &token)
 }

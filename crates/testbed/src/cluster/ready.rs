@@ -25,7 +25,8 @@ pub(super) async fn api_server(control_plane: &mut ControlPlane, kubeconfig: &Pa
         match answer {
             Ok(()) => return Ok(()),
             Err(error) if start.elapsed() > WITHIN => {
-                return Err(error).with_context(|| format!("the API server is not ready after {} s", WITHIN.as_secs()));
+                return Err(error)
+                    .with_context(|| format!("the API server is not ready after {} s", WITHIN.as_secs()));
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
+use crate::process::death;
+
 use super::objects::go_duration;
 use super::plan::Action;
 use super::store::sha256;
@@ -131,6 +133,8 @@ impl Helm {
         }
         command.env("KUBECONFIG", &self.kubeconfig).env("HELM_DRIVER", "secret");
         command.arg(verb).stdin(Stdio::null()).kill_on_drop(true);
+        // Not even when we are killed may it go on.
+        death::follows_ours(command.as_std_mut());
         command
     }
 

@@ -72,7 +72,9 @@ impl Process {
     pub fn still_runs(&mut self) -> anyhow::Result<()> {
         match self.ended() {
             None => Ok(()),
-            Some(status) => anyhow::bail!("{} ended early ({status}); its log ends with:\n{}", self.name, self.log_tail()),
+            Some(status) => {
+                anyhow::bail!("{} ended early ({status}); its log ends with:\n{}", self.name, self.log_tail())
+            }
         }
     }
 
@@ -98,6 +100,7 @@ impl Drop for Process {
 /// It cannot be started, or ends with a failure: the error then carries its stderr.
 pub async fn output(command: Command) -> anyhow::Result<String> {
     let mut command = tokio::process::Command::from(command);
+    death::follows_ours(command.as_std_mut());
     let said = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let command = command.as_std();
     let said = said.with_context(|| format!("cannot run {}", command.get_program().display()))?;

@@ -1,8 +1,7 @@
 //! Free ports on loopback.
 
 use std::{
-    array,
-    io,
+    array, io,
     net::{Ipv4Addr, TcpListener},
 };
 
@@ -12,7 +11,8 @@ use std::{
 /// # Errors
 /// Loopback cannot be bound at all.
 pub fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
-    let listeners: [io::Result<TcpListener>; N] = array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let listeners: [io::Result<TcpListener>; N] =
+        array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(listeners.iter()) {
         let listener = listener.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))?;

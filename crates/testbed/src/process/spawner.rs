@@ -34,7 +34,8 @@ static ORDERS: LazyLock<io::Result<SyncSender<Order>>> = LazyLock::new(|| {
 
 /// Starts `command` from that thread.
 pub(super) fn spawn(command: Command) -> io::Result<Child> {
-    let orders = ORDERS.as_ref().map_err(|error| io::Error::new(error.kind(), "cannot start the spawner thread"))?;
+    let orders =
+        ORDERS.as_ref().map_err(|error| io::Error::new(error.kind(), "cannot start the spawner thread"))?;
     let (answer, answered) = sync_channel(1);
     let gone = |_| io::Error::other("the spawner thread has ended");
     orders.send(Order { command, answer }).map_err(|error| gone(error.to_string()))?;

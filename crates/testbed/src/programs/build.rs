@@ -37,7 +37,12 @@ fn go(folder: &Path) -> Command {
 
 /// What Go, and tools that call it, must not inherit.
 pub(super) fn clean_environment(command: &mut Command) {
-    command.env("CGO_ENABLED", "0").env("GOWORK", "off").env("GOFLAGS", "").env_remove("GOOS").env_remove("GOARCH");
+    command
+        .env("CGO_ENABLED", "0")
+        .env("GOWORK", "off")
+        .env("GOFLAGS", "")
+        .env_remove("GOOS")
+        .env_remove("GOARCH");
     death::follows_ours(command);
 }
 
@@ -46,7 +51,12 @@ pub(super) fn run(mut command: Command) -> anyhow::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     match command.stdin(Stdio::null()).output() {
         Ok(said) => {
-            ensure!(said.status.success(), "{name} failed ({}):\n{}", said.status, String::from_utf8_lossy(&said.stderr));
+            ensure!(
+                said.status.success(),
+                "{name} failed ({}):\n{}",
+                said.status,
+                String::from_utf8_lossy(&said.stderr)
+            );
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && name == "go" => bail!(

@@ -15,11 +15,13 @@ use anyhow::Context as _;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Folder with `kube-apiserver`, `etcd` and `kubectl` to use instead of built ones; each only if it is in there.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
+/// Between two lines of progress.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(30);
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -42,15 +44,16 @@ impl Programs {
     /// # Errors
     /// Go is missing, or a build fails: the error carries what the compiler said.
     pub async fn build(&self, wanted: &[Program]) -> anyhow::Result<()> {
-        let missing: Vec<Program> = wanted.iter().copied().filter(|program| !self.path(*program).exists()).collect();
+        let missing: Vec<Program> =
+            wanted.iter().copied().filter(|program| !self.path(*program).exists()).collect();
         let count = missing.len();
         for (index, program) in missing.into_iter().enumerate() {
             let pinned = pin::Pin::read(program)?;
             eprintln!("building {} {} ({}/{count}) …", program.name(), pinned.version, index + 1);
             let (start, target) = (Instant::now(), self.path(program));
-            tokio::task::spawn_blocking(move || build::program(program, &pinned, &target))
-                .await
-                .with_context(|| format!("cannot build {}", program.name()))??;
+            let building = tokio::task::spawn_blocking(move || build::program(program, &pinned, &target));
+            let built = with_signs_of_life(program.name(), building).await;
+            built.with_context(|| format!("cannot build {}", program.name()))??;
             eprintln!("built {} in {:.0} s", program.name(), start.elapsed().as_secs_f64());
         }
         Ok(())
@@ -58,8 +61,11 @@ impl Programs {
 
     /// Where `program` is, once built.
     pub fn path(&self, program: Program) -> PathBuf {
-        let given = self.assets.as_ref().filter(|_| program.is_an_asset()).map(|assets| assets.join(program.name()));
-        given.filter(|path| path.exists()).unwrap_or_else(|| self.cache.folder(program.module()).join(program.name()))
+        let given =
+            self.assets.as_ref().filter(|_| program.is_an_asset()).map(|assets| assets.join(program.name()));
+        given
+            .filter(|path| path.exists())
+            .unwrap_or_else(|| self.cache.folder(program.module()).join(program.name()))
     }
 
     /// Flux's own definitions, as YAML: generated once from its published API modules.
@@ -95,6 +101,18 @@ impl Programs {
     pub fn clean(&self) -> anyhow::Result<&Path> {
         self.cache.remove()?;
         Ok(self.cache.root())
+    }
+}
+
+/// Says now and then that `work` still goes on: the first build of a machine takes minutes.
+async fn with_signs_of_life<T>(name: &str, work: impl Future<Output = T>) -> T {
+    let start = Instant::now();
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(SIGN_OF_LIFE_EVERY, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => eprintln!("  still building {name}, {:.0} s so far", start.elapsed().as_secs_f64()),
+        }
     }
 }
 

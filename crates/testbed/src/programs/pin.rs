@@ -62,7 +62,9 @@ impl Program {
     pub(super) const fn module(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
-            Self::KubeApiserver | Self::KubeControllerManager | Self::KubeScheduler | Self::Kubectl => "kubernetes",
+            Self::KubeApiserver | Self::KubeControllerManager | Self::KubeScheduler | Self::Kubectl => {
+                "kubernetes"
+            }
             Self::Kwok => "kwok",
             Self::Helm => "helm",
             Self::Crane => "registry",
@@ -124,7 +126,8 @@ impl Pin {
         let file = folder.join("go.mod");
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let version = version_in(&text, program.package());
-        let version = version.with_context(|| format!("{} requires no {}", file.display(), program.package()))?;
+        let version =
+            version.with_context(|| format!("{} requires no {}", file.display(), program.package()))?;
         Ok(Self { folder, version: version.to_owned() })
     }
 }
