@@ -146,7 +146,7 @@ where
             }
             Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
             Err(error) => {
-                tracing::warn!(%error, kind = ?kind, "Flux stand-in: a watch broke off and is tried again")
+                tracing::warn!(%error, kind = ?kind, "Flux stand-in: a watch broke off and is tried again");
             }
         }
     }

@@ -2,26 +2,24 @@
 //!
 //! deletion and finalizer → suspended? → chart (`chart.rs`) → values (`values.rs`) → decide (`plan.rs`) → Helm → status.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::Flux;
-use super::helm::ReleaseName;
 use super::objects::{HelmRelease, ReleaseStatus, duration_or, requested_at};
-use super::plan::{self, Action, Step, Stored, Wanted};
+use super::plan::{self, Step, Stored, Wanted};
 use super::queue::{Key, Next};
 use super::status::{self, At};
 use super::values::Values;
 use super::write::{StatusWriter, add_finalizer};
 
+mod action;
 mod chart;
 mod uninstall;
 
@@ -105,7 +103,7 @@ async fn bring_about(
     match step {
         Step::Run(action) => {
             let prepared = Prepared { wanted, chart: chart.file, values };
-            if !act(flux, key, release, writer, at, action, &prepared).await? {
+            if !action::run(flux, key, release, writer, at, action, &prepared).await? {
                 return Ok(Next::Retry);
             }
         }
@@ -156,82 +154,6 @@ async fn newest_stored(flux: &Flux, key: &Key) -> anyhow::Result<Option<Stored>>
         Some(Stored { version, status: record.labels().get("status")?.clone() })
     });
     Ok(stored.max_by_key(|stored| stored.version))
-}
-
-/// Runs Helm and says what came of it; tells whether that is final for this generation.
-async fn act(
-    flux: &Flux,
-    key: &Key,
-    release: &HelmRelease,
-    writer: &mut Writer,
-    at: At,
-    action: Action,
-    prepared: &Prepared,
-) -> anyhow::Result<bool> {
-    let Prepared { wanted, chart, values } = prepared;
-    let timeout = duration_or(release.spec.timeout.as_deref(), DEFAULT_TIMEOUT);
-    status::running(&mut writer.status, at, action, timeout);
-    writer.write().await?;
-    status::attempting(&mut writer.status, at, wanted, &key.namespace);
-    writer.write().await?;
-
-    let before = newest_stored(flux, key).await?.map(|stored| stored.version);
-    // Values may be secret: the file is readable by its owner only and goes with this variable.
-    let mut file = tempfile::NamedTempFile::new_in(flux.store.scratch()).context("make a file for values")?;
-    file.write_all(&values.to_json()?)?;
-    let name = ReleaseName { namespace: &key.namespace, name: &key.name };
-    let started = Timestamp::now();
-    let outcome = flux.helm.act(action, name, chart, file.path(), timeout).await;
-    let at = At { now: Timestamp::now(), ..at };
-    let after = newest_stored(flux, key).await?.map(|stored| stored.version);
-    let revisions = if after.is_some() { flux.helm.history(name).await? } else { Vec::new() };
-    tracing::info!(
-        namespace = key.namespace,
-        release = key.name,
-        action = action.word(),
-        failed = outcome.is_err(),
-        "Flux stand-in: helm ran"
-    );
-
-    let left_a_revision = after > before;
-    let of = format!("release {}/{}", key.namespace, key.name);
-    let chart = format!("chart {}@{}", wanted.chart_name, wanted.chart_version);
-    match &outcome {
-        Ok(()) => {
-            let message = format!(
-                "Helm {} succeeded for {of}.v{} with {chart}",
-                action.word(),
-                after.unwrap_or_default()
-            );
-            status::succeeded(&mut writer.status, at, action, &message);
-        }
-        Err(failure) => {
-            let message = format!("Helm {} failed for {of} with {chart}: {failure}", action.word());
-            status::failed(&mut writer.status, at, action, &message);
-        }
-    }
-    writer.write().await?;
-
-    if left_a_revision {
-        let of = (key.namespace.as_str(), key.name.as_str());
-        writer.status.history = status::history(&writer.status.history, &revisions, wanted, action, of);
-    }
-    match outcome {
-        Ok(()) => status::clear_failures(&mut writer.status),
-        Err(_) => status::count_failure(&mut writer.status, action, left_a_revision),
-    }
-    writer.status.last_attempted_release_action = Some(action.word().to_owned());
-    writer.status.last_attempted_release_action_duration =
-        Some(format!("{}ms", at.now.duration_since(started).as_millis()));
-    writer.write().await?;
-
-    match outcome {
-        Ok(()) => status::in_sync(&mut writer.status, at),
-        Err(_) if left_a_revision => status::exhausted(&mut writer.status, at, action),
-        Err(_) => return Ok(false),
-    }
-    writer.write().await?;
-    Ok(true)
 }
 
 /// Flux's word for an object in a message.

@@ -91,17 +91,9 @@ pub(super) async fn reconcile<S: Source>(flux: &Arc<Flux>, key: &Key) -> anyhow:
     }
     let mut writer = StatusWriter::new(api, &key.name, source.status().cloned().unwrap_or_default());
     let at = At { generation: source.meta().generation.unwrap_or_default(), now: Timestamp::now() };
-    if writer.status.observed_generation != at.generation {
-        status::processing(&mut writer.status, at);
-        writer.write().await?;
-    }
-    if writer.status.artifact.is_none() {
-        status::building(&mut writer.status, at);
-        writer.write().await?;
-    }
-    let outcome = source.fetch(flux, key, &mut writer.status).await?;
+    announce(&mut writer, at).await?;
     let again = Next::After(duration_or(interval, DEFAULT_INTERVAL));
-    let next = match outcome {
+    let next = match source.fetch(flux, key, &mut writer.status).await? {
         Ok(fetched) => {
             if keep(flux, key, at, &mut writer, fetched).await? {
                 for user in S::users(flux, key).await? {
@@ -124,6 +116,19 @@ pub(super) async fn reconcile<S: Source>(flux: &Arc<Flux>, key: &Key) -> anyhow:
     writer.status.last_handled_reconcile_at = requested_at(&source);
     writer.write().await?;
     Ok(next)
+}
+
+/// Says that a generation not observed yet is looked at, and that an artifact is made where there is none.
+async fn announce<S: Source>(writer: &mut StatusWriter<S, SourceStatus>, at: At) -> anyhow::Result<()> {
+    if writer.status.observed_generation != at.generation {
+        status::processing(&mut writer.status, at);
+        writer.write().await?;
+    }
+    if writer.status.artifact.is_none() {
+        status::building(&mut writer.status, at);
+        writer.write().await?;
+    }
+    Ok(())
 }
 
 /// Stores what was fetched and says so in the status; tells whether it is something new.
