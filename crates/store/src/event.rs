@@ -13,7 +13,7 @@ use vworkspace_protocol::{Condition, ObjectRef, admin, event::Event};
 
 impl Store {
     /// Stores each event once and brings the resources' current conditions up to date, as one transaction. A
-    /// heartbeat updates the cluster's record in memory only.
+    /// heartbeat updates the cluster's record in memory only. Answers how many events were new; the rest were repeats.
     ///
     /// # Errors
     /// Those of writing.
@@ -22,20 +22,21 @@ impl Store {
         cluster: &Handle<Cluster, Serve>,
         batch: EventBatch,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let events = batch.events.into_iter().map(|(identity, event)| Encoded::try_new(identity, event));
         let events = events.collect::<Result<Vec<_>, _>>()?;
+        let mut new = 0;
         if !events.is_empty() {
             let row = cluster.row;
-            self.write(move |connection| {
-                events.iter().try_for_each(|event| event.store(connection, row, now))
-            })
-            .await?;
+            let store_all = move |connection: &Connection| {
+                events.iter().try_fold(0, |new, event| Ok(new + event.store(connection, row, now)?))
+            };
+            new = self.write(store_all).await?;
         }
         if let Some(beat) = batch.heartbeat {
             self.inner.presence.heartbeat(cluster.row, beat);
         }
-        Ok(())
+        Ok(new)
     }
 
     /// A cluster's events, newest first, all or of one `kind`.
@@ -71,7 +72,8 @@ impl Encoded {
         Ok(Self { identity, event, resource, conditions })
     }
 
-    fn store(&self, connection: &Connection, cluster: i64, now: Timestamp) -> Result<(), Error> {
+    /// Stores it unless it is a repeat; answers how many were added: 0 or 1.
+    fn store(&self, connection: &Connection, cluster: i64, now: Timestamp) -> Result<usize, Error> {
         let added = connection.run(
             "INSERT INTO event (cluster, identity, event_key, kind, resource, conditions, told_at, received_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -87,7 +89,10 @@ impl Encoded {
                 micros(now)
             ],
         )?;
-        if added == 0 { Ok(()) } else { resource::project(connection, cluster, &self.event, now) }
+        if added > 0 {
+            resource::project(connection, cluster, &self.event, now)?;
+        }
+        Ok(added)
     }
 }
 

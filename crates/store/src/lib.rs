@@ -79,6 +79,11 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Calls that wait for the writer now: for metrics.
+    pub fn write_queue_length(&self) -> usize {
+        self.inner.writer.queue_length()
+    }
+
     /// Answers when the writer works: for readiness.
     ///
     /// # Errors

@@ -36,6 +36,11 @@ impl Writer {
         Ok(Self { queue: Some(sender), thread: Some(thread) })
     }
 
+    /// How many calls wait.
+    pub(crate) fn queue_length(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
     /// Runs `work` in the next group. It may run twice (the first run then left no trace), so it must have no
     /// effect outside the database.
     pub(crate) async fn call<T, W>(&self, work: W) -> Result<T, Error>
