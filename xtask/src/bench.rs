@@ -36,9 +36,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         command.arg("bench");
         command
     };
-    step("enqueue → job at an idle agent", || {
-        run_command(bench().arg("wake"))
-    })?;
+    step("enqueue → job at an idle agent", || run_command(bench().arg("wake")))?;
     step("durable job lifecycles a second", || {
         run_command(bench().args([
             "lifecycles",

@@ -6,25 +6,11 @@ use std::fs;
 /// Writes all of them.
 pub fn run() -> anyhow::Result<()> {
     step("deploy/crds.yaml", || {
-        let yaml = output(&mut cargo([
-            "run",
-            "--quiet",
-            "-p",
-            "vworkspace-crds",
-            "--example",
-            "print",
-        ]))?;
+        let yaml = output(&mut cargo(["run", "--quiet", "-p", "vworkspace-crds", "--example", "print"]))?;
         Ok(fs::write(root().join("deploy/crds.yaml"), yaml)?)
     })?;
     step("docs/openapi.json", || {
-        let json = output(&mut cargo([
-            "run",
-            "--quiet",
-            "-p",
-            "vworkspace-server",
-            "--",
-            "openapi",
-        ]))?;
+        let json = output(&mut cargo(["run", "--quiet", "-p", "vworkspace-server", "--", "openapi"]))?;
         Ok(fs::write(root().join("docs/openapi.json"), json)?)
     })
 }

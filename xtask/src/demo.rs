@@ -18,21 +18,15 @@ pub struct Args {
 }
 
 /// The programs the demo runs, as they would be shipped.
-const PACKAGES: [&str; 4] = [
-    "vworkspace-server",
-    "vworkspace-operator",
-    "vworkspace-vwctl",
-    "vworkspace-testbed",
-];
+const PACKAGES: [&str; 4] =
+    ["vworkspace-server", "vworkspace-operator", "vworkspace-vwctl", "vworkspace-testbed"];
 
 /// Builds and runs.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tools::check()?;
     step("build server, operator, vwctl and testbed (release)", || {
         let packages = PACKAGES.iter().flat_map(|p| ["-p", p]);
-        run_command(&mut cargo(
-            ["build", "--release", "--bins"].into_iter().chain(packages),
-        ))
+        run_command(&mut cargo(["build", "--release", "--bins"].into_iter().chain(packages)))
     })?;
     let mut demo = Command::new(bin_dir("release").join("vworkspace-demo"));
     if args.once {

@@ -8,59 +8,29 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("vworkspace-protocol", &[]),
     ("vworkspace-crds", &[]),
     ("vworkspace-core", &["vworkspace-protocol"]),
-    (
-        "vworkspace-transport",
-        &["vworkspace-protocol", "vworkspace-core"],
-    ),
+    ("vworkspace-transport", &["vworkspace-protocol", "vworkspace-core"]),
     ("vworkspace-store", &["vworkspace-protocol", "vworkspace-core"]),
     ("vworkspace-client", &["vworkspace-protocol"]),
     (
         "vworkspace-operator",
-        &[
-            "vworkspace-protocol",
-            "vworkspace-crds",
-            "vworkspace-core",
-            "vworkspace-transport",
-        ],
+        &["vworkspace-protocol", "vworkspace-crds", "vworkspace-core", "vworkspace-transport"],
     ),
     (
         "vworkspace-server",
-        &[
-            "vworkspace-protocol",
-            "vworkspace-core",
-            "vworkspace-transport",
-            "vworkspace-store",
-        ],
+        &["vworkspace-protocol", "vworkspace-core", "vworkspace-transport", "vworkspace-store"],
     ),
     ("vworkspace-vwctl", &["vworkspace-protocol", "vworkspace-client"]),
-    (
-        "vworkspace-testbed",
-        &["vworkspace-protocol", "vworkspace-crds", "vworkspace-client"],
-    ),
+    ("vworkspace-testbed", &["vworkspace-protocol", "vworkspace-crds", "vworkspace-client"]),
     (
         "vworkspace-fleet-sim",
-        &[
-            "vworkspace-protocol",
-            "vworkspace-core",
-            "vworkspace-transport",
-            "vworkspace-client",
-        ],
+        &["vworkspace-protocol", "vworkspace-core", "vworkspace-transport", "vworkspace-client"],
     ),
     ("xtask", &[]),
 ];
 
 /// Crates that must stay pure, and what must not be anywhere below them.
 const PURE: [&str; 2] = ["vworkspace-protocol", "vworkspace-core"];
-const IMPURE: [&str; 8] = [
-    "tokio",
-    "kube",
-    "rusqlite",
-    "axum",
-    "hyper",
-    "reqwest",
-    "tonic",
-    "async-std",
-];
+const IMPURE: [&str; 8] = ["tokio", "kube", "rusqlite", "axum", "hyper", "reqwest", "tonic", "async-std"];
 
 /// Never built into anything of ours: one TLS and crypto stack is enough (dependencies, section 5).
 const BANNED: [&str; 3] = ["openssl-sys", "native-tls", "rustls-pemfile"];
@@ -92,10 +62,7 @@ fn edges(metadata: &Metadata) -> anyhow::Result<Vec<String>> {
             .iter()
             .find(|(known, _)| *known == name)
             .with_context(|| format!("{name} has no row in xtask/src/layers.rs"))?;
-        let shipped = package
-            .dependencies
-            .iter()
-            .filter(|d| d.kind != DependencyKind::Development);
+        let shipped = package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development);
         breaches.extend(
             shipped
                 .filter(|d| d.path.is_some() && !allowed.contains(&d.name.as_str()))
@@ -116,29 +83,18 @@ fn edges(metadata: &Metadata) -> anyhow::Result<Vec<String>> {
 }
 
 fn impurities(metadata: &Metadata) -> anyhow::Result<Vec<String>> {
-    let resolve = metadata
-        .resolve
-        .as_ref()
-        .context("cargo metadata gave no dependency graph")?;
+    let resolve = metadata.resolve.as_ref().context("cargo metadata gave no dependency graph")?;
     let mut breaches = Vec::new();
     for pure in PURE {
-        let mut open: Vec<_> = metadata
-            .packages
-            .iter()
-            .filter(|p| p.name.as_str() == pure)
-            .map(|p| &p.id)
-            .collect();
+        let mut open: Vec<_> =
+            metadata.packages.iter().filter(|p| p.name.as_str() == pure).map(|p| &p.id).collect();
         let mut seen = Vec::new();
         while let Some(id) = open.pop() {
             if seen.contains(&id) {
                 continue;
             }
             seen.push(id);
-            let node = resolve
-                .nodes
-                .iter()
-                .find(|n| n.id == *id)
-                .context("package without a node")?;
+            let node = resolve.nodes.iter().find(|n| n.id == *id).context("package without a node")?;
             let normal = |kinds: &[cargo_metadata::DepKindInfo]| {
                 kinds.iter().any(|k| k.kind == DependencyKind::Normal)
             };

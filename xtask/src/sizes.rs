@@ -19,11 +19,7 @@ struct Function {
 
 /// Prints both distributions and fails on an unexplained breach of a cap.
 pub fn run() -> anyhow::Result<()> {
-    let listed = step::output(
-        Command::new("git")
-            .args(["ls-files", "*.rs"])
-            .current_dir(step::root()),
-    )?;
+    let listed = step::output(Command::new("git").args(["ls-files", "*.rs"]).current_dir(step::root()))?;
     let (mut files, mut functions, mut breaches) = (Vec::new(), Vec::new(), Vec::new());
     for path in listed.lines() {
         let Ok(text) = fs::read_to_string(step::root().join(path)) else {
@@ -69,11 +65,7 @@ fn functions_of(path: &str, code: &str) -> Vec<Function> {
         let indent = line.len() - line.trim_start().len();
         let Some(name) = function_name(line) else { continue };
         let closing = format!("{}}}", " ".repeat(indent));
-        let body = lines
-            .iter()
-            .skip(start)
-            .take_while(|l| **l != closing)
-            .collect::<Vec<_>>();
+        let body = lines.iter().skip(start).take_while(|l| **l != closing).collect::<Vec<_>>();
         if body.first().is_some_and(|l| l.trim_end().ends_with([';', '}'])) {
             continue;
         }
@@ -88,32 +80,16 @@ fn functions_of(path: &str, code: &str) -> Vec<Function> {
 
 fn function_name(line: &str) -> Option<&str> {
     let words = line.trim_start();
-    let rest = [
-        "pub ",
-        "pub(crate) ",
-        "pub(super) ",
-        "const ",
-        "async ",
-        "unsafe ",
-    ]
-    .iter()
-    .fold(words, |rest, word| rest.strip_prefix(word).unwrap_or(rest));
+    let rest = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async ", "unsafe "]
+        .iter()
+        .fold(words, |rest, word| rest.strip_prefix(word).unwrap_or(rest));
     rest.strip_prefix("fn ")?.split(['(', '<']).next()
 }
 
 fn print_row(name: &str, mut values: Vec<usize>) {
     values.sort_unstable();
     let at = |percent: usize| {
-        values
-            .get(values.len().saturating_sub(1) * percent / 100)
-            .copied()
-            .unwrap_or_default()
+        values.get(values.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
     };
-    println!(
-        "{name}: {} counted, median {}, p90 {}, max {}",
-        values.len(),
-        at(50),
-        at(90),
-        at(100)
-    );
+    println!("{name}: {} counted, median {}, p90 {}, max {}", values.len(), at(50), at(90), at(100));
 }

@@ -43,13 +43,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     step("documentation", || {
         run_command(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    step("build programs", || {
-        run_command(&mut cargo(["build", "--workspace", "--bins"]))
-    })?;
+    step("build programs", || run_command(&mut cargo(["build", "--workspace", "--bins"])))?;
     if args.no_cluster {
-        return step("unit tests", || {
-            run_command(&mut cargo(["test", "--workspace", "--lib", "--bins"]))
-        });
+        return step("unit tests", || run_command(&mut cargo(["test", "--workspace", "--lib", "--bins"])));
     }
     let cluster = step("real cluster", || Cluster::start(args))?;
     step("tests", || {
@@ -79,32 +75,19 @@ impl Cluster {
     /// Builds the real programs where needed, starts them, and reads how to reach them.
     fn start(args: &Args) -> anyhow::Result<Self> {
         let mut command = Command::new(bin_dir("debug").join("vworkspace-testbed"));
-        command
-            .args(["up", "--json"])
-            .current_dir(root())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        command.args(["up", "--json"]).current_dir(root()).stdin(Stdio::null()).stdout(Stdio::piped());
         if let Some(kubeconfig) = &args.kubeconfig {
             command.arg("--kubeconfig").arg(kubeconfig);
         }
         let process = command.spawn().context("cannot start vworkspace-testbed")?;
-        let mut cluster = Self {
-            process,
-            environment: Vec::new(),
-        };
-        let stdout = cluster
-            .process
-            .stdout
-            .take()
-            .context("the testbed has no standard output")?;
+        let mut cluster = Self { process, environment: Vec::new() };
+        let stdout = cluster.process.stdout.take().context("the testbed has no standard output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let said: serde_json::Value =
             serde_json::from_str(&line).context("the testbed ended before its cluster was ready")?;
         for (field, variable) in HANDED_OVER {
-            let value = said[field]
-                .as_str()
-                .with_context(|| format!("the testbed did not say `{field}`"))?;
+            let value = said[field].as_str().with_context(|| format!("the testbed did not say `{field}`"))?;
             cluster.environment.push((variable, value.to_owned()));
         }
         Ok(cluster)
@@ -116,10 +99,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let asked = Command::new("kill").arg(self.process.id().to_string()).status();
         if !asked.is_ok_and(|status| status.success()) {
-            eprintln!(
-                "the testbed could not be asked to end; killing it: {:?}",
-                self.process.kill()
-            );
+            eprintln!("the testbed could not be asked to end; killing it: {:?}", self.process.kill());
         }
         if let Err(error) = self.process.wait() {
             eprintln!("the testbed could not be waited for: {error}");

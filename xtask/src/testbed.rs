@@ -17,8 +17,6 @@ pub struct Args {
 /// Builds the program and runs it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tools::check()?;
-    step("build vworkspace-testbed", || {
-        run_command(&mut cargo(["build", "-p", "vworkspace-testbed"]))
-    })?;
+    step("build vworkspace-testbed", || run_command(&mut cargo(["build", "-p", "vworkspace-testbed"])))?;
     run_command(Command::new(bin_dir("debug").join("vworkspace-testbed")).args(&args.arguments))
 }

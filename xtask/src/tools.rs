@@ -15,11 +15,7 @@ const NEEDED: [(&str, &str, &str); 3] = [
         "--version",
         "SQLite and the TLS library contain C: install a C compiler (Debian: apt-get install gcc libc6-dev)",
     ),
-    (
-        "git",
-        "--version",
-        "the checks list the tracked files: install git (Debian: apt-get install git)",
-    ),
+    ("git", "--version", "the checks list the tracked files: install git (Debian: apt-get install git)"),
 ];
 
 /// Checks that every needed program starts.
@@ -29,11 +25,7 @@ pub fn check() -> anyhow::Result<()> {
         .filter(|(program, flag, _)| !starts(program, flag))
         .map(|(program, _, sentence)| format!("`{program}` is missing: {sentence}"))
         .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        bail!("{}", missing.join("\n"))
-    }
+    if missing.is_empty() { Ok(()) } else { bail!("{}", missing.join("\n")) }
 }
 
 fn starts(program: &str, flag: &str) -> bool {

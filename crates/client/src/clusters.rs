@@ -44,11 +44,6 @@ impl Client {
         wanted: &CreateRegistrationToken,
     ) -> Result<CreatedRegistrationToken, Error> {
         let [api, v1, clusters] = PATH;
-        self.connection
-            .post(
-                &[api, v1, clusters, cluster.as_str(), "registration-tokens"],
-                wanted,
-            )
-            .await
+        self.connection.post(&[api, v1, clusters, cluster.as_str(), "registration-tokens"], wanted).await
     }
 }

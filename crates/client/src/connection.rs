@@ -28,10 +28,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let base = settings.base()?;
-        Ok(Self {
-            http: settings.http_client(&base)?,
-            base,
-        })
+        Ok(Self { http: settings.http_client(&base)?, base })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(
@@ -57,9 +54,7 @@ impl Connection {
 
     pub(crate) async fn text(&self, path: &[&str]) -> Result<String, Error> {
         let body = call(self.http.get(self.url(path)).timeout(CALL_TIMEOUT)).await?;
-        String::from_utf8(body).map_err(|e| Error::Malformed {
-            detail: e.to_string(),
-        })
+        String::from_utf8(body).map_err(|e| Error::Malformed { detail: e.to_string() })
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -83,20 +78,14 @@ async fn call(request: RequestBuilder) -> Result<Vec<u8>, Error> {
     let response = request.send().await.map_err(|e| unreachable(&e))?;
     let (status, head) = (response.status(), response.headers().clone());
     let body = read_bounded(response).await?;
-    if status.is_success() {
-        Ok(body)
-    } else {
-        Err(refused(status, &head, &body))
-    }
+    if status.is_success() { Ok(body) } else { Err(refused(status, &head, &body)) }
 }
 
 async fn read_bounded(mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
         if body.len() + chunk.len() > RESPONSE_BYTES {
-            return Err(Error::Malformed {
-                detail: format!("the body is over {RESPONSE_BYTES} bytes"),
-            });
+            return Err(Error::Malformed { detail: format!("the body is over {RESPONSE_BYTES} bytes") });
         }
         body.extend_from_slice(&chunk);
     }
@@ -104,9 +93,7 @@ async fn read_bounded(mut response: reqwest::Response) -> Result<Vec<u8>, Error>
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|e| Error::Malformed {
-        detail: e.to_string(),
-    })
+    serde_json::from_slice(body).map_err(|e| Error::Malformed { detail: e.to_string() })
 }
 
 /// Any body will do: what is not the API's error body is replaced by the status line.
@@ -118,27 +105,15 @@ fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> Error {
     if problem.message.is_empty() {
         problem.message = status.to_string();
     }
-    Error::Refused {
-        status: status.as_u16(),
-        problem,
-        retry_after: retry_after(head),
-    }
+    Error::Refused { status: status.as_u16(), problem, retry_after: retry_after(head) }
 }
 
 /// Seconds only: our server never writes the date form.
 fn retry_after(head: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = head
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: u64 = head.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
 fn unreachable(error: &reqwest::Error) -> Error {
-    Error::Unreachable {
-        detail: causes(error),
-    }
+    Error::Unreachable { detail: causes(error) }
 }

@@ -14,9 +14,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn enqueue_job(&self, cluster: &ClusterId, job: &EnqueueJob) -> Result<Job, Error> {
-        self.connection
-            .post(&["api", "v1", "clusters", cluster.as_str(), "jobs"], job)
-            .await
+        self.connection.post(&["api", "v1", "clusters", cluster.as_str(), "jobs"], job).await
     }
 
     /// The newest `most` jobs of a cluster, or of those in one state, newest first, without timelines.
@@ -39,9 +37,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn job(&self, id: &JobId) -> Result<Job, Error> {
-        self.connection
-            .get(&["api", "v1", "jobs", id.as_str()], &[])
-            .await
+        self.connection.get(&["api", "v1", "jobs", id.as_str()], &[]).await
     }
 
     /// One job with its timeline, once that has an entry with a sequence number above `after` or `wait` (at most
@@ -53,9 +49,7 @@ impl Client {
         let wait = wait.min(MAX_WATCH);
         let (after, seconds) = (after.to_string(), wait.as_secs().to_string());
         let query = [("after", after.as_str()), ("wait", seconds.as_str())];
-        self.connection
-            .get_within(&["api", "v1", "jobs", id.as_str()], &query, wait + CALL_TIMEOUT)
-            .await
+        self.connection.get_within(&["api", "v1", "jobs", id.as_str()], &query, wait + CALL_TIMEOUT).await
     }
 
     /// Withdraws an open job. An agent that holds it already may still carry it out.
@@ -64,8 +58,6 @@ impl Client {
     /// See [`Error`].
     pub async fn cancel_job(&self, id: &JobId) -> Result<Job, Error> {
         let nothing = serde_json::Map::new();
-        self.connection
-            .post(&["api", "v1", "jobs", id.as_str(), "cancel"], &nothing)
-            .await
+        self.connection.post(&["api", "v1", "jobs", id.as_str(), "cancel"], &nothing).await
     }
 }

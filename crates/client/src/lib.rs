@@ -58,9 +58,7 @@ impl Client {
     /// # Errors
     /// See [`SettingsError`].
     pub fn with(settings: &Settings) -> Result<Self, SettingsError> {
-        Ok(Self {
-            connection: Connection::new(settings)?,
-        })
+        Ok(Self { connection: Connection::new(settings)? })
     }
 
     /// Who the bearer is, and the server's version.

@@ -21,9 +21,7 @@ impl Client {
     /// See [`Error`].
     pub async fn organization(&self, id: &OrganizationId) -> Result<Organization, Error> {
         let [api, v1, organizations] = PATH;
-        self.connection
-            .get(&[api, v1, organizations, id.as_str()], &[])
-            .await
+        self.connection.get(&[api, v1, organizations, id.as_str()], &[]).await
     }
 
     /// Makes an organization; admins only.
@@ -44,11 +42,6 @@ impl Client {
         wanted: &CreateApiToken,
     ) -> Result<CreatedApiToken, Error> {
         let [api, v1, organizations] = PATH;
-        self.connection
-            .post(
-                &[api, v1, organizations, organization.as_str(), "api-tokens"],
-                wanted,
-            )
-            .await
+        self.connection.post(&[api, v1, organizations, organization.as_str(), "api-tokens"], wanted).await
     }
 }

@@ -72,11 +72,7 @@ async fn page<P: Page>(
     cursor: Option<&str>,
 ) -> Result<P, Error> {
     let limit = room.clamp(1, PAGE).to_string();
-    let mut query: Vec<_> = filter
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .copied()
-        .collect();
+    let mut query: Vec<_> = filter.iter().filter(|(_, value)| !value.is_empty()).copied().collect();
     query.push(("limit", &limit));
     query.extend(cursor.map(|cursor| ("cursor", cursor)));
     connection.get(path, &query).await

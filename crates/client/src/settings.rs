@@ -97,9 +97,7 @@ impl Settings {
             // No proxy can reach our own loopback.
             builder = builder.no_proxy();
         }
-        builder
-            .build()
-            .map_err(|e| SettingsError::Client { detail: causes(&e) })
+        builder.build().map_err(|e| SettingsError::Client { detail: causes(&e) })
     }
 
     fn default_headers(&self) -> Result<HeaderMap, SettingsError> {
@@ -117,12 +115,7 @@ impl Settings {
 
 /// The causes, innermost last: reqwest's own text stops at "error sending request".
 pub(crate) fn causes(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "timed out"
-    } else {
-        "request failed"
-    }
-    .to_owned();
+    let mut text = if error.is_timeout() { "timed out" } else { "request failed" }.to_owned();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         text.push_str(": ");
@@ -142,10 +135,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
 
 /// The URL without user name and password, should somebody have put a secret there.
 fn shown(text: &str) -> String {
-    match text
-        .split_once("://")
-        .and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1)))
-    {
+    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
         Some((scheme, host)) => format!("{scheme}://…@{host}"),
         None => text.to_owned(),
     }
@@ -167,50 +157,26 @@ mod tests {
 
     #[test]
     fn plain_http_stays_on_this_machine_unless_allowed() {
-        assert!(matches!(
-            settings("http://example.org").base(),
-            Err(SettingsError::Insecure { .. })
-        ));
-        assert!(
-            Settings {
-                allow_insecure_http: true,
-                ..settings("http://example.org")
-            }
-            .base()
-            .is_ok()
-        );
-        for url in [
-            "http://localhost:1/base/",
-            "http://127.0.0.1",
-            "http://[::1]:8",
-            "https://example.org",
-        ] {
+        assert!(matches!(settings("http://example.org").base(), Err(SettingsError::Insecure { .. })));
+        assert!(Settings { allow_insecure_http: true, ..settings("http://example.org") }.base().is_ok());
+        for url in ["http://localhost:1/base/", "http://127.0.0.1", "http://[::1]:8", "https://example.org"] {
             assert!(settings(url).base().is_ok(), "{url}");
         }
         for url in ["ftp://localhost", "example.org", "", "https://"] {
-            assert!(
-                matches!(settings(url).base(), Err(SettingsError::Url { .. })),
-                "{url}"
-            );
+            assert!(matches!(settings(url).base(), Err(SettingsError::Url { .. })), "{url}");
         }
     }
 
     #[test]
     fn secrets_in_urls_are_refused_and_not_shown() {
-        let error = settings("https://user:hush@example.org")
-            .base()
-            .unwrap_err()
-            .to_string();
+        let error = settings("https://user:hush@example.org").base().unwrap_err().to_string();
         assert!(!error.contains("hush"), "{error}");
     }
 
     #[test]
     fn a_ca_without_certificates_is_refused() {
         let url = Url::parse("https://localhost").unwrap();
-        let none = Settings {
-            ca_pem: Some(b"nothing".to_vec()),
-            ..settings("https://localhost")
-        };
+        let none = Settings { ca_pem: Some(b"nothing".to_vec()), ..settings("https://localhost") };
         assert!(matches!(none.http_client(&url), Err(SettingsError::Ca)));
     }
 }

@@ -34,28 +34,15 @@ fn job(id: &str) -> Value {
 async fn a_call_says_who_asks_and_escapes_ids() {
     let router = Router::new().route(
         "/api/v1/jobs/{id}",
-        get(
-            |Path(id): Path<String>, Query(query): Params, head: HeaderMap| async move {
-                assert_eq!(head["authorization"], "Bearer vwksp-adm-test");
-                assert!(
-                    head["user-agent"]
-                        .to_str()
-                        .unwrap()
-                        .starts_with("vworkspace-client/")
-                );
-                assert_eq!(
-                    (id.as_str(), query["after"].as_str(), query["wait"].as_str()),
-                    ("a/b", "3", "60")
-                );
-                Json(job("a/b"))
-            },
-        ),
+        get(|Path(id): Path<String>, Query(query): Params, head: HeaderMap| async move {
+            assert_eq!(head["authorization"], "Bearer vwksp-adm-test");
+            assert!(head["user-agent"].to_str().unwrap().starts_with("vworkspace-client/"));
+            assert_eq!((id.as_str(), query["after"].as_str(), query["wait"].as_str()), ("a/b", "3", "60"));
+            Json(job("a/b"))
+        }),
     );
     let client = client_of(router).await;
-    let job = client
-        .watch_job(&JobId::new("a/b"), 3, Duration::from_secs(600))
-        .await
-        .unwrap();
+    let job = client.watch_job(&JobId::new("a/b"), 3, Duration::from_secs(600)).await.unwrap();
     assert_eq!((job.id.as_str(), job.state), ("a/b", JobState::Queued));
 }
 
@@ -68,9 +55,7 @@ async fn pages_become_one_list_up_to_the_bound() {
             let start: usize = query.get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
             let limit: usize = query["limit"].parse().unwrap();
             assert!(limit <= 200);
-            let items: Vec<_> = (start..500.min(start + limit))
-                .map(|n| job(&n.to_string()))
-                .collect();
+            let items: Vec<_> = (start..500.min(start + limit)).map(|n| job(&n.to_string())).collect();
             let end = start + items.len();
             Json(json!({"items": items, "nextCursor": (end < 500).then(|| end.to_string())}))
         }),
@@ -99,29 +84,19 @@ async fn refusals_keep_status_body_and_retry_after_whatever_the_body_is() {
             }),
         );
     let client = client_of(router).await;
-    let Error::Refused {
-        status,
-        problem,
-        retry_after,
-    } = client.whoami().await.unwrap_err()
-    else {
+    let Error::Refused { status, problem, retry_after } = client.whoami().await.unwrap_err() else {
         panic!()
     };
     assert_eq!((status, retry_after), (503, Some(Duration::from_secs(7))));
     assert_eq!(problem.message, "503 Service Unavailable");
     let error = client.cancel_job(&JobId::new("j")).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the job is closed (409 job_closed, request r-1)"
-    );
+    assert_eq!(error.to_string(), "the job is closed (409 job_closed, request r-1)");
 }
 
 #[tokio::test]
 async fn redirects_are_not_followed_so_that_the_token_stays_here() {
-    let router = Router::new().route(
-        "/api/v1/whoami",
-        get(|| async { Redirect::temporary("http://192.0.2.1/") }),
-    );
+    let router =
+        Router::new().route("/api/v1/whoami", get(|| async { Redirect::temporary("http://192.0.2.1/") }));
     let error = client_of(router).await.whoami().await.unwrap_err();
     assert_eq!(error.status(), Some(307));
 }
@@ -133,10 +108,9 @@ async fn an_endless_answer_is_cut_and_a_strange_one_is_told() {
         let chunks = (0..17).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
         Body::from_stream(futures::stream::iter(chunks)).into_response()
     };
-    let router = Router::new().route("/metrics", get(endless)).route(
-        "/api/v1/whoami",
-        get(|| async { Json(json!({"role": "emperor"})) }),
-    );
+    let router = Router::new()
+        .route("/metrics", get(endless))
+        .route("/api/v1/whoami", get(|| async { Json(json!({"role": "emperor"})) }));
     let client = client_of(router).await;
     assert!(matches!(client.metrics().await, Err(Error::Malformed { .. })));
     assert!(matches!(client.whoami().await, Err(Error::Malformed { .. })));
@@ -146,10 +120,7 @@ async fn an_endless_answer_is_cut_and_a_strange_one_is_told() {
 async fn nobody_there_is_unreachable() {
     let client = Client::new("http://127.0.0.1:1", Secret::new("t"), None).unwrap();
     let error = client.whoami().await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Unreachable { detail } if !detail.contains("vwksp")),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Unreachable { detail } if !detail.contains("vwksp")), "{error}");
 }
 
 #[tokio::test]
@@ -157,11 +128,7 @@ async fn a_given_ca_is_enough_on_a_machine_without_any() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     // Nothing listens: only that the client can be made, whatever the operating system trusts, is asked here.
-    let client = Client::new(
-        "https://localhost:1",
-        Secret::new("t"),
-        Some(pair.cert.pem().as_bytes()),
-    )
-    .unwrap();
+    let client =
+        Client::new("https://localhost:1", Secret::new("t"), Some(pair.cert.pem().as_bytes())).unwrap();
     assert!(matches!(client.whoami().await, Err(Error::Unreachable { .. })));
 }

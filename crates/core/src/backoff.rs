@@ -23,9 +23,7 @@ impl Backoff {
         if let Some(asked) = asked {
             return asked;
         }
-        let window = FLOOR
-            .saturating_mul(1 << self.failures.min(MAX_DOUBLINGS))
-            .min(CEILING);
+        let window = FLOOR.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS)).min(CEILING);
         FLOOR + (window - FLOOR).mul_f64(random.clamp(0.0, 1.0))
     }
 
@@ -65,9 +63,7 @@ mod tests {
     #[test]
     fn the_window_doubles_and_a_success_closes_it() {
         let mut backoff = Backoff::default();
-        let widest: Vec<u64> = (0..7)
-            .map(|_| backoff.handle_failure(None, 1.0).as_secs())
-            .collect();
+        let widest: Vec<u64> = (0..7).map(|_| backoff.handle_failure(None, 1.0).as_secs()).collect();
         assert_eq!(widest, [2, 4, 8, 16, 32, 60, 60]);
         backoff.handle_success();
         assert_eq!(backoff.handle_failure(None, 1.0), Duration::from_secs(2));

@@ -29,7 +29,10 @@ fn preserved_object(_: &mut schemars::SchemaGenerator) -> Schema {
 
 /// `status.conditions`: a list-map keyed by `type`, so that two managers can own different conditions.
 fn conditions(generator: &mut schemars::SchemaGenerator) -> Schema {
-    let condition = <k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as schemars::JsonSchema>::json_schema(generator);
+    let condition =
+        <k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as schemars::JsonSchema>::json_schema(
+            generator,
+        );
     json_schema!({
         "type": "array",
         "items": condition,

@@ -53,14 +53,19 @@ impl Announcer {
     }
 }
 
+/// Status or reason differ. That something bad never was is no news.
 fn is_news(before: &[Condition], condition: &Condition) -> bool {
-    !before
-        .iter()
-        .any(|b| b.type_ == condition.type_ && b.status == condition.status && b.reason == condition.reason)
+    match before.iter().find(|b| b.type_ == condition.type_) {
+        Some(before) => before.status != condition.status || before.reason != condition.reason,
+        None => condition.status != "False" || is_bad(condition),
+    }
 }
 
 fn event_of(condition: &Condition) -> Event {
-    let note = format!("{}={}: {}", condition.type_, condition.status, condition.message);
+    let mut note = format!("{}={}", condition.type_, condition.status);
+    if !condition.message.is_empty() {
+        note = format!("{note}: {}", condition.message);
+    }
     Event {
         type_: if is_bad(condition) { EventType::Warning } else { EventType::Normal },
         reason: condition.reason.clone(),

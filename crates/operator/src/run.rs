@@ -175,7 +175,9 @@ async fn serve_probes(
 ) -> Result<(), Error> {
     if let Some(address) = probes::address(&args.health_probe_bind_address)? {
         let listener = probes::listen(address).await?;
-        tracing::info!(address = ?listener.local_addr().ok(), "probes are served");
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "probes are served");
+        }
         tokio::spawn(probes::serve(listener, readiness.subscribe(), shutdown.clone()));
     }
     Ok(())

@@ -37,9 +37,12 @@ mod tests {
     #[test]
     fn names_and_members_are_those_of_v1() {
         let intent: Intent =
-            serde_json::from_str(r#"{"intent":"delete-application-instance","name":"a","namespace":"n"}"#).unwrap();
+            serde_json::from_str(r#"{"intent":"delete-application-instance","name":"a","namespace":"n"}"#)
+                .unwrap();
         assert_eq!(intent, Intent::DeleteApplicationInstance { name: "a".into(), namespace: "n".into() });
-        let text = serde_json::to_string(&Intent::EnsureApplicationInstance { application_instance: 1.into() }).unwrap();
+        let text =
+            serde_json::to_string(&Intent::EnsureApplicationInstance { application_instance: 1.into() })
+                .unwrap();
         assert_eq!(text, r#"{"intent":"ensure-application-instance","applicationInstance":1}"#);
     }
 }

@@ -52,7 +52,7 @@ pub struct Serve {
     /// How long a cluster may be silent before it is shown as disconnected.
     #[arg(long, env = "VWORKSPACE_SERVER_DISCONNECT_AFTER", default_value = "60s", value_parser = duration)]
     pub disconnect_after: Duration,
-    /// Most requests at a time, waiting polls included; one more is answered 503.
+    /// Most requests at a time, waiting polls included; one more is answered 503. Also the most connections.
     #[arg(long, env = "VWORKSPACE_SERVER_MAX_REQUESTS", default_value_t = 20_000)]
     pub max_requests: usize,
     /// What is logged, for example `info` or `info,vworkspace_server=debug`.

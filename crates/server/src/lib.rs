@@ -15,6 +15,7 @@ pub mod api;
 pub mod app;
 pub mod args;
 pub mod background;
+mod connections;
 pub mod listen;
 pub mod logs;
 pub mod metrics;

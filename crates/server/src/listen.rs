@@ -1,7 +1,12 @@
 //! The socket: plain or TLS, with time-outs against clients that never finish.
 
+use crate::connections::Bounded;
 use axum::Router;
-use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor, tls_rustls::RustlsConfig};
+use axum_server::{
+    Handle, Server,
+    accept::NoDelayAcceptor,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -63,36 +68,40 @@ impl Listener {
             return Err(Error::InsecureHttp { address });
         }
         let socket = TcpListener::bind(address).map_err(|source| Error::Bind { address, source })?;
-        let address = socket
-            .local_addr()
-            .map_err(|source| Error::Bind { address, source })?;
+        let address = socket.local_addr().map_err(|source| Error::Bind { address, source })?;
         Ok(Self { socket, address, tls })
     }
 
     /// The base URL of what listens here.
     pub fn url(&self) -> String {
-        format!(
-            "{}://{}",
-            if self.tls.is_some() { "https" } else { "http" },
-            self.address
-        )
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// Serves until the handle is told to stop.
+    /// Serves at most so many connections until the handle is told to stop.
     ///
     /// # Errors
     /// Those of the socket.
-    pub async fn serve(self, router: Router, handle: Handle<SocketAddr>) -> io::Result<()> {
-        let server = bounded(axum_server::from_tcp(self.socket)?.handle(handle));
+    pub async fn serve(
+        self,
+        router: Router,
+        handle: Handle<SocketAddr>,
+        most_connections: usize,
+    ) -> io::Result<()> {
+        let server = with_time_outs(axum_server::from_tcp(self.socket)?.handle(handle));
         let service = router.into_make_service();
+        // Answers are small: waiting to fill a packet would only delay them.
+        let plain = NoDelayAcceptor::new();
         match self.tls {
-            Some(config) => server.acceptor(RustlsAcceptor::new(config)).serve(service).await,
-            None => server.serve(service).await,
+            Some(config) => {
+                let tls = RustlsAcceptor::new(config).acceptor(plain);
+                server.acceptor(Bounded::new(tls, most_connections)).serve(service).await
+            }
+            None => server.acceptor(Bounded::new(plain, most_connections)).serve(service).await,
         }
     }
 }
 
-fn bounded(server: Server<SocketAddr>) -> Server<SocketAddr> {
+fn with_time_outs(server: Server<SocketAddr>) -> Server<SocketAddr> {
     let mut server = server
         .first_request_timeout(FIRST_REQUEST_TIMEOUT)
         .accept_error_handler(|_, error| tracing::debug!(%error, "connection not accepted"));
@@ -113,15 +122,7 @@ mod tests {
     #[test]
     fn plain_http_is_for_loopback_alone() {
         let bind = |address: &str, allow| Listener::bind(address.parse().unwrap(), None, allow);
-        assert!(matches!(
-            bind("0.0.0.0:0", false),
-            Err(Error::InsecureHttp { .. })
-        ));
-        assert!(
-            bind("127.0.0.1:0", false)
-                .unwrap()
-                .url()
-                .starts_with("http://127.0.0.1:")
-        );
+        assert!(matches!(bind("0.0.0.0:0", false), Err(Error::InsecureHttp { .. })));
+        assert!(bind("127.0.0.1:0", false).unwrap().url().starts_with("http://127.0.0.1:"));
     }
 }

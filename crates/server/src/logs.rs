@@ -14,12 +14,7 @@ pub fn start(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError>
         .with_current_span(true)
         .with_span_list(false)
         .with_writer(std::io::stderr);
-    if tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .try_init()
-        .is_ok()
-    {
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             tracing::error!(place, "a task panicked");
@@ -34,6 +29,6 @@ pub fn note_actor(kind: &'static str, cluster: Option<&str>) {
     let span = tracing::Span::current();
     span.record("actor", kind);
     if let Some(cluster) = cluster {
-        span.record("cluster", cluster);
+        span.record("cluster_id", cluster);
     }
 }

@@ -45,26 +45,10 @@ impl Default for Metrics {
             writer_queue: Gauge::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "requests",
-            "Answered requests by route and status",
-            metrics.requests.clone(),
-        );
-        registry.register(
-            "job_transitions",
-            "Jobs that entered a state",
-            metrics.transitions.clone(),
-        );
-        registry.register(
-            "events",
-            "Events stored, and replays that were dropped",
-            metrics.events.clone(),
-        );
-        registry.register(
-            "long_polls_open",
-            "Requests that wait for something",
-            metrics.long_polls.clone(),
-        );
+        registry.register("requests", "Answered requests by route and status", metrics.requests.clone());
+        registry.register("job_transitions", "Jobs that entered a state", metrics.transitions.clone());
+        registry.register("events", "Events stored, and replays that were dropped", metrics.events.clone());
+        registry.register("long_polls_open", "Requests that wait for something", metrics.long_polls.clone());
         registry.register(
             "writer_queue_length",
             "Writes that wait for the database",
@@ -77,31 +61,20 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts an answered request; `route` is the pattern, never the path asked for.
     pub fn request(&self, route: &str, status: u16) {
-        self.requests
-            .get_or_create(&RequestLabels {
-                route: route.to_owned(),
-                status,
-            })
-            .inc();
+        self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
     }
 
     /// Counts jobs that entered `state`.
     pub fn transition(&self, state: JobState, jobs: usize) {
         if jobs > 0 {
-            self.transitions
-                .get_or_create(&TransitionLabels {
-                    state: state.as_str(),
-                })
-                .inc_by(jobs as u64);
+            self.transitions.get_or_create(&TransitionLabels { state: state.as_str() }).inc_by(jobs as u64);
         }
     }
 
     /// Counts the events of one batch.
     pub fn events(&self, stored: usize, replayed: usize) {
         for (outcome, count) in [("stored", stored), ("deduplicated", replayed)] {
-            self.events
-                .get_or_create(&EventLabels { outcome })
-                .inc_by(count as u64);
+            self.events.get_or_create(&EventLabels { outcome }).inc_by(count as u64);
         }
     }
 
@@ -111,8 +84,7 @@ impl Metrics {
     /// Those of the formatter.
     pub fn encode(&self, long_polls: usize, writer_queue: usize) -> Result<String, fmt::Error> {
         self.long_polls.set(i64::try_from(long_polls).unwrap_or(i64::MAX));
-        self.writer_queue
-            .set(i64::try_from(writer_queue).unwrap_or(i64::MAX));
+        self.writer_queue.set(i64::try_from(writer_queue).unwrap_or(i64::MAX));
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)

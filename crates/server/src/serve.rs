@@ -89,15 +89,9 @@ impl Running {
         background::spawn(&mut tasks, &app);
         let url = listener.url();
         let handle = Handle::new();
-        tasks.spawn(listener.serve(api::router(app.clone()), handle.clone()));
+        tasks.spawn(listener.serve(api::router(app.clone()), handle.clone(), settings.max_requests));
         tracing::info!(url, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(Self {
-            url,
-            first_admin_token,
-            app,
-            handle,
-            tasks,
-        })
+        Ok(Self { url, first_admin_token, app, handle, tasks })
     }
 
     /// Returns only when serving ends by itself, which it should not.

@@ -55,11 +55,7 @@ pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(RustlsConfig, Files), 
 /// Kubernetes changes a mounted Secret by moving a link. Files caught between two writes do not fit together: the
 /// old certificate stays and the next look tries again.
 pub async fn keep_fresh(config: RustlsConfig, mut files: Files, period: Duration, stop: CancellationToken) {
-    while stop
-        .run_until_cancelled(tokio::time::sleep(period))
-        .await
-        .is_some()
-    {
+    while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
         match files.reload_if_changed(&config).await {
             Ok(true) => tracing::info!(file = %files.cert.display(), "certificate loaded again"),
             Ok(false) => {}
@@ -77,22 +73,16 @@ impl Files {
         if now == self.loaded {
             return Ok(false);
         }
-        config
-            .reload_from_pem(now.0.clone(), now.1.clone())
-            .await
-            .map_err(|source| Error::Unusable {
-                cert: self.cert.clone(),
-                key: self.key.clone(),
-                source,
-            })?;
+        config.reload_from_pem(now.0.clone(), now.1.clone()).await.map_err(|source| Error::Unusable {
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            source,
+        })?;
         self.loaded = now;
         Ok(true)
     }
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    tokio::fs::read(path).await.map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })
+    tokio::fs::read(path).await.map_err(|source| Error::Read { path: path.to_owned(), source })
 }

@@ -58,16 +58,8 @@ pub enum Woken {
 impl<K: Ord + Clone> Waiters<K> {
     /// No waiters yet; see the type for the bounds.
     pub fn new(per_key: usize, total: usize) -> Self {
-        let table = Table {
-            places: BTreeMap::new(),
-            taken: 0,
-            next_number: 0,
-        };
-        Self {
-            table: Arc::new(Mutex::new(table)),
-            per_key,
-            total,
-        }
+        let table = Table { places: BTreeMap::new(), taken: 0, next_number: 0 };
+        Self { table: Arc::new(Mutex::new(table)), per_key, total }
     }
 
     /// Takes a seat. `None` when all seats are taken.
@@ -81,10 +73,7 @@ impl<K: Ord + Clone> Waiters<K> {
         table.next_number += 1;
         table.taken += 1;
         let places = table.places.entry(key.clone()).or_default();
-        places.push_back(Place {
-            number,
-            hint: hint.clone(),
-        });
+        places.push_back(Place { number, hint: hint.clone() });
         if places.len() > self.per_key
             && let Some(oldest) = places.pop_front()
         {
@@ -92,12 +81,7 @@ impl<K: Ord + Clone> Waiters<K> {
             oldest.hint.notify.notify_one();
             table.taken -= 1;
         }
-        Some(Seat {
-            table: self.table.clone(),
-            key: key.clone(),
-            number,
-            hint,
-        })
+        Some(Seat { table: self.table.clone(), key: key.clone(), number, hint })
     }
 
     /// Wakes everybody who waits for `key`.
@@ -130,11 +114,7 @@ impl<K: Ord> Seat<K> {
     /// Sleeps until woken. A hint given since the seat was taken, or since the last wake, returns at once.
     pub async fn woken(&self) -> Woken {
         self.hint.notify.notified().await;
-        if self.hint.displaced.load(Ordering::Acquire) {
-            Woken::Displaced
-        } else {
-            Woken::Hint
-        }
+        if self.hint.displaced.load(Ordering::Acquire) { Woken::Displaced } else { Woken::Hint }
     }
 }
 

@@ -38,12 +38,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that says nothing about when to come back.
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 }
 

@@ -32,7 +32,11 @@ pub trait AgentLink: Send + Sync + 'static {
     fn ack(&self, job: &JobId) -> impl Future<Output = Result<(), LinkError>> + Send;
 
     /// Tells progress.
-    fn status(&self, job: &JobId, update: &StatusUpdate) -> impl Future<Output = Result<(), LinkError>> + Send;
+    fn status(
+        &self,
+        job: &JobId,
+        update: &StatusUpdate,
+    ) -> impl Future<Output = Result<(), LinkError>> + Send;
 
     /// Tells the terminal result.
     fn result(&self, job: &JobId, result: &JobResult) -> impl Future<Output = Result<(), LinkError>> + Send;

@@ -40,16 +40,10 @@ impl JobKey {
     pub fn of(job: &Job, object: &ObjectKey) -> Self {
         let given = job.idempotency_key.trim();
         if given.is_empty() {
-            Self {
-                text: computed_key(job, object),
-                origin: KeyOrigin::Computed,
-            }
+            Self { text: computed_key(job, object), origin: KeyOrigin::Computed }
         } else {
             let text = limits::clip(given, limits::IDEMPOTENCY_KEY_BYTES).to_owned();
-            Self {
-                text,
-                origin: KeyOrigin::Given,
-            }
+            Self { text, origin: KeyOrigin::Given }
         }
     }
 }
@@ -64,9 +58,7 @@ fn computed_key(job: &Job, object: &ObjectKey) -> String {
 
 /// 16 hex digits over the canonical payload; over the bytes as they came where it has no canonical form.
 fn payload_digest(payload: &str) -> String {
-    let canonical = serde_json::from_str(payload)
-        .ok()
-        .and_then(|value| canonical::to_bytes(&value).ok());
+    let canonical = serde_json::from_str(payload).ok().and_then(|value| canonical::to_bytes(&value).ok());
     let digest = canonical::sha256(canonical.as_deref().unwrap_or(payload.as_bytes()));
     hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8]))
 }
@@ -76,9 +68,7 @@ fn intent_name(job: &Job) -> String {
     struct Named {
         intent: String,
     }
-    serde_json::from_str::<Named>(job.payload.get())
-        .map(|named| named.intent)
-        .unwrap_or_default()
+    serde_json::from_str::<Named>(job.payload.get()).map(|named| named.intent).unwrap_or_default()
 }
 
 /// One job that took effect.
@@ -119,11 +109,8 @@ impl Ledger {
         let mut ledger = Self::default();
         let known: std::collections::BTreeSet<&str> =
             entries.iter().map(|entry| entry.key.as_str()).collect();
-        ledger.foreign = keys
-            .into_iter()
-            .filter(|key| !known.contains(key.as_str()))
-            .take(MAX_ENTRIES)
-            .collect();
+        ledger.foreign =
+            keys.into_iter().filter(|key| !known.contains(key.as_str())).take(MAX_ENTRIES).collect();
         for entry in entries {
             ledger.handle_done(entry, now);
         }
@@ -132,8 +119,7 @@ impl Ledger {
 
     /// Records a job that took effect.
     pub fn handle_done(&mut self, entry: Entry, now: Timestamp) {
-        self.last_of_object
-            .insert(ObjectKey::from(&entry.applied_ref), entry.key.clone());
+        self.last_of_object.insert(ObjectKey::from(&entry.applied_ref), entry.key.clone());
         self.entries.push_back(entry);
         while self.entries.len() > MAX_ENTRIES || self.entries.front().is_some_and(|e| is_too_old(e, now)) {
             self.drop_oldest();
@@ -152,9 +138,9 @@ impl Ledger {
                 let foreign = || self.foreign.contains(&key.text).then(noop);
                 entry.map(result_of).or_else(foreign)
             }
-            KeyOrigin::Computed => entry
-                .filter(|_| self.last_of_object.get(object) == Some(&key.text))
-                .map(result_of),
+            KeyOrigin::Computed => {
+                entry.filter(|_| self.last_of_object.get(object) == Some(&key.text)).map(result_of)
+            }
         }
     }
 
@@ -166,8 +152,7 @@ impl Ledger {
     /// Keys for a plain v1 operator, newest first: those of jobs that succeeded, then those it recorded itself.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let ours = self.entries().filter(|entry| entry.outcome == Outcome::Succeeded);
-        ours.map(|entry| entry.key.as_str())
-            .chain(self.foreign.iter().map(String::as_str))
+        ours.map(|entry| entry.key.as_str()).chain(self.foreign.iter().map(String::as_str))
     }
 
     fn drop_oldest(&mut self) {
@@ -263,17 +248,9 @@ mod tests {
         assert!(key.text.starts_with("applicationinstance/n/web@"), "{}", key.text);
         assert_eq!(key.text.rsplit('@').next().unwrap().len(), 16);
         assert_eq!(key, JobKey::of(&job("2", " ", r#"{"a":2,"b":1}"#), &web()));
-        let mut intent = job(
-            "3",
-            "",
-            r#"{"intent":"delete-application-instance","name":"web"}"#,
-        );
+        let mut intent = job("3", "", r#"{"intent":"delete-application-instance","name":"web"}"#);
         intent.kind = JobKind::Intent;
-        assert!(
-            JobKey::of(&intent, &web())
-                .text
-                .starts_with("intent/delete-application-instance/")
-        );
+        assert!(JobKey::of(&intent, &web()).text.starts_with("intent/delete-application-instance/"));
     }
 
     #[test]
@@ -300,23 +277,11 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.handle_done(entry("1", "k", Outcome::Succeeded), Timestamp::UNIX_EPOCH);
         ledger.handle_done(entry("2", "l", Outcome::Failed), Timestamp::UNIX_EPOCH);
-        let key = JobKey {
-            text: "k".into(),
-            origin: KeyOrigin::Given,
-        };
+        let key = JobKey { text: "k".into(), origin: KeyOrigin::Given };
         let replay = ledger.replay(&JobId::new("9"), &key, &web()).unwrap();
-        assert_eq!(
-            (replay.outcome, replay.applied_ref),
-            (Outcome::Noop, Some(object("web")))
-        );
-        assert_eq!(
-            ledger.replay(&JobId::new("2"), &key, &web()).unwrap().outcome,
-            Outcome::Failed
-        );
-        let failed = JobKey {
-            text: "l".into(),
-            origin: KeyOrigin::Given,
-        };
+        assert_eq!((replay.outcome, replay.applied_ref), (Outcome::Noop, Some(object("web"))));
+        assert_eq!(ledger.replay(&JobId::new("2"), &key, &web()).unwrap().outcome, Outcome::Failed);
+        let failed = JobKey { text: "l".into(), origin: KeyOrigin::Given };
         assert!(ledger.replay(&JobId::new("9"), &failed, &web()).is_none());
     }
 
@@ -327,14 +292,8 @@ mod tests {
             vec!["theirs".into(), "ours".into()],
             Timestamp::UNIX_EPOCH,
         );
-        let theirs = JobKey {
-            text: "theirs".into(),
-            origin: KeyOrigin::Given,
-        };
-        assert_eq!(
-            ledger.replay(&JobId::new("9"), &theirs, &web()).unwrap().outcome,
-            Outcome::Noop
-        );
+        let theirs = JobKey { text: "theirs".into(), origin: KeyOrigin::Given };
+        assert_eq!(ledger.replay(&JobId::new("9"), &theirs, &web()).unwrap().outcome, Outcome::Noop);
         assert_eq!(ledger.keys().collect::<Vec<_>>(), ["ours", "theirs"]);
     }
 
@@ -343,13 +302,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.handle_done(entry("1", "k", Outcome::Succeeded), Timestamp::UNIX_EPOCH);
         let later = Timestamp::UNIX_EPOCH + MAX_AGE + SignedDuration::from_secs(1);
-        ledger.handle_done(
-            Entry {
-                at: later,
-                ..entry("2", "l", Outcome::Succeeded)
-            },
-            later,
-        );
+        ledger.handle_done(Entry { at: later, ..entry("2", "l", Outcome::Succeeded) }, later);
         assert_eq!(ledger.entries().count(), 1);
     }
 

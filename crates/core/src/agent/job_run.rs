@@ -80,12 +80,7 @@ enum State {
     /// the deadline.
     Applying { deadline: Timestamp },
     /// Accepted; follows the object. Left by an observation, the deadline, or a later job for the object.
-    Waiting {
-        goal: Goal,
-        applied: ObjectRef,
-        deadline: Timestamp,
-        last: Option<Observed>,
-    },
+    Waiting { goal: Goal, applied: ObjectRef, deadline: Timestamp, last: Option<Observed> },
     /// Over. Final.
     Done(JobResult),
 }
@@ -103,12 +98,8 @@ pub struct JobRun {
 impl JobRun {
     /// A job as received.
     pub fn new(job: &Job) -> Self {
-        let asked = job
-            .deadline_seconds
-            .map(|seconds| Duration::from_secs(seconds.into()));
-        let deadline = asked
-            .unwrap_or(limits::DEFAULT_DEADLINE)
-            .min(limits::MAX_DEADLINE);
+        let asked = job.deadline_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let deadline = asked.unwrap_or(limits::DEFAULT_DEADLINE).min(limits::MAX_DEADLINE);
         Self {
             job: job.id.clone(),
             expires_at: job.expires_at,
@@ -147,12 +138,7 @@ impl JobRun {
         match goal {
             Goal::Accepted => self.end(Outcome::Succeeded, "", Some(applied)),
             Goal::Ready | Goal::Finished | Goal::Gone => {
-                self.state = State::Waiting {
-                    goal,
-                    applied,
-                    deadline,
-                    last: None,
-                };
+                self.state = State::Waiting { goal, applied, deadline, last: None };
             }
         }
     }
@@ -166,10 +152,7 @@ impl JobRun {
 
     /// The object as it is now; `None`: it is gone.
     pub fn handle_observed(&mut self, observed: Option<Observed>) {
-        let State::Waiting {
-            goal, applied, last, ..
-        } = &mut self.state
-        else {
+        let State::Waiting { goal, applied, last, .. } = &mut self.state else {
             return;
         };
         let (goal, applied_ref) = (*goal, applied.clone());
@@ -188,11 +171,7 @@ impl JobRun {
     pub fn handle_superseded(&mut self, by: &JobId) {
         if let State::Waiting { applied, .. } = &self.state {
             let applied = applied.clone();
-            self.end(
-                Outcome::Failed,
-                &format!("Superseded: by job {by}"),
-                Some(applied),
-            );
+            self.end(Outcome::Failed, &format!("Superseded: by job {by}"), Some(applied));
         }
     }
 
@@ -200,18 +179,9 @@ impl JobRun {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         match &self.state {
             State::Applying { deadline } if now >= *deadline => {
-                self.end(
-                    Outcome::Failed,
-                    "DeadlineExceeded: the API server did not take the object",
-                    None,
-                );
+                self.end(Outcome::Failed, "DeadlineExceeded: the API server did not take the object", None);
             }
-            State::Waiting {
-                deadline,
-                goal,
-                last,
-                applied,
-            } if now >= *deadline => {
+            State::Waiting { deadline, goal, last, applied } if now >= *deadline => {
                 let error = format!("DeadlineExceeded: {}", last_word(*goal, last.as_ref()));
                 let applied = applied.clone();
                 self.end(Outcome::Failed, &error, Some(applied));
@@ -243,10 +213,7 @@ impl JobRun {
             return None;
         }
         self.told = Some((now, update.clone()));
-        Some(StatusUpdate {
-            timestamp: Some(now),
-            ..update
-        })
+        Some(StatusUpdate { timestamp: Some(now), ..update })
     }
 
     /// The result, once there is one.
@@ -263,28 +230,16 @@ impl JobRun {
             State::Applying { .. } => (phase::APPLYING, Vec::new()),
             State::Waiting { goal, last, .. } => (
                 phase_of(*goal, last.as_ref()),
-                last.as_ref()
-                    .map(|last| last.conditions.clone())
-                    .unwrap_or_default(),
+                last.as_ref().map(|last| last.conditions.clone()).unwrap_or_default(),
             ),
         };
-        Some(StatusUpdate {
-            phase: phase.to_owned(),
-            conditions,
-            message: String::new(),
-            timestamp: None,
-        })
+        Some(StatusUpdate { phase: phase.to_owned(), conditions, message: String::new(), timestamp: None })
     }
 
     fn end(&mut self, outcome: Outcome, error: &str, applied_ref: Option<ObjectRef>) {
         let error = limits::clip(error, limits::MESSAGE_BYTES).to_owned();
-        self.state = State::Done(JobResult {
-            outcome,
-            error,
-            applied_ref,
-            conflicts: Vec::new(),
-            timestamp: None,
-        });
+        self.state =
+            State::Done(JobResult { outcome, error, applied_ref, conflicts: Vec::new(), timestamp: None });
     }
 }
 
@@ -314,13 +269,8 @@ fn ready_verdict(applied: i64, observed: &Observed) -> Verdict {
     if observed.generation_of(ready) < applied {
         return Verdict::Waits;
     }
-    let works = observed
-        .condition(types::RECONCILING)
-        .is_some_and(|c| c.status != ConditionStatus::False);
-    let for_good = matches!(
-        ready.reason.as_str(),
-        reasons::HELM_RELEASE_FAILED | reasons::VALIDATION_FAILED
-    );
+    let works = observed.condition(types::RECONCILING).is_some_and(|c| c.status != ConditionStatus::False);
+    let for_good = matches!(ready.reason.as_str(), reasons::HELM_RELEASE_FAILED | reasons::VALIDATION_FAILED);
     match ready.status {
         ConditionStatus::True => Verdict::Succeeded,
         ConditionStatus::False if !works && for_good => Verdict::Failed(told(ready)),
@@ -330,9 +280,7 @@ fn ready_verdict(applied: i64, observed: &Observed) -> Verdict {
 
 fn finished_verdict(applied: i64, observed: &Observed) -> Verdict {
     let holds = |type_: &str| {
-        let condition = observed
-            .condition(type_)
-            .filter(|c| c.status == ConditionStatus::True);
+        let condition = observed.condition(type_).filter(|c| c.status == ConditionStatus::True);
         condition.filter(|c| observed.generation_of(c) >= applied)
     };
     if holds("Succeeded").is_some() {
@@ -365,8 +313,7 @@ fn last_word(goal: Goal, last: Option<&Observed>) -> String {
 
 fn phase_of(goal: Goal, last: Option<&Observed>) -> &'static str {
     let holds = |type_| {
-        last.and_then(|last| last.condition(type_))
-            .is_some_and(|c| c.status == ConditionStatus::True)
+        last.and_then(|last| last.condition(type_)).is_some_and(|c| c.status == ConditionStatus::True)
     };
     match goal {
         Goal::Gone => phase::DELETING,

@@ -16,11 +16,7 @@ pub struct ObjectKey {
 
 impl From<&ObjectRef> for ObjectKey {
     fn from(object: &ObjectRef) -> Self {
-        Self {
-            kind: object.kind.clone(),
-            namespace: object.namespace.clone(),
-            name: object.name.clone(),
-        }
+        Self { kind: object.kind.clone(), namespace: object.namespace.clone(), name: object.name.clone() }
     }
 }
 

@@ -44,10 +44,19 @@ pub enum Delivery {
 impl EventBatcher {
     /// Adds an event.
     pub fn handle_event(&mut self, slot: Slot, event: Event, now: Timestamp) {
-        self.flush_at
-            .get_or_insert_with(|| now.saturating_add(FLUSH_INTERVAL).unwrap_or(now));
+        self.flush_at.get_or_insert_with(|| now.saturating_add(FLUSH_INTERVAL).unwrap_or(now));
         self.waiting.push_back((slot, event));
         self.keep_bound();
+    }
+
+    /// Adds an event of a snapshot, unless its condition's newest event here says the same already: snapshots that
+    /// could not be delivered do not pile up.
+    pub fn handle_snapshot(&mut self, slot: Slot, event: Event, now: Timestamp) {
+        let mut newest_first = self.waiting.iter().rev().chain(self.in_flight.iter().rev());
+        let newest = newest_first.find(|(other, _)| *other == slot);
+        if newest.is_none_or(|(_, waiting)| waiting.event_key != event.event_key) {
+            self.handle_event(slot, event, now);
+        }
     }
 
     /// Asks that everything waiting goes out now.
@@ -64,9 +73,7 @@ impl EventBatcher {
         }
         let n = self.batch_size().min(self.waiting.len());
         self.in_flight = self.waiting.drain(..n).collect();
-        Some(EventsRequest {
-            events: self.in_flight.iter().map(|(_, event)| event.clone()).collect(),
-        })
+        Some(EventsRequest { events: self.in_flight.iter().map(|(_, event)| event.clone()).collect() })
     }
 
     /// What became of the batch. Gives back the poison event, once it is found alone; it is gone from here.
@@ -190,10 +197,7 @@ mod tests {
     }
 
     fn event(object: usize, key: usize) -> (Slot, Event) {
-        let resource_ref = ObjectRef {
-            uid: object.to_string(),
-            ..ObjectRef::default()
-        };
+        let resource_ref = ObjectRef { uid: object.to_string(), ..ObjectRef::default() };
         let event = Event {
             event_key: key.to_string(),
             kind: "ConditionTransition".into(),
@@ -216,11 +220,7 @@ mod tests {
     }
 
     fn keys(batch: &EventsRequest) -> Vec<usize> {
-        batch
-            .events
-            .iter()
-            .map(|event| event.event_key.parse().unwrap())
-            .collect()
+        batch.events.iter().map(|event| event.event_key.parse().unwrap()).collect()
     }
 
     #[test]
@@ -252,20 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn snapshots_do_not_pile_up() {
+        let mut outbox = filled(3);
+        for key in [1, 1, 7, 7, 1] {
+            let (slot, event) = event(1, key);
+            outbox.handle_snapshot(slot, event, at(0));
+        }
+        outbox.handle_flush(at(0));
+        assert_eq!(keys(&outbox.poll_batch(at(0)).unwrap()), [0, 1, 2, 7, 1]);
+    }
+
+    #[test]
     fn the_newest_of_a_condition_wins_before_anything_is_dropped() {
         let mut outbox = filled(MAX_WAITING);
         let (slot, newer) = event(0, 5_000);
         outbox.handle_event(slot, newer, at(0));
-        assert_eq!(
-            (outbox.len(), outbox.dropped(), outbox.is_overflowing()),
-            (MAX_WAITING, 0, false)
-        );
+        assert_eq!((outbox.len(), outbox.dropped(), outbox.is_overflowing()), (MAX_WAITING, 0, false));
         let (slot, another) = event(MAX_WAITING, 6_000);
         outbox.handle_event(slot, another, at(0));
-        assert_eq!(
-            (outbox.len(), outbox.dropped(), outbox.is_overflowing()),
-            (MAX_WAITING, 1, true)
-        );
+        assert_eq!((outbox.len(), outbox.dropped(), outbox.is_overflowing()), (MAX_WAITING, 1, true));
         assert_eq!(keys(&outbox.poll_batch(at(0)).unwrap())[0], 2);
         while outbox.handle_delivery(Delivery::Taken, at(0)).is_none() && outbox.poll_batch(at(0)).is_some() {
         }

@@ -131,11 +131,7 @@ impl Session {
 
     /// A new or changed credential, URL or CA; `present` is false when it is gone.
     pub fn handle_credential(&mut self, present: bool, now: Timestamp) {
-        self.state = if present {
-            State::Resyncing
-        } else {
-            State::Unregistered
-        };
+        self.state = if present { State::Resyncing } else { State::Unregistered };
         self.backoff = Backoff::default();
         self.not_before = None;
         self.silent_since = self.last_good.or(Some(now)).filter(|_| present);
@@ -147,10 +143,13 @@ impl Session {
         self.silent_since = Some(now);
     }
 
-    /// The control plane took the snapshot.
-    pub fn handle_resynced(&mut self, now: Timestamp) {
-        self.handle_good(now);
-        self.calm();
+    /// There is nothing left to tell: the control plane took the snapshot, or, without `round_trip`, there was
+    /// nothing to take and so nothing is known about the link.
+    pub fn handle_resynced(&mut self, round_trip: bool, now: Timestamp) {
+        if round_trip {
+            self.handle_good(now);
+            self.calm();
+        }
         if self.state == State::Resyncing {
             self.state = State::Active;
         }
@@ -175,17 +174,18 @@ impl Session {
                 let delay = self.backoff.handle_failure(failure.retry_after(), random);
                 let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
                 self.not_before = Some(now.saturating_add(delay).unwrap_or(now));
+                // One lost request alone is no cut: its events still wait in the outbox, and a busy control plane
+                // must not be asked to take snapshots as well.
+                let cut = self.backoff.failures() >= CUT_AFTER || self.is_disconnected(now);
+                if self.state == State::Active && cut {
+                    self.state = State::Resyncing;
+                }
             }
         }
     }
 
-    /// What to do next. After a cut the status comes first again; one lost request alone is no cut, because its
-    /// events still wait in the outbox, and a busy control plane must not be asked to take snapshots as well.
-    pub fn poll_step(&mut self, now: Timestamp) -> Step {
-        let cut = self.backoff.failures() >= CUT_AFTER || self.is_disconnected(now);
-        if self.state == State::Active && cut {
-            self.state = State::Resyncing;
-        }
+    /// What to do next.
+    pub fn poll_step(&self, now: Timestamp) -> Step {
         match (self.state, self.not_before) {
             (State::Unregistered | State::Rejected(_), _) => Step::Halt,
             (State::Resyncing | State::Active, Some(at)) if now < at => Step::Wait(at),
@@ -206,14 +206,12 @@ impl Session {
 
     /// Whether there was no good round trip within the window.
     pub fn is_disconnected(&self, now: Timestamp) -> bool {
-        self.silent_since
-            .is_some_and(|since| now.duration_since(since) >= self.disconnect_after)
+        self.silent_since.is_some_and(|since| now.duration_since(since) >= self.disconnect_after)
     }
 
     /// When [`Session::is_disconnected`] turns true unless something good happens.
     pub fn disconnects_at(&self) -> Option<Timestamp> {
-        self.silent_since
-            .and_then(|since| since.checked_add(self.disconnect_after).ok())
+        self.silent_since.and_then(|since| since.checked_add(self.disconnect_after).ok())
     }
 
     fn calm(&mut self) {
@@ -234,7 +232,7 @@ mod tests {
         let mut session = Session::new(DISCONNECT_AFTER);
         session.handle_credential(true, at(0));
         assert_eq!(session.poll_step(at(0)), Step::Resync);
-        session.handle_resynced(at(0));
+        session.handle_resynced(true, at(0));
         session
     }
 
@@ -244,7 +242,7 @@ mod tests {
         assert_eq!(session.poll_step(at(0)), Step::Halt);
         session.handle_credential(true, at(0));
         assert_eq!(session.poll_step(at(0)), Step::Resync);
-        session.handle_resynced(at(1));
+        session.handle_resynced(true, at(1));
         assert_eq!(session.poll_step(at(1)), Step::Poll);
     }
 
@@ -268,9 +266,7 @@ mod tests {
     #[test]
     fn retry_after_is_exact_and_other_failures_back_off() {
         let mut session = active();
-        let asked = Failure::RateLimited {
-            retry_after: Some(Duration::from_secs(17)),
-        };
+        let asked = Failure::RateLimited { retry_after: Some(Duration::from_secs(17)) };
         session.handle_failure(asked, at(1), 0.0);
         assert_eq!(session.poll_step(at(17)), Step::Wait(at(18)));
         assert_eq!(session.poll_step(at(18)), Step::Poll);
@@ -290,9 +286,20 @@ mod tests {
         assert_eq!(session.disconnects_at(), Some(at(60)));
         assert!(session.is_disconnected(at(60)));
         assert_eq!(session.poll_step(at(200)), Step::Resync);
-        session.handle_resynced(at(201));
+        session.handle_resynced(true, at(201));
         assert!(!session.is_disconnected(at(201)));
         assert_eq!(session.poll_step(at(201)), Step::Poll);
+    }
+
+    #[test]
+    fn an_empty_snapshot_is_no_round_trip_and_the_back_off_goes_on_growing() {
+        let mut session = active();
+        for (failures, second) in [10, 20, 30, 40].into_iter().enumerate() {
+            session.handle_failure(Failure::Unavailable { retry_after: None }, at(second), 1.0);
+            session.handle_resynced(false, at(second));
+            assert_eq!(session.poll_step(at(second)), Step::Wait(at(second + (2 << failures))));
+        }
+        assert_eq!(session.last_good(), Some(at(0)));
     }
 
     #[test]
@@ -310,13 +317,7 @@ mod tests {
         assert_eq!(Failure::of_status(409, None), Failure::Closed);
         assert_eq!(Failure::of_status(400, None), Failure::Refused);
         assert_eq!(Failure::of_status(413, None), Failure::Refused);
-        assert_eq!(
-            Failure::of_status(502, None),
-            Failure::Unavailable { retry_after: None }
-        );
-        assert_eq!(
-            Failure::of_status(302, None),
-            Failure::Unavailable { retry_after: None }
-        );
+        assert_eq!(Failure::of_status(502, None), Failure::Unavailable { retry_after: None });
+        assert_eq!(Failure::of_status(302, None), Failure::Unavailable { retry_after: None });
     }
 }

@@ -31,15 +31,9 @@ pub struct Slot {
 impl Slot {
     /// The slot of one condition of an object.
     pub fn new(object: &ObjectRef, condition_type: &str) -> Self {
-        let identity = if object.uid.is_empty() {
-            ObjectKey::from(object).to_string()
-        } else {
-            object.uid.clone()
-        };
-        Self {
-            object: identity,
-            condition_type: condition_type.to_owned(),
-        }
+        let identity =
+            if object.uid.is_empty() { ObjectKey::from(object).to_string() } else { object.uid.clone() };
+        Self { object: identity, condition_type: condition_type.to_owned() }
     }
 }
 
@@ -67,15 +61,9 @@ impl TransitionLog {
         after: &[Condition],
         now: Timestamp,
     ) -> Vec<(Slot, Event)> {
-        let changed = after
-            .iter()
-            .filter(|condition| !before.iter().any(|b| same_content(b, condition)));
-        let mut events: Vec<_> = changed
-            .map(|condition| self.told(object, condition.clone(), now))
-            .collect();
-        let removed = before
-            .iter()
-            .filter(|b| !after.iter().any(|a| a.type_ == b.type_));
+        let changed = after.iter().filter(|condition| !before.iter().any(|b| same_content(b, condition)));
+        let mut events: Vec<_> = changed.map(|condition| self.told(object, condition.clone(), now)).collect();
+        let removed = before.iter().filter(|b| !after.iter().any(|a| a.type_ == b.type_));
         events.extend(removed.map(|condition| self.told(object, as_removed(condition, now), now)));
         events
     }
@@ -87,16 +75,17 @@ impl TransitionLog {
         conditions: &[Condition],
         now: Timestamp,
     ) -> Vec<(Slot, Event)> {
-        conditions
-            .iter()
-            .map(|condition| self.told(object, condition.clone(), now))
-            .collect()
+        conditions.iter().map(|condition| self.told(object, condition.clone(), now)).collect()
     }
 
-    /// The event for an object that is gone; its conditions are forgotten.
-    pub fn handle_deleted(&mut self, object: &ObjectRef, now: Timestamp) -> (Slot, Event) {
-        let slot = Slot::new(object, "");
+    /// The event for an object that is gone; its conditions are forgotten. Absent where nothing was ever told about
+    /// the object, or its end was told already.
+    pub fn handle_deleted(&mut self, object: &ObjectRef, now: Timestamp) -> Option<(Slot, Event)> {
+        let (slot, before) = (Slot::new(object, ""), self.told.len());
         self.told.retain(|told, _| told.object != slot.object);
+        if self.told.len() == before {
+            return None;
+        }
         let event = Event {
             event_key: format!("{}/{}", kind::OBJECT_DELETED, slot.object),
             kind: kind::OBJECT_DELETED.to_owned(),
@@ -106,7 +95,7 @@ impl TransitionLog {
             kubernetes_version: String::new(),
             timestamp: Some(now),
         };
-        (slot, event)
+        Some((slot, event))
     }
 
     fn told(&mut self, object: &ObjectRef, condition: Condition, now: Timestamp) -> (Slot, Event) {
@@ -134,12 +123,8 @@ impl TransitionLog {
         let same_time = last.filter(|told| told.transition_time == condition.last_transition_time);
         let n = same_time.map_or(0, |told| told.n.saturating_add(1));
         let suffix = suffix_of(&content, n);
-        let told = Told {
-            transition_time: condition.last_transition_time,
-            n,
-            content,
-            suffix: suffix.clone(),
-        };
+        let told =
+            Told { transition_time: condition.last_transition_time, n, content, suffix: suffix.clone() };
         self.told.insert(slot.clone(), told);
         if self.told.len() > MAX_REMEMBERED {
             self.told.pop_first();
@@ -168,10 +153,7 @@ fn as_removed(condition: &Condition, now: Timestamp) -> Condition {
 }
 
 fn content_digest(condition: &Condition) -> [u8; 32] {
-    let time = condition
-        .last_transition_time
-        .map_or(0, Timestamp::as_second)
-        .to_be_bytes();
+    let time = condition.last_transition_time.map_or(0, Timestamp::as_second).to_be_bytes();
     sha256(&[
         condition.status.as_str().as_bytes(),
         condition.reason.as_bytes(),
@@ -251,10 +233,7 @@ mod tests {
         let (first, second) = (vec![ready(false, "A", 5)], vec![ready(true, "B", 9)]);
         log.handle_transition(&object(), &[], &first, now());
         let told = log.handle_transition(&object(), &first, &second, now());
-        assert_eq!(
-            log.handle_snapshot(&object(), &second, now())[0].1.event_key,
-            told[0].1.event_key
-        );
+        assert_eq!(log.handle_snapshot(&object(), &second, now())[0].1.event_key, told[0].1.event_key);
         let restarted = TransitionLog::default().handle_snapshot(&object(), &second, now());
         assert_eq!(restarted[0].1.event_key, told[0].1.event_key);
     }
@@ -263,10 +242,7 @@ mod tests {
     fn the_documented_key_is_the_prefix() {
         let events = TransitionLog::default().handle_snapshot(&object(), &[ready(true, "R", 1)], now());
         let (prefix, suffix) = events[0].1.event_key.split_once('#').unwrap();
-        assert_eq!(
-            prefix,
-            "condition/apps.vworkspace.io/v1alpha1/ApplicationInstance/n/web/u/Ready/True@1"
-        );
+        assert_eq!(prefix, "condition/apps.vworkspace.io/v1alpha1/ApplicationInstance/n/web/u/Ready/True@1");
         assert_eq!(suffix.len(), 16);
     }
 
@@ -276,16 +252,13 @@ mod tests {
         let before = vec![ready(true, "R", 1)];
         let events = log.handle_transition(&object(), &before, &[], now());
         assert_eq!(events[0].1.conditions[0].reason, reasons::CONDITION_REMOVED);
-        assert_eq!(log.handle_deleted(&object(), now()).1.kind, kind::OBJECT_DELETED);
+        assert_eq!(log.handle_deleted(&object(), now()).unwrap().1.kind, kind::OBJECT_DELETED);
+        assert!(log.handle_deleted(&object(), now()).is_none());
     }
 
     #[test]
     fn unchanged_conditions_make_no_event() {
         let same = vec![ready(true, "R", 1)];
-        assert!(
-            TransitionLog::default()
-                .handle_transition(&object(), &same, &same, now())
-                .is_empty()
-        );
+        assert!(TransitionLog::default().handle_transition(&object(), &same, &same, now()).is_empty());
     }
 }

@@ -80,10 +80,14 @@ impl Conversation {
         });
     }
 
-    /// The control plane took the snapshot.
-    pub fn resynced(&self) {
-        self.session().handle_resynced(Timestamp::now());
-        self.publish(LinkState::reached_now);
+    /// There is nothing left to tell; without `round_trip` there was nothing at all.
+    pub fn resynced(&self, round_trip: bool) {
+        self.session().handle_resynced(round_trip, Timestamp::now());
+        self.publish(|state| {
+            if round_trip {
+                state.reached_now();
+            }
+        });
     }
 
     /// A poll was answered.

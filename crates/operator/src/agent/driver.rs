@@ -5,7 +5,7 @@ use crate::{
         applier::Applier,
         conversation::{Conversation, LinkState, until},
         credentials::{self, Credentials, Seed},
-        events::{EventLoop, Snapshot},
+        events::{EventLoop, Snapshot, Told},
         follow::{Follow, Followed},
         heartbeat,
         jobs::Jobs,
@@ -169,17 +169,21 @@ impl Driver {
             objects = objects.len(),
             "status goes first: telling the conditions of all owned objects"
         );
+        let mut round_trip = false;
         for part in objects.chunks(SNAPSHOT_PART) {
-            if let Err(failure) = self.tell(part.to_vec()).await {
-                self.failed(connection, failure, "the status snapshot was not taken").await;
-                return;
+            match self.tell(part.to_vec()).await {
+                Ok(Told::Taken) => round_trip = true,
+                Ok(Told::Nothing) => {}
+                Err(failure) => {
+                    self.failed(connection, failure, "the status snapshot was not taken").await;
+                    return;
+                }
             }
         }
-        // Without objects nothing was said yet; the first poll is as good a first word.
-        self.conversation.resynced();
+        self.conversation.resynced(round_trip);
     }
 
-    async fn tell(&self, objects: Vec<Arc<Followed>>) -> Result<(), Failure> {
+    async fn tell(&self, objects: Vec<Arc<Followed>>) -> Result<Told, Failure> {
         let unavailable = Failure::Unavailable { retry_after: None };
         let (done, answer) = oneshot::channel();
         self.snapshots.send(Snapshot { objects, done }).await.map_err(|_| unavailable)?;

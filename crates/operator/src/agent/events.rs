@@ -32,7 +32,16 @@ pub struct Snapshot {
     /// The objects; few enough for the outbox.
     pub objects: Vec<Arc<Followed>>,
     /// Where the answer goes.
-    pub done: oneshot::Sender<Result<(), Failure>>,
+    pub done: oneshot::Sender<Result<Told, Failure>>,
+}
+
+/// What became of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The control plane took it.
+    Taken,
+    /// There was nothing to tell.
+    Nothing,
 }
 
 type Post = BoxFuture<'static, (Arc<Connection>, Result<(), LinkError>)>;
@@ -46,7 +55,7 @@ pub struct EventLoop {
     on_its_way: Option<Post>,
     backoff: Backoff,
     not_before: Timestamp,
-    snapshots: Vec<oneshot::Sender<Result<(), Failure>>>,
+    snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
 }
 
 impl EventLoop {
@@ -143,7 +152,7 @@ impl EventLoop {
             Observation::Conditions { object, before, after } => {
                 self.log.handle_transition(&object, &before, &after, now)
             }
-            Observation::Deleted { object } => vec![self.log.handle_deleted(&object, now)],
+            Observation::Deleted { object } => self.log.handle_deleted(&object, now).into_iter().collect(),
         };
         for (slot, event) in events {
             self.outbox.handle_event(slot, event, now);
@@ -156,12 +165,12 @@ impl EventLoop {
             for (slot, event) in
                 self.log.handle_snapshot(&followed.object, &followed.observed.conditions, now)
             {
-                self.outbox.handle_event(slot, event, now);
+                self.outbox.handle_snapshot(slot, event, now);
             }
         }
         if self.outbox.is_empty() {
             // Whoever asked may be gone; then there is nobody to tell.
-            let _gone = snapshot.done.send(Ok(()));
+            let _gone = snapshot.done.send(Ok(Told::Nothing));
             return;
         }
         self.snapshots.push(snapshot.done);
@@ -202,7 +211,7 @@ impl EventLoop {
     fn answer_snapshots_if_done(&mut self) {
         if self.outbox.is_empty() {
             for done in self.snapshots.drain(..) {
-                let _gone = done.send(Ok(()));
+                let _gone = done.send(Ok(Told::Taken));
             }
         }
     }

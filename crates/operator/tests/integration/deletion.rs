@@ -17,9 +17,7 @@ const READY: &str = "Ready=True/HelmReleaseReady";
 fn the_instance_goes_only_after_its_release_is_gone() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("delete").await?;
-        world
-            .create(&namespace, world.helm(&namespace, "hello", "1.0.0"))
-            .await?;
+        world.create(&namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         world.told(&namespace, &[READY]).await?;
         let releases = world.flux(FluxKind::HelmRelease, &namespace);
         // Somebody else holds the release: it is deleted, but not gone.
@@ -30,9 +28,7 @@ fn the_instance_goes_only_after_its_release_is_gone() -> anyhow::Result<()> {
         let instances: Api<ApplicationInstance> = world.api(&namespace);
         instances.delete("shop", &DeleteParams::default()).await?;
         world
-            .until(releases.clone(), "shop", |release| {
-                release.metadata.deletion_timestamp.is_some()
-            })
+            .until(releases.clone(), "shop", |release| release.metadata.deletion_timestamp.is_some())
             .await?;
         let is_uninstalled = |release: &kube::core::DynamicObject| {
             release
@@ -48,26 +44,13 @@ fn the_instance_goes_only_after_its_release_is_gone() -> anyhow::Result<()> {
             })
             .await?;
         ensure!(words_of(&deleting).contains(&"Ready=False/Deleting".to_owned()));
-        ensure!(
-            world
-                .api::<Deployment>(&namespace)
-                .get_opt("shop-hello")
-                .await?
-                .is_none()
-        );
+        ensure!(world.api::<Deployment>(&namespace).get_opt("shop-hello").await?.is_none());
         let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
         releases.patch("shop", &PatchParams::default(), &release).await?;
         world.gone(instances, "shop").await?;
-        world
-            .gone(world.flux(FluxKind::HelmRepository, &namespace), "shop-source")
-            .await?;
+        world.gone(world.flux(FluxKind::HelmRepository, &namespace), "shop-source").await?;
         let ends = world.observations(&namespace, "shop");
-        ensure!(
-            ends.iter()
-                .filter(|o| matches!(o, Observation::Deleted { .. }))
-                .count()
-                == 1
-        );
+        ensure!(ends.iter().filter(|o| matches!(o, Observation::Deleted { .. })).count() == 1);
         Ok(())
     })
 }
@@ -76,9 +59,7 @@ fn the_instance_goes_only_after_its_release_is_gone() -> anyhow::Result<()> {
 fn a_namespace_with_an_instance_can_end() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("ending").await?;
-        world
-            .create(&namespace, world.helm(&namespace, "hello", "1.0.0"))
-            .await?;
+        world.create(&namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         world.told(&namespace, &[READY]).await?;
         let namespaces: Api<Namespace> = Api::all(world.admin.clone());
         namespaces.delete(&namespace, &DeleteParams::default()).await?;
@@ -90,12 +71,8 @@ fn a_namespace_with_an_instance_can_end() -> anyhow::Result<()> {
 fn an_instance_in_a_closed_namespace_goes_at_once() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.closed("closed").await?;
-        world
-            .create(&namespace, world.helm(&namespace, "hello", "1.0.0"))
-            .await?;
-        world
-            .told(&namespace, &["Blocked=True/NamespaceNotGated"])
-            .await?;
+        world.create(&namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
+        world.told(&namespace, &["Blocked=True/NamespaceNotGated"]).await?;
         let instances: Api<ApplicationInstance> = world.api(&namespace);
         instances.delete("shop", &DeleteParams::default()).await?;
         world.gone(instances, "shop").await

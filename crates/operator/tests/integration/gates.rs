@@ -29,25 +29,13 @@ fn label(value: &Value) -> Patch<Value> {
 fn nothing_is_touched_in_a_namespace_that_nobody_opened() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.closed("gate").await?;
-        world
-            .create(&namespace, world.helm(&namespace, "hello", "1.0.0"))
-            .await?;
+        world.create(&namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         let blocked = world
-            .told(
-                &namespace,
-                &["Ready=False/ValidationFailed", "Blocked=True/NamespaceNotGated"],
-            )
+            .told(&namespace, &["Ready=False/ValidationFailed", "Blocked=True/NamespaceNotGated"])
             .await?;
         ensure!(blocked.finalizers().is_empty());
         for kind in FluxKind::ALL {
-            ensure!(
-                world
-                    .flux(kind, &namespace)
-                    .list(&ListParams::default())
-                    .await?
-                    .items
-                    .is_empty()
-            );
+            ensure!(world.flux(kind, &namespace).list(&ListParams::default()).await?.items.is_empty());
         }
         Ok(())
     })
@@ -57,42 +45,16 @@ fn nothing_is_touched_in_a_namespace_that_nobody_opened() -> anyhow::Result<()> 
 fn a_label_without_rights_is_told_and_rights_that_come_later_are_used() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.closed("late-rights").await?;
-        world
-            .create(&namespace, world.helm(&namespace, "hello", "1.0.0"))
-            .await?;
-        world
-            .told(&namespace, &["Blocked=True/NamespaceNotGated"])
-            .await?;
+        world.create(&namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
+        world.told(&namespace, &["Blocked=True/NamespaceNotGated"]).await?;
         let namespaces: Api<Namespace> = Api::all(world.admin.clone());
-        namespaces
-            .patch(&namespace, &PatchParams::default(), &label(&json!("vworkspace")))
-            .await?;
-        world
-            .told(
-                &namespace,
-                &["Ready=False/AccessDenied", "Blocked=True/AccessDenied"],
-            )
-            .await?;
-        world
-            .api::<RoleBinding>(&namespace)
-            .create(&PostParams::default(), &binding())
-            .await?;
-        world
-            .told(&namespace, &[READY, "Blocked=False/Unblocked"])
-            .await?;
-        namespaces
-            .patch(&namespace, &PatchParams::default(), &label(&Value::Null))
-            .await?;
-        world
-            .told(&namespace, &["Blocked=True/NamespaceNotGated"])
-            .await?;
-        ensure!(
-            world
-                .flux(FluxKind::HelmRelease, &namespace)
-                .get_opt("shop")
-                .await?
-                .is_some()
-        );
+        namespaces.patch(&namespace, &PatchParams::default(), &label(&json!("vworkspace"))).await?;
+        world.told(&namespace, &["Ready=False/AccessDenied", "Blocked=True/AccessDenied"]).await?;
+        world.api::<RoleBinding>(&namespace).create(&PostParams::default(), &binding()).await?;
+        world.told(&namespace, &[READY, "Blocked=False/Unblocked"]).await?;
+        namespaces.patch(&namespace, &PatchParams::default(), &label(&Value::Null)).await?;
+        world.told(&namespace, &["Blocked=True/NamespaceNotGated"]).await?;
+        ensure!(world.flux(FluxKind::HelmRelease, &namespace).get_opt("shop").await?.is_some());
         Ok(())
     })
 }

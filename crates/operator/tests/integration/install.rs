@@ -21,12 +21,8 @@ async fn installed(
     instance: serde_json::Value,
 ) -> anyhow::Result<ApplicationInstance> {
     world.create(namespace, instance).await?;
-    let ready = world
-        .told(
-            namespace,
-            &[READY, "Reconciling=False/Stable", "Blocked=False/Unblocked"],
-        )
-        .await?;
+    let ready =
+        world.told(namespace, &[READY, "Reconciling=False/Stable", "Blocked=False/Unblocked"]).await?;
     world.replicas(namespace, "shop-hello", 2).await?;
     ensure!(world.pod_phases(namespace).await? == ["Running", "Running"]);
     Ok(ready)
@@ -43,21 +39,11 @@ fn a_chart_from_a_repository_becomes_ready_with_running_pods() -> anyhow::Result
                 .helm_release_ref
                 .is_some_and(|release| release.name == "shop" && release.namespace == namespace)
         );
-        ensure!(
-            status
-                .last_applied_chart
-                .is_some_and(|chart| chart.version == "1.0.0")
-        );
-        for (kind, name) in [
-            (FluxKind::HelmRelease, "shop"),
-            (FluxKind::HelmRepository, "shop-source"),
-        ] {
+        ensure!(status.last_applied_chart.is_some_and(|chart| chart.version == "1.0.0"));
+        for (kind, name) in [(FluxKind::HelmRelease, "shop"), (FluxKind::HelmRepository, "shop-source")] {
             let object = world.flux(kind, &namespace).get(name).await?;
             ensure!(
-                object
-                    .owner_references()
-                    .iter()
-                    .any(|owner| owner.kind == "ApplicationInstance"),
+                object.owner_references().iter().any(|owner| owner.kind == "ApplicationInstance"),
                 "{name} has no owner"
             );
             ensure!(object.labels()["app.vworkspace.io/application-instance"] == "shop");
@@ -81,28 +67,15 @@ fn transitions_are_reported_and_announced() -> anyhow::Result<()> {
         let namespace = world.gated("told").await?;
         installed(world, &namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         let became_ready = |observation: &Observation| match observation {
-            Observation::Conditions {
-                before,
-                after,
-                object,
-            } => {
+            Observation::Conditions { before, after, object } => {
                 let is_ready = |conditions: &[vworkspace_protocol::Condition]| {
-                    conditions
-                        .iter()
-                        .any(|condition| condition.to_string().starts_with(READY))
+                    conditions.iter().any(|condition| condition.to_string().starts_with(READY))
                 };
                 !object.uid.is_empty() && !is_ready(before) && is_ready(after)
             }
             Observation::Deleted { .. } => false,
         };
-        ensure!(
-            world
-                .observations(&namespace, "shop")
-                .iter()
-                .filter(|o| became_ready(o))
-                .count()
-                == 1
-        );
+        ensure!(world.observations(&namespace, "shop").iter().filter(|o| became_ready(o)).count() == 1);
         let events: Api<Event> = world.api(&namespace);
         let mut announced = watcher(events, watcher::Config::default()).boxed();
         while let Some(event) = announced.try_next().await? {
@@ -128,24 +101,12 @@ fn a_second_reconcile_writes_nothing_to_flux() -> anyhow::Result<()> {
         let ready = installed(world, &namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         let written = || async {
             let release = world.flux(FluxKind::HelmRelease, &namespace).get("shop").await?;
-            let source = world
-                .flux(FluxKind::HelmRepository, &namespace)
-                .get("shop-source")
-                .await?;
-            anyhow::Ok((
-                release.managed_fields().to_vec(),
-                release.metadata.generation,
-                version_of(&source),
-            ))
+            let source = world.flux(FluxKind::HelmRepository, &namespace).get("shop-source").await?;
+            anyhow::Ok((release.managed_fields().to_vec(), release.metadata.generation, version_of(&source)))
         };
         let before = written().await?;
         // The generation shows that a reconcile has run; nothing that Flux sees depends on this member.
-        world
-            .patch(
-                &namespace,
-                json!({"spec": {"integrations": {"ingress": {"enabled": true}}}}),
-            )
-            .await?;
+        world.patch(&namespace, json!({"spec": {"integrations": {"ingress": {"enabled": true}}}})).await?;
         let after = world.told(&namespace, &[READY]).await?;
         ensure!(after.metadata.generation > ready.metadata.generation);
         ensure!(written().await? == before);
@@ -157,25 +118,14 @@ fn a_second_reconcile_writes_nothing_to_flux() -> anyhow::Result<()> {
 fn a_missing_chart_is_told_in_the_sources_own_words_before_the_release_names_it() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("missing").await?;
-        world
-            .create(&namespace, world.helm(&namespace, "nope", "1.0.0"))
-            .await?;
+        world.create(&namespace, world.helm(&namespace, "nope", "1.0.0")).await?;
         let told = world
-            .told(
-                &namespace,
-                &[
-                    "Ready=False/InvalidChartReference",
-                    "Reconciling=True/Progressing",
-                ],
-            )
+            .told(&namespace, &["Ready=False/InvalidChartReference", "Reconciling=True/Progressing"])
             .await?;
         ensure!(!condition(&told, "Ready")?.message.is_empty());
         let release = world.flux(FluxKind::HelmRelease, &namespace).get("shop").await?;
         let words = release.data["status"]["conditions"].to_string();
-        ensure!(
-            !words.contains("invalid chart reference"),
-            "the release already names it: {words}"
-        );
+        ensure!(!words.contains("invalid chart reference"), "the release already names it: {words}");
         Ok(())
     })
 }
@@ -187,12 +137,8 @@ fn pods_that_never_start_end_as_failed() -> anyhow::Result<()> {
         let mut stuck = world.helm(&namespace, "stuck", "1.0.0");
         stuck["spec"]["release"]["timeout"] = json!("5s");
         world.create(&namespace, stuck).await?;
-        let failed = world
-            .told(
-                &namespace,
-                &["Ready=False/HelmReleaseFailed", "Reconciling=False/Stable"],
-            )
-            .await?;
+        let failed =
+            world.told(&namespace, &["Ready=False/HelmReleaseFailed", "Reconciling=False/Stable"]).await?;
         ensure!(condition(&failed, "Degraded").is_err(), "nothing older runs");
         Ok(())
     })
@@ -227,18 +173,10 @@ fn a_suspended_release_is_never_told_as_ready() -> anyhow::Result<()> {
         installed(world, &namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         let releases = world.flux(FluxKind::HelmRelease, &namespace);
         let suspend = |is_suspended: bool| Patch::Merge(json!({"spec": {"suspend": is_suspended}}));
-        releases
-            .patch("shop", &PatchParams::default(), &suspend(true))
-            .await?;
-        let suspended = [
-            "Ready=Unknown/Suspended",
-            "Reconciling=False/Stable",
-            "Suspended=True/Suspended",
-        ];
+        releases.patch("shop", &PatchParams::default(), &suspend(true)).await?;
+        let suspended = ["Ready=Unknown/Suspended", "Reconciling=False/Stable", "Suspended=True/Suspended"];
         world.told(&namespace, &suspended).await?;
-        world
-            .patch(&namespace, json!({"spec": {"chart": {"version": "1.1.0"}}}))
-            .await?;
+        world.patch(&namespace, json!({"spec": {"chart": {"version": "1.1.0"}}})).await?;
         world.told(&namespace, &suspended).await?;
         let has_looked = |release: &kube::core::DynamicObject| {
             release.data["status"]["observedGeneration"].as_i64() == release.metadata.generation
@@ -246,12 +184,8 @@ fn a_suspended_release_is_never_told_as_ready() -> anyhow::Result<()> {
         world.until(releases.clone(), "shop", has_looked).await?;
         let still = world.told(&namespace, &suspended).await?;
         ensure!(!words_of(&still).contains(&READY.to_owned()));
-        releases
-            .patch("shop", &PatchParams::default(), &suspend(false))
-            .await?;
-        world
-            .told(&namespace, &[READY, "Suspended=False/Resumed"])
-            .await?;
+        releases.patch("shop", &PatchParams::default(), &suspend(false)).await?;
+        world.told(&namespace, &[READY, "Suspended=False/Resumed"]).await?;
         let release = releases.get("shop").await?;
         ensure!(release.data["status"]["history"][0]["chartVersion"] == "1.1.0");
         Ok(())
@@ -266,13 +200,8 @@ fn another_kind_of_source_replaces_the_old_one() -> anyhow::Result<()> {
         let chart = world.oci(&namespace, "hello", "1.1.0")["spec"]["chart"].clone();
         world.patch(&namespace, json!({"spec": {"chart": chart}})).await?;
         world.told(&namespace, &[READY]).await?;
-        world
-            .gone(world.flux(FluxKind::HelmRepository, &namespace), "shop-source")
-            .await?;
-        let left = world
-            .flux(FluxKind::OciRepository, &namespace)
-            .list(&ListParams::default())
-            .await?;
+        world.gone(world.flux(FluxKind::HelmRepository, &namespace), "shop-source").await?;
+        let left = world.flux(FluxKind::OciRepository, &namespace).list(&ListParams::default()).await?;
         ensure!(left.items.len() == 1);
         Ok(())
     })

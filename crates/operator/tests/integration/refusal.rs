@@ -2,14 +2,22 @@
 
 use crate::world::{condition, test};
 use anyhow::ensure;
-use kube::api::{Patch, PatchParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+    core::DynamicObject,
+};
 use serde_json::json;
-use vworkspace_operator::flux::written::FluxKind;
+use vworkspace_crds::ApplicationInstance;
+use vworkspace_operator::{
+    controllers::application_instance::error::{is_absent, is_unserved},
+    flux::written::FluxKind,
+};
 
 const REFUSED: [&str; 2] = ["Ready=False/ValidationFailed", "Reconciling=False/Stable"];
 
 #[test]
-fn fields_that_others_own_are_told_and_left_alone() -> anyhow::Result<()> {
+fn fields_that_others_own_are_told_and_left_alone_until_they_let_go() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("conflict").await?;
         let theirs = json!({
@@ -23,18 +31,10 @@ fn fields_that_others_own_are_told_and_left_alone() -> anyhow::Result<()> {
             },
         });
         let releases = world.flux(FluxKind::HelmRelease, &namespace);
-        releases
-            .patch("shop", &PatchParams::apply("a-person"), &Patch::Apply(&theirs))
-            .await?;
-        world
-            .create(&namespace, world.helm(&namespace, "hello", "1.0.0"))
-            .await?;
-        let told = world
-            .told(
-                &namespace,
-                &["Ready=False/FieldConflict", "Blocked=True/FieldConflict"],
-            )
-            .await?;
+        releases.patch("shop", &PatchParams::apply("a-person"), &Patch::Apply(&theirs)).await?;
+        world.create(&namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
+        let told =
+            world.told(&namespace, &["Ready=False/FieldConflict", "Blocked=True/FieldConflict"]).await?;
         let message = &condition(&told, "Blocked")?.message;
         ensure!(message.contains("a-person has .spec.interval"), "{message}");
         let release = releases.get("shop").await?;
@@ -42,6 +42,8 @@ fn fields_that_others_own_are_told_and_left_alone() -> anyhow::Result<()> {
             release.data["spec"]["interval"] == "7m"
                 && release.data["spec"]["chart"]["spec"]["chart"] == "other"
         );
+        releases.delete("shop", &DeleteParams::default()).await?;
+        world.told(&namespace, &["Ready=True/HelmReleaseReady", "Blocked=False/Unblocked"]).await?;
         Ok(())
     })
 }
@@ -54,49 +56,30 @@ fn inline_secrets_are_refused_without_showing_them() -> anyhow::Result<()> {
         instance["spec"]["values"] = json!({"source": "inline", "inline": {"db": {"password": "hunter2"}}});
         world.create(&namespace, instance).await?;
         let told = world
-            .told(
-                &namespace,
-                &[
-                    REFUSED[0],
-                    REFUSED[1],
-                    "Blocked=True/InlineSecretMaterialRejected",
-                ],
-            )
+            .told(&namespace, &[REFUSED[0], REFUSED[1], "Blocked=True/InlineSecretMaterialRejected"])
             .await?;
         ensure!(!condition(&told, "Blocked")?.message.contains("hunter2"));
         let mended = json!({"spec": {"values": {"inline": {"db": null, "replicas": 1}}}});
         world.patch(&namespace, mended).await?;
-        world
-            .told(
-                &namespace,
-                &["Ready=True/HelmReleaseReady", "Blocked=False/Unblocked"],
-            )
-            .await?;
+        world.told(&namespace, &["Ready=True/HelmReleaseReady", "Blocked=False/Unblocked"]).await?;
         world.replicas(&namespace, "shop-hello", 1).await
     })
 }
 
 #[test]
-fn a_release_that_another_instance_has_is_refused() -> anyhow::Result<()> {
+fn a_release_that_another_instance_has_is_refused_until_it_is_free() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("taken").await?;
         let mut first = world.helm(&namespace, "hello", "1.0.0");
         first["metadata"]["name"] = json!("first");
         world.create(&namespace, first).await?;
         let is_there = |release: &kube::core::DynamicObject| release.metadata.uid.is_some();
-        world
-            .until(world.flux(FluxKind::HelmRelease, &namespace), "shop", is_there)
-            .await?;
-        world
-            .create(&namespace, world.helm(&namespace, "hello", "1.1.0"))
-            .await?;
-        let told = world
-            .told(
-                &namespace,
-                &[REFUSED[0], REFUSED[1], "Blocked=True/ValidationFailed"],
-            )
-            .await?;
+        world.until(world.flux(FluxKind::HelmRelease, &namespace), "shop", is_there).await?;
+        world.create(&namespace, world.helm(&namespace, "hello", "1.1.0")).await?;
+        let told = world.told(&namespace, &[REFUSED[0], REFUSED[1], "Blocked=True/ValidationFailed"]).await?;
         ensure!(condition(&told, "Blocked")?.message.contains("belongs to first"));
+        world.api::<ApplicationInstance>(&namespace).delete("first", &DeleteParams::default()).await?;
+        world.told(&namespace, &["Ready=True/HelmReleaseReady", "Blocked=False/Unblocked"]).await?;
         Ok(())
     })
 }
@@ -108,13 +91,26 @@ fn a_placeholder_is_ready_and_installs_nothing() -> anyhow::Result<()> {
         let mut instance = world.helm(&namespace, "hello", "1.0.0");
         instance["spec"] = json!({"appRef": {"catalogId": "hello"}, "mode": "placeholder"});
         world.create(&namespace, instance).await?;
-        let told = world
-            .told(
-                &namespace,
-                &["Ready=True/Placeholder", "Reconciling=False/Stable"],
-            )
-            .await?;
+        let told = world.told(&namespace, &["Ready=True/Placeholder", "Reconciling=False/Stable"]).await?;
         ensure!(told.metadata.finalizers.is_none());
+        Ok(())
+    })
+}
+
+#[test]
+fn an_unserved_kind_is_told_from_an_absent_object() -> anyhow::Result<()> {
+    test(|world| async {
+        let namespace = world.gated("unserved").await?;
+        let operator = world.testbed.operator().await?;
+        let served = FluxKind::HelmRelease.resource();
+        let mut older = served.clone();
+        older.version = "v0".to_owned();
+        older.api_version = format!("{}/v0", older.group);
+        for (resource, is_served) in [(served, true), (older, false)] {
+            let api = Api::<DynamicObject>::namespaced_with(operator.clone(), &namespace, &resource);
+            let Err(error) = api.get("shop").await else { anyhow::bail!("it is there") };
+            ensure!(is_absent(&error) == is_served && is_unserved(&error) != is_served, "{error:?}");
+        }
         Ok(())
     })
 }

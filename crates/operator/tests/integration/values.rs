@@ -23,23 +23,12 @@ fn referring(mut instance: Value, source: &str) -> Value {
 fn changed_values_of_a_secret_run_and_are_never_copied() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("secret").await?;
-        world
-            .api::<Secret>(&namespace)
-            .create(&PostParams::default(), &secret(1))
-            .await?;
-        world
-            .create(
-                &namespace,
-                referring(world.helm(&namespace, "hello", "1.0.0"), "secretRef"),
-            )
-            .await?;
+        world.api::<Secret>(&namespace).create(&PostParams::default(), &secret(1)).await?;
+        world.create(&namespace, referring(world.helm(&namespace, "hello", "1.0.0"), "secretRef")).await?;
         world.told(&namespace, &[READY]).await?;
         world.replicas(&namespace, "shop-hello", 1).await?;
         let patch = Patch::Merge(json!({"stringData": {"values.yaml": "replicas: 3\n"}}));
-        world
-            .api::<Secret>(&namespace)
-            .patch("v", &PatchParams::default(), &patch)
-            .await?;
+        world.api::<Secret>(&namespace).patch("v", &PatchParams::default(), &patch).await?;
         world.replicas(&namespace, "shop-hello", 3).await?;
         world.told(&namespace, &[READY]).await?;
         let release = world.flux(FluxKind::HelmRelease, &namespace).get("shop").await?;
@@ -52,26 +41,14 @@ fn changed_values_of_a_secret_run_and_are_never_copied() -> anyhow::Result<()> {
 fn a_secret_that_comes_late_is_waited_for() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("late").await?;
-        world
-            .create(
-                &namespace,
-                referring(world.helm(&namespace, "hello", "1.0.0"), "secretRef"),
-            )
-            .await?;
-        let waits = world
-            .told(
-                &namespace,
-                &["Ready=False/ValuesError", "Reconciling=True/Progressing"],
-            )
-            .await?;
+        world.create(&namespace, referring(world.helm(&namespace, "hello", "1.0.0"), "secretRef")).await?;
+        let waits =
+            world.told(&namespace, &["Ready=False/ValuesError", "Reconciling=True/Progressing"]).await?;
         ensure!(
             condition(&waits, "Ready")?.message.contains("\"v\"")
                 || condition(&waits, "Ready")?.message.contains("/v")
         );
-        world
-            .api::<Secret>(&namespace)
-            .create(&PostParams::default(), &secret(1))
-            .await?;
+        world.api::<Secret>(&namespace).create(&PostParams::default(), &secret(1)).await?;
         world.told(&namespace, &[READY]).await?;
         world.replicas(&namespace, "shop-hello", 1).await
     })
@@ -84,22 +61,11 @@ fn changed_values_of_a_config_map_run() -> anyhow::Result<()> {
         let values: ConfigMap = serde_json::from_value(
             json!({"metadata": {"name": "v"}, "data": {"values.yaml": "replicas: 1"}}),
         )?;
-        world
-            .api::<ConfigMap>(&namespace)
-            .create(&PostParams::default(), &values)
-            .await?;
-        world
-            .create(
-                &namespace,
-                referring(world.oci(&namespace, "hello", "1.0.0"), "configMapRef"),
-            )
-            .await?;
+        world.api::<ConfigMap>(&namespace).create(&PostParams::default(), &values).await?;
+        world.create(&namespace, referring(world.oci(&namespace, "hello", "1.0.0"), "configMapRef")).await?;
         world.told(&namespace, &[READY]).await?;
         let patch = Patch::Merge(json!({"data": {"values.yaml": "replicas: 2"}}));
-        world
-            .api::<ConfigMap>(&namespace)
-            .patch("v", &PatchParams::default(), &patch)
-            .await?;
+        world.api::<ConfigMap>(&namespace).patch("v", &PatchParams::default(), &patch).await?;
         world.replicas(&namespace, "shop-hello", 2).await?;
         world.told(&namespace, &[READY]).await?;
         Ok(())

@@ -62,6 +62,9 @@ impl World {
     }
 
     async fn start() -> anyhow::Result<Self> {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        // Another test program of the same process may have been first.
+        let _installed = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let testbed = vworkspace_testbed::shared().await?;
         let client = testbed.operator().await?;
         let (reporter, mut reports) = Reporter::channel();
@@ -81,11 +84,7 @@ impl World {
                 seen.lock().unwrap().push(observation);
             }
         });
-        Ok(Self {
-            testbed,
-            admin: testbed.admin(),
-            observations,
-        })
+        Ok(Self { testbed, admin: testbed.admin(), observations })
     }
 
     /// What the reconciler has reported of one instance.
@@ -94,13 +93,7 @@ impl World {
             let (Observation::Conditions { object, .. } | Observation::Deleted { object }) = observation;
             object.namespace == namespace && object.name == name
         };
-        self.observations
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(is_about)
-            .cloned()
-            .collect()
+        self.observations.lock().unwrap().iter().filter(is_about).cloned().collect()
     }
 
     /// A fresh namespace, opened as a cluster's admin does: labelled, and the role bound there.
@@ -140,33 +133,23 @@ impl World {
 
     pub async fn create(&self, namespace: &str, instance: Value) -> anyhow::Result<ApplicationInstance> {
         let instance = serde_json::from_value(instance)?;
-        Ok(self
-            .api(namespace)
-            .create(&PostParams::default(), &instance)
-            .await?)
+        Ok(self.api(namespace).create(&PostParams::default(), &instance).await?)
     }
 
     pub async fn patch(&self, namespace: &str, patch: Value) -> anyhow::Result<ApplicationInstance> {
         let api: Api<ApplicationInstance> = self.api(namespace);
-        Ok(api
-            .patch("shop", &PatchParams::default(), &Patch::Merge(patch))
-            .await?)
+        Ok(api.patch("shop", &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
     /// Waits until the instance tells all of `words`, each `Type=Status/Reason`, of its present generation.
     pub async fn told(&self, namespace: &str, words: &[&str]) -> anyhow::Result<ApplicationInstance> {
         let tells = |instance: &ApplicationInstance| {
-            let observed = instance
-                .status
-                .as_ref()
-                .and_then(|status| status.observed_generation);
+            let observed = instance.status.as_ref().and_then(|status| status.observed_generation);
             let told = words_of(instance);
             observed == instance.metadata.generation
                 && words.iter().all(|word| told.iter().any(|told| told == word))
         };
-        let found = self
-            .until(self.api::<ApplicationInstance>(namespace), "shop", tells)
-            .await;
+        let found = self.until(self.api::<ApplicationInstance>(namespace), "shop", tells).await;
         match found {
             Ok(found) => Ok(found),
             Err(error) => {
@@ -223,9 +206,7 @@ impl World {
     /// Phases of the namespace's pods.
     pub async fn pod_phases(&self, namespace: &str) -> anyhow::Result<Vec<String>> {
         let pods = self.api::<Pod>(namespace).list(&ListParams::default()).await?;
-        let phases = pods
-            .into_iter()
-            .filter_map(|pod| pod.status.and_then(|status| status.phase));
+        let phases = pods.into_iter().filter_map(|pod| pod.status.and_then(|status| status.phase));
         Ok(phases.collect())
     }
 }
@@ -245,10 +226,7 @@ fn instance(namespace: &str, chart: &Value) -> Value {
 
 /// `Type=Status/Reason` of every condition.
 pub fn words_of(instance: &ApplicationInstance) -> Vec<String> {
-    conditions(instance)
-        .iter()
-        .map(|c| format!("{}={}/{}", c.type_, c.status, c.reason))
-        .collect()
+    conditions(instance).iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect()
 }
 
 pub fn condition<'a>(instance: &'a ApplicationInstance, type_: &str) -> anyhow::Result<&'a Condition> {
@@ -259,11 +237,7 @@ pub fn condition<'a>(instance: &'a ApplicationInstance, type_: &str) -> anyhow::
 }
 
 fn conditions(instance: &ApplicationInstance) -> &[Condition] {
-    instance
-        .status
-        .as_ref()
-        .map(|status| status.conditions.as_slice())
-        .unwrap_or_default()
+    instance.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
 }
 
 /// resourceVersion of an object.

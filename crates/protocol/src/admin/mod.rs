@@ -10,7 +10,7 @@ mod organization;
 mod resource;
 
 pub use cluster::{
-    Cluster, ClusterPage, CreateCluster, CreatedRegistrationToken, CreateRegistrationToken, Presence,
+    Cluster, ClusterPage, CreateCluster, CreateRegistrationToken, CreatedRegistrationToken, Presence,
 };
 pub use event::{EventPage, EventRecord};
 pub use job::{EnqueueJob, Job, JobPage, JobState, JobTarget, TimelineEntry};

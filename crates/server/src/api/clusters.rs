@@ -32,9 +32,7 @@ pub async fn list(
     Params(page): Params<PageParams>,
 ) -> Result<Json<ClusterPage>, Refused> {
     let organization = which.organization.map(OrganizationId::new);
-    Ok(Json(
-        clusters::list(&app, &caller.0, organization.as_ref(), &page).await?,
-    ))
+    Ok(Json(clusters::list(&app, &caller.0, organization.as_ref(), &page).await?))
 }
 
 /// Makes the record of a cluster, to be registered with a registration token.
@@ -45,10 +43,7 @@ pub async fn create(
     caller: Caller,
     Body(body): Body<CreateCluster>,
 ) -> Result<(StatusCode, Json<Cluster>), Refused> {
-    Ok((
-        StatusCode::CREATED,
-        Json(clusters::create(&app, &caller.0, body).await?),
-    ))
+    Ok((StatusCode::CREATED, Json(clusters::create(&app, &caller.0, body).await?)))
 }
 
 /// One cluster with its presence and its operator's conditions.

@@ -29,14 +29,5 @@ pub async fn list(
     Params(which): Params<EventParams>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<EventPage>, Refused> {
-    Ok(Json(
-        reports::events(
-            &app,
-            &caller.0,
-            &ClusterId::new(cluster),
-            which.kind.as_deref(),
-            &page,
-        )
-        .await?,
-    ))
+    Ok(Json(reports::events(&app, &caller.0, &ClusterId::new(cluster), which.kind.as_deref(), &page).await?))
 }

@@ -60,10 +60,5 @@ pub async fn no_such_path() -> Refused {
 
 /// Fallback for a known path asked in another way.
 pub async fn method_not_allowed() -> Refused {
-    Refusal::new(
-        405,
-        code::METHOD_NOT_ALLOWED,
-        "this path does not take this method",
-    )
-    .into()
+    Refusal::new(405, code::METHOD_NOT_ALLOWED, "this path does not take this method").into()
 }

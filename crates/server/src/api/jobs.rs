@@ -44,9 +44,7 @@ pub async fn list(
     Params(which): Params<JobParams>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<JobPage>, Refused> {
-    Ok(Json(
-        jobs::list(&app, &caller.0, &ClusterId::new(cluster), which.state, &page).await?,
-    ))
+    Ok(Json(jobs::list(&app, &caller.0, &ClusterId::new(cluster), which.state, &page).await?))
 }
 
 /// Hands in a job for a cluster. With an `idempotencyKey` that was used before for an equal job, the earlier job is
@@ -62,11 +60,7 @@ pub async fn enqueue(
     Body(body): Body<EnqueueJob>,
 ) -> Result<(StatusCode, Json<Job>), Refused> {
     let enqueued = jobs::enqueue(&app, &caller.0, &ClusterId::new(cluster), body).await?;
-    let status = if enqueued.is_new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let status = if enqueued.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(enqueued.job)))
 }
 
@@ -81,9 +75,7 @@ pub async fn read(
     Params(watch): Params<WatchParams>,
 ) -> Result<Json<Job>, Refused> {
     let wait = Duration::from_secs(watch.wait);
-    Ok(Json(
-        jobs::watch(&app, &caller.0, &JobId::new(job), watch.after, wait).await?,
-    ))
+    Ok(Json(jobs::watch(&app, &caller.0, &JobId::new(job), watch.after, wait).await?))
 }
 
 /// Withdraws an open job. An agent that holds it already may still apply it; its result is then not recorded.

@@ -26,7 +26,7 @@ pub async fn observe(
 ) -> Response {
     let route = matched.as_ref().map_or("(none)", MatchedPath::as_str);
     let span = tracing::info_span!(
-        "request", requestId = id.as_str(), method = %request.method(), route, actor = Empty, cluster = Empty
+        "request", request_id = id.as_str(), method = %request.method(), route, actor = Empty, cluster_id = Empty
     );
     let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
@@ -41,11 +41,8 @@ pub async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) ->
     match app.room.try_acquire() {
         Ok(_place) => next.run(request).await,
         Err(_) => {
-            let mut refusal = Refusal::new(
-                503,
-                code::UNAVAILABLE,
-                "too many requests at a time, come back later",
-            );
+            let mut refusal =
+                Refusal::new(503, code::UNAVAILABLE, "too many requests at a time, come back later");
             refusal.retry_after = Some(Duration::from_secs(1));
             Refused(refusal).into_response()
         }
@@ -55,20 +52,14 @@ pub async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) ->
 /// Answers are about now, and some carry a secret: nothing on the way may keep them.
 pub async fn no_store(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 /// The answer to a request whose handler panicked; the panic hook has logged where.
 pub fn answer_panic(_: Box<dyn Any + Send + 'static>) -> Response {
-    Refused(Refusal::new(
-        500,
-        code::INTERNAL,
-        "the server failed; the request id finds its log line",
-    ))
-    .into_response()
+    Refused(Refusal::new(500, code::INTERNAL, "the server failed; the request id finds its log line"))
+        .into_response()
 }
 
 fn log_line(response: &Response, route: &str, status: u16, took: Duration) {

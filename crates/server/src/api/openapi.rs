@@ -27,21 +27,12 @@ const ERRORS: [(&str, &str); 9] = [
         "403",
         "`forbidden`: the bearer may not do this. `wrong_cluster`: the bearer belongs to another cluster.",
     ),
-    (
-        "404",
-        "`not_found`: there is no such thing, or it is not yours; the answers are equal.",
-    ),
+    ("404", "`not_found`: there is no such thing, or it is not yours; the answers are equal."),
     ("409", "`already_exists`, `result_recorded`, `job_closed`."),
     ("413", "`payload_too_large`: over the bound the message names."),
     ("429", "`rate_limited`: come back after `Retry-After` seconds."),
-    (
-        "500",
-        "`internal`: the server failed; the request id finds its log line.",
-    ),
-    (
-        "503",
-        "`unavailable`: stopping or overloaded; come back after `Retry-After` seconds.",
-    ),
+    ("500", "`internal`: the server failed; the request id finds its log line."),
+    ("503", "`unavailable`: stopping or overloaded; come back after `Retry-After` seconds."),
 ];
 
 /// What the document says before any route is added.
@@ -70,10 +61,7 @@ pub fn whole() -> openapi::OpenApi {
     document.merge(agent);
     document.merge(probe_routes().into_openapi());
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.delete]
-            .into_iter()
-            .flatten()
-        {
+        for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
             add_errors(operation);
         }
     }
@@ -113,25 +101,14 @@ impl Modify for Everywhere {
 
 /// A route that asks for a bearer may give every error; the others only fail as a whole.
 fn add_errors(operation: &mut Operation) {
-    let guarded = operation
-        .security
-        .as_ref()
-        .is_some_and(|security| !security.is_empty());
+    let guarded = operation.security.as_ref().is_some_and(|security| !security.is_empty());
     for (status, description) in ERRORS {
         if !guarded && !matches!(status, "500" | "503") {
             continue;
         }
-        let problem = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .build();
-        let response = ResponseBuilder::new()
-            .description(description)
-            .content("application/json", problem)
-            .build();
-        operation
-            .responses
-            .responses
-            .entry(status.to_owned())
-            .or_insert(RefOr::T(response));
+        let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response =
+            ResponseBuilder::new().description(description).content("application/json", problem).build();
+        operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
     }
 }

@@ -30,10 +30,7 @@ pub async fn create(
     caller: Caller,
     Body(body): Body<CreateOrganization>,
 ) -> Result<(StatusCode, Json<Organization>), Refused> {
-    Ok((
-        StatusCode::CREATED,
-        Json(organizations::create(&app, &caller.0, body).await?),
-    ))
+    Ok((StatusCode::CREATED, Json(organizations::create(&app, &caller.0, body).await?)))
 }
 
 /// One organization.
@@ -45,9 +42,7 @@ pub async fn read(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Json<Organization>, Refused> {
-    Ok(Json(
-        organizations::read(&app, &caller.0, &OrganizationId::new(id)).await?,
-    ))
+    Ok(Json(organizations::read(&app, &caller.0, &OrganizationId::new(id)).await?))
 }
 
 /// Makes an API token that may do everything within the organization. The answer is the only place it is shown.

@@ -26,11 +26,5 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<impl IntoResponse, R
     let text = app
         .metrics_text()
         .map_err(|_| Refusal::new(500, code::INTERNAL, "the counts could not be written"))?;
-    Ok((
-        [(
-            header::CONTENT_TYPE,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        )],
-        text,
-    ))
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }

@@ -34,17 +34,7 @@ pub async fn list(
     Params(which): Params<ResourceParams>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<ResourcePage>, Refused> {
-    let ResourceParams {
-        kind,
-        namespace,
-        name,
-    } = which;
-    let filter = ResourceFilter {
-        kind,
-        namespace,
-        name,
-    };
-    Ok(Json(
-        reports::resources(&app, &caller.0, &ClusterId::new(cluster), &filter, &page).await?,
-    ))
+    let ResourceParams { kind, namespace, name } = which;
+    let filter = ResourceFilter { kind, namespace, name };
+    Ok(Json(reports::resources(&app, &caller.0, &ClusterId::new(cluster), &filter, &page).await?))
 }

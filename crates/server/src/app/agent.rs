@@ -47,12 +47,7 @@ impl AgentPort {
 
     /// Proves who calls and notes that it was seen.
     async fn agent(&self, call: AgentCall) -> Result<Agent, Error> {
-        let AgentCall {
-            bearer,
-            session,
-            capabilities,
-            user_agent,
-        } = call;
+        let AgentCall { bearer, session, capabilities, user_agent } = call;
         let bearer = bearer.ok_or_else(bearer_missing)?;
         let caller = authenticate(&self.app, &bearer).await?;
         if !matches!(caller.actor(), Actor::Agent(_)) {
@@ -61,18 +56,9 @@ impl AgentPort {
         }
         let cluster = self.app.store.own_cluster(&caller)?;
         note_actor("agent", Some(cluster.id().as_str()));
-        let contact = Contact {
-            session,
-            user_agent,
-            capabilities,
-        };
+        let contact = Contact { session, user_agent, capabilities };
         self.app.store.sighted(&cluster, &contact, Timestamp::now());
-        Ok(Agent {
-            bearer,
-            caller,
-            cluster,
-            contact,
-        })
+        Ok(Agent { bearer, caller, cluster, contact })
     }
 
     async fn exchange(&self, call: AgentCall, request: RegisterRequest) -> Result<RegisterResponse, Error> {
@@ -81,22 +67,14 @@ impl AgentPort {
         if request.registration_id.len() > REGISTRATION_ID_BYTES {
             return Err(Error::invalid("registrationId must be at most 128 bytes"));
         }
-        let registered = self
-            .app
-            .store
-            .register(&token, &request.registration_id, Timestamp::now())
-            .await?;
+        let registered = self.app.store.register(&token, &request.registration_id, Timestamp::now()).await?;
         note_actor("registration", Some(registered.cluster_id.as_str()));
         Ok(registered)
     }
 
     async fn wait_for_jobs(&self, agent: &Agent, wait: Duration) -> Result<Vec<Job>, Error> {
         let deadline = Instant::now() + wait;
-        let seat = if wait.is_zero() {
-            None
-        } else {
-            Some(self.seat(agent)?)
-        };
+        let seat = if wait.is_zero() { None } else { Some(self.seat(agent)?) };
         loop {
             let leased = self.lease(agent).await?;
             let Some(seat) = seat.as_ref().filter(|_| leased.jobs.is_empty()) else {
@@ -124,11 +102,8 @@ impl AgentPort {
 
     async fn lease(&self, agent: &Agent) -> Result<Leased, Error> {
         let session = agent.contact.session.as_ref();
-        let leased = self
-            .app
-            .store
-            .lease(&agent.cluster, session, Limits::default(), Timestamp::now())
-            .await?;
+        let leased =
+            self.app.store.lease(&agent.cluster, session, Limits::default(), Timestamp::now()).await?;
         self.app.metrics.transition(JobState::Leased, leased.jobs.len());
         leased.jobs.iter().for_each(|job| self.app.watches.wake(&job.id));
         leased.ended.iter().for_each(|job| self.app.watches.wake(job));
@@ -144,16 +119,10 @@ impl AgentPort {
 
     async fn store_events(&self, agent: &Agent, request: EventsRequest) -> Result<(), Error> {
         // Admitted whole before anything is stored, so that a refused batch leaves nothing behind.
-        let batches = in_batches(request)
-            .map(ingest::admit)
-            .collect::<Result<Vec<_>, _>>()?;
+        let batches = in_batches(request).map(ingest::admit).collect::<Result<Vec<_>, _>>()?;
         for batch in batches {
             let sent = batch.events.len();
-            let stored = self
-                .app
-                .store
-                .ingest_events(&agent.cluster, batch, Timestamp::now())
-                .await?;
+            let stored = self.app.store.ingest_events(&agent.cluster, batch, Timestamp::now()).await?;
             self.app.metrics.events(stored, sent - stored);
         }
         Ok(())
@@ -168,11 +137,7 @@ impl ControlPort for AgentPort {
     async fn jobs(&self, call: AgentCall, cluster: ClusterId, wait: Duration) -> Result<Vec<Job>, Refusal> {
         let agent = self.agent(call).await?;
         if *agent.cluster.id() != cluster {
-            return Err(Refusal::new(
-                403,
-                code::WRONG_CLUSTER,
-                "the credential belongs to another cluster",
-            ));
+            return Err(Refusal::new(403, code::WRONG_CLUSTER, "the credential belongs to another cluster"));
         }
         Ok(self.wait_for_jobs(&agent, wait).await?)
     }
@@ -181,11 +146,7 @@ impl ControlPort for AgentPort {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
         let session = agent.contact.session.as_ref();
-        self.app
-            .store
-            .ack(&handle, session, Timestamp::now())
-            .await
-            .map_err(Error::from)?;
+        self.app.store.ack(&handle, session, Timestamp::now()).await.map_err(Error::from)?;
         self.moved_on(&agent, &job, JobState::Acked);
         Ok(())
     }
@@ -193,11 +154,7 @@ impl ControlPort for AgentPort {
     async fn status(&self, call: AgentCall, job: JobId, update: StatusUpdate) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
-        self.app
-            .store
-            .record_status(&handle, update, Timestamp::now())
-            .await
-            .map_err(Error::from)?;
+        self.app.store.record_status(&handle, update, Timestamp::now()).await.map_err(Error::from)?;
         self.app.watches.wake(&job);
         Ok(())
     }
@@ -205,11 +162,7 @@ impl ControlPort for AgentPort {
     async fn result(&self, call: AgentCall, job: JobId, result: JobResult) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
-        self.app
-            .store
-            .close(&handle, result, Timestamp::now())
-            .await
-            .map_err(Error::from)?;
+        self.app.store.close(&handle, result, Timestamp::now()).await.map_err(Error::from)?;
         self.moved_on(&agent, &job, JobState::Closed);
         Ok(())
     }
@@ -221,12 +174,7 @@ impl ControlPort for AgentPort {
 
     async fn rotate(&self, call: AgentCall) -> Result<RotateResponse, Refusal> {
         let agent = self.agent(call).await?;
-        Ok(self
-            .app
-            .store
-            .rotate(&agent.cluster, Timestamp::now())
-            .await
-            .map_err(Error::from)?)
+        Ok(self.app.store.rotate(&agent.cluster, Timestamp::now()).await.map_err(Error::from)?)
     }
 }
 

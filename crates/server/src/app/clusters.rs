@@ -37,10 +37,7 @@ pub async fn list(
             app.store.clusters(&installation, &page.parse()?, now).await?
         }
     };
-    clusters
-        .items
-        .iter_mut()
-        .for_each(|cluster| see_open_poll(app, cluster));
+    clusters.items.iter_mut().for_each(|cluster| see_open_poll(app, cluster));
     Ok(clusters)
 }
 
@@ -53,17 +50,12 @@ pub async fn create(app: &App, by: &Person, body: CreateCluster) -> Result<Clust
         (Some(id), _) => id,
         (None, Actor::Organization(own)) => own.clone(),
         (None, Actor::Admin | Actor::Agent(_)) => {
-            return Err(Error::invalid(
-                "organizationId must say which organization the cluster is for",
-            ));
+            return Err(Error::invalid("organizationId must say which organization the cluster is for"));
         }
     };
     let organization = app.store.lookup_organization::<Manage>(&by.caller, &id).await?;
     let name = DnsLabel::parse("name", &body.name)?;
-    Ok(app
-        .store
-        .create_cluster(&organization, &name, Timestamp::now())
-        .await?)
+    Ok(app.store.create_cluster(&organization, &name, Timestamp::now()).await?)
 }
 
 /// One cluster.
@@ -93,10 +85,7 @@ pub async fn create_registration_token(
         return Err(Error::invalid(format!("ttlSeconds must be 1 to {TOKEN_SECONDS}")));
     }
     let life = Duration::from_secs(seconds.into());
-    Ok(app
-        .store
-        .issue_registration_token(&cluster, life, Timestamp::now())
-        .await?)
+    Ok(app.store.issue_registration_token(&cluster, life, Timestamp::now()).await?)
 }
 
 /// An agent whose poll is open is there now, however long ago the poll began.

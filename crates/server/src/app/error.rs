@@ -85,21 +85,15 @@ fn of_store(error: store::Error) -> Refusal {
     match error {
         Store::NotFound => not_found(),
         Store::Forbidden => Refusal::new(403, code::FORBIDDEN, "this bearer may not do this"),
-        Store::Unauthenticated => Refusal::new(
-            401,
-            code::UNAUTHENTICATED,
-            "the bearer is unknown or its life is over",
-        ),
-        Store::TokenConsumed => Refusal::new(
-            401,
-            code::TOKEN_CONSUMED,
-            "the registration token was used before; issue a new one",
-        ),
-        Store::TokenExpired => Refusal::new(
-            401,
-            code::TOKEN_EXPIRED,
-            "the registration token's life is over; issue a new one",
-        ),
+        Store::Unauthenticated => {
+            Refusal::new(401, code::UNAUTHENTICATED, "the bearer is unknown or its life is over")
+        }
+        Store::TokenConsumed => {
+            Refusal::new(401, code::TOKEN_CONSUMED, "the registration token was used before; issue a new one")
+        }
+        Store::TokenExpired => {
+            Refusal::new(401, code::TOKEN_EXPIRED, "the registration token's life is over; issue a new one")
+        }
         Store::AlreadyExists { .. } => Refusal::new(409, code::ALREADY_EXISTS, error.to_string()),
         Store::ResultRecorded => Refusal::new(409, code::RESULT_RECORDED, error.to_string()),
         Store::JobClosed(_) => Refusal::new(409, code::JOB_CLOSED, error.to_string()),
@@ -111,11 +105,7 @@ fn of_store(error: store::Error) -> Refusal {
         | Store::Open { .. }
         | Store::TooNew { .. } => {
             log(&error);
-            Refusal::new(
-                500,
-                code::INTERNAL,
-                "the server failed; the request id finds its log line",
-            )
+            Refusal::new(500, code::INTERNAL, "the server failed; the request id finds its log line")
         }
     }
 }
@@ -125,11 +115,7 @@ fn away(error: &store::Error) -> Refusal {
     let retry_after = Some(error.retry().unwrap_or(Duration::from_secs(1)));
     Refusal {
         retry_after,
-        ..Refusal::new(
-            503,
-            code::UNAVAILABLE,
-            "the store does not answer, come back later",
-        )
+        ..Refusal::new(503, code::UNAVAILABLE, "the store does not answer, come back later")
     }
 }
 

@@ -45,13 +45,9 @@ pub async fn enqueue(
         app.polls.wake(cluster.id());
         app.metrics.transition(JobState::Queued, 1);
     }
-    app.metrics
-        .transition(JobState::Superseded, enqueued.superseded.len());
+    app.metrics.transition(JobState::Superseded, enqueued.superseded.len());
     enqueued.superseded.iter().for_each(|job| app.watches.wake(job));
-    Ok(Enqueued {
-        job: enqueued.job,
-        is_new: enqueued.created,
-    })
+    Ok(Enqueued { job: enqueued.job, is_new: enqueued.created })
 }
 
 /// A cluster's jobs.
@@ -66,10 +62,7 @@ pub async fn list(
     page: &PageParams,
 ) -> Result<JobPage, Error> {
     let cluster = app.store.lookup_cluster::<Read>(&by.caller, cluster).await?;
-    Ok(app
-        .store
-        .jobs(&cluster, state, &page.parse()?, Timestamp::now())
-        .await?)
+    Ok(app.store.jobs(&cluster, state, &page.parse()?, Timestamp::now()).await?)
 }
 
 /// One job: at once when its timeline goes beyond `after` or will never go on, else when it does, or when `wait`
@@ -81,11 +74,7 @@ pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Durati
     let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
     let deadline = Instant::now() + wait.min(MOST_WATCH);
     // Without a free seat the answer comes at once: the caller asks again, as it does after every answer.
-    let seat = if wait.is_zero() {
-        None
-    } else {
-        app.watches.sit(job)
-    };
+    let seat = if wait.is_zero() { None } else { app.watches.sit(job) };
     loop {
         let seen = app.store.job(&handle, Timestamp::now()).await?;
         let has_news = seen.timeline.last().is_some_and(|entry| entry.seq > after);

@@ -59,10 +59,8 @@ impl App {
             ..Settings::default()
         };
         let opened = tokio::task::spawn_blocking(move || {
-            private_folder(path.parent().unwrap_or(Path::new("."))).map_err(|source| store::Error::Open {
-                path: path.clone(),
-                source,
-            })?;
+            private_folder(path.parent().unwrap_or(Path::new(".")))
+                .map_err(|source| store::Error::Open { path: path.clone(), source })?;
             Store::open(&path, &tuning)
         });
         let store = opened.await.unwrap_or(Err(store::Error::Stopped))?;
@@ -99,10 +97,7 @@ impl App {
     /// # Errors
     /// Those of the formatter.
     pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
-        self.metrics.encode(
-            self.polls.taken() + self.watches.taken(),
-            self.store.write_queue_length(),
-        )
+        self.metrics.encode(self.polls.taken() + self.watches.taken(), self.store.write_queue_length())
     }
 }
 

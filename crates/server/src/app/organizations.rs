@@ -28,10 +28,7 @@ pub async fn list(app: &App, by: &Person, page: &PageParams) -> Result<Organizat
 pub async fn create(app: &App, by: &Person, body: CreateOrganization) -> Result<Organization, Error> {
     let installation = app.store.installation::<Manage>(&by.caller)?;
     let name = DnsLabel::parse("name", &body.name)?;
-    Ok(app
-        .store
-        .create_organization(&installation, &name, Timestamp::now())
-        .await?)
+    Ok(app.store.create_organization(&installation, &name, Timestamp::now()).await?)
 }
 
 /// One organization.
@@ -58,12 +55,6 @@ pub async fn create_api_token(
     if description.is_empty() || description.len() > DESCRIPTION_BYTES {
         return Err(Error::invalid("description must be 1 to 128 bytes"));
     }
-    let token = app
-        .store
-        .create_api_token(&organization, description, Timestamp::now())
-        .await?;
-    Ok(CreatedApiToken {
-        token,
-        organization_id: organization.id().clone(),
-    })
+    let token = app.store.create_api_token(&organization, description, Timestamp::now()).await?;
+    Ok(CreatedApiToken { token, organization_id: organization.id().clone() })
 }

@@ -18,9 +18,7 @@ pub enum Pause {
 
 /// Sleeps until there may be news for `seat`, something is due, the deadline has come or the server stops.
 pub async fn pause<K: Ord>(app: &App, seat: &Seat<K>, deadline: Instant, due: Option<Timestamp>) -> Pause {
-    let due = due.map_or(deadline, |due| {
-        Instant::now() + until(due, Timestamp::now()).max(SHORTEST)
-    });
+    let due = due.map_or(deadline, |due| Instant::now() + until(due, Timestamp::now()).max(SHORTEST));
     tokio::select! {
         biased;
         () = app.stop.cancelled() => Pause::Over,

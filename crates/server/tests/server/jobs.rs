@@ -3,12 +3,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 fn states(job: &Value) -> Vec<&str> {
-    job["timeline"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| entry["state"].as_str().unwrap())
-        .collect()
+    job["timeline"].as_array().unwrap().iter().map(|entry| entry["state"].as_str().unwrap()).collect()
 }
 
 #[track_caller]
@@ -23,10 +18,7 @@ async fn a_job_travels_from_queue_to_result() {
     let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
 
     let polled = agent.client.get(&agent.poll_path(0)).await;
-    assert_eq!(
-        polled.headers["content-type"],
-        "application/vnd.vworkspace.agent.v1+json"
-    );
+    assert_eq!(polled.headers["content-type"], "application/vnd.vworkspace.agent.v1+json");
     let polled = polled.expect(200);
     assert_eq!(polled["jobs"][0]["id"], job.as_str());
     assert_eq!(polled["jobs"][0]["kind"], "apply");
@@ -35,36 +27,17 @@ async fn a_job_travels_from_queue_to_result() {
 
     no_content(&agent.ack(&job).await);
     let path = format!("/api/agent/jobs/{job}/status");
-    no_content(
-        &agent
-            .client
-            .post(&path, json!({ "phase": "Reconciling", "later": [] }))
-            .await,
-    );
+    no_content(&agent.client.post(&path, json!({ "phase": "Reconciling", "later": [] })).await);
     assert_eq!(tenant.job(&job).await["phase"], "Reconciling");
-    no_content(
-        &agent
-            .result(&job, json!({ "outcome": "succeeded", "later": 1 }))
-            .await,
-    );
+    no_content(&agent.result(&job, json!({ "outcome": "succeeded", "later": 1 })).await);
 
     let job = tenant.job(&job).await;
-    assert_eq!(
-        (&job["state"], &job["outcome"]),
-        (&json!("closed"), &json!("succeeded"))
-    );
+    assert_eq!((&job["state"], &job["outcome"]), (&json!("closed"), &json!("succeeded")));
     assert_eq!(states(&job), ["queued", "leased", "acked", "acked", "closed"]);
-    let seqs: Vec<_> = job["timeline"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["seq"].as_u64().unwrap())
-        .collect();
+    let seqs: Vec<_> =
+        job["timeline"].as_array().unwrap().iter().map(|e| e["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, [1, 2, 3, 4, 5]);
-    assert_eq!(
-        job["target"],
-        json!({ "kind": "ApplicationInstance", "namespace": "apps", "name": "web" })
-    );
+    assert_eq!(job["target"], json!({ "kind": "ApplicationInstance", "namespace": "apps", "name": "web" }));
 }
 
 #[tokio::test]
@@ -74,21 +47,11 @@ async fn a_second_result_changes_nothing() {
     let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
     agent.poll(0).await;
     no_content(&agent.ack(&job).await);
-    no_content(
-        &agent
-            .result(&job, json!({ "outcome": "failed", "error": "first" }))
-            .await,
-    );
-    agent
-        .result(&job, json!({ "outcome": "succeeded" }))
-        .await
-        .refused(409, "result_recorded");
+    no_content(&agent.result(&job, json!({ "outcome": "failed", "error": "first" })).await);
+    agent.result(&job, json!({ "outcome": "succeeded" })).await.refused(409, "result_recorded");
     agent.ack(&job).await.refused(409, "job_closed");
     let job = tenant.job(&job).await;
-    assert_eq!(
-        (&job["outcome"], &job["error"]),
-        (&json!("failed"), &json!("first"))
-    );
+    assert_eq!((&job["outcome"], &job["error"]), (&json!("failed"), &json!("first")));
 }
 
 #[tokio::test]
@@ -128,11 +91,7 @@ async fn the_same_key_is_the_same_job_or_a_conflict() {
     let first = tenant.client.post(&path, with_key(1)).await.expect(201);
     let again = tenant.client.post(&path, with_key(1)).await.expect(200);
     assert_eq!(first["id"], again["id"]);
-    tenant
-        .client
-        .post(&path, with_key(2))
-        .await
-        .refused(409, "already_exists");
+    tenant.client.post(&path, with_key(2)).await.refused(409, "already_exists");
     assert_eq!(agent.poll(0).await.len(), 1);
 }
 
@@ -177,11 +136,7 @@ async fn a_job_past_its_time_expires_by_itself() {
     body["expiresAt"] = json!((jiff::Timestamp::now() + jiff::SignedDuration::from_millis(200)).to_string());
     let job = tenant.enqueue(&agent.cluster, body).await;
     // The watch ends with the entry the sweep writes, not with its wait.
-    let watched = tenant
-        .client
-        .get(&format!("/api/v1/jobs/{job}?after=1&wait=60"))
-        .await
-        .expect(200);
+    let watched = tenant.client.get(&format!("/api/v1/jobs/{job}?after=1&wait=60")).await.expect(200);
     assert_eq!(watched["state"], "expired");
     assert!(agent.poll(0).await.is_empty());
 }
@@ -195,33 +150,13 @@ async fn jobs_are_listed_in_pages_newest_first() {
         jobs.insert(0, tenant.enqueue(&agent.cluster, manifest(name, 1)).await);
     }
     let base = format!("/api/v1/clusters/{}/jobs", agent.cluster);
-    let first = tenant
-        .client
-        .get(&format!("{base}?limit=2&state=queued"))
-        .await
-        .expect(200);
+    let first = tenant.client.get(&format!("{base}?limit=2&state=queued")).await.expect(200);
     let cursor = first["nextCursor"].as_str().unwrap();
-    let second = tenant
-        .client
-        .get(&format!("{base}?limit=2&state=queued&cursor={cursor}"))
-        .await
-        .expect(200);
+    let second = tenant.client.get(&format!("{base}?limit=2&state=queued&cursor={cursor}")).await.expect(200);
     let ids = |page: &Value| -> Vec<String> {
-        page["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|job| job["id"].as_str().unwrap().to_owned())
-            .collect()
+        page["items"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!([ids(&first), ids(&second)].concat(), jobs);
     assert_eq!(second.get("nextCursor"), None);
-    assert!(
-        ids(&tenant
-            .client
-            .get(&format!("{base}?state=closed"))
-            .await
-            .expect(200))
-        .is_empty()
-    );
+    assert!(ids(&tenant.client.get(&format!("{base}?state=closed")).await.expect(200)).is_empty());
 }

@@ -61,11 +61,7 @@ async fn a_watched_job_answers_with_its_next_entry() {
     let seen = watch.await.expect(200);
     assert_eq!(seen["timeline"].as_array().unwrap().len(), 2);
     // What is there already is answered without waiting.
-    let seen = tenant
-        .client
-        .get(&format!("/api/v1/jobs/{job}?after=0&wait=60"))
-        .await
-        .expect(200);
+    let seen = tenant.client.get(&format!("/api/v1/jobs/{job}?after=0&wait=60")).await.expect(200);
     assert_eq!(seen["state"], "leased");
 }
 

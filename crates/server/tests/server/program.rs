@@ -29,11 +29,7 @@ impl Program {
             let line = line.unwrap();
             lines.push(line.clone());
             if let Some(url) = line.strip_prefix("listening: ") {
-                return Self {
-                    child,
-                    lines,
-                    url: url.to_owned(),
-                };
+                return Self { child, lines, url: url.to_owned() };
             }
         }
         let _ = child.kill();
@@ -42,19 +38,11 @@ impl Program {
 
     fn terminate(&mut self) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     async fn exit_code(&mut self) -> Option<i32> {
-        crate::support::eventually(async || self.child.try_wait().unwrap())
-            .await
-            .code()
+        crate::support::eventually(async || self.child.try_wait().unwrap()).await.code()
     }
 }
 
@@ -70,24 +58,15 @@ async fn the_admin_token_is_shown_once_and_never_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = Program::start(folder.path());
     assert_eq!(first.lines.len(), 2, "{:?}", first.lines);
-    let token = first.lines[0]
-        .strip_prefix("admin token (shown once): ")
-        .unwrap()
-        .to_owned();
+    let token = first.lines[0].strip_prefix("admin token (shown once): ").unwrap().to_owned();
     assert!(token.starts_with("vwksp-adm-"));
-    Client::plain(&first.url, Some(&token))
-        .get("/api/v1/whoami")
-        .await
-        .expect(200);
+    Client::plain(&first.url, Some(&token)).get("/api/v1/whoami").await.expect(200);
     first.terminate();
     assert_eq!(first.exit_code().await, Some(0));
 
     let second = Program::start(folder.path());
     assert_eq!(second.lines, [format!("listening: {}", second.url)]);
-    let whoami = Client::plain(&second.url, Some(&token))
-        .get("/api/v1/whoami")
-        .await
-        .expect(200);
+    let whoami = Client::plain(&second.url, Some(&token)).get("/api/v1/whoami").await.expect(200);
     assert_eq!(whoami["role"], "admin");
 }
 
@@ -95,19 +74,11 @@ async fn the_admin_token_is_shown_once_and_never_again() {
 async fn sigterm_answers_an_open_poll_and_exits_with_zero() {
     let folder = tempfile::tempdir().unwrap();
     let mut program = Program::start(folder.path());
-    let token = program.lines[0]
-        .strip_prefix("admin token (shown once): ")
-        .unwrap();
+    let token = program.lines[0].strip_prefix("admin token (shown once): ").unwrap();
     let admin = Client::plain(&program.url, Some(token));
-    let organization = admin
-        .post("/api/v1/organizations", json!({ "name": "one" }))
-        .await
-        .expect(201);
+    let organization = admin.post("/api/v1/organizations", json!({ "name": "one" })).await.expect(201);
     let body = json!({ "name": "one", "organizationId": organization["id"] });
-    let cluster = admin.post("/api/v1/clusters", body).await.expect(201)["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let cluster = admin.post("/api/v1/clusters", body).await.expect(201)["id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/clusters/{cluster}/registration-tokens");
     let reg = admin.post(&path, json!({})).await.expect(201);
     let identity = Client::plain(&program.url, reg["token"].as_str())
@@ -120,10 +91,7 @@ async fn sigterm_answers_an_open_poll_and_exits_with_zero() {
     let mut poll = Box::pin(agent.get(&path));
     let open = crate::support::eventually(async || {
         let metrics = admin.get("/metrics").await.text;
-        metrics
-            .lines()
-            .any(|line| line == "vworkspace_server_long_polls_open 1")
-            .then_some(())
+        metrics.lines().any(|line| line == "vworkspace_server_long_polls_open 1").then_some(())
     });
     tokio::select! {
         answer = &mut poll => panic!("nothing to answer yet: {answer:?}"),
@@ -138,10 +106,7 @@ async fn sigterm_answers_an_open_poll_and_exits_with_zero() {
 #[test]
 fn a_wrong_flag_or_address_is_told_in_one_line() {
     let run = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_vworkspace-server"))
-            .args(args)
-            .output()
-            .unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_vworkspace-server")).args(args).output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };

@@ -18,42 +18,20 @@ async fn events_are_stored_once_and_become_the_current_conditions() {
     let down = transition("k#0001", "False", "2026-01-01T00:00:00Z");
     let up = transition("k#0002", "True", "2026-01-01T00:00:05Z");
     for batch in [json!([down]), json!([down, up]), json!([up])] {
-        assert_eq!(
-            agent
-                .client
-                .post("/api/agent/events", json!({ "events": batch }))
-                .await
-                .status,
-            204
-        );
+        assert_eq!(agent.client.post("/api/agent/events", json!({ "events": batch })).await.status, 204);
     }
     let base = format!("/api/v1/clusters/{}", agent.cluster);
-    let events = tenant
-        .client
-        .get(&format!("{base}/events?kind=ConditionTransition"))
-        .await
-        .expect(200);
-    let keys: Vec<_> = events["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|event| &event["eventKey"])
-        .collect();
+    let events = tenant.client.get(&format!("{base}/events?kind=ConditionTransition")).await.expect(200);
+    let keys: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| &event["eventKey"]).collect();
     assert_eq!(keys, ["k#0002", "k#0001"]);
 
     let path = format!("{base}/resources?kind=ApplicationInstance&namespace=apps&name=web");
     let resources = tenant.client.get(&path).await.expect(200);
     assert_eq!(resources["items"][0]["conditions"][0]["status"], "True");
     assert!(resources["items"][0]["asOf"].is_string() && resources["asOf"].is_string());
-    let none = tenant
-        .client
-        .get(&format!("{base}/resources?name=other"))
-        .await
-        .expect(200);
+    let none = tenant.client.get(&format!("{base}/resources?name=other")).await.expect(200);
     assert_eq!(none["items"], json!([]));
-    server
-        .until_metric(r#"vworkspace_server_events_total{outcome="deduplicated"} 2"#)
-        .await;
+    server.until_metric(r#"vworkspace_server_events_total{outcome="deduplicated"} 2"#).await;
 }
 
 #[tokio::test]
@@ -64,19 +42,8 @@ async fn a_heartbeat_tells_the_clusters_versions_and_conditions() {
         "resourceRef": { "apiVersion": "cluster.vworkspace.io/v1alpha1", "kind": "Cluster", "namespace": "", "name": "this" },
         "conditions": [{ "type": "Connected", "status": "True", "reason": "RoundTripOK", "message": "",
             "lastTransitionTime": null }] });
-    assert_eq!(
-        agent
-            .client
-            .post("/api/agent/events", json!({ "events": [beat] }))
-            .await
-            .status,
-        204
-    );
-    let cluster = tenant
-        .client
-        .get(&format!("/api/v1/clusters/{}", agent.cluster))
-        .await
-        .expect(200);
+    assert_eq!(agent.client.post("/api/agent/events", json!({ "events": [beat] })).await.status, 204);
+    let cluster = tenant.client.get(&format!("/api/v1/clusters/{}", agent.cluster)).await.expect(200);
     assert_eq!(cluster["operatorVersion"], "1.2.3");
     assert_eq!(cluster["kubernetesVersion"], "v1.33.0");
     assert_eq!(cluster["conditions"][0]["type"], "Connected");
@@ -86,9 +53,7 @@ async fn a_heartbeat_tells_the_clusters_versions_and_conditions() {
 async fn what_the_server_counts_can_be_scraped() {
     let server = TestServer::start().await;
     server.client(None).get("/nothing/here").await;
-    server
-        .until_metric(r#"vworkspace_server_requests_total{route="(none)",status="404"} 1"#)
-        .await;
+    server.until_metric(r#"vworkspace_server_requests_total{route="(none)",status="404"} 1"#).await;
     let anonymous = server.client(None);
     assert_eq!(anonymous.get("/livez").await.text, "ok\n");
     assert_eq!(anonymous.get("/readyz").await.text, "ok\n");

@@ -30,16 +30,9 @@ impl TestServer {
     pub async fn with(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let running = Running::start(settings(&folder, flags)).await.unwrap();
-        let token = running
-            .first_admin_token
-            .clone()
-            .expect("a new data folder has a first admin token");
+        let token = running.first_admin_token.clone().expect("a new data folder has a first admin token");
         let admin = Client::plain(&running.url, Some(token.expose()));
-        Self {
-            running,
-            admin,
-            _folder: folder,
-        }
+        Self { running, admin, _folder: folder }
     }
 
     pub fn client(&self, bearer: Option<&str>) -> Client {
@@ -47,39 +40,21 @@ impl TestServer {
     }
 
     pub async fn organization(&self, name: &str) -> Tenant {
-        let made = self
-            .admin
-            .post("/api/v1/organizations", json!({ "name": name }))
-            .await
-            .expect(201);
+        let made = self.admin.post("/api/v1/organizations", json!({ "name": name })).await.expect(201);
         let id = made["id"].as_str().unwrap().to_owned();
         let path = format!("/api/v1/organizations/{id}/api-tokens");
-        let token = self
-            .admin
-            .post(&path, json!({ "description": "test" }))
-            .await
-            .expect(201);
-        Tenant {
-            id,
-            client: self.client(token["token"].as_str()),
-        }
+        let token = self.admin.post(&path, json!({ "description": "test" })).await.expect(201);
+        Tenant { id, client: self.client(token["token"].as_str()) }
     }
 
     /// A cluster of the tenant whose agent has registered.
     pub async fn agent(&self, tenant: &Tenant, name: &str) -> Agent {
         let cluster = tenant.cluster(name).await;
         let token = tenant.registration_token(&cluster).await;
-        let answer = self
-            .client(Some(&token))
-            .post("/api/agent/register", json!({}))
-            .await
-            .expect(200);
+        let answer = self.client(Some(&token)).post("/api/agent/register", json!({})).await.expect(200);
         assert_eq!(answer["clusterId"], cluster.as_str());
         let credential = answer["token"].as_str().unwrap().to_owned();
-        Agent {
-            cluster,
-            client: self.client(Some(&credential)),
-        }
+        Agent { cluster, client: self.client(Some(&credential)) }
     }
 
     /// One tenant with one registered cluster.
@@ -116,14 +91,8 @@ pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
 
 pub fn settings(folder: &TempDir, flags: &[&str]) -> Serve {
     let data = folder.path().join("data");
-    let line = [
-        "vworkspace-server",
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        data.to_str().unwrap(),
-    ];
+    let line =
+        ["vworkspace-server", "serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
     match Arguments::parse_from(line.iter().chain(flags)).command {
         Command::Serve(settings) => settings,
         Command::Openapi => unreachable!("the line says serve"),
@@ -137,11 +106,7 @@ pub struct Tenant {
 
 impl Tenant {
     pub async fn cluster(&self, name: &str) -> String {
-        let made = self
-            .client
-            .post("/api/v1/clusters", json!({ "name": name }))
-            .await
-            .expect(201);
+        let made = self.client.post("/api/v1/clusters", json!({ "name": name })).await.expect(201);
         made["id"].as_str().unwrap().to_owned()
     }
 
@@ -153,11 +118,7 @@ impl Tenant {
 
     /// Enqueues a job and answers its id.
     pub async fn enqueue(&self, cluster: &str, job: Value) -> String {
-        let made = self
-            .client
-            .post(&format!("/api/v1/clusters/{cluster}/jobs"), job)
-            .await
-            .expect(201);
+        let made = self.client.post(&format!("/api/v1/clusters/{cluster}/jobs"), job).await.expect(201);
         made["id"].as_str().unwrap().to_owned()
     }
 
@@ -184,15 +145,11 @@ impl Agent {
     }
 
     pub async fn ack(&self, job: &str) -> Answer {
-        self.client
-            .send(Method::POST, &format!("/api/agent/jobs/{job}/ack"), None)
-            .await
+        self.client.send(Method::POST, &format!("/api/agent/jobs/{job}/ack"), None).await
     }
 
     pub async fn result(&self, job: &str, result: Value) -> Answer {
-        self.client
-            .post(&format!("/api/agent/jobs/{job}/result"), result)
-            .await
+        self.client.post(&format!("/api/agent/jobs/{job}/result"), result).await
     }
 }
 
@@ -215,32 +172,16 @@ pub struct Client {
 
 impl Client {
     pub fn plain(url: &str, bearer: Option<&str>) -> Self {
-        Self::over(
-            reqwest::Client::builder()
-                .tls_certs_only([])
-                .no_proxy()
-                .build()
-                .unwrap(),
-            url,
-            bearer,
-        )
+        Self::over(reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap(), url, bearer)
     }
 
     pub fn over(http: reqwest::Client, url: &str, bearer: Option<&str>) -> Self {
-        Self {
-            http,
-            url: url.to_owned(),
-            bearer: bearer.map(str::to_owned),
-            session: None,
-        }
+        Self { http, url: url.to_owned(), bearer: bearer.map(str::to_owned), session: None }
     }
 
     /// The same caller as another run of its process.
     pub fn in_session(&self, session: &str) -> Self {
-        Self {
-            session: Some(session.to_owned()),
-            ..self.clone()
-        }
+        Self { session: Some(session.to_owned()), ..self.clone() }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -273,11 +214,7 @@ impl Client {
         }
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer {
-            status,
-            headers,
-            text: response.text().await?,
-        })
+        Ok(Answer { status, headers, text: response.text().await? })
     }
 }
 
@@ -308,21 +245,12 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        if self.text.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(&self.text).unwrap()
-        }
+        if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).unwrap() }
     }
 
     /// The answer as sent, with the request id left out.
     pub fn without_request_id(&self) -> String {
         let id = self.headers["x-request-id"].to_str().unwrap();
-        format!(
-            "{} {:?} {}",
-            self.status,
-            self.headers.get("content-type"),
-            self.text.replace(id, "ID")
-        )
+        format!("{} {:?} {}", self.status, self.headers.get("content-type"), self.text.replace(id, "ID"))
     }
 }

@@ -10,19 +10,11 @@ enum Route {
     /// Needs no bearer.
     Public,
     /// For people; `query` and `body` are good ones.
-    Person {
-        query: &'static str,
-        body: fn(&Owned) -> Option<Value>,
-        stranger: Stranger,
-    },
+    Person { query: &'static str, body: fn(&Owned) -> Option<Value>, stranger: Stranger },
     /// Exchanges a registration token; any other bearer is unknown there.
     Registration,
     /// For agents.
-    Agent {
-        query: fn(&Owned) -> String,
-        body: fn(&Owned) -> Option<Value>,
-        stranger: Stranger,
-    },
+    Agent { query: fn(&Owned) -> String, body: fn(&Owned) -> Option<Value>, stranger: Stranger },
 }
 
 /// How the route answers a good bearer of somebody else.
@@ -43,27 +35,15 @@ struct Owned {
 }
 
 fn person(stranger: Stranger) -> Route {
-    Route::Person {
-        query: "",
-        body: |_| None,
-        stranger,
-    }
+    Route::Person { query: "", body: |_| None, stranger }
 }
 
 fn person_with(stranger: Stranger, body: fn(&Owned) -> Option<Value>) -> Route {
-    Route::Person {
-        query: "",
-        body,
-        stranger,
-    }
+    Route::Person { query: "", body, stranger }
 }
 
 fn agent(stranger: Stranger, body: fn(&Owned) -> Option<Value>) -> Route {
-    Route::Agent {
-        query: |_| String::new(),
-        body,
-        stranger,
-    }
+    Route::Agent { query: |_| String::new(), body, stranger }
 }
 
 /// One entry for each operation of the document: one that is missing here fails the walk.
@@ -80,10 +60,7 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
             ("post", "/api/v1/organizations"),
             person_with(Forbidden("forbidden"), |_| Some(json!({ "name": "new" }))),
         ),
-        (
-            ("get", "/api/v1/organizations/{organizationId}"),
-            person(NotFound),
-        ),
+        (("get", "/api/v1/organizations/{organizationId}"), person(NotFound)),
         (
             ("post", "/api/v1/organizations/{organizationId}/api-tokens"),
             person_with(NotFound, |_| Some(json!({ "description": "more" }))),
@@ -101,23 +78,13 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
             person_with(NotFound, |_| Some(json!({}))),
         ),
         (("get", "/api/v1/clusters/{clusterId}/jobs"), person(NotFound)),
-        (
-            ("post", "/api/v1/clusters/{clusterId}/jobs"),
-            person_with(NotFound, |_| Some(manifest("web", 9))),
-        ),
+        (("post", "/api/v1/clusters/{clusterId}/jobs"), person_with(NotFound, |_| Some(manifest("web", 9)))),
         (
             ("get", "/api/v1/jobs/{jobId}"),
-            Route::Person {
-                query: "?after=99&wait=60",
-                body: |_| None,
-                stranger: NotFound,
-            },
+            Route::Person { query: "?after=99&wait=60", body: |_| None, stranger: NotFound },
         ),
         (("post", "/api/v1/jobs/{jobId}/cancel"), person(NotFound)),
-        (
-            ("get", "/api/v1/clusters/{clusterId}/resources"),
-            person(NotFound),
-        ),
+        (("get", "/api/v1/clusters/{clusterId}/resources"), person(NotFound)),
         (("get", "/api/v1/clusters/{clusterId}/events"), person(NotFound)),
         (("post", "/api/agent/register"), Route::Registration),
         (
@@ -137,14 +104,8 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
             ("post", "/api/agent/jobs/{jobId}/result"),
             agent(NotFound, |_| Some(json!({ "outcome": "failed" }))),
         ),
-        (
-            ("post", "/api/agent/events"),
-            agent(OwnView, |_| Some(json!({ "events": [] }))),
-        ),
-        (
-            ("post", "/api/agent/credentials/rotate"),
-            agent(OwnView, |_| Some(json!({}))),
-        ),
+        (("post", "/api/agent/events"), agent(OwnView, |_| Some(json!({ "events": [] })))),
+        (("post", "/api/agent/credentials/rotate"), agent(OwnView, |_| Some(json!({})))),
     ])
 }
 
@@ -164,31 +125,16 @@ impl World {
         let (owner, owners_agent) = server.tenant_and_agent().await;
         let job = owner.enqueue(&owners_agent.cluster, manifest("web", 1)).await;
         owners_agent.poll(0).await;
-        let owned = Owned {
-            organization: owner.id.clone(),
-            cluster: owners_agent.cluster.clone(),
-            job,
-        };
+        let owned = Owned { organization: owner.id.clone(), cluster: owners_agent.cluster.clone(), job };
         let stranger = server.organization("org-b").await;
         let strange_agent = server.agent(&stranger, "cluster-b").await;
-        Self {
-            server,
-            owner,
-            owners_agent,
-            owned,
-            stranger,
-            strange_agent,
-        }
+        Self { server, owner, owners_agent, owned, stranger, strange_agent }
     }
 
     /// Ids of things that never existed, of the same shape as real ones.
     fn nothing() -> Owned {
         let id = || "0190a0a0-0000-7000-8000-000000000000".to_owned();
-        Owned {
-            organization: id(),
-            cluster: id(),
-            job: id(),
-        }
+        Owned { organization: id(), cluster: id(), job: id() }
     }
 }
 
@@ -204,23 +150,13 @@ async fn ask(client: &Client, method: &str, path: &str, route: &Route, owned: &O
         Route::Agent { query, body, .. } => (query(owned), body(owned)),
     };
     let method: Method = method.to_uppercase().parse().unwrap();
-    client
-        .send(
-            method,
-            &format!("{path}{query}"),
-            body.map(|body| body.to_string()),
-        )
-        .await
+    client.send(method, &format!("{path}{query}"), body.map(|body| body.to_string())).await
 }
 
 fn document_operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap();
     let of = |(path, item): (&String, &Value)| -> Vec<_> {
-        item.as_object()
-            .unwrap()
-            .keys()
-            .map(|method| (method.clone(), path.clone()))
-            .collect()
+        item.as_object().unwrap().keys().map(|method| (method.clone(), path.clone())).collect()
     };
     paths.iter().flat_map(of).collect()
 }
@@ -228,21 +164,12 @@ fn document_operations(document: &Value) -> Vec<(String, String)> {
 #[tokio::test]
 async fn no_route_answers_a_stranger() {
     let world = World::new().await;
-    let document = world
-        .server
-        .client(None)
-        .get("/api/v1/openapi.json")
-        .await
-        .expect(200);
-    let mut routes: BTreeMap<String, Route> = routes()
-        .into_iter()
-        .map(|((method, path), route)| (format!("{method} {path}"), route))
-        .collect();
+    let document = world.server.client(None).get("/api/v1/openapi.json").await.expect(200);
+    let mut routes: BTreeMap<String, Route> =
+        routes().into_iter().map(|((method, path), route)| (format!("{method} {path}"), route)).collect();
     for (method, path) in document_operations(&document) {
         let name = format!("{method} {path}");
-        let route = routes
-            .remove(&name)
-            .unwrap_or_else(|| panic!("{name} is not covered by the walk"));
+        let route = routes.remove(&name).unwrap_or_else(|| panic!("{name} is not covered by the walk"));
         println!("{name}");
         walk(&world, &method, &path, &route).await;
     }
@@ -274,22 +201,10 @@ async fn walk(world: &World, method: &str, path: &str, route: &Route) {
         }
         Route::Agent { stranger, .. } => {
             all_equal(&asked_by, &people, 403, "forbidden").await;
-            meet_stranger(
-                world,
-                &world.strange_agent.client,
-                stranger,
-                (method, path, route),
-            )
-            .await;
+            meet_stranger(world, &world.strange_agent.client, stranger, (method, path, route)).await;
         }
     }
-    all_equal(
-        &asked_by,
-        &unknown.iter().collect::<Vec<_>>(),
-        401,
-        "unauthenticated",
-    )
-    .await;
+    all_equal(&asked_by, &unknown.iter().collect::<Vec<_>>(), 401, "unauthenticated").await;
 }
 
 /// All these bearers get one and the same refusal.
@@ -312,19 +227,11 @@ async fn meet_stranger(
     let nothing = ask(stranger, method, path, route, &World::nothing()).await;
     match expected {
         Stranger::NotFound => {
-            assert_eq!(
-                answer.without_request_id(),
-                nothing.without_request_id(),
-                "{method} {path}"
-            );
+            assert_eq!(answer.without_request_id(), nothing.without_request_id(), "{method} {path}");
             answer.refused(404, "not_found");
         }
         Stranger::Forbidden(code) => {
-            assert_eq!(
-                answer.without_request_id(),
-                nothing.without_request_id(),
-                "{method} {path}"
-            );
+            assert_eq!(answer.without_request_id(), nothing.without_request_id(), "{method} {path}");
             answer.refused(403, code);
         }
         Stranger::OwnView => {
@@ -352,20 +259,11 @@ async fn an_admin_sees_every_organization_and_a_tenant_its_own() {
     let count = |page: Value| page["items"].as_array().unwrap().len();
     for path in ["/api/v1/organizations", "/api/v1/clusters"] {
         assert_eq!(count(world.server.admin.get(path).await.expect(200)), 2, "{path}");
-        assert_eq!(
-            count(world.stranger.client.get(path).await.expect(200)),
-            1,
-            "{path}"
-        );
+        assert_eq!(count(world.stranger.client.get(path).await.expect(200)), 1, "{path}");
     }
     let of_stranger = format!("/api/v1/clusters?organization={}", world.stranger.id);
     assert_eq!(count(world.server.admin.get(&of_stranger).await.expect(200)), 1);
-    world
-        .owner
-        .client
-        .get(&of_stranger)
-        .await
-        .refused(404, "not_found");
+    world.owner.client.get(&of_stranger).await.refused(404, "not_found");
     let whoami = world.owner.client.get("/api/v1/whoami").await.expect(200);
     assert_eq!(
         (&whoami["role"], &whoami["organizationId"]),

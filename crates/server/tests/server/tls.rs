@@ -12,10 +12,7 @@ fn write_certificate(folder: &Path) -> String {
     let root = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(["127.0.0.1".to_owned()])
-        .unwrap()
-        .signed_by(&key, &issuer)
-        .unwrap();
+    let leaf = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
     fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
     fs::write(folder.join("cert.pem"), leaf.pem()).unwrap();
     root
@@ -23,11 +20,7 @@ fn write_certificate(folder: &Path) -> String {
 
 fn trusting(root: &str, url: &str) -> Client {
     let root = reqwest::Certificate::from_pem(root.as_bytes()).unwrap();
-    let http = reqwest::Client::builder()
-        .tls_certs_only([root])
-        .no_proxy()
-        .build()
-        .unwrap();
+    let http = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
     Client::over(http, url, None)
 }
 
@@ -53,9 +46,7 @@ async fn tls_is_served_and_a_new_certificate_is_taken_up() {
     let new_root = write_certificate(folder.path());
     eventually(async || {
         // A fresh client each time: an open connection keeps the certificate it began with.
-        let answer = trusting(&new_root, &running.url)
-            .try_send(reqwest::Method::GET, "/livez", None)
-            .await;
+        let answer = trusting(&new_root, &running.url).try_send(reqwest::Method::GET, "/livez", None).await;
         answer.is_ok().then_some(())
     })
     .await;

@@ -98,17 +98,11 @@ pub async fn seen_at_control_plane(
     namespace: &str,
     name: &str,
 ) -> anyhow::Result<Option<Resource>> {
-    let page = stack
-        .client
-        .resources(&stack.cluster, "ApplicationInstance", namespace, name)
-        .await?;
+    let page = stack.client.resources(&stack.cluster, "ApplicationInstance", namespace, name).await?;
     Ok(page.items.into_iter().next())
 }
 
 /// The condition of that type, if it was reported.
 pub fn condition<'a>(resource: &'a Resource, type_: &str) -> Option<&'a Condition> {
-    resource
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == type_)
+    resource.conditions.iter().find(|condition| condition.type_ == type_)
 }

@@ -24,10 +24,8 @@ const CHART_MISSING_MESSAGE: &str = "invalid chart reference";
 
 /// Deploys both at the same time.
 pub async fn run(testbed: &Testbed, stack: &Stack, namespace: &str) -> anyhow::Result<()> {
-    let (missing, stuck) = tokio::join!(
-        chart_missing(testbed, stack, namespace),
-        never_starts(testbed, stack, namespace)
-    );
+    let (missing, stuck) =
+        tokio::join!(chart_missing(testbed, stack, namespace), never_starts(testbed, stack, namespace));
     missing.and(stuck)
 }
 
@@ -46,11 +44,7 @@ async fn chart_missing(testbed: &Testbed, stack: &Stack, namespace: &str) -> any
     let (job, ours, flux) = tokio::try_join!(
         follow(stack, &job, application.name),
         when(start, || reason_is_told(stack, namespace, application.name)),
-        when(start, || release_is_named_in(
-            testbed,
-            namespace,
-            application.name
-        )),
+        when(start, || release_is_named_in(testbed, namespace, application.name)),
     )?;
     detail(&format!(
         "{}: cause at the control plane after {:.1} s, on the HelmRelease itself after {:.1} s",
@@ -59,21 +53,9 @@ async fn chart_missing(testbed: &Testbed, stack: &Stack, namespace: &str) -> any
         flux.as_secs_f64()
     ));
     ensure!(ours < flux, "the HelmRelease named the cause first");
-    ensure!(
-        job.outcome == Some(Outcome::Failed),
-        "{}: {:?}",
-        application.name,
-        job.outcome
-    );
-    ensure!(
-        job.error.contains("DeadlineExceeded") && job.error.contains(CHART_MISSING),
-        "{}",
-        job.error
-    );
-    detail(&format!(
-        "{}: failed, as it should: {}",
-        application.name, job.error
-    ));
+    ensure!(job.outcome == Some(Outcome::Failed), "{}: {:?}", application.name, job.outcome);
+    ensure!(job.error.contains("DeadlineExceeded") && job.error.contains(CHART_MISSING), "{}", job.error);
+    detail(&format!("{}: failed, as it should: {}", application.name, job.error));
     Ok(())
 }
 
@@ -88,21 +70,9 @@ async fn never_starts(testbed: &Testbed, stack: &Stack, namespace: &str) -> anyh
         deadline: Duration::from_secs(120),
     };
     let job = application.deploy(stack, namespace).await?;
-    ensure!(
-        job.outcome == Some(Outcome::Failed),
-        "{}: {:?}",
-        application.name,
-        job.outcome
-    );
-    ensure!(
-        !job.error.contains("DeadlineExceeded"),
-        "it waited for its deadline: {}",
-        job.error
-    );
-    detail(&format!(
-        "{}: failed, as it should: {}",
-        application.name, job.error
-    ));
+    ensure!(job.outcome == Some(Outcome::Failed), "{}: {:?}", application.name, job.outcome);
+    ensure!(!job.error.contains("DeadlineExceeded"), "it waited for its deadline: {}", job.error);
+    detail(&format!("{}: failed, as it should: {}", application.name, job.error));
     Ok(())
 }
 

@@ -33,12 +33,8 @@ pub struct Options {
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut tour = Tour::new();
     let programs = stack::programs()?;
-    let testbed = tour
-        .step(
-            "a real Kubernetes cluster",
-            Testbed::start(options.kubeconfig.as_deref()),
-        )
-        .await?;
+    let testbed =
+        tour.step("a real Kubernetes cluster", Testbed::start(options.kubeconfig.as_deref())).await?;
     for (program, version) in testbed.versions() {
         detail(&format!("{program} {version}"));
     }
@@ -49,32 +45,15 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
             Stack::start(&testbed, &programs, work.path()),
         )
         .await?;
-    tour.step("operator registers and connects", stack.connected())
-        .await?;
-    tour.step(
-        "the cluster's admin opens a namespace",
-        testbed.open_namespace(NAMESPACE),
-    )
-    .await?;
+    tour.step("operator registers and connects", stack.connected()).await?;
+    tour.step("the cluster's admin opens a namespace", testbed.open_namespace(NAMESPACE)).await?;
 
-    tour.step(
-        "an application from a chart repository",
-        succeed(&stack, sample(&testbed, "web")),
-    )
-    .await?;
-    tour.step(
-        "an application from an OCI registry",
-        succeed(&stack, sample_oci(&testbed, "api")),
-    )
-    .await?;
-    tour.step("both are Ready as seen at the control plane", both_ready(&stack))
-        .await?;
+    tour.step("an application from a chart repository", succeed(&stack, sample(&testbed, "web"))).await?;
+    tour.step("an application from an OCI registry", succeed(&stack, sample_oci(&testbed, "api"))).await?;
+    tour.step("both are Ready as seen at the control plane", both_ready(&stack)).await?;
     tour.step("kubectl agrees", kubectl_agrees(&testbed)).await?;
-    tour.step(
-        "two applications that cannot work say why",
-        failures::run(&testbed, &stack, NAMESPACE),
-    )
-    .await?;
+    tour.step("two applications that cannot work say why", failures::run(&testbed, &stack, NAMESPACE))
+        .await?;
     tour.step("weight of the operator at idle", weigh(&stack)).await?;
     say(&format!("the tour took {:.0} s", tour.seconds()));
 
@@ -97,21 +76,12 @@ fn sample<'a>(testbed: &'a Testbed, name: &'a str) -> Application<'a> {
 }
 
 fn sample_oci<'a>(testbed: &'a Testbed, name: &'a str) -> Application<'a> {
-    Application {
-        source: Source::Oci(testbed.registry()),
-        ..sample(testbed, name)
-    }
+    Application { source: Source::Oci(testbed.registry()), ..sample(testbed, name) }
 }
 
 async fn succeed(stack: &Stack, application: Application<'_>) -> anyhow::Result<Job> {
     let job = application.deploy(stack, NAMESPACE).await?;
-    ensure!(
-        job.outcome == Some(Outcome::Succeeded),
-        "{}: {:?} {}",
-        application.name,
-        job.outcome,
-        job.error
-    );
+    ensure!(job.outcome == Some(Outcome::Succeeded), "{}: {:?} {}", application.name, job.outcome, job.error);
     Ok(job)
 }
 
@@ -127,17 +97,12 @@ async fn both_ready(stack: &Stack) -> anyhow::Result<()> {
 }
 
 async fn kubectl_agrees(testbed: &Testbed) -> anyhow::Result<()> {
-    for arguments in [
-        &["get", "applicationinstances,helmreleases", "-A"][..],
-        &["get", "pods", "-n", NAMESPACE],
-    ] {
+    for arguments in
+        [&["get", "applicationinstances,helmreleases", "-A"][..], &["get", "pods", "-n", NAMESPACE]]
+    {
         let printed = testbed.kubectl(arguments).await?;
         printed.lines().for_each(detail);
-        ensure!(
-            !printed.trim().is_empty(),
-            "kubectl {} printed nothing",
-            arguments.join(" ")
-        );
+        ensure!(!printed.trim().is_empty(), "kubectl {} printed nothing", arguments.join(" "));
     }
     Ok(())
 }

@@ -11,10 +11,7 @@ pub struct Tour {
 impl Tour {
     /// Starts the clock.
     pub fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            step: 0,
-        }
+        Self { start: Instant::now(), step: 0 }
     }
 
     /// Does `work` between a start line and an end line.
@@ -28,11 +25,7 @@ impl Tour {
         let start = Instant::now();
         let done = work.await;
         let verdict = if done.is_ok() { "ok" } else { "FAILED" };
-        say(&format!(
-            "[{}] {what}: {verdict} in {:.1} s",
-            self.step,
-            start.elapsed().as_secs_f64()
-        ));
+        say(&format!("[{}] {what}: {verdict} in {:.1} s", self.step, start.elapsed().as_secs_f64()));
         done
     }
 

@@ -25,18 +25,11 @@ pub async fn register_cluster(admin: &Client, url: &str, ca: &Path, token: &Secr
     let ca = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
     let secrets: Api<KubeSecret> = Api::namespaced(admin.clone(), key::DEFAULT_NAMESPACE);
     for (name, entry, content) in [
-        (
-            TOKEN_SECRET,
-            key::REGISTRATION_TOKEN_KEY,
-            token.expose().as_bytes().to_vec(),
-        ),
+        (TOKEN_SECRET, key::REGISTRATION_TOKEN_KEY, token.expose().as_bytes().to_vec()),
         (CA_SECRET, key::SECRET_CA, ca),
     ] {
         let secret = KubeSecret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
             data: Some(BTreeMap::from([(entry.to_owned(), ByteString(content))])),
             ..KubeSecret::default()
         };
@@ -45,12 +38,7 @@ pub async fn register_cluster(admin: &Client, url: &str, ca: &Path, token: &Secr
             .await
             .with_context(|| format!("cannot make Secret {name}"))?;
     }
-    let named = |name: &str| {
-        Some(SecretKeyRef {
-            name: name.to_owned(),
-            key: None,
-        })
-    };
+    let named = |name: &str| Some(SecretKeyRef { name: name.to_owned(), key: None });
     let spec = ClusterSpec {
         control_plane_endpoint: Some(url.to_owned()),
         control_plane_ca_secret_ref: named(CA_SECRET),
@@ -78,10 +66,7 @@ pub async fn release_is_named(
     let Some(release) = releases.get_opt(name).await? else {
         return Ok(false);
     };
-    let conditions = release.data["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let conditions = release.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
     Ok(conditions
         .iter()
         .any(|c| c["type"] == "Ready" && c["message"].as_str().is_some_and(|m| m.contains(cause))))

@@ -50,30 +50,16 @@ impl Stack {
         let server = Server::start(programs, work, &tls).await?;
         let client = server.client()?;
 
-        let organization = client
-            .create_organization(&CreateOrganization {
-                name: "acme".to_owned(),
-            })
-            .await?;
+        let organization =
+            client.create_organization(&CreateOrganization { name: "acme".to_owned() }).await?;
         let cluster_name = "clinic-1".to_owned();
-        let wanted = CreateCluster {
-            organization_id: Some(organization.id),
-            name: cluster_name.clone(),
-        };
+        let wanted = CreateCluster { organization_id: Some(organization.id), name: cluster_name.clone() };
         let cluster = client.create_cluster(&wanted).await?.id;
-        let token = client
-            .create_registration_token(&cluster, &CreateRegistrationToken::default())
-            .await?;
+        let token = client.create_registration_token(&cluster, &CreateRegistrationToken::default()).await?;
 
         register_cluster(&testbed.admin(), &server.url, &tls.ca, &token.token).await?;
         let operator = Operator::start(programs, work, testbed.operator_kubeconfig())?;
-        Ok(Self {
-            server,
-            operator,
-            client,
-            cluster,
-            cluster_name,
-        })
+        Ok(Self { server, operator, client, cluster, cluster_name })
     }
 
     /// Waits until the control plane sees the operator.
@@ -100,10 +86,7 @@ impl Stack {
 /// A program is missing; the text says how to build it.
 pub fn programs() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell where this program is")?;
-    let folder = own
-        .ancestors()
-        .skip(1)
-        .find(|dir| dir.join("vworkspace-server").exists());
+    let folder = own.ancestors().skip(1).find(|dir| dir.join("vworkspace-server").exists());
     folder.map(Path::to_path_buf).context(
         "the programs are not built: cargo build -p vworkspace-server -p vworkspace-operator -p vworkspace-vwctl",
     )

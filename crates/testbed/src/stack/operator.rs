@@ -38,10 +38,7 @@ impl Operator {
             work: work.to_path_buf(),
             kubeconfig: kubeconfig.to_path_buf(),
         };
-        Ok(Self {
-            process: start.spawn()?,
-            start,
-        })
+        Ok(Self { process: start.spawn()?, start })
     }
 
     /// Ends it as a node failure would.
@@ -65,22 +62,11 @@ impl Operator {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.process.id())).context("it does not run")?;
         let mib = |field: &str| -> anyhow::Result<f64> {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix(field))
-                .context("no such field")?;
-            let kib: f64 = line
-                .trim_start_matches(':')
-                .trim()
-                .trim_end_matches("kB")
-                .trim()
-                .parse()?;
+            let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
+            let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse()?;
             Ok(kib / 1024.0)
         };
-        Ok(Memory {
-            resident_mib: mib("VmRSS")?,
-            anonymous_mib: mib("RssAnon")?,
-        })
+        Ok(Memory { resident_mib: mib("VmRSS")?, anonymous_mib: mib("RssAnon")? })
     }
 }
 

@@ -46,13 +46,7 @@ impl Server {
         let mut process = start.spawn("127.0.0.1:0")?;
         let url = said(&mut process, work, "listening: ").await?;
         let token = said(&mut process, work, "admin token (shown once): ").await?;
-        Ok(Self {
-            process,
-            url,
-            ca: tls.ca.clone(),
-            admin_token: Secret::new(&token),
-            start,
-        })
+        Ok(Self { process, url, ca: tls.ca.clone(), admin_token: Secret::new(&token), start })
     }
 
     /// A client with the admin's token.
@@ -88,14 +82,8 @@ impl Server {
 impl Start {
     fn spawn(&self, listen: &str) -> anyhow::Result<Process> {
         let mut command = Command::new(&self.program);
-        command
-            .args(["serve", "--listen", listen, "--data-dir"])
-            .arg(self.work.join("data"));
-        command
-            .arg("--tls-cert")
-            .arg(&self.certificate)
-            .arg("--tls-key")
-            .arg(&self.key);
+        command.args(["serve", "--listen", listen, "--data-dir"]).arg(self.work.join("data"));
+        command.arg("--tls-cert").arg(&self.certificate).arg("--tls-key").arg(&self.key);
         Process::start("server", command, &self.work)
     }
 }

@@ -23,20 +23,15 @@ impl Tls {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "vWorkspace demo CA");
+        authority.distinguished_name.push(DnType::CommonName, "vWorkspace demo CA");
         let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
 
         let server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
         let server_key = KeyPair::generate()?;
         let certificate = server.signed_by(&server_key, &issuer)?;
 
-        let files = Self {
-            ca: dir.join("ca.crt"),
-            certificate: dir.join("tls.crt"),
-            key: dir.join("tls.key"),
-        };
+        let files =
+            Self { ca: dir.join("ca.crt"), certificate: dir.join("tls.crt"), key: dir.join("tls.key") };
         for (path, pem) in [
             (&files.ca, issuer.pem()),
             (&files.certificate, certificate.pem()),

@@ -41,10 +41,7 @@ async fn a_namespace_its_admin_did_not_open_is_not_touched() {
     let namespace = world.testbed.namespace("closed").await;
     let (outcome, error) = end("apply", world.hello(&namespace, "web", "1.0.0")).await;
     assert_eq!(outcome, Some(Outcome::Failed));
-    assert!(
-        error.contains("NamespaceNotGated") && error.contains(&namespace),
-        "{error}"
-    );
+    assert!(error.contains("NamespaceNotGated") && error.contains(&namespace), "{error}");
     assert!(world.releases(&namespace).get_opt("web").await.unwrap().is_none());
 }
 
@@ -68,10 +65,7 @@ async fn kinds_that_are_not_ours_are_not_applied() {
     });
     let (outcome, error) = end("apply", manifest).await;
     assert_eq!(outcome, Some(Outcome::Failed));
-    assert!(
-        error.contains("KindNotAllowed") && error.contains("ConfigMap"),
-        "{error}"
-    );
+    assert!(error.contains("KindNotAllowed") && error.contains("ConfigMap"), "{error}");
     let maps: Api<ConfigMap> = Api::namespaced(world.testbed.admin(), &namespace);
     assert!(maps.get_opt("smuggled").await.unwrap().is_none());
 }
@@ -84,10 +78,7 @@ async fn a_field_that_someone_else_owns_is_reported_as_a_conflict_with_manager_a
         Api::namespaced(world.testbed.admin(), &namespace);
     let by_hand = world.hello(&namespace, "web", "1.1.0");
     let params = PatchParams::apply("a-person");
-    instances
-        .patch("web", &params, &Patch::Apply(&by_hand))
-        .await
-        .unwrap();
+    instances.patch("web", &params, &Patch::Apply(&by_hand)).await.unwrap();
 
     let id = world.deploy(world.hello(&namespace, "web", "1.0.0"), SOON).await;
     let job = world.end_of(&id).await;
@@ -96,9 +87,5 @@ async fn a_field_that_someone_else_owns_is_reported_as_a_conflict_with_manager_a
     let conflict = conflict.unwrap_or_else(|| panic!("{:?}", job.conflicts));
     assert_eq!(conflict.manager, "a-person");
     let kept = instances.get("web").await.unwrap();
-    assert_eq!(
-        kept.spec.chart.unwrap().version,
-        "1.1.0",
-        "the field was taken by force"
-    );
+    assert_eq!(kept.spec.chart.unwrap().version, "1.1.0", "the field was taken by force");
 }

@@ -16,14 +16,10 @@ async fn a_missing_chart_is_named_by_its_source_at_once_and_ends_the_job_at_its_
     instance["spec"]["chart"]["name"] = json!("helo");
     let job = world.deploy(instance, Duration::from_secs(15)).await;
 
-    world
-        .until(&namespace, "typo", READY, |c| c.reason == "InvalidChartReference")
-        .await;
+    world.until(&namespace, "typo", READY, |c| c.reason == "InvalidChartReference").await;
     let release = world.releases(&namespace).get("typo").await.unwrap();
     assert!(
-        !release.data["status"]
-            .to_string()
-            .contains("invalid chart reference"),
+        !release.data["status"].to_string().contains("invalid chart reference"),
         "Flux's release named it first"
     );
 
@@ -52,32 +48,18 @@ async fn pods_that_never_start_fail_the_job_when_the_release_stalls_not_at_its_d
 async fn a_suspended_release_is_never_told_as_succeeded() {
     let world = world().await;
     let namespace = world.namespace().await;
-    let first = world
-        .deploy(world.hello(&namespace, "web", "1.0.0"), Duration::from_secs(80))
-        .await;
+    let first = world.deploy(world.hello(&namespace, "web", "1.0.0"), Duration::from_secs(80)).await;
     assert_eq!(world.end_of(&first).await.outcome, Some(Outcome::Succeeded));
 
-    world
-        .patch_release(&namespace, "web", &json!({ "spec": { "suspend": true } }))
-        .await;
-    world
-        .until(&namespace, "web", SUSPENDED, |c| {
-            c.status == ConditionStatus::True
-        })
-        .await;
-    let upgrade = world
-        .deploy(world.hello(&namespace, "web", "1.1.0"), Duration::from_secs(10))
-        .await;
+    world.patch_release(&namespace, "web", &json!({ "spec": { "suspend": true } })).await;
+    world.until(&namespace, "web", SUSPENDED, |c| c.status == ConditionStatus::True).await;
+    let upgrade = world.deploy(world.hello(&namespace, "web", "1.1.0"), Duration::from_secs(10)).await;
     let upgrade = world.end_of(&upgrade).await;
     assert_eq!(upgrade.outcome, Some(Outcome::Failed));
     assert!(upgrade.error.contains("Suspended"), "{}", upgrade.error);
 
-    world
-        .patch_release(&namespace, "web", &json!({ "spec": { "suspend": false } }))
-        .await;
-    world
-        .until(&namespace, "web", READY, |c| c.status == ConditionStatus::True)
-        .await;
+    world.patch_release(&namespace, "web", &json!({ "spec": { "suspend": false } })).await;
+    world.until(&namespace, "web", READY, |c| c.status == ConditionStatus::True).await;
 }
 
 #[tokio::test]
@@ -87,13 +69,9 @@ async fn a_later_job_for_the_same_object_overtakes_one_that_waits() {
     let mut wrong = world.hello(&namespace, "web", "1.0.0");
     wrong["spec"]["chart"]["version"] = json!("9.9.9");
     let waiting = world.deploy(wrong, Duration::from_secs(600)).await;
-    world
-        .until(&namespace, "web", READY, |c| c.status == ConditionStatus::False)
-        .await;
+    world.until(&namespace, "web", READY, |c| c.status == ConditionStatus::False).await;
 
-    let correction = world
-        .deploy(world.hello(&namespace, "web", "1.0.0"), Duration::from_secs(80))
-        .await;
+    let correction = world.deploy(world.hello(&namespace, "web", "1.0.0"), Duration::from_secs(80)).await;
     let waiting = world.end_of(&waiting).await;
     assert_eq!(waiting.outcome, Some(Outcome::Failed));
     assert_eq!(waiting.error, format!("Superseded: by job {correction}"));

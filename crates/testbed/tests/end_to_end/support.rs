@@ -57,12 +57,7 @@ impl World {
             wait_for: None,
             deadline_seconds: Some(deadline.as_secs() as u32),
         };
-        self.stack
-            .client
-            .enqueue_job(&self.stack.cluster, &request)
-            .await
-            .unwrap()
-            .id
+        self.stack.client.enqueue_job(&self.stack.cluster, &request).await.unwrap().id
     }
 
     /// Enqueues the intent for an instance.
@@ -76,12 +71,7 @@ impl World {
         let watch = async {
             let mut seen = 0;
             loop {
-                let job = self
-                    .stack
-                    .client
-                    .watch_job(id, seen, Duration::from_secs(20))
-                    .await
-                    .unwrap();
+                let job = self.stack.client.watch_job(id, seen, Duration::from_secs(20)).await.unwrap();
                 if job.state.is_terminal() {
                     return job;
                 }
@@ -90,20 +80,14 @@ impl World {
         };
         let ended = tokio::time::timeout(PATIENCE, watch).await;
         ended.unwrap_or_else(|_| {
-            panic!(
-                "job {id} does not end; the operator's log:\n{}",
-                self.stack.operator.log()
-            )
+            panic!("job {id} does not end; the operator's log:\n{}", self.stack.operator.log())
         })
     }
 
     /// The instance as the control plane sees it.
     pub async fn reported(&self, namespace: &str, name: &str) -> Option<Resource> {
-        let page = self
-            .stack
-            .client
-            .resources(&self.stack.cluster, "ApplicationInstance", namespace, name)
-            .await;
+        let page =
+            self.stack.client.resources(&self.stack.cluster, "ApplicationInstance", namespace, name).await;
         page.unwrap().items.into_iter().next()
     }
 
@@ -126,9 +110,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, look)
-            .await
-            .unwrap_or_else(|_| panic!("{name}: {type_} never fitted"))
+        tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{name}: {type_} never fitted"))
     }
 
     /// Flux's release of that name, as the cluster's admin sees it.
@@ -139,10 +121,7 @@ impl World {
 
     /// Patches Flux's release as the cluster's admin would by hand.
     pub async fn patch_release(&self, namespace: &str, name: &str, patch: &Value) {
-        self.releases(namespace)
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap();
+        self.releases(namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     /// An instance of chart `hello` from the chart repository.
@@ -163,8 +142,6 @@ impl World {
 /// When the release's history says that this version was deployed.
 pub fn deployed(release: &DynamicObject, version: &str) -> Option<Timestamp> {
     let history = release.data["status"]["history"].as_array()?;
-    let entry = history
-        .iter()
-        .find(|e| e["chartVersion"] == version && e["status"] == "deployed")?;
+    let entry = history.iter().find(|e| e["chartVersion"] == version && e["status"] == "deployed")?;
     entry["lastDeployed"].as_str()?.parse().ok()
 }

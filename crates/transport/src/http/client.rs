@@ -106,12 +106,7 @@ impl HttpLink {
         let base = base_url(settings)?;
         let bearer = settings.bearer.as_ref().map(bearer_value).transpose()?;
         let client = client(settings, &base)?;
-        Ok(Self {
-            client,
-            base,
-            bearer,
-            clock_offset_ms: AtomicI64::new(OFFSET_UNKNOWN),
-        })
+        Ok(Self { client, base, bearer, clock_offset_ms: AtomicI64::new(OFFSET_UNKNOWN) })
     }
 
     /// The control plane's clock minus ours in milliseconds, by the `Date` header of its last answer (±1 s);
@@ -129,30 +124,20 @@ impl HttpLink {
     }
 
     async fn call<B: Serialize + Sync>(&self, request: Request<'_, B>) -> Result<Bytes, LinkError> {
-        let mut builder = self
-            .client
-            .request(request.method, request.url)
-            .timeout(request.timeout);
+        let mut builder = self.client.request(request.method, request.url).timeout(request.timeout);
         if let Some(bearer) = request.bearer.or_else(|| self.bearer.clone()) {
             builder = builder.header(header::AUTHORIZATION, bearer);
         }
         if let Some(body) = request.body {
-            let json = serde_json::to_vec(body).map_err(|e| LinkError::Malformed {
-                detail: e.to_string(),
-            })?;
-            builder = builder
-                .header(header::CONTENT_TYPE, headers::MEDIA_TYPE)
-                .body(json);
+            let json =
+                serde_json::to_vec(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
+            builder = builder.header(header::CONTENT_TYPE, headers::MEDIA_TYPE).body(json);
         }
         let response = builder.send().await.map_err(|e| unreachable(&e))?;
         let (status, head) = (response.status(), response.headers().clone());
         self.learn_clock(&head);
         let body = read_bounded(response).await?;
-        if status.is_success() {
-            Ok(body)
-        } else {
-            Err(refused(status, &head, &body))
-        }
+        if status.is_success() { Ok(body) } else { Err(refused(status, &head, &body)) }
     }
 
     fn learn_clock(&self, head: &HeaderMap) {
@@ -169,14 +154,7 @@ impl HttpLink {
         body: Option<&B>,
     ) -> Result<Bytes, LinkError> {
         let url = self.url(segments);
-        self.call(Request {
-            method: Method::POST,
-            url,
-            bearer: None,
-            body,
-            timeout: CALL_TIMEOUT,
-        })
-        .await
+        self.call(Request { method: Method::POST, url, bearer: None, body, timeout: CALL_TIMEOUT }).await
     }
 }
 
@@ -191,9 +169,8 @@ struct Request<'a, B> {
 
 impl AgentLink for HttpLink {
     async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, LinkError> {
-        let bearer = bearer_value(&request.registration_token).map_err(|e| LinkError::Malformed {
-            detail: e.to_string(),
-        })?;
+        let bearer = bearer_value(&request.registration_token)
+            .map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
         let url = self.url(&["register"]);
         let call = Request {
             method: Method::POST,
@@ -204,9 +181,7 @@ impl AgentLink for HttpLink {
         };
         let answer: RegisterResponse = read_json(&self.call(call).await?)?;
         if answer.token.is_empty() || answer.cluster_id.as_str().trim().is_empty() {
-            return Err(LinkError::Malformed {
-                detail: "clusterId or token is empty".to_owned(),
-            });
+            return Err(LinkError::Malformed { detail: "clusterId or token is empty".to_owned() });
         }
         Ok(answer)
     }
@@ -217,38 +192,22 @@ impl AgentLink for HttpLink {
             .append_pair("cluster", cluster.as_str())
             .append_pair("wait", &wait.as_secs().to_string());
         let timeout = wait + POLL_MARGIN;
-        let call = Request {
-            method: Method::GET,
-            url,
-            bearer: None,
-            body: None::<&()>,
-            timeout,
-        };
+        let call = Request { method: Method::GET, url, bearer: None, body: None::<&()>, timeout };
         let body = self.call(call).await?;
         // A 204, or an empty 200, is a poll without jobs.
-        if body.is_empty() {
-            Ok(Vec::new())
-        } else {
-            Ok(read_json::<JobsResponse>(&body)?.jobs)
-        }
+        if body.is_empty() { Ok(Vec::new()) } else { Ok(read_json::<JobsResponse>(&body)?.jobs) }
     }
 
     async fn ack(&self, job: &JobId) -> Result<(), LinkError> {
-        self.post(&["jobs", job.as_str(), "ack"], None::<&()>)
-            .await
-            .map(drop)
+        self.post(&["jobs", job.as_str(), "ack"], None::<&()>).await.map(drop)
     }
 
     async fn status(&self, job: &JobId, update: &StatusUpdate) -> Result<(), LinkError> {
-        self.post(&["jobs", job.as_str(), "status"], Some(update))
-            .await
-            .map(drop)
+        self.post(&["jobs", job.as_str(), "status"], Some(update)).await.map(drop)
     }
 
     async fn result(&self, job: &JobId, result: &JobResult) -> Result<(), LinkError> {
-        self.post(&["jobs", job.as_str(), "result"], Some(result))
-            .await
-            .map(drop)
+        self.post(&["jobs", job.as_str(), "result"], Some(result)).await.map(drop)
     }
 
     async fn events(&self, batch: &EventsRequest) -> Result<(), LinkError> {
@@ -256,15 +215,10 @@ impl AgentLink for HttpLink {
     }
 
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
-        let answer: RotateResponse = read_json(
-            &self
-                .post(&["credentials", "rotate"], Some(&serde_json::Map::new()))
-                .await?,
-        )?;
+        let answer: RotateResponse =
+            read_json(&self.post(&["credentials", "rotate"], Some(&serde_json::Map::new())).await?)?;
         if answer.token.is_empty() {
-            return Err(LinkError::Malformed {
-                detail: "token is empty".to_owned(),
-            });
+            return Err(LinkError::Malformed { detail: "token is empty".to_owned() });
         }
         Ok(answer)
     }
@@ -306,10 +260,8 @@ fn is_loopback(host: &Host<&str>) -> bool {
 }
 
 fn bearer_value(secret: &Secret) -> Result<HeaderValue, SettingsError> {
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {}", secret.expose())).map_err(|_| SettingsError::Header {
-            name: "the credential",
-        })?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
+        .map_err(|_| SettingsError::Header { name: "the credential" })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -332,9 +284,7 @@ fn client(settings: &LinkSettings, base: &Url) -> Result<reqwest::Client, Settin
         // Plain HTTP must work in an image that has no CA certificates at all.
         builder = builder.tls_certs_only([]);
     }
-    builder
-        .build()
-        .map_err(|e| SettingsError::Client { detail: chain(&e) })
+    builder.build().map_err(|e| SettingsError::Client { detail: chain(&e) })
 }
 
 fn default_headers(settings: &LinkSettings) -> Result<HeaderMap, SettingsError> {
@@ -343,10 +293,7 @@ fn default_headers(settings: &LinkSettings) -> Result<HeaderMap, SettingsError> 
     head.insert(header::ACCEPT, HeaderValue::from_static(headers::MEDIA_TYPE));
     head.insert(header::USER_AGENT, value("the user agent", &settings.user_agent)?);
     head.insert(headers::SESSION, value("the session", settings.session.as_str())?);
-    head.insert(
-        headers::CAPABILITIES,
-        HeaderValue::from_static(headers::AGENT_CAPABILITIES),
-    );
+    head.insert(headers::CAPABILITIES, HeaderValue::from_static(headers::AGENT_CAPABILITIES));
     Ok(head)
 }
 
@@ -354,9 +301,7 @@ async fn read_bounded(mut response: reqwest::Response) -> Result<Bytes, LinkErro
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
         if body.len() + chunk.len() > RESPONSE_BYTES {
-            return Err(LinkError::Malformed {
-                detail: format!("the body is over {RESPONSE_BYTES} bytes"),
-            });
+            return Err(LinkError::Malformed { detail: format!("the body is over {RESPONSE_BYTES} bytes") });
         }
         body.extend_from_slice(&chunk);
     }
@@ -364,9 +309,7 @@ async fn read_bounded(mut response: reqwest::Response) -> Result<Bytes, LinkErro
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
-    serde_json::from_slice(body).map_err(|e| LinkError::Malformed {
-        detail: e.to_string(),
-    })
+    serde_json::from_slice(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })
 }
 
 /// Any body will do: what is not the protocol's error body is replaced by the status line.
@@ -378,22 +321,12 @@ fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> LinkError {
     if problem.message.is_empty() {
         problem.message = status.to_string();
     }
-    LinkError::Refused {
-        status: status.as_u16(),
-        problem,
-        retry_after: retry_after(head),
-    }
+    LinkError::Refused { status: status.as_u16(), problem, retry_after: retry_after(head) }
 }
 
 /// Seconds only; the date form of `Retry-After` is not part of the protocol.
 fn retry_after(head: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = head
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: u64 = head.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
@@ -403,11 +336,7 @@ fn unreachable(error: &reqwest::Error) -> LinkError {
 
 /// The causes, innermost last: reqwest's own text stops at "error sending request".
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "timed out".to_owned()
-    } else {
-        "request failed".to_owned()
-    };
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { "request failed".to_owned() };
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         text.push_str(": ");

@@ -10,12 +10,7 @@ fn job(extra: &str) -> Job {
 }
 
 fn applied(generation: i64) -> ObjectRef {
-    ObjectRef {
-        kind: "ApplicationInstance".into(),
-        uid: "u".into(),
-        generation,
-        ..ObjectRef::default()
-    }
+    ObjectRef { kind: "ApplicationInstance".into(), uid: "u".into(), generation, ..ObjectRef::default() }
 }
 
 fn condition(type_: &str, status: ConditionStatus, reason: &str, generation: i64) -> Condition {
@@ -30,11 +25,7 @@ fn condition(type_: &str, status: ConditionStatus, reason: &str, generation: i64
 }
 
 fn observed(conditions: &[Condition]) -> Option<Observed> {
-    Some(Observed {
-        uid: "u".into(),
-        observed_generation: 0,
-        conditions: conditions.to_vec(),
-    })
+    Some(Observed { uid: "u".into(), observed_generation: 0, conditions: conditions.to_vec() })
 }
 
 fn waiting(goal: Goal, generation: i64) -> JobRun {
@@ -49,24 +40,11 @@ use ConditionStatus::{False, True, Unknown};
 #[test]
 fn succeeded_only_with_ready_about_the_applied_generation() {
     let mut run = waiting(Goal::Ready, 2);
-    run.handle_observed(observed(&[condition(
-        "Ready",
-        True,
-        reasons::HELM_RELEASE_READY,
-        1,
-    )]));
+    run.handle_observed(observed(&[condition("Ready", True, reasons::HELM_RELEASE_READY, 1)]));
     assert_eq!(run.result(), None);
-    run.handle_observed(observed(&[condition(
-        "Ready",
-        True,
-        reasons::HELM_RELEASE_READY,
-        2,
-    )]));
+    run.handle_observed(observed(&[condition("Ready", True, reasons::HELM_RELEASE_READY, 2)]));
     let result = run.result().unwrap();
-    assert_eq!(
-        (result.outcome, result.applied_ref.clone()),
-        (Outcome::Succeeded, Some(applied(2)))
-    );
+    assert_eq!((result.outcome, result.applied_ref.clone()), (Outcome::Succeeded, Some(applied(2))));
 }
 
 #[test]
@@ -81,10 +59,7 @@ fn failed_now_only_for_good_and_when_nothing_works_on_it() {
     };
     let now = Some((Outcome::Failed, "HelmReleaseFailed: m".to_owned()));
     assert_eq!(failed(reasons::HELM_RELEASE_FAILED, False), now);
-    assert_eq!(
-        failed(reasons::VALIDATION_FAILED, False).unwrap().0,
-        Outcome::Failed
-    );
+    assert_eq!(failed(reasons::VALIDATION_FAILED, False).unwrap().0, Outcome::Failed);
     assert_eq!(failed(reasons::HELM_RELEASE_FAILED, True), None);
     assert_eq!(failed("ChartNotFound", False), None);
     assert_eq!(failed(reasons::DEPENDENCY_MISSING, False), None);
@@ -93,12 +68,7 @@ fn failed_now_only_for_good_and_when_nothing_works_on_it() {
 #[test]
 fn a_failure_about_an_older_generation_waits() {
     let mut run = waiting(Goal::Ready, 2);
-    run.handle_observed(observed(&[condition(
-        "Ready",
-        False,
-        reasons::HELM_RELEASE_FAILED,
-        1,
-    )]));
+    run.handle_observed(observed(&[condition("Ready", False, reasons::HELM_RELEASE_FAILED, 1)]));
     assert_eq!(run.result(), None);
 }
 
@@ -110,10 +80,7 @@ fn the_deadline_tells_the_last_ready_condition() {
     assert_eq!(run.result(), None);
     assert_eq!(run.poll_timeout(), Some(at(60)));
     run.handle_timeout(at(60));
-    assert_eq!(
-        run.result().unwrap().error,
-        "DeadlineExceeded: Ready=False/ChartNotFound: m"
-    );
+    assert_eq!(run.result().unwrap().error, "DeadlineExceeded: Ready=False/ChartNotFound: m");
 }
 
 #[test]
@@ -131,24 +98,15 @@ fn a_delete_waits_until_gone_or_another_life_of_the_name() {
     run.handle_observed(None);
     assert_eq!(run.result().unwrap().outcome, Outcome::Succeeded);
     let mut other = waiting(Goal::Gone, 0);
-    other.handle_observed(Some(Observed {
-        uid: "another".into(),
-        ..Observed::default()
-    }));
+    other.handle_observed(Some(Observed { uid: "another".into(), ..Observed::default() }));
     assert_eq!(other.result().unwrap().outcome, Outcome::Succeeded);
 }
 
 #[test]
 fn accepted_is_enough_where_asked_for() {
-    assert_eq!(
-        waiting(Goal::Accepted, 1).result().unwrap().outcome,
-        Outcome::Succeeded
-    );
+    assert_eq!(waiting(Goal::Accepted, 1).result().unwrap().outcome, Outcome::Succeeded);
     assert_eq!(Goal::of_apply("ApplicationInstance", None), Goal::Ready);
-    assert_eq!(
-        Goal::of_apply("ApplicationInstance", Some(WaitFor::Accepted)),
-        Goal::Accepted
-    );
+    assert_eq!(Goal::of_apply("ApplicationInstance", Some(WaitFor::Accepted)), Goal::Accepted);
     assert_eq!(Goal::of_apply("Operation", None), Goal::Finished);
     assert_eq!(Goal::of_apply("ConfigMap", None), Goal::Accepted);
 }
@@ -182,10 +140,7 @@ fn an_expired_job_is_noop() {
     run.handle_start(at(10));
     assert_eq!(run.result(), None);
     run.handle_start(at(11));
-    assert_eq!(
-        run.result().map(|r| (r.outcome, r.error.as_str())),
-        Some((Outcome::Noop, "expired"))
-    );
+    assert_eq!(run.result().map(|r| (r.outcome, r.error.as_str())), Some((Outcome::Noop, "expired")));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Step 4: the objects become what they should be. Needs a client.
 //!
-//! Guarantees: nothing is forced; nothing is written when everything is as wanted; the instance carries its finalizer
-//! before anything else exists.
+//! Guarantees: nothing is forced; nothing is written when everything is as wanted.
 
 use super::{
     build::{Desired, Prepared, source_kind},
@@ -54,7 +53,7 @@ impl Applied {
     }
 }
 
-/// Applies everything.
+/// Applies everything. The instance carries its finalizer already.
 ///
 /// # Errors
 /// A name that belongs to others, fields that others own, and what passes by itself.
@@ -64,7 +63,6 @@ pub async fn apply(
     prepared: Prepared,
     found: Dereferenced,
 ) -> Result<Applied, Error> {
-    let instance = with_finalizer(client, instance).await?;
     let uid = instance.uid().unwrap_or_default();
     let is_new = found.release.is_none();
     let source: Source = keep(client, &prepared.namespace, &prepared.source, found.source, &uid).await?;
@@ -75,8 +73,8 @@ pub async fn apply(
     Ok(Applied { instance, release, source, helm_chart: found.chart, chart: prepared.chart })
 }
 
-/// Adds the finalizer where it is missing. The write is refused if the instance has changed meanwhile.
-async fn with_finalizer(
+/// Adds the finalizer where it is missing: before anything else exists. The write is refused if the instance has changed meanwhile.
+pub async fn with_finalizer(
     client: &Client,
     instance: Arc<ApplicationInstance>,
 ) -> Result<Arc<ApplicationInstance>, Error> {

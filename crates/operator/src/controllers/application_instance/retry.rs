@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+use vworkspace_protocol::condition::reasons;
 
 /// Everything is watched; the timer only makes up for what a watch might miss.
 const AT_REST: Duration = Duration::from_secs(600);
@@ -28,9 +29,9 @@ pub(super) fn action(situation: &Situation) -> Action {
             | Progress::Waiting { .. }
             | Progress::Retrying { .. } => UNDER_WAY,
         },
-        Situation::Unavailable { .. } => ENVIRONMENT,
+        Situation::Unavailable { reason, .. } if *reason == reasons::FIELD_CONFLICT => AT_REST,
+        Situation::Unavailable { .. } | Situation::Deleting { .. } => ENVIRONMENT,
         Situation::Refused(_) | Situation::Placeholder => AT_REST,
-        Situation::Deleting { .. } => ENVIRONMENT,
     })
 }
 

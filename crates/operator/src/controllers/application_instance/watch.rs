@@ -9,9 +9,10 @@
 //!
 //! None of the Flux objects is cached: an event only says which instance to look at, and the reconciler reads afresh.
 
-use super::{Shared, dereference::helm_chart_name, status::object_ref};
+use super::{Shared, build::source_name, dereference::helm_chart_name, status::object_ref};
 use crate::{controllers::gate::OpenNamespaces, flux::written::FluxKind};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
     core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
@@ -22,7 +23,11 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use vworkspace_crds::{ApplicationInstance, key};
@@ -139,7 +144,7 @@ async fn follow(shared: Arc<Shared>, kind: FluxKind, namespace: String, wakes: m
                 }
             }
             Ok(Some(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object))) => {
-                if let Some(wake) = instance_of(kind, &object, &shared.instances) {
+                for wake in instances_of(kind, &object, &shared.instances) {
                     send(&wakes, wake).await;
                 }
             }
@@ -153,37 +158,37 @@ async fn follow(shared: Arc<Shared>, kind: FluxKind, namespace: String, wakes: m
     }
 }
 
-/// The instance that a Flux object serves: by its label, its owner, or the release it was made for.
-fn instance_of(
+/// The instances that a Flux object matters to: the one it names by label or owner, and those that want its name. An
+/// object of others may stand in the way of an instance.
+fn instances_of(
     kind: FluxKind,
     object: &PartialObjectMeta<DynamicObject>,
     instances: &Store<ApplicationInstance>,
-) -> Option<Wake> {
-    let namespace = object.namespace()?;
-    let by_label = || object.labels().get(key::APPLICATION_INSTANCE).cloned();
-    let by_owner = || {
-        let owners = object.owner_references();
-        owners
-            .iter()
-            .find(|owner| owner.kind == ApplicationInstance::kind(&()))
-            .map(|owner| owner.name.clone())
+) -> HashSet<Wake> {
+    let Some(namespace) = object.namespace() else {
+        return HashSet::new();
     };
-    let name = match kind {
-        FluxKind::HelmChart => by_chart(&namespace, &object.name_any(), instances),
-        FluxKind::HelmRelease | FluxKind::HelmRepository | FluxKind::OciRepository => {
-            by_label().or_else(by_owner)
-        }
-    };
-    name.map(|name| ObjectRef::new(&name).within(&namespace))
+    let label = object.labels().get(key::APPLICATION_INSTANCE).cloned();
+    let ours = |owner: &&OwnerReference| owner.kind == ApplicationInstance::kind(&());
+    let owner = object.owner_references().iter().find(ours).map(|owner| owner.name.clone());
+    let name = object.name_any();
+    let by_name = instances.state_filter(|instance| {
+        let release = instance.spec.release.as_ref();
+        instance.metadata.namespace.as_deref() == Some(&*namespace)
+            && release.is_some_and(|release| name_of(kind, &namespace, &release.name) == name)
+    });
+    let by_name = by_name.iter().map(|instance| instance.name_any());
+    let names = label.into_iter().chain(owner).chain(by_name);
+    names.map(|name| ObjectRef::new(&name).within(&namespace)).collect()
 }
 
-fn by_chart(namespace: &str, chart: &str, instances: &Store<ApplicationInstance>) -> Option<String> {
-    let serves = |instance: &ApplicationInstance| {
-        let release = instance.spec.release.as_ref();
-        instance.metadata.namespace.as_deref() == Some(namespace)
-            && release.is_some_and(|release| helm_chart_name(namespace, &release.name) == chart)
-    };
-    instances.find(serves).map(|instance| instance.name_any())
+/// Name of the object of this kind that belongs to a release.
+fn name_of(kind: FluxKind, namespace: &str, release: &str) -> String {
+    match kind {
+        FluxKind::HelmRelease => release.to_owned(),
+        FluxKind::HelmChart => helm_chart_name(namespace, release),
+        FluxKind::HelmRepository | FluxKind::OciRepository => source_name(release),
+    }
 }
 
 async fn wake_all(instances: &Store<ApplicationInstance>, namespace: &str, wakes: &mpsc::Sender<Wake>) {
@@ -270,10 +275,12 @@ mod tests {
             ),
             (FluxKind::HelmChart, json!({"name": "team-web", "namespace": "team"})),
         ] {
-            let wake = instance_of(kind, &object(metadata), &instances);
-            assert_eq!(wake, Some(ObjectRef::new("shop").within("team")), "{kind:?}");
+            let wakes = instances_of(kind, &object(metadata), &instances);
+            assert_eq!(wakes, HashSet::from([ObjectRef::new("shop").within("team")]), "{kind:?}");
         }
         let foreign = object(json!({"name": "team-other", "namespace": "team"}));
-        assert_eq!(instance_of(FluxKind::HelmChart, &foreign, &instances), None);
+        assert!(instances_of(FluxKind::HelmChart, &foreign, &instances).is_empty());
+        let in_the_way = object(json!({"name": "web", "namespace": "team"}));
+        assert_eq!(instances_of(FluxKind::HelmRelease, &in_the_way, &instances).len(), 1);
     }
 }

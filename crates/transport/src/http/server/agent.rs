@@ -110,19 +110,13 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         let headers = &parts.headers;
         let bearer = bearer(headers).ok_or_else(|| {
-            Refusal::new(
-                401,
-                code::UNAUTHENTICATED,
-                "send the header Authorization: Bearer <token>",
-            )
+            Refusal::new(401, code::UNAUTHENTICATED, "send the header Authorization: Bearer <token>")
         })?;
         Ok(Self(AgentCall {
             bearer: Some(bearer),
             session: text(headers, SESSION).map(|id| SessionId::new(id.to_owned())),
             capabilities: capabilities(text(headers, CAPABILITIES).unwrap_or_default()),
-            user_agent: text(headers, header::USER_AGENT.as_str())
-                .unwrap_or_default()
-                .to_owned(),
+            user_agent: text(headers, header::USER_AGENT.as_str()).unwrap_or_default().to_owned(),
         }))
     }
 }

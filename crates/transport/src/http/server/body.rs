@@ -31,22 +31,15 @@ pub async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
 }
 
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        refused(
-            400,
-            code::MALFORMED_BODY,
-            format!("the body cannot be read: {error}"),
-        )
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|error| refused(400, code::MALFORMED_BODY, format!("the body cannot be read: {error}")))
 }
 
 async fn read_within(body: Body, time: Duration) -> Result<Bytes, Refused> {
-    tokio::time::timeout(time, collect(body))
-        .await
-        .unwrap_or_else(|_| {
-            let message = format!("the body did not arrive within {} seconds", time.as_secs());
-            Err(refused(408, code::INVALID_REQUEST, message))
-        })
+    tokio::time::timeout(time, collect(body)).await.unwrap_or_else(|_| {
+        let message = format!("the body did not arrive within {} seconds", time.as_secs());
+        Err(refused(408, code::INVALID_REQUEST, message))
+    })
 }
 
 async fn collect(mut body: Body) -> Result<Bytes, Refused> {
@@ -80,13 +73,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_at_the_bound_is_read_and_one_over_it_refused() {
-        assert_eq!(
-            read_body(vec![0; REQUEST_BODY_BYTES].into()).await.unwrap().len(),
-            REQUEST_BODY_BYTES
-        );
-        let Refused(refusal) = read_body(vec![0; REQUEST_BODY_BYTES + 1].into())
-            .await
-            .unwrap_err();
+        assert_eq!(read_body(vec![0; REQUEST_BODY_BYTES].into()).await.unwrap().len(), REQUEST_BODY_BYTES);
+        let Refused(refusal) = read_body(vec![0; REQUEST_BODY_BYTES + 1].into()).await.unwrap_err();
         assert_eq!((refusal.status, refusal.code), (413, code::PAYLOAD_TOO_LARGE));
     }
 

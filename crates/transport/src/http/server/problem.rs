@@ -29,11 +29,7 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .unwrap_or_else(Self::random))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::random))
     }
 }
 
@@ -63,40 +59,26 @@ pub struct RefusedWith(pub &'static str);
 /// Middleware: gives the request its id, tells it in the answer, and writes the error body of a refusal in the
 /// media type given as state. Layered twice, the outer id is kept and the inner one writes the body.
 pub async fn identify(State(media_type): State<&'static str>, mut request: Request, next: Next) -> Response {
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .cloned()
-        .unwrap_or_else(RequestId::random);
+    let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::random);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Some(Refused(refusal)) = response.extensions_mut().remove::<Refused>() {
         response = error_answer(refusal, &id, media_type, response);
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static(headers::REQUEST_ID), value);
+        response.headers_mut().insert(HeaderName::from_static(headers::REQUEST_ID), value);
     }
     response
 }
 
 /// Fallback for paths nobody knows.
 pub(super) async fn no_such_path() -> Refused {
-    Refused(Refusal::new(
-        404,
-        code::NOT_FOUND,
-        "there is nothing under this path",
-    ))
+    Refused(Refusal::new(404, code::NOT_FOUND, "there is nothing under this path"))
 }
 
 /// Fallback for a known path asked in another way.
 pub(super) async fn method_not_allowed() -> Refused {
-    Refused(Refusal::new(
-        405,
-        code::METHOD_NOT_ALLOWED,
-        "this path does not take this method",
-    ))
+    Refused(Refusal::new(405, code::METHOD_NOT_ALLOWED, "this path does not take this method"))
 }
 
 fn error_answer(refusal: Refusal, id: &RequestId, media_type: &'static str, bare: Response) -> Response {
@@ -110,19 +92,13 @@ fn error_answer(refusal: Refusal, id: &RequestId, media_type: &'static str, bare
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let (mut parts, _) = bare.into_parts();
     parts.extensions.insert(refused_with);
-    parts
-        .headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     parts.headers.remove(header::CONTENT_LENGTH);
     if let Some(after) = retry_after {
-        parts
-            .headers
-            .insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds_up(after)));
+        parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds_up(after)));
     }
     if parts.status == StatusCode::UNAUTHORIZED {
-        parts
-            .headers
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     Response::from_parts(parts, body.into())
 }

@@ -1,0 +1,189 @@
+use crate::world::{World, admitted, apply, at, ids, manifest, request};
+use serde_json::json;
+use vworkspace_core::control::lease::Limits;
+use vworkspace_protocol::admin::JobState;
+use vworkspace_store::Contact;
+
+#[tokio::test]
+async fn an_unacked_job_is_offered_again_when_its_lease_ends() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    let first = world.poll(&agent, "s", 1).await;
+    assert_eq!((ids(&first), first.next_due), (vec![job.clone()], Some(at(31))));
+    let early = world.poll(&agent, "s", 30).await;
+    assert_eq!((ids(&early), early.next_due), (vec![], Some(at(31))));
+    assert_eq!(ids(&world.poll(&agent, "s", 31).await), [job.clone()]);
+    let shown = world.show(&tenant, &job).await;
+    assert_eq!((shown.state, shown.deliveries), (JobState::Leased, 2));
+    assert_eq!(shown.timeline[1].cause, "leased to session s");
+}
+
+#[tokio::test]
+async fn an_idle_poll_gets_nothing_and_knows_no_due_time() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let idle = world.poll(&agent, "s", 1).await;
+    assert!(idle.jobs.is_empty() && idle.next_due.is_none() && idle.ended.is_empty());
+}
+
+#[tokio::test]
+async fn an_acked_job_is_offered_again_to_a_new_session_once() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    world.ack(&agent, &job, "one", 2).await.unwrap();
+    assert!(world.poll(&agent, "one", 100).await.jobs.is_empty());
+    assert_eq!(ids(&world.poll(&agent, "two", 101).await), [job.clone()]);
+    world.ack(&agent, &job, "two", 102).await.unwrap();
+    assert!(world.poll(&agent, "two", 200).await.jobs.is_empty());
+    assert_eq!(world.show(&tenant, &job).await.deliveries, 0);
+}
+
+#[tokio::test]
+async fn a_new_session_that_acks_by_itself_is_not_offered_the_job() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    world.ack(&agent, &job, "one", 2).await.unwrap();
+    let contact = Contact { session: Some("two".to_owned().into()), ..Contact::default() };
+    world.store.sighted(&agent.serve, &contact, at(3));
+    world.ack(&agent, &job, "two", 3).await.unwrap();
+    assert!(world.poll(&agent, "two", 4).await.jobs.is_empty());
+}
+
+#[tokio::test]
+async fn an_acked_job_is_offered_again_after_ten_silent_minutes() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "s", 1).await;
+    world.ack(&agent, &job, "s", 2).await.unwrap();
+    assert!(world.poll(&agent, "s", 600).await.jobs.is_empty());
+    assert!(world.poll(&agent, "s", 1199).await.jobs.is_empty());
+    assert_eq!(ids(&world.poll(&agent, "s", 1799).await), [job]);
+}
+
+#[tokio::test]
+async fn a_restarted_server_still_offers_what_an_old_session_acked() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    world.ack(&agent, &job, "one", 2).await.unwrap();
+    world.store.flush_presence().await.unwrap();
+    let world = world.reopened();
+    assert!(world.poll(&agent, "one", 3).await.jobs.is_empty());
+    assert_eq!(ids(&world.poll(&agent, "two", 4).await), [job]);
+}
+
+#[tokio::test]
+async fn a_later_job_for_the_object_never_overtakes_one_that_may_be_lost() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let first = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "s", 1).await;
+    let second = world.apply(&tenant, &agent, "web", 2).await;
+    let other = world.apply(&tenant, &agent, "api", 2).await;
+    assert_eq!(ids(&world.poll(&agent, "s", 3).await), [other]);
+    assert_eq!(ids(&world.poll(&agent, "s", 40).await)[..2], [first, second]);
+}
+
+#[tokio::test]
+async fn ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let lost = world.apply(&tenant, &agent, "lost", 0).await;
+    for n in 0..10 {
+        assert_eq!(ids(&world.poll(&agent, "s", n * 30).await), [lost.clone()], "delivery {n}");
+    }
+    let over = world.poll(&agent, "s", 300).await;
+    assert_eq!((ids(&over), over.ended), (vec![], vec![lost.clone()]));
+    let shown = world.show(&tenant, &lost).await;
+    assert_eq!(shown.state, JobState::Undeliverable);
+    assert_eq!(shown.timeline.len(), 12);
+    assert!(world.ack(&agent, &lost, "s", 301).await.is_err());
+}
+
+#[tokio::test]
+async fn a_job_whose_time_passed_is_not_handed_out() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let expiring = |name: &str| {
+        let mut job = request("apply", manifest(name));
+        job.expires_at = Some(at(10));
+        admitted(job)
+    };
+    let polled = world.enqueue(&tenant, &agent, expiring("a"), 0).await.job.id;
+    let found = world.poll(&agent, "s", 10).await;
+    assert_eq!((ids(&found), found.ended), (vec![], vec![polled.clone()]));
+    assert_eq!(world.show(&tenant, &polled).await.state, JobState::Expired);
+
+    let swept = world.enqueue(&tenant, &agent, expiring("b"), 0).await.job.id;
+    let held = world.enqueue(&tenant, &agent, expiring("c"), 0).await.job.id;
+    assert!(world.store.expire_due(at(9)).await.unwrap().is_empty());
+    assert_eq!(ids(&world.poll(&agent, "s", 9).await), [swept.clone(), held.clone()]);
+    world.ack(&agent, &held, "s", 9).await.unwrap();
+    assert!(world.store.expire_due(at(11)).await.unwrap().is_empty());
+    assert_eq!(world.store.expire_due(at(39)).await.unwrap(), [swept]);
+    assert_eq!(world.show(&tenant, &held).await.state, JobState::Acked);
+}
+
+#[tokio::test]
+async fn a_poll_is_bounded_by_number_and_by_size() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let mut made = Vec::new();
+    for n in 0..60 {
+        made.push(world.enqueue(&tenant, &agent, apply(&format!("a{n}")), 0).await.job.id);
+    }
+    assert_eq!(ids(&world.poll(&agent, "s", 1).await), made[..50]);
+    assert_eq!(ids(&world.poll(&agent, "s", 1).await), made[50..]);
+
+    let other = world.agent(&tenant, "d").await;
+    for n in 0..10 {
+        let mut payload = manifest(&format!("b{n}"));
+        payload["spec"]["blob"] = json!("x".repeat(500 * 1024));
+        world.enqueue(&tenant, &other, admitted(request("apply", payload)), 0).await;
+    }
+    assert_eq!(world.poll(&other, "s", 1).await.jobs.len(), 8);
+    let small = Limits { jobs: 50, bytes: 1 };
+    let alone = world.store.lease(&other.serve, None, small, at(1)).await.unwrap();
+    assert_eq!(alone.jobs.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_polls_never_get_the_same_job() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    for n in 0..100 {
+        world.apply(&tenant, &agent, &format!("a{n}"), 0).await;
+    }
+    let polls = (0..8).map(|_| {
+        let (store, serve) = (world.store.clone(), agent.serve.clone());
+        tokio::spawn(
+            async move { store.lease(&serve, None, Limits { jobs: 20, bytes: 1 << 20 }, at(1)).await },
+        )
+    });
+    let mut all = Vec::new();
+    for poll in polls.collect::<Vec<_>>() {
+        all.extend(ids(&poll.await.unwrap().unwrap()));
+    }
+    all.sort();
+    let handed = all.len();
+    all.dedup();
+    assert_eq!((handed, all.len()), (100, 100));
+}

@@ -1,0 +1,100 @@
+use crate::world::{World, admitted, apply, at, delete, ids, manifest, request};
+use vworkspace_protocol::{WaitFor, admin::JobState};
+use vworkspace_store::{Error, PageRequest};
+
+#[tokio::test]
+async fn an_enqueued_job_reads_back_as_it_was_answered() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let enqueued = world.enqueue(&tenant, &agent, apply("web"), 0).await;
+    assert!(enqueued.created);
+    assert_eq!(enqueued.job.idempotency_key, format!("job/{}", enqueued.job.id));
+    assert_eq!(world.show(&tenant, &enqueued.job.id).await, enqueued.job);
+}
+
+#[tokio::test]
+async fn the_agent_gets_the_payload_and_every_member() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let mut full = request("apply", manifest("web"));
+    full.idempotency_key = Some("mine".into());
+    full.expires_at = Some(at(100));
+    full.wait_for = Some(WaitFor::Accepted);
+    full.deadline_seconds = Some(60);
+    world.enqueue(&tenant, &agent, admitted(full), 1).await;
+    let job = world.poll(&agent, "s", 2).await.jobs.remove(0);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(job.payload.get()).unwrap(), manifest("web"));
+    assert_eq!((job.kind.as_str(), job.idempotency_key.as_str()), ("apply", "mine"));
+    assert_eq!((job.created_at, job.expires_at), (Some(at(1)), Some(at(100))));
+    assert_eq!((job.wait_for, job.deadline_seconds), (Some(WaitFor::Accepted), Some(60)));
+}
+
+#[tokio::test]
+async fn an_explicit_key_stands_for_one_payload_of_one_cluster() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let (one, two) = (world.agent(&tenant, "one").await, world.agent(&tenant, "two").await);
+    let keyed = |name: &str| {
+        let mut job = request("apply", manifest(name));
+        job.idempotency_key = Some("k".into());
+        admitted(job)
+    };
+    let first = world.enqueue(&tenant, &one, keyed("web"), 0).await;
+    let again = world.enqueue(&tenant, &one, keyed("web"), 1).await;
+    assert_eq!((again.created, &again.job.id), (false, &first.job.id));
+    assert_eq!(again.job.timeline, first.job.timeline);
+    let cluster = world.command(&tenant, &one).await;
+    let other = world.store.enqueue(&cluster, keyed("api"), at(2)).await;
+    assert!(matches!(other, Err(Error::AlreadyExists { .. })));
+    assert!(world.enqueue(&tenant, &two, keyed("api"), 3).await.created);
+    assert_eq!(world.poll(&one, "s", 4).await.jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_newer_apply_takes_the_place_of_those_never_handed_out() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let handed = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "s", 1).await;
+    let older = world.apply(&tenant, &agent, "web", 2).await;
+    let other = world.apply(&tenant, &agent, "api", 2).await;
+    let gone = world.enqueue(&tenant, &agent, delete("web"), 2).await.job.id;
+    let newer = world.enqueue(&tenant, &agent, apply("web"), 3).await;
+    assert_eq!(newer.superseded, [older.clone()]);
+    let superseded = world.show(&tenant, &older).await;
+    assert_eq!(superseded.state, JobState::Superseded);
+    assert_eq!(superseded.timeline.last().unwrap().cause, format!("superseded by job {}", newer.job.id));
+    assert_eq!(world.show(&tenant, &handed).await.state, JobState::Leased);
+    world.ack(&agent, &handed, "s", 4).await.unwrap();
+    assert_eq!(ids(&world.poll(&agent, "s", 5).await), [other, gone, newer.job.id]);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_newest_first_by_state_and_page() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let mut made = Vec::new();
+    for n in 0..5 {
+        made.push(world.apply(&tenant, &agent, &format!("a{n}"), n).await);
+        world.poll(&agent, "s", n).await;
+    }
+    world.ack(&agent, &made[1], "s", 6).await.unwrap();
+    world.ack(&agent, &made[3], "s", 6).await.unwrap();
+    made.reverse();
+    let cluster = world.reading(&tenant, &agent).await;
+    let page = PageRequest::parse(Some(3), None).unwrap();
+    let first = world.store.jobs(&cluster, None, &page, at(9)).await.unwrap();
+    let page = PageRequest::parse(Some(3), first.next_cursor.as_deref()).unwrap();
+    let second = world.store.jobs(&cluster, None, &page, at(9)).await.unwrap();
+    let listed: Vec<_> = first.items.iter().chain(&second.items).map(|job| job.id.clone()).collect();
+    assert_eq!((listed, second.next_cursor), (made.clone(), None));
+    let acked =
+        world.store.jobs(&cluster, Some(JobState::Acked), &PageRequest::default(), at(9)).await.unwrap();
+    let acked: Vec<_> = acked.items.iter().map(|job| &job.id).collect();
+    assert_eq!(acked, [&made[1], &made[3]]);
+    assert!(first.items[0].timeline.is_empty());
+}

@@ -1,0 +1,237 @@
+use crate::world::{Agent, Tenant, World, at};
+use vworkspace_protocol::{
+    Condition, ConditionStatus, ObjectRef,
+    admin::Presence,
+    condition::reasons,
+    event::{Event, kind},
+};
+use vworkspace_store::{Contact, PageRequest, ResourceFilter};
+
+fn object(name: &str, uid: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: "apps.vworkspace.io/v1alpha1".into(),
+        kind: "ApplicationInstance".into(),
+        namespace: "org-a".into(),
+        name: name.into(),
+        uid: uid.into(),
+        generation: 1,
+    }
+}
+
+fn event(kind: &str, key: &str, object: ObjectRef, conditions: Vec<Condition>) -> Event {
+    Event {
+        event_key: key.into(),
+        kind: kind.into(),
+        resource_ref: object,
+        conditions,
+        operator_version: String::new(),
+        kubernetes_version: String::new(),
+        timestamp: Some(at(0)),
+    }
+}
+
+fn condition(type_: &str, status: ConditionStatus, reason: &str, second: i64) -> Condition {
+    Condition {
+        type_: type_.into(),
+        status,
+        observed_generation: 1,
+        last_transition_time: Some(at(second)),
+        reason: reason.into(),
+        message: "m".into(),
+    }
+}
+
+fn transition(key: &str, object: ObjectRef, condition: Condition) -> Event {
+    event(kind::CONDITION_TRANSITION, key, object, vec![condition])
+}
+
+async fn stored(world: &World, tenant: &Tenant, agent: &Agent) -> usize {
+    let cluster = world.reading(tenant, agent).await;
+    let page = PageRequest::parse(Some(200), None).unwrap();
+    world.store.events(&cluster, None, &page).await.unwrap().items.len()
+}
+
+async fn resources(
+    world: &World,
+    tenant: &Tenant,
+    agent: &Agent,
+) -> Vec<vworkspace_protocol::admin::Resource> {
+    let cluster = world.reading(tenant, agent).await;
+    let filter = ResourceFilter::default();
+    world.store.resources(&cluster, &filter, &PageRequest::default()).await.unwrap().items
+}
+
+#[tokio::test]
+async fn a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let up = || condition("Ready", ConditionStatus::True, "R", 1);
+    let down = || condition("Ready", ConditionStatus::False, "R", 2);
+    let back = || condition("Ready", ConditionStatus::True, "R", 3);
+    let plain_v1 = || {
+        vec![
+            transition("ready/True@1", object("web", "u"), up()),
+            transition("ready/False@1", object("web", "u"), down()),
+            transition("ready/True@1", object("web", "u"), back()),
+        ]
+    };
+    world.report(&agent, plain_v1(), 1).await;
+    world.report(&agent, plain_v1(), 2).await;
+    assert_eq!(stored(&world, &tenant, &agent).await, 3);
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [back()]);
+
+    let ours = || vec![transition("ready/True@1#aa", object("api", "v"), up())];
+    world.report(&agent, ours(), 3).await;
+    world.report(&agent, ours(), 4).await;
+    assert_eq!(stored(&world, &tenant, &agent).await, 4);
+    assert_eq!(resources(&world, &tenant, &agent).await[0].as_of, at(3));
+}
+
+#[tokio::test]
+async fn the_same_key_of_another_cluster_is_another_event() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let (one, two) = (world.agent(&tenant, "one").await, world.agent(&tenant, "two").await);
+    for agent in [&one, &two] {
+        let ready = condition("Ready", ConditionStatus::True, "R", 1);
+        world.report(agent, vec![transition("k#1", object("web", "u"), ready)], 1).await;
+        assert_eq!(stored(&world, &tenant, agent).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn current_conditions_follow_the_reports() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let ready = condition("Ready", ConditionStatus::True, "R", 1);
+    let blocked = condition("Blocked", ConditionStatus::True, "V", 1);
+    world
+        .report(
+            &agent,
+            vec![
+                transition("a#1", object("web", "u"), ready.clone()),
+                transition("a#2", object("web", "u"), blocked.clone()),
+            ],
+            1,
+        )
+        .await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [blocked.clone(), ready.clone()]);
+
+    let removed = condition("Blocked", ConditionStatus::Unknown, reasons::CONDITION_REMOVED, 2);
+    world.report(&agent, vec![transition("a#3", object("web", "u"), removed)], 2).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [ready]);
+
+    // A new life of the name keeps nothing of the old one; the old one's end does not touch it.
+    world
+        .report(
+            &agent,
+            vec![
+                transition("b#1", object("web", "new"), blocked.clone()),
+                event(kind::OBJECT_DELETED, "d#1", object("web", "u"), vec![]),
+            ],
+            3,
+        )
+        .await;
+    let now = resources(&world, &tenant, &agent).await;
+    assert_eq!((now[0].conditions.clone(), now[0].resource_ref.uid.as_str()), (vec![blocked], "new"));
+    world.report(&agent, vec![event(kind::OBJECT_DELETED, "d#2", object("web", "new"), vec![])], 4).await;
+    assert!(resources(&world, &tenant, &agent).await.is_empty());
+}
+
+#[tokio::test]
+async fn resources_are_ordered_filtered_and_paged() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let ready = condition("Ready", ConditionStatus::True, "R", 1);
+    let names = ["d", "b", "a", "c"];
+    let report = names.iter().map(|n| transition(&format!("{n}#"), object(n, n), ready.clone())).collect();
+    world.report(&agent, report, 1).await;
+    let cluster = world.reading(&tenant, &agent).await;
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = PageRequest::parse(Some(3), cursor.as_deref()).unwrap();
+        let answer = world.store.resources(&cluster, &ResourceFilter::default(), &page).await.unwrap();
+        found.extend(answer.items.into_iter().map(|resource| resource.resource_ref.name));
+        match answer.next_cursor {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(found, ["a", "b", "c", "d"]);
+    let page = PageRequest::default();
+    let filter = ResourceFilter { name: Some("b".into()), ..ResourceFilter::default() };
+    assert_eq!(world.store.resources(&cluster, &filter, &page).await.unwrap().items.len(), 1);
+    let filter = ResourceFilter { namespace: Some("other".into()), ..ResourceFilter::default() };
+    assert!(world.store.resources(&cluster, &filter, &page).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn events_are_listed_newest_first_by_kind() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let ready = condition("Ready", ConditionStatus::True, "R", 1);
+    world
+        .report(
+            &agent,
+            vec![
+                transition("a#", object("web", "u"), ready.clone()),
+                event(kind::CREDENTIAL_ROTATED, "r#", object("cluster", "u"), vec![]),
+                event("Audit", "", object("web", "u"), vec![]),
+                event("Audit", "", object("web", "u"), vec![]),
+            ],
+            1,
+        )
+        .await;
+    let cluster = world.reading(&tenant, &agent).await;
+    let page = PageRequest::parse(Some(3), None).unwrap();
+    let newest = world.store.events(&cluster, None, &page).await.unwrap();
+    let kinds: Vec<_> = newest.items.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["Audit", "Audit", kind::CREDENTIAL_ROTATED]);
+    let page = PageRequest::parse(Some(3), newest.next_cursor.as_deref()).unwrap();
+    let rest = world.store.events(&cluster, None, &page).await.unwrap();
+    assert_eq!((rest.items[0].conditions.clone(), rest.next_cursor), (vec![ready], None));
+    assert_eq!((rest.items[0].received_at, rest.items[0].timestamp), (at(1), Some(at(0))));
+    let rotated = world.store.events(&cluster, Some(kind::CREDENTIAL_ROTATED), &PageRequest::default()).await;
+    assert_eq!(rotated.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let connected = condition("Connected", ConditionStatus::True, "RoundTripOK", 1);
+    let beat = Event {
+        operator_version: "0.1.0".into(),
+        kubernetes_version: "v1.33.0".into(),
+        ..event(kind::CLUSTER_HEARTBEAT, "", object("c", ""), vec![connected.clone()])
+    };
+    let contact = Contact {
+        session: None,
+        user_agent: "vworkspace-operator/0.1.0".into(),
+        capabilities: vec!["status".into(), "deadline".into()],
+    };
+    world.store.sighted(&agent.serve, &contact, at(10));
+    world.report(&agent, vec![beat], 10).await;
+    assert_eq!(stored(&world, &tenant, &agent).await, 0);
+    world.store.flush_presence().await.unwrap();
+    for world in [world.reopened()] {
+        let reading = world.reading(&tenant, &agent).await;
+        let shown = world.store.cluster(&reading, at(70)).await.unwrap();
+        assert_eq!((shown.presence, shown.last_seen), (Presence::Connected, Some(at(10))));
+        assert_eq!(
+            (shown.conditions, shown.kubernetes_version.as_str()),
+            (vec![connected.clone()], "v1.33.0")
+        );
+        assert_eq!(
+            (shown.agent, shown.capabilities),
+            (contact.user_agent.clone(), contact.capabilities.clone())
+        );
+        let later = world.store.cluster(&reading, at(71)).await.unwrap();
+        assert_eq!(later.presence, Presence::Disconnected);
+    }
+}

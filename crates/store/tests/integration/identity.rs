@@ -1,0 +1,185 @@
+use crate::world::{World, at};
+use std::{collections::BTreeSet, time::Duration};
+use vworkspace_core::control::Actor;
+use vworkspace_protocol::Secret;
+use vworkspace_store::{Error, Manage, Read};
+
+const DAY: i64 = 86_400;
+
+async fn works(world: &World, token: &Secret, second: i64) -> bool {
+    match world.store.authenticate(token, at(second)).await {
+        Ok(_) => true,
+        Err(Error::Unauthenticated) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn the_first_admin_token_is_made_exactly_once() {
+    let world = World::new().await;
+    assert!(world.store.bootstrap_admin(at(1)).await.unwrap().is_none());
+    let world = world.reopened();
+    assert!(world.store.bootstrap_admin(at(2)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn bearers_nobody_issued_and_registration_tokens_prove_nothing() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let registration = world.registration_token(&tenant, &cluster.id).await;
+    assert!(!works(&world, &registration, 0).await);
+    for text in [
+        "",
+        "x",
+        "vwksp-agt-00",
+        &format!("vwksp-agt-{}", "0".repeat(80)),
+        &format!("vwksp-adm-{}", "0".repeat(80)),
+    ] {
+        assert!(!works(&world, &Secret::new(text), 0).await, "{text}");
+    }
+    let register = world.store.register(&Secret::new("vwksp-reg-00"), "r", at(0)).await;
+    assert!(matches!(register, Err(Error::Unauthenticated)));
+}
+
+#[tokio::test]
+async fn a_tokens_neighbour_with_the_same_lookup_part_is_refused() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let text = agent.credential.expose();
+    let last = if text.ends_with('0') { "1" } else { "0" };
+    assert!(!works(&world, &Secret::new(&format!("{}{last}", &text[..text.len() - 1])), 0).await);
+}
+
+#[tokio::test]
+async fn the_same_registration_answers_again_with_a_fresh_credential() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let token = world.registration_token(&tenant, &cluster.id).await;
+    let first = world.store.register(&token, "r", at(1)).await.unwrap();
+    let again = world.store.register(&token, "r", at(2)).await.unwrap();
+    assert_eq!((&first.cluster_id, &again.cluster_id), (&cluster.id, &cluster.id));
+    assert!(!works(&world, &first.token, 3).await);
+    let caller = world.store.authenticate(&again.token, at(3)).await.unwrap();
+    assert_eq!(caller.actor(), &Actor::Agent(cluster.id));
+    for other in ["s", ""] {
+        assert!(matches!(world.store.register(&token, other, at(3)).await, Err(Error::TokenConsumed)));
+    }
+    assert!(matches!(world.store.register(&token, "r", at(DAY + 1)).await, Err(Error::TokenConsumed)));
+    assert!(works(&world, &again.token, DAY + 2).await);
+}
+
+#[tokio::test]
+async fn an_unused_token_ends_and_one_without_registration_id_is_single_use() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let late = world.registration_token(&tenant, &cluster.id).await;
+    assert!(matches!(world.store.register(&late, "r", at(DAY)).await, Err(Error::TokenExpired)));
+    let plain = world.registration_token(&tenant, &cluster.id).await;
+    assert!(world.store.register(&plain, "", at(1)).await.is_ok());
+    assert!(matches!(world.store.register(&plain, "", at(2)).await, Err(Error::TokenConsumed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_32_concurrent_first_connects_one_gets_the_identity() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let token = world.registration_token(&tenant, &cluster.id).await;
+    let tries = (0..32).map(|n| {
+        let (store, token) = (world.store.clone(), token.clone());
+        tokio::spawn(async move { store.register(&token, &format!("r{n}"), at(1)).await })
+    });
+    let mut good = Vec::new();
+    for attempt in tries.collect::<Vec<_>>() {
+        match attempt.await.unwrap() {
+            Ok(answer) => good.push(answer),
+            Err(Error::TokenConsumed) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(good.len(), 1);
+    assert!(works(&world, &good[0].token, 2).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_32_concurrent_repeats_all_get_one_identity_and_one_credential_lives() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let token = world.registration_token(&tenant, &cluster.id).await;
+    let tries = (0..32).map(|_| {
+        let (store, token) = (world.store.clone(), token.clone());
+        tokio::spawn(async move { store.register(&token, "r", at(1)).await.unwrap() })
+    });
+    let (mut identities, mut alive) = (BTreeSet::new(), 0);
+    for attempt in tries.collect::<Vec<_>>() {
+        let answer = attempt.await.unwrap();
+        identities.insert(answer.cluster_id);
+        alive += usize::from(works(&world, &answer.token, 2).await);
+    }
+    assert_eq!((identities.len(), alive), (1, 1));
+}
+
+#[tokio::test]
+async fn rotation_overlaps_until_the_new_credential_is_used() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let new = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
+    assert!(works(&world, &agent.credential, 11).await);
+    assert!(works(&world, &new, 12).await);
+    assert!(!works(&world, &agent.credential, 13).await);
+    assert!(works(&world, &new, 14).await);
+}
+
+#[tokio::test]
+async fn a_repeated_rotation_replaces_the_unused_credential() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let lost = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
+    let kept = world.store.rotate(&agent.serve, at(11)).await.unwrap().token;
+    assert!(!works(&world, &lost, 12).await);
+    assert!(works(&world, &agent.credential, 12).await);
+    assert!(works(&world, &kept, 12).await);
+}
+
+#[tokio::test]
+async fn an_unused_new_credential_is_dropped_after_a_day_but_never_the_last_that_works() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let new = world.store.rotate(&agent.serve, at(60 * DAY)).await.unwrap().token;
+    assert!(!works(&world, &new, 61 * DAY).await);
+    assert!(works(&world, &agent.credential, 61 * DAY).await);
+    assert!(!works(&world, &agent.credential, 90 * DAY).await);
+    assert!(works(&world, &new, 90 * DAY).await);
+}
+
+#[tokio::test]
+async fn a_new_registration_token_moves_the_identity() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let token = world.registration_token(&tenant, &agent.id).await;
+    let moved = world.store.register(&token, "other", at(5)).await.unwrap();
+    assert_eq!(moved.cluster_id, agent.id);
+    assert!(!works(&world, &agent.credential, 6).await);
+    let reading = world.store.lookup_cluster::<Read>(&tenant.caller, &agent.id).await.unwrap();
+    assert_eq!(world.store.cluster(&reading, at(6)).await.unwrap().registered_at, Some(at(5)));
+}
+
+#[tokio::test]
+async fn a_registration_token_lives_as_long_as_was_asked() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let handle = world.store.lookup_cluster::<Manage>(&tenant.caller, &cluster.id).await.unwrap();
+    let issued = world.store.issue_registration_token(&handle, Duration::from_secs(60), at(0)).await.unwrap();
+    assert_eq!(issued.expires_at, at(60));
+    assert!(matches!(world.store.register(&issued.token, "r", at(60)).await, Err(Error::TokenExpired)));
+}
