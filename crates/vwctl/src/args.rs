@@ -1,0 +1,76 @@
+//! The command line. Flags win over the environment, which wins over what `vwctl login` stored.
+
+use crate::{
+    commands::{App, Cluster, Completions, Job, Login, Org},
+    output::Format,
+};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// What `vwctl --help` says of [`crate::error::exit`].
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  refused by the control plane, or impossible
+  2  the command line is wrong
+  3  a job that was waited for did not succeed
+  4  the control plane cannot be reached or is overloaded; the same command may work later";
+
+/// The vWorkspace control plane from the command line.
+#[derive(Parser, Debug)]
+#[command(name = "vwctl", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// How to reach the control plane.
+    #[command(flatten)]
+    pub server: Server,
+    /// How to print what was asked for; json and yaml are stable.
+    #[arg(short, long, global = true, env = "VWCTL_OUTPUT", hide_env_values = true)]
+    #[arg(value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to reach the control plane. The token comes from `VWCTL_TOKEN` or `vwctl login`, never from a flag: other
+/// users of a machine can read command lines.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Control plane")]
+pub struct Server {
+    /// Base URL of the control plane.
+    #[arg(long, global = true, env = "VWCTL_SERVER", hide_env_values = true, value_name = "URL")]
+    pub server: Option<String>,
+    /// PEM file with the only certificates to trust, instead of those of the operating system.
+    #[arg(long, global = true, env = "VWCTL_CA", hide_env_values = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Speak plain HTTP to another machine; the token then travels readable.
+    #[arg(long, global = true, env = "VWCTL_ALLOW_INSECURE_HTTP", hide_env_values = true)]
+    pub allow_insecure_http: bool,
+}
+
+/// What vwctl can do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Check a token and keep it, with the server it is for.
+    Login(Login),
+    /// Organizations: the tenants.
+    Org(Org),
+    /// Clusters and their registration.
+    Cluster(Cluster),
+    /// Applications in a cluster.
+    App(App),
+    /// Jobs: what a cluster was asked to do, and what became of it.
+    Job(Job),
+    /// Print the completion script of a shell.
+    Completions(Completions),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

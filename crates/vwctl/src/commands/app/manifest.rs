@@ -1,0 +1,143 @@
+//! The ApplicationInstance that a command line or a file asks for. Pure.
+
+use super::{KIND, deploy::ChartType};
+use crate::Error;
+use serde_json::{Value, json};
+use std::{path::Path, str::FromStr};
+
+/// Group and version of [`KIND`].
+const API_VERSION: &str = "apps.vworkspace.io/v1alpha1";
+
+/// What the flags say.
+pub(super) struct Wanted {
+    pub name: String,
+    pub namespace: String,
+    pub catalog_id: Option<String>,
+    pub chart: Chart,
+    pub timeout: Option<String>,
+    pub values: Option<Values>,
+}
+
+/// Where the chart comes from.
+pub(super) struct Chart {
+    pub chart_type: ChartType,
+    pub url: String,
+    pub name: String,
+    pub version: String,
+    pub insecure: bool,
+}
+
+/// Where its values come from.
+pub(super) enum Values {
+    Inline(Value),
+    Secret(KeyRef),
+    ConfigMap(KeyRef),
+}
+
+/// A key of a Secret or ConfigMap, written `NAME/KEY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeyRef {
+    name: String,
+    key: String,
+}
+
+impl FromStr for KeyRef {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((name, key)) if !name.is_empty() && !key.is_empty() && !key.contains('/') => {
+                Ok(Self { name: name.to_owned(), key: key.to_owned() })
+            }
+            _ => Err("write NAME/KEY, for example web-values/values.yaml"),
+        }
+    }
+}
+
+/// The type of source a URL speaks of.
+pub(super) fn chart_type(url: &str) -> ChartType {
+    if url.starts_with("oci://") { ChartType::Oci } else { ChartType::Helm }
+}
+
+/// The name of the chart, where the URL says it.
+pub(super) fn chart_name(chart_type: ChartType, url: &str) -> Option<String> {
+    let path = url.strip_prefix("oci://").unwrap_or(url).trim_end_matches('/');
+    let (_, name) = path.rsplit_once('/').filter(|_| chart_type == ChartType::Oci)?;
+    Some(name.to_owned())
+}
+
+/// The full object.
+pub(super) fn build(wanted: Wanted) -> Value {
+    let Wanted { name, namespace, catalog_id, chart, timeout, values } = wanted;
+    let mut release = json!({ "name": name, "namespace": namespace });
+    if let Some(timeout) = timeout {
+        release["timeout"] = timeout.into();
+    }
+    let mut spec = json!({
+        "appRef": { "catalogId": catalog_id.unwrap_or_else(|| chart.name.clone()) },
+        "chart": {
+            "sourceType": match chart.chart_type { ChartType::Helm => "helm", ChartType::Oci => "oci" },
+            "url": chart.url,
+            "name": chart.name,
+            "version": chart.version,
+            "insecure": chart.insecure,
+        },
+        "release": release,
+    });
+    if let Some(values) = values {
+        spec["values"] = values.into_json();
+    }
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": { "name": name, "namespace": namespace },
+        "spec": spec,
+    })
+}
+
+impl Values {
+    fn into_json(self) -> Value {
+        let key_ref = |of: KeyRef| json!({ "name": of.name, "key": of.key });
+        match self {
+            Self::Inline(values) => json!({ "source": "inline", "inline": values }),
+            Self::Secret(of) => json!({ "source": "secretRef", "secretRef": key_ref(of) }),
+            Self::ConfigMap(of) => json!({ "source": "configMapRef", "configMapRef": key_ref(of) }),
+        }
+    }
+}
+
+/// The chart values in a file; an empty file holds none.
+pub(super) fn values(text: &str, path: &Path) -> Result<Value, Error> {
+    let wrong = |detail: String| Error::Values { path: path.to_owned(), detail };
+    match serde_saphyr::from_str(text).map_err(|e| wrong(e.to_string()))? {
+        Value::Null => Ok(json!({})),
+        values @ Value::Object(_) => Ok(values),
+        _ => Err(wrong("it holds something else".to_owned())),
+    }
+}
+
+/// The object in a file. A namespace is added where it has none; everything else is the control plane's and the
+/// cluster's to judge.
+pub(super) fn from_text(text: &str, path: &Path, namespace: Option<&str>) -> Result<Value, Error> {
+    let wrong = |detail: String| Error::Manifest { path: path.to_owned(), detail };
+    let mut object: Value = serde_saphyr::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    if object["apiVersion"] != API_VERSION || object["kind"] != KIND {
+        return Err(wrong(format!("apiVersion is not {API_VERSION} or kind is not {KIND}")));
+    }
+    if object["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+        return Err(wrong("metadata.name is missing".to_owned()));
+    }
+    let own = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    match namespace {
+        Some(namespace) if own.is_empty() => object["metadata"]["namespace"] = namespace.into(),
+        Some(namespace) if own != namespace => {
+            return Err(wrong(format!("metadata.namespace is {own}, but --namespace says {namespace}")));
+        }
+        None if own.is_empty() => return Err(wrong("metadata.namespace is missing".to_owned())),
+        _ => {}
+    }
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests;

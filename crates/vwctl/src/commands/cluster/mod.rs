@@ -1,0 +1,124 @@
+//! `vwctl cluster`.
+
+mod manifest;
+
+use crate::{
+    Error,
+    connect::Context,
+    duration::Span,
+    output::{Format, print, say, say_if_cut},
+    render, resolve,
+};
+use clap::{Args, Subcommand};
+use manifest::Join;
+use vworkspace_client::Client;
+use vworkspace_protocol::admin::{CreateCluster, CreateRegistrationToken};
+
+/// Clusters and their registration.
+#[derive(Args, Debug)]
+pub struct Cluster {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// Make the record of a cluster.
+    Create {
+        /// Unique in its organization, a DNS label.
+        name: String,
+        /// Name or id of its organization; an organization's own token needs none.
+        #[arg(long, env = "VWCTL_ORG", hide_env_values = true, value_name = "ORG")]
+        org: Option<String>,
+    },
+    /// List the clusters you may see.
+    List {
+        /// Only those of this organization, by name or id.
+        #[arg(long, env = "VWCTL_ORG", hide_env_values = true, value_name = "ORG")]
+        org: Option<String>,
+    },
+    /// Show one cluster with the conditions of its operator.
+    Get {
+        /// Name or id of the cluster.
+        cluster: String,
+    },
+    /// Make a single-use token that registers a cluster.
+    Token(Token),
+}
+
+#[derive(Args, Debug)]
+struct Token {
+    /// Name or id of the cluster.
+    cluster: String,
+    /// How long it may wait to be used; without, and at most: 24h.
+    #[arg(long, value_name = "DURATION")]
+    ttl: Option<Span>,
+    /// Print what the cluster's admin applies to join it: the Secrets and the Cluster object.
+    #[arg(long)]
+    manifest: bool,
+    /// The operator's namespace, for the Secrets.
+    #[arg(long, requires = "manifest", default_value = "vworkspace-system")]
+    namespace: String,
+    /// URL of the control plane as seen from the cluster; without: the one used here.
+    #[arg(long, requires = "manifest", value_name = "URL")]
+    endpoint: Option<String>,
+}
+
+impl Cluster {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        match self.action {
+            Action::Create { name, org } => create(context, &client, name, org.as_deref()).await,
+            Action::List { org } => list(context, &client, org.as_deref()).await,
+            Action::Get { cluster } => {
+                let cluster = resolve::cluster(&client, &cluster).await?;
+                print(&context.format.render(&cluster, render::cluster)?)
+            }
+            Action::Token(token) => token.run(context, &client).await,
+        }
+    }
+}
+
+async fn create(context: &Context, client: &Client, name: String, org: Option<&str>) -> Result<(), Error> {
+    let organization_id = match org {
+        Some(org) => Some(resolve::organization(client, org).await?.id),
+        None => None,
+    };
+    let made = client.create_cluster(&CreateCluster { organization_id, name }).await?;
+    say(&format!("Made. `vwctl cluster token {} --manifest` says how to join it.", made.name));
+    print(&context.format.render(&made, render::cluster)?)
+}
+
+async fn list(context: &Context, client: &Client, org: Option<&str>) -> Result<(), Error> {
+    let organization = match org {
+        Some(org) => Some(resolve::organization(client, org).await?.id),
+        None => None,
+    };
+    let page = client.clusters(organization.as_ref()).await?;
+    say_if_cut(page.next_cursor.is_some(), page.items.len());
+    print(&context.format.render(&page, render::clusters)?)
+}
+
+impl Token {
+    async fn run(self, context: &Context, client: &Client) -> Result<(), Error> {
+        let cluster = resolve::cluster(client, &self.cluster).await?;
+        let wanted = CreateRegistrationToken { ttl_seconds: self.ttl.as_ref().map(Span::seconds) };
+        let made = client.create_registration_token(&cluster.id, &wanted).await?;
+        say(&format!("Shown this once; good for one registration until {}.", render::when(made.expires_at)));
+        if !self.manifest {
+            return print(&context.format.render(&made, |made| made.token.expose().to_owned())?);
+        }
+        let login = context.login()?;
+        let join = Join {
+            endpoint: self.endpoint.as_deref().unwrap_or(&login.server),
+            namespace: &self.namespace,
+            ca: login.ca.as_deref(),
+            token: &made.token,
+        };
+        say("Apply it as the cluster's admin, for example with `kubectl apply -f -`.");
+        match context.format {
+            Format::Json => print(&Format::Json.render(&join.list(), |_| String::new())?),
+            Format::Table | Format::Yaml => print(&join.yaml()?),
+        }
+    }
+}

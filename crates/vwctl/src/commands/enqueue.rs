@@ -1,0 +1,61 @@
+//! Handing in an intent, and following its job where that is asked for.
+
+use crate::{
+    Error,
+    connect::Context,
+    duration::Span,
+    follow,
+    output::{print, say},
+    render,
+};
+use clap::Args;
+use serde_json::Value;
+use vworkspace_client::Client;
+use vworkspace_protocol::{ClusterId, admin::EnqueueJob};
+
+/// Whether and for how long to wait.
+#[derive(Args, Debug)]
+pub(super) struct Waiting {
+    /// Follow the job to its end; exits 3 when it does not succeed.
+    #[arg(short, long)]
+    wait: bool,
+    /// When to give the job up, for example 10m; without: 30m.
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<Span>,
+    /// Makes a repeat of this command answer the job of the first time.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+impl Waiting {
+    /// Hands in `intent`; prints the job as it is at the end of the command.
+    pub async fn hand_in(
+        self,
+        context: &Context,
+        client: &Client,
+        cluster: &ClusterId,
+        intent: Value,
+    ) -> Result<(), Error> {
+        let request = EnqueueJob {
+            kind: "intent".to_owned(),
+            payload: intent,
+            idempotency_key: self.idempotency_key,
+            expires_at: None,
+            wait_for: None,
+            deadline_seconds: self.deadline.map(|deadline| deadline.seconds()),
+        };
+        let job = client.enqueue_job(cluster, &request).await?;
+        if !self.wait {
+            say(&format!("Handed in. `vwctl job watch {}` follows it.", job.id));
+            return print(&context.format.render(&job, render::job)?);
+        }
+        say(&format!("Following job {}; Ctrl-C ends the following, not the job.", job.id));
+        let tell = |entry: &_| {
+            say(&render::timeline_entry(entry));
+            Ok(())
+        };
+        let job = follow::follow(client, &job.id, tell).await?;
+        print(&context.format.render(&job, render::job)?)?;
+        follow::verdict(&job)
+    }
+}

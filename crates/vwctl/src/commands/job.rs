@@ -1,0 +1,92 @@
+//! `vwctl job`.
+
+use crate::{
+    Error,
+    connect::Context,
+    follow,
+    output::{print, say_if_cut},
+    render, resolve,
+};
+use clap::{Args, Subcommand};
+use std::num::NonZeroU16;
+use vworkspace_client::Client;
+use vworkspace_protocol::{JobId, admin::JobState};
+
+/// Jobs: what a cluster was asked to do, and what became of it.
+#[derive(Args, Debug)]
+pub struct Job {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// List the jobs of a cluster, newest first.
+    List(List),
+    /// Show one job with its conditions and timeline.
+    Get {
+        /// Id of the job.
+        id: String,
+    },
+    /// Follow one job to its end by its live timeline; exits 3 when it does not succeed.
+    Watch {
+        /// Id of the job.
+        id: String,
+    },
+    /// Withdraw an open job; an agent that holds it already may still carry it out.
+    Cancel {
+        /// Id of the job.
+        id: String,
+    },
+}
+
+#[derive(Args, Debug)]
+struct List {
+    /// Name or id of the cluster.
+    #[arg(short, long, env = "VWCTL_CLUSTER", hide_env_values = true, value_name = "CLUSTER")]
+    cluster: String,
+    /// Only jobs in this state, for example queued or closed.
+    #[arg(long, value_parser = state)]
+    state: Option<JobState>,
+    /// At most so many.
+    #[arg(long, default_value_t = NonZeroU16::new(50).unwrap_or(NonZeroU16::MIN), value_name = "N")]
+    limit: NonZeroU16,
+}
+
+/// The states of the admin API, by their names there.
+fn state(text: &str) -> Result<JobState, String> {
+    serde_json::from_value(text.into()).map_err(|e| e.to_string())
+}
+
+impl Job {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        match self.action {
+            Action::List(list) => list.run(context, &client).await,
+            Action::Get { id } => {
+                let job = client.job(&JobId::new(id)).await?;
+                print(&context.format.render(&job, render::job)?)
+            }
+            Action::Watch { id } => watch(context, &client, &JobId::new(id)).await,
+            Action::Cancel { id } => {
+                let job = client.cancel_job(&JobId::new(id)).await?;
+                print(&context.format.render(&job, render::job)?)
+            }
+        }
+    }
+}
+
+impl List {
+    async fn run(self, context: &Context, client: &Client) -> Result<(), Error> {
+        let cluster = resolve::cluster(client, &self.cluster).await?;
+        let page = client.jobs(&cluster.id, self.state, self.limit.get().into()).await?;
+        say_if_cut(page.next_cursor.is_some(), page.items.len());
+        print(&context.format.render(&page, render::jobs)?)
+    }
+}
+
+async fn watch(context: &Context, client: &Client, id: &JobId) -> Result<(), Error> {
+    let tell = |entry: &_| print(&context.format.render_one_of(entry, render::timeline_entry)?);
+    let job = follow::follow(client, id, tell).await?;
+    follow::verdict(&job)
+}

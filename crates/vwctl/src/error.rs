@@ -1,0 +1,295 @@
+//! What can go wrong, each with what to do next.
+
+use std::{io, path::PathBuf};
+use thiserror::Error;
+use vworkspace_client as client;
+use vworkspace_protocol::{JobId, problem::code};
+
+/// Why a command did not do what was asked.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The control plane was asked and did not do it.
+    #[error(transparent)]
+    Call(#[from] client::Error),
+    /// No client can be made.
+    #[error(transparent)]
+    Settings(#[from] client::SettingsError),
+    /// Nothing says which control plane is meant.
+    #[error("no control plane is known")]
+    NoServer,
+    /// There is no token for the control plane meant.
+    #[error("there is no token for {server}")]
+    NoToken {
+        /// Its URL.
+        server: String,
+    },
+    /// `login` was not told where.
+    #[error("--server says where to log in, and is missing")]
+    LoginServer,
+    /// `login` got no token.
+    #[error("there is no token to log in with")]
+    LoginToken,
+    /// Neither `VWCTL_CONFIG`, `XDG_CONFIG_HOME` nor `HOME` is set.
+    #[error("there is no place to store the login: VWCTL_CONFIG, XDG_CONFIG_HOME and HOME are not set")]
+    NoConfigPath,
+    /// The stored login cannot be understood.
+    #[error("{} is not a vwctl configuration", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is over its bound.
+    #[error("{} is larger than {most} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        most: u64,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Stdin(#[source] io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+    /// Something cannot be written as JSON or YAML.
+    #[error("cannot write the answer: {0}")]
+    Encode(String),
+    /// No such thing, or it is not yours.
+    #[error("there is no {what} {name:?}")]
+    Unknown {
+        /// What was looked for.
+        what: Thing,
+        /// As given.
+        name: String,
+    },
+    /// Several have that name.
+    #[error("{count} {what}s are named {name:?}")]
+    Ambiguous {
+        /// What was looked for.
+        what: Thing,
+        /// As given.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+    /// `--values` is not a YAML mapping.
+    #[error("{} is not a YAML mapping of chart values: {detail}", path.display())]
+    Values {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// `--file` is not an ApplicationInstance.
+    #[error("{} is not an ApplicationInstance: {detail}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Neither flag nor URL names the chart.
+    #[error("--chart-name is missing: a chart repository holds many charts")]
+    NoChartName,
+    /// A job that was waited for did not succeed.
+    #[error("job {id} {how}")]
+    JobEnded {
+        /// The job.
+        id: JobId,
+        /// How it ended, with its own error.
+        how: String,
+    },
+}
+
+/// What names are looked up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thing {
+    /// A tenant.
+    Organization,
+    /// A cluster.
+    Cluster,
+    /// An application in a cluster.
+    Application,
+}
+
+impl std::fmt::Display for Thing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Organization => "organization",
+            Self::Cluster => "cluster",
+            Self::Application => "application",
+        })
+    }
+}
+
+/// The exit codes, told by `vwctl --help`. clap ends with 2 by itself.
+pub mod exit {
+    /// The control plane refused, or it cannot be done.
+    pub const FAILED: u8 = 1;
+    /// A job that was waited for did not succeed.
+    pub const JOB_ENDED: u8 = 3;
+    /// The control plane cannot be reached or is overloaded: the same command may work later.
+    pub const AWAY: u8 = 4;
+}
+
+impl Error {
+    /// The program's exit code, one of [`exit`].
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::JobEnded { .. } => exit::JOB_ENDED,
+            Self::Call(client::Error::Unreachable { .. })
+            | Self::Call(client::Error::Refused { status: 429 | 502..=504, .. }) => exit::AWAY,
+            _ => exit::FAILED,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Call(error) => after_call(error),
+            Self::Settings(error) => after_settings(error).to_owned(),
+            Self::NoServer | Self::NoToken { .. } | Self::Config { .. } => {
+                "log in with `vwctl login --server URL`, or set VWCTL_SERVER and VWCTL_TOKEN".to_owned()
+            }
+            Self::LoginServer => "add --server https://…, or set VWCTL_SERVER".to_owned(),
+            Self::LoginToken => "pass it on standard input with --token-stdin, or set VWCTL_TOKEN".to_owned(),
+            Self::NoConfigPath => "set VWCTL_CONFIG to a file".to_owned(),
+            Self::Read { .. } => "check that the file exists and is yours to read".to_owned(),
+            Self::TooLarge { .. } => "check that it is the file you mean".to_owned(),
+            Self::Write { .. } => {
+                "check the folder's owner and free space, or set VWCTL_CONFIG to another file".to_owned()
+            }
+            Self::Stdin(_) | Self::Stdout(_) => {
+                "check what vwctl is piped from and to, and repeat".to_owned()
+            }
+            Self::Encode(_) => "use another --output, and report this as a fault of vwctl".to_owned(),
+            Self::Unknown { what, .. } => format!("`{}` shows what there is", list(*what)),
+            Self::Ambiguous { what: Thing::Application, .. } => "say which one with --namespace".to_owned(),
+            Self::Ambiguous { what, .. } => {
+                format!("give the id instead of the name; `{}` shows it", list(*what))
+            }
+            Self::Values { .. } => "write the values as the chart's own values.yaml does".to_owned(),
+            Self::Manifest { .. } => {
+                "correct the file, or use the flags of `vwctl app deploy --help`".to_owned()
+            }
+            Self::NoChartName => "add --chart-name CHART".to_owned(),
+            Self::JobEnded { id, .. } => format!("`vwctl job get {id}` shows conditions and timeline"),
+        }
+    }
+}
+
+/// The command that lists what there is.
+const fn list(what: Thing) -> &'static str {
+    match what {
+        Thing::Organization => "vwctl org list",
+        Thing::Cluster => "vwctl cluster list",
+        Thing::Application => "vwctl app list",
+    }
+}
+
+fn after_call(error: &client::Error) -> String {
+    let (status, problem, retry_after) = match error {
+        client::Error::Refused { status, problem, retry_after } => (*status, problem, *retry_after),
+        client::Error::Unreachable { .. } => {
+            return "check --server, and --ca when the control plane has its own certificate authority"
+                .to_owned();
+        }
+        client::Error::Malformed { .. } => {
+            return "check --server: something else may answer there, or vwctl and server are of different age".to_owned();
+        }
+    };
+    match (status, problem.error.as_str()) {
+        (401, _) => "log in again with `vwctl login --server URL`, or correct VWCTL_TOKEN".to_owned(),
+        (403, _) => "use a token that may do this, for example the admin's".to_owned(),
+        (404, code::NOT_FOUND) => {
+            "check the id: what is not yours answers as if it did not exist; `vwctl cluster list` and \
+             `vwctl job list` show what there is"
+                .to_owned()
+        }
+        (409, code::JOB_CLOSED) => "nothing is left to do; `vwctl job get` shows how it ended".to_owned(),
+        (409, _) => "choose another name or key".to_owned(),
+        (413, _) => {
+            "make it smaller: large values belong in a Secret or ConfigMap, see --values-secret".to_owned()
+        }
+        (400 | 422, _) => "change what the message names, and repeat".to_owned(),
+        (429 | 502..=504, _) => match retry_after {
+            Some(pause) => format!("try again in {} s", pause.as_secs()),
+            None => "try again in a moment".to_owned(),
+        },
+        (500..=599, _) => {
+            "give the request id to the control plane's admin: it finds the log line".to_owned()
+        }
+        _ => "check --server: something else may answer there, such as a proxy".to_owned(),
+    }
+}
+
+const fn after_settings(error: &client::SettingsError) -> &'static str {
+    match error {
+        client::SettingsError::Url { .. } => "write --server as https://host[:port]",
+        client::SettingsError::Insecure { .. } => {
+            "use https, or --allow-insecure-http on a network you trust"
+        }
+        client::SettingsError::Ca => "give --ca a PEM file with certificates",
+        client::SettingsError::Header { .. } => {
+            "check the token: it may hold a line end or other strange characters"
+        }
+        client::SettingsError::Client { .. } => "give --ca the certificates to trust",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use vworkspace_protocol::Problem;
+
+    fn refused(status: u16, error: &str) -> Error {
+        let problem = Problem { error: error.to_owned(), ..Problem::default() };
+        Error::Call(client::Error::Refused { status, problem, retry_after: Some(Duration::from_secs(7)) })
+    }
+
+    #[test]
+    fn exit_codes_tell_refusal_failure_and_absence_apart() {
+        assert_eq!(refused(404, code::NOT_FOUND).exit_code(), 1);
+        assert_eq!(refused(503, code::UNAVAILABLE).exit_code(), 4);
+        assert_eq!(Error::from(client::Error::Unreachable { detail: String::new() }).exit_code(), 4);
+        assert_eq!(Error::JobEnded { id: JobId::new("j"), how: String::new() }.exit_code(), 3);
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_whoever_answered() {
+        for (status, error, expected) in [
+            (401, "unauthenticated", "vwctl login"),
+            (403, "forbidden", "a token that may"),
+            (404, "not_found", "check the id"),
+            (404, "http", "check --server"),
+            (409, "job_closed", "job get"),
+            (409, "already_exists", "another name"),
+            (413, "payload_too_large", "--values-secret"),
+            (400, "invalid_request", "the message names"),
+            (429, "rate_limited", "in 7 s"),
+            (500, "internal", "request id"),
+            (307, "http", "check --server"),
+        ] {
+            let hint = refused(status, error).hint();
+            assert!(hint.contains(expected), "{status} {error}: {hint}");
+        }
+    }
+}

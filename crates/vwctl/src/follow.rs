@@ -1,0 +1,111 @@
+//! Following a job to its end by its live timeline.
+
+use crate::{Error, progress::Progress, render};
+use std::time::Duration;
+use vworkspace_client::{Client, Error as CallError};
+use vworkspace_protocol::{
+    JobId, Outcome,
+    admin::{Job, JobState, TimelineEntry},
+};
+
+/// How long one request waits at the server; short enough for proxies that cut silent connections.
+const WAIT: Duration = Duration::from_secs(25);
+/// Failures in a row after which following ends: with the pauses, about a minute of an absent control plane.
+const MOST_FAILURES: u32 = 6;
+
+/// Follows `id` until nothing more can happen; `tell` gets each timeline entry once, in order.
+pub(crate) async fn follow(
+    client: &Client,
+    id: &JobId,
+    mut tell: impl FnMut(&TimelineEntry) -> Result<(), Error>,
+) -> Result<Job, Error> {
+    let progress = Progress::start(format!("job {id}"));
+    let (mut seen, mut failures) = (0, 0);
+    loop {
+        let job = match client.watch_job(id, seen, WAIT).await {
+            Ok(job) => job,
+            Err(error) => {
+                failures += 1;
+                let pause = pause(&error, failures).ok_or(error)?;
+                progress.now("the control plane does not answer; trying again".to_owned());
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+        };
+        failures = 0;
+        for entry in job.timeline.iter().filter(|entry| entry.seq > seen) {
+            progress.aside(|| tell(entry))?;
+        }
+        seen = job.timeline.iter().map(|entry| entry.seq).max().unwrap_or(seen).max(seen);
+        progress.now(render::job_standing(&job));
+        if job.state.is_terminal() {
+            return Ok(job);
+        }
+    }
+}
+
+/// How long to wait before the next try; nothing when another try would be no better.
+fn pause(error: &CallError, failures: u32) -> Option<Duration> {
+    let told = match error {
+        CallError::Unreachable { .. } => None,
+        CallError::Refused { status: 429 | 500..=599, retry_after, .. } => *retry_after,
+        CallError::Refused { .. } | CallError::Malformed { .. } => return None,
+    };
+    let own = Duration::from_secs(1 << failures.min(5));
+    (failures <= MOST_FAILURES).then(|| told.unwrap_or(own))
+}
+
+/// Whether a job that is over did what was asked: succeeded, or had been done before.
+///
+/// # Errors
+/// [`Error::JobEnded`] for every other end.
+pub(crate) fn verdict(job: &Job) -> Result<(), Error> {
+    let how = match (job.state, job.outcome) {
+        (JobState::Closed, Some(Outcome::Succeeded)) => return Ok(()),
+        // An expired job is closed as noop too, but with an error.
+        (JobState::Closed, Some(Outcome::Noop)) if job.error.is_empty() => return Ok(()),
+        (JobState::Closed, Some(outcome)) => format!("ended {outcome}"),
+        (state, _) => format!("is {state}"),
+    };
+    let why = if job.error.is_empty() { String::new() } else { format!(": {}", render::plain(&job.error)) };
+    Err(Error::JobEnded { id: job.id.clone(), how: how + &why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixture;
+
+    #[test]
+    fn only_success_and_replays_are_good_ends() {
+        let ended = |state, outcome, error: &str| {
+            verdict(&Job { state, outcome, error: error.to_owned(), ..fixture::job() })
+        };
+        assert!(ended(JobState::Closed, Some(Outcome::Succeeded), "").is_ok());
+        assert!(ended(JobState::Closed, Some(Outcome::Noop), "").is_ok());
+        for (state, outcome, error) in [
+            (JobState::Closed, Some(Outcome::Noop), "expired"),
+            (JobState::Closed, Some(Outcome::Failed), "HelmReleaseFailed: x"),
+            (JobState::Closed, Some(Outcome::Conflict), ""),
+            (JobState::Closed, None, ""),
+            (JobState::Expired, None, ""),
+            (JobState::Cancelled, None, ""),
+            (JobState::Superseded, None, ""),
+            (JobState::Undeliverable, None, ""),
+        ] {
+            let told = ended(state, outcome, error).unwrap_err().to_string();
+            assert!(told.ends_with(error), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_get_better_is_not_tried_again() {
+        let refused =
+            |status, retry_after| CallError::Refused { status, problem: Default::default(), retry_after };
+        assert_eq!(pause(&refused(404, None), 1), None);
+        assert_eq!(pause(&refused(503, Some(Duration::from_secs(9))), 1), Some(Duration::from_secs(9)));
+        let away = CallError::Unreachable { detail: String::new() };
+        assert_eq!(pause(&away, 2), Some(Duration::from_secs(4)));
+        assert_eq!(pause(&away, MOST_FAILURES + 1), None);
+    }
+}

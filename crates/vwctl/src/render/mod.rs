@@ -1,0 +1,19 @@
+//! Bodies of the admin API as text for people. Pure: no clock, no terminal. Ages are those at the moment the answer
+//! speaks about.
+
+mod application;
+mod cluster;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod job;
+mod organization;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub(crate) use application::{application, applications};
+pub(crate) use cluster::{cluster, clusters};
+pub(crate) use job::{job, job_standing, jobs, timeline_entry};
+pub(crate) use organization::{organization, organizations, whoami};
+pub(crate) use text::{plain, when, with_causes};
