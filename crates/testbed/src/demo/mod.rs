@@ -11,12 +11,15 @@ use crate::{
     stack::{self, Stack},
 };
 use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
 use std::{path::PathBuf, time::Duration};
 use tour::{Tour, detail, say};
-use vworkspace_protocol::{ConditionStatus, Outcome, admin::Job, condition::types::READY};
+use vworkspace_protocol::{Condition, ConditionStatus, Outcome, admin::Job, condition::types::READY};
 
 /// Namespace of the sample applications.
 const NAMESPACE: &str = "demo";
+/// Ten times the longest wait for a batch of conditions.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// How the demo runs.
 pub struct Options {
@@ -85,15 +88,27 @@ async fn succeed(stack: &Stack, application: Application<'_>) -> anyhow::Result<
     Ok(job)
 }
 
+/// A job's end travels on its own lane, ahead of the next batch of conditions: so this waits a little.
 async fn both_ready(stack: &Stack) -> anyhow::Result<()> {
     for name in ["web", "api"] {
-        let resource = seen_at_control_plane(stack, NAMESPACE, name).await?;
-        let resource = resource.with_context(|| format!("the control plane does not know {name}"))?;
-        let ready = condition(&resource, READY).with_context(|| format!("{name} has no Ready condition"))?;
-        ensure!(ready.status == ConditionStatus::True, "{name}: {ready}");
-        detail(&format!("{name}: {ready} (as of {})", resource.as_of));
+        let ready = tokio::time::timeout(READY_WITHIN, ready(stack, name)).await;
+        let (ready, as_of) = ready.with_context(|| format!("{name} is not Ready at the control plane"))??;
+        detail(&format!("{name}: {ready} (as of {as_of})"));
     }
     Ok(())
+}
+
+async fn ready(stack: &Stack, name: &str) -> anyhow::Result<(Condition, Timestamp)> {
+    loop {
+        let resource = seen_at_control_plane(stack, NAMESPACE, name).await?;
+        let ready = resource.as_ref().and_then(|resource| condition(resource, READY));
+        if let (Some(resource), Some(ready)) = (&resource, ready)
+            && ready.status == ConditionStatus::True
+        {
+            return Ok((ready.clone(), resource.as_of));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn kubectl_agrees(testbed: &Testbed) -> anyhow::Result<()> {

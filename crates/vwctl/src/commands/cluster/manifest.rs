@@ -82,7 +82,9 @@ mod tests {
         let join =
             Join { endpoint: "https://c.example", namespace: key::DEFAULT_NAMESPACE, ca, token: &token };
         let text = join.yaml().unwrap();
-        text.split("---\n").skip(1).map(|document| serde_saphyr::from_str(document).unwrap()).collect()
+        let documents = text.strip_prefix("---\n").unwrap().split_inclusive("\n---\n");
+        let contents = documents.map(|document| document.strip_suffix("---\n").unwrap_or(document));
+        contents.map(|content| serde_saphyr::from_str(content).unwrap()).collect()
     }
 
     #[test]
