@@ -5,23 +5,57 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use vworkspace_protocol::admin::JobState;
+use vworkspace_store::Tally;
 
 /// The server's metrics; cheap to clone parts, one registry.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Seconds>,
     transitions: Family<TransitionLabels, Counter>,
     events: Family<EventLabels, Counter>,
     long_polls: Gauge,
-    writer_queue: Gauge,
+    writer: WriterMetrics,
+}
+
+/// What the database's writer did and has to do.
+#[derive(Default)]
+struct WriterMetrics {
+    queue: Gauge,
+    groups: Counter,
+    calls: Counter,
+    working: Seconds,
+    committing: Seconds,
+}
+
+/// A counter of seconds.
+type Seconds = Counter<f64, AtomicU64>;
+
+/// What is read off at the moment of a scrape.
+pub struct Now {
+    /// Requests that wait for something.
+    pub long_polls: usize,
+    /// Writes that wait for the database.
+    pub writer_queue: usize,
+    /// What the writer has done so far.
+    pub tally: Tally,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,28 +73,33 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("vworkspace_server");
         let metrics = Self {
             requests: Family::default(),
+            request_seconds: Family::default(),
             transitions: Family::default(),
             events: Family::default(),
             long_polls: Gauge::default(),
-            writer_queue: Gauge::default(),
+            writer: WriterMetrics::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Answered requests by route and status", metrics.requests.clone());
+        registry.register(
+            "request_seconds",
+            "Time from a request to its answer, waiting included",
+            metrics.request_seconds.clone(),
+        );
         registry.register("job_transitions", "Jobs that entered a state", metrics.transitions.clone());
         registry.register("events", "Events stored, and replays that were dropped", metrics.events.clone());
         registry.register("long_polls_open", "Requests that wait for something", metrics.long_polls.clone());
-        registry.register(
-            "writer_queue_length",
-            "Writes that wait for the database",
-            metrics.writer_queue.clone(),
-        );
+        metrics.writer.register(&mut registry);
         Self { registry, ..metrics }
     }
 }
 
 impl Metrics {
     /// Counts an answered request; `route` is the pattern, never the path asked for.
-    pub fn request(&self, route: &str, status: u16) {
+    pub fn request(&self, route: &str, status: u16, took: Duration) {
+        self.request_seconds
+            .get_or_create(&RouteLabels { route: route.to_owned() })
+            .inc_by(took.as_secs_f64());
         self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
     }
 
@@ -78,16 +117,37 @@ impl Metrics {
         }
     }
 
-    /// The text a scraper reads; the two gauges are taken at this moment.
+    /// The text a scraper reads.
     ///
     /// # Errors
     /// Those of the formatter.
-    pub fn encode(&self, long_polls: usize, writer_queue: usize) -> Result<String, fmt::Error> {
-        self.long_polls.set(i64::try_from(long_polls).unwrap_or(i64::MAX));
-        self.writer_queue.set(i64::try_from(writer_queue).unwrap_or(i64::MAX));
+    pub fn encode(&self, now: &Now) -> Result<String, fmt::Error> {
+        self.long_polls.set(i64::try_from(now.long_polls).unwrap_or(i64::MAX));
+        self.writer.set(now);
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl WriterMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("writer_queue_length", "Writes that wait for the database", self.queue.clone());
+        registry.register("writer_groups", "Groups of writes committed together", self.groups.clone());
+        registry.register("writer_calls", "Writes in those groups", self.calls.clone());
+        registry.register("writer_work_seconds", "Time in the writes' statements", self.working.clone());
+        registry.register("writer_commit_seconds", "Time in making groups durable", self.committing.clone());
+    }
+
+    /// The counters are the store's own, so they are set and not added to: scrapes may overlap.
+    fn set(&self, now: &Now) {
+        let Now { long_polls: _, writer_queue, tally: Tally { groups, calls, working, committing } } = now;
+        self.queue.set(i64::try_from(*writer_queue).unwrap_or(i64::MAX));
+        self.groups.inner().store(*groups, Ordering::Relaxed);
+        self.calls.inner().store(*calls, Ordering::Relaxed);
+        for (counter, time) in [(&self.working, working), (&self.committing, committing)] {
+            counter.inner().store(time.as_secs_f64().to_bits(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -98,16 +158,23 @@ mod tests {
     #[test]
     fn counts_are_written_with_their_labels() {
         let metrics = Metrics::default();
-        metrics.request("/livez", 200);
+        metrics.request("/livez", 200, Duration::from_millis(1500));
         metrics.transition(JobState::Queued, 2);
         metrics.events(3, 1);
-        let text = metrics.encode(4, 5).unwrap();
+        let (working, committing) = (Duration::from_millis(250), Duration::from_millis(500));
+        let tally = Tally { groups: 6, calls: 7, working, committing };
+        let text = metrics.encode(&Now { long_polls: 4, writer_queue: 5, tally }).unwrap();
         for line in [
             r#"vworkspace_server_requests_total{route="/livez",status="200"} 1"#,
+            r#"vworkspace_server_request_seconds_total{route="/livez"} 1.5"#,
             r#"vworkspace_server_job_transitions_total{state="queued"} 2"#,
             r#"vworkspace_server_events_total{outcome="deduplicated"} 1"#,
             "vworkspace_server_long_polls_open 4",
             "vworkspace_server_writer_queue_length 5",
+            "vworkspace_server_writer_groups_total 6",
+            "vworkspace_server_writer_calls_total 7",
+            "vworkspace_server_writer_work_seconds_total 0.25",
+            "vworkspace_server_writer_commit_seconds_total 0.5",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

@@ -3,7 +3,7 @@
 //! - One writer thread commits whatever queued up during the previous commit as one group; a call is answered only
 //!   when its group is durable (WAL, `synchronous=FULL`). Reads have their own connections.
 //! - [`Store::authenticate`] and the `lookup_…` methods are the only way to a [`Handle`]; every other method takes one.
-//! - Time is an argument everywhere; the store reads no clock.
+//! - Time is an argument everywhere; the store reads no clock but to time its own writes.
 //! - Wake-ups are the caller's business: a write answers with what is needed to wake whoever waits.
 //!
 //! A dropped future abandons the answer, not the call: its effect happens whole or not at all.
@@ -24,6 +24,7 @@ mod reader;
 mod resource;
 mod schema;
 mod settings;
+mod tally;
 mod token;
 mod writer;
 
@@ -36,6 +37,7 @@ pub use page::PageRequest;
 pub use presence::Contact;
 pub use resource::ResourceFilter;
 pub use settings::Settings;
+pub use tally::Tally;
 
 use presence::PresenceMap;
 use reader::Readers;
@@ -82,6 +84,11 @@ impl Store {
     /// Calls that wait for the writer now: for metrics.
     pub fn write_queue_length(&self) -> usize {
         self.inner.writer.queue_length()
+    }
+
+    /// What the writer has done since the store was opened: for metrics.
+    pub fn tally(&self) -> Tally {
+        self.inner.writer.tally()
     }
 
     /// Answers when the writer works: for readiness.

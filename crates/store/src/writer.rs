@@ -8,12 +8,17 @@
 //! one shares each flush to disk among many calls. A call that fails before it changed anything costs nothing; one
 //! that fails halfway makes its group run once more with a savepoint per call, so that it spoils nobody else's.
 
-use crate::{Error, connection::Statements};
+use crate::{
+    Error,
+    connection::Statements,
+    tally::{Counters, Tally},
+};
 use rusqlite::Connection;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::JoinHandle,
+    time::Instant,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,21 +29,29 @@ const MOST_IN_GROUP: usize = 1024;
 pub(crate) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Call>>>,
     thread: Option<JoinHandle<()>>,
+    counters: Arc<Counters>,
 }
 
 impl Writer {
     /// Starts the thread. Overflow rule: with `queue` calls waiting, one more is refused with [`Error::Busy`].
     pub(crate) fn start(connection: Connection, queue: usize) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(queue.max(1));
+        let counters = Arc::<Counters>::default();
+        let counted = Arc::clone(&counters);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || serve(&connection, receiver))?;
-        Ok(Self { queue: Some(sender), thread: Some(thread) })
+            .spawn(move || serve(&connection, receiver, &counted))?;
+        Ok(Self { queue: Some(sender), thread: Some(thread), counters })
     }
 
     /// How many calls wait.
     pub(crate) fn queue_length(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
+    /// What the thread has done so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.counters.read()
     }
 
     /// Runs `work` in the next group. It may run twice (the first run then left no trace), so it must have no
@@ -107,7 +120,7 @@ where
     }
 }
 
-fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Call>>) {
+fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Call>>, counters: &Counters) {
     while let Some(first) = queue.blocking_recv() {
         let mut group = vec![first];
         while group.len() < MOST_IN_GROUP {
@@ -116,21 +129,27 @@ fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Call>>) {
                 Err(_) => break,
             }
         }
-        let committed = commit(connection, &mut group).map_err(Arc::new);
+        let committed = commit(connection, &mut group, counters).map_err(Arc::new);
         if let Err(error) = &committed {
             tracing::error!(%error, calls = group.len(), "group of {} writes failed: {error}", group.len());
             roll_back(connection);
         }
+        counters.group(group.len());
         group.into_iter().for_each(|call| call.answer(&committed));
     }
 }
 
-fn commit(connection: &Connection, group: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
+fn commit(connection: &Connection, group: &mut [Box<dyn Call>], counters: &Counters) -> rusqlite::Result<()> {
+    let start = Instant::now();
     if !run_plainly(connection, group)? {
         roll_back(connection);
         run_separately(connection, group)?;
     }
-    statement(connection, "COMMIT")
+    let worked = Instant::now();
+    let committed = statement(connection, "COMMIT");
+    counters.worked(worked - start);
+    counters.committed(worked.elapsed());
+    committed
 }
 
 /// Runs the calls one after the other; false when one failed after it had changed something.
@@ -210,6 +229,9 @@ mod tests {
         assert!(matches!(failed, Err(Error::NotFound)));
         assert!(matches!(panicked, Err(Error::Defect)));
         assert_eq!(count(&writer).await, 2);
+        // What is answered is counted; the count itself was a call, too.
+        let tally = writer.tally();
+        assert!(tally.calls == 5 && (2..=5).contains(&tally.groups), "{tally:?}");
     }
 
     #[tokio::test]

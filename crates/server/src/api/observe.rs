@@ -31,8 +31,9 @@ pub async fn observe(
     let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
-    app.metrics.request(route, status);
-    span.in_scope(|| log_line(&response, route, status, started.elapsed()));
+    let took = started.elapsed();
+    app.metrics.request(route, status, took);
+    span.in_scope(|| log_line(&response, route, status, took));
     response
 }
 

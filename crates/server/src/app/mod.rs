@@ -16,7 +16,11 @@ pub mod reports;
 pub use agent::AgentPort;
 pub use error::{Error, not_found};
 
-use crate::{args::Serve, metrics::Metrics, wake::Waiters};
+use crate::{
+    args::Serve,
+    metrics::{Metrics, Now},
+    wake::Waiters,
+};
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +101,11 @@ impl App {
     /// # Errors
     /// Those of the formatter.
     pub fn metrics_text(&self) -> Result<String, std::fmt::Error> {
-        self.metrics.encode(self.polls.taken() + self.watches.taken(), self.store.write_queue_length())
+        self.metrics.encode(&Now {
+            long_polls: self.polls.taken() + self.watches.taken(),
+            writer_queue: self.store.write_queue_length(),
+            tally: self.store.tally(),
+        })
     }
 }
 
