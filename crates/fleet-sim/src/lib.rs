@@ -17,6 +17,7 @@ mod latency;
 mod lifecycles;
 mod metrics;
 mod process;
+mod profile;
 mod report;
 mod server;
 mod usage;

@@ -2,12 +2,13 @@
 
 use crate::{
     args::LifecyclesArgs,
-    baseline,
+    baseline::{self, Baseline},
     fleet::{self, Agent},
     latency::Latencies,
+    profile,
     report::Report,
     server::ServerProcess,
-    usage::Usage,
+    usage::{Spent, Usage},
 };
 use anyhow::{Context as _, ensure};
 use std::{
@@ -49,6 +50,12 @@ struct Steps {
     finished: usize,
 }
 
+/// What one run found.
+struct Measured {
+    steps: Steps,
+    spent: Spent,
+}
+
 /// One agent with what enqueues for it.
 struct Pair {
     agent: Agent,
@@ -62,7 +69,7 @@ struct Pair {
 /// Runs the benchmark; answers its report.
 pub async fn run(server: &ServerProcess, args: &LifecyclesArgs) -> anyhow::Result<String> {
     let admin = server.admin()?;
-    let baseline = baseline::measure(server.folder())?;
+    let disk_before = baseline::measure(server.folder())?;
     let identities = fleet::enroll(server, &admin, &args.setup).await?;
     let agents = fleet::connect(server, identities).await?;
     let from = Instant::now() + WARM_UP;
@@ -84,24 +91,32 @@ pub async fn run(server: &ServerProcess, args: &LifecyclesArgs) -> anyhow::Resul
         steps.finished
     );
 
+    let measured = Measured { steps, spent: after.since(&before) };
+    let disk_after = baseline::measure(server.folder())?;
+    Ok(report(server, args, &measured, [&disk_before, &disk_after]))
+}
+
+fn report(
+    server: &ServerProcess,
+    args: &LifecyclesArgs,
+    Measured { steps, spent }: &Measured,
+    [disk_before, disk_after]: [&Baseline; 2],
+) -> String {
     let mut report = Report::new("lifecycles: enqueue → lease → ack → result, all agents at work");
+    let whole = steps.whole.summary();
     report.setup(server, &args.setup);
     report.line("open jobs per agent, at most", format_args!("{}", args.open_jobs));
-    let spent = after.since(&before);
-    let lifecycles = steps.whole.summary().samples;
-    report.line(
-        "durable lifecycles",
-        format_args!("{:.0} /s", lifecycles as f64 / f64::from(args.setup.seconds)),
-    );
-    report.baseline(&baseline);
+    let per_second = whole.samples as f64 / f64::from(args.setup.seconds);
+    report.line("durable lifecycles", format_args!("{per_second:.0} /s"));
+    report.baseline(disk_before, disk_after);
     report.latency_header();
     report.latency("enqueue", steps.enqueue.summary());
     report.latency("poll that brought jobs (waits included)", steps.poll.summary());
     report.latency("ack", steps.ack.summary());
     report.latency("result", steps.result.summary());
-    report.latency("whole: enqueue sent → result answered", steps.whole.summary());
-    report.spent(&spent, lifecycles);
-    Ok(report.text())
+    report.latency("whole: enqueue sent → result answered", whole);
+    profile::add_to(&mut report, spent, whole.samples);
+    report.text()
 }
 
 fn start(

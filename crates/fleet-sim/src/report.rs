@@ -1,6 +1,6 @@
 //! The text a benchmark prints.
 
-use crate::{args::Setup, baseline::Baseline, latency::Summary, server::ServerProcess, usage::Spent};
+use crate::{args::Setup, baseline::Baseline, latency::Summary, server::ServerProcess};
 use std::{
     fmt::{self, Write as _},
     process::Command,
@@ -56,48 +56,15 @@ impl Report {
         );
     }
 
-    /// What the disk allows.
-    pub fn baseline(&mut self, baseline: &Baseline) {
-        let (p50, p99) = (baseline.commit.p50.as_secs_f64() * 1e3, baseline.commit.p99.as_secs_f64() * 1e3);
-        self.line(
-            "baseline: raw SQLite commits of one row",
-            format_args!("{:.0} /s, p50 {p50:.2} ms, p99 {p99:.2} ms", baseline.per_second),
-        );
-    }
-
-    /// What was used up, in all and for each lifecycle, and where.
-    pub fn spent(&mut self, spent: &Spent, lifecycles: usize) {
-        let each = |total: f64| total / lifecycles.max(1) as f64;
-        for (name, cpu) in [("server CPU", spent.server_cpu), ("generator CPU", spent.generator_cpu)] {
-            let seconds = cpu.as_secs_f64();
+    /// What the disk allowed before and after what was measured.
+    pub fn baseline(&mut self, before: &Baseline, after: &Baseline) {
+        for (when, baseline) in [("before", before), ("after", after)] {
+            let ms = |took: Duration| took.as_secs_f64() * 1000.0;
+            let (per_second, p50, p99) = (baseline.per_second, baseline.commit.p50, baseline.commit.p99);
             self.line(
-                name,
-                format_args!(
-                    "{seconds:.2} s in {:.2} s, {:.0} µs each lifecycle",
-                    spent.wall.as_secs_f64(),
-                    each(seconds * 1e6)
-                ),
+                &format!("baseline, {when}: raw SQLite commits"),
+                format_args!("{per_second:.0} /s, p50 {:.2} ms, p99 {:.2} ms", ms(p50), ms(p99)),
             );
-        }
-        for (thread, cpu) in &spent.server_threads {
-            self.line(&format!("  of the server: {thread}"), format_args!("{:.2} s", cpu.as_secs_f64()));
-        }
-        let kib = spent.written as f64 / 1024.0;
-        self.line(
-            "written to storage",
-            format_args!("{:.1} MiB, {:.1} KiB each lifecycle", kib / 1024.0, each(kib)),
-        );
-        self.counters(spent, each);
-    }
-
-    fn counters(&mut self, spent: &Spent, each: impl Fn(f64) -> f64) {
-        self.line(
-            "growth of the server's counters",
-            format_args!("{:>12} {:>15}", "in all", "each lifecycle"),
-        );
-        for (series, by) in &spent.counters {
-            let name = series.trim_start_matches("vworkspace_server_");
-            self.line(&format!("  {name}"), format_args!("{by:>12.2} {:>15.4}", each(*by)));
         }
     }
 }

@@ -96,14 +96,11 @@ struct Work {
 async fn lead(work: Work, mut elector: Option<Elector>, shutdown: &CancellationToken) -> Result<(), Error> {
     let working = shutdown.child_token();
     let mut all = Box::pin(work.run(working.clone()));
-    let ended = tokio::select! {
+    tokio::select! {
         ended = &mut all => return ended,
-        () = shutdown.cancelled() => Ok(()),
-        () = hold(elector.as_mut()) => Err(Error::LeaseLost),
-    };
-    if ended.is_err() {
         // Another replica may be at work this very moment: nothing is finished in peace.
-        return ended;
+        () = hold(elector.as_mut()) => return Err(Error::LeaseLost),
+        () = shutdown.cancelled() => {}
     }
     tracing::info!("ending: no more polls, what is queued goes out");
     working.cancel();
@@ -114,7 +111,7 @@ async fn lead(work: Work, mut elector: Option<Elector>, shutdown: &CancellationT
         elector.release().await;
     }
     tracing::info!("ended");
-    ended
+    Ok(())
 }
 
 async fn hold(elector: Option<&mut Elector>) {

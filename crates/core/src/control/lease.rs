@@ -174,7 +174,7 @@ mod tests {
         let mut large = job(2, 2, JobState::Queued);
         large.bytes = 1000;
         let limits = Limits { jobs: 50, bytes: 100 };
-        let open = [job(1, 1, JobState::Queued), large.clone(), job(3, 3, JobState::Queued)];
+        let open = [job(1, 1, JobState::Queued), large, job(3, 3, JobState::Queued)];
         assert_eq!(plan(&open, at(0), limits).offer, [1]);
         assert_eq!(plan(&open[1..], at(0), limits).offer, [2]);
     }

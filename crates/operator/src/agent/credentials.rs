@@ -86,7 +86,7 @@ pub async fn watch_secret(
             Ok(Some(secret)) => publish(sender, seed.merge(secret.as_ref())),
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(%error, "the watch of the credentials Secret broke and is being made again")
+                tracing::warn!(%error, "the watch of the credentials Secret broke and is being made again");
             }
         }
     }

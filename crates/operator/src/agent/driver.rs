@@ -292,7 +292,7 @@ impl Driver {
         };
         match &connection {
             Some(connection) => {
-                tracing::info!(cluster_id = %connection.cluster, "a credential is there; connecting")
+                tracing::info!(cluster_id = %connection.cluster, "a credential is there; connecting");
             }
             None => tracing::info!(problem, "no credential to connect with"),
         }

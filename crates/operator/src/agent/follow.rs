@@ -126,7 +126,7 @@ impl Follow {
         match event {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => {
-                let followed = followed(resource, object);
+                let followed = followed(resource, &object);
                 listed.insert(ObjectKey::from(&followed.object));
                 self.put(followed, reporter);
             }
@@ -143,9 +143,9 @@ impl Follow {
                 gone.iter().for_each(|key| self.take(key, reporter));
                 self.0.synced.send_modify(|kinds| *kinds += 1);
             }
-            watcher::Event::Apply(object) => self.put(followed(resource, object), reporter),
+            watcher::Event::Apply(object) => self.put(followed(resource, &object), reporter),
             watcher::Event::Delete(object) => {
-                self.take(&ObjectKey::from(&followed(resource, object).object), reporter);
+                self.take(&ObjectKey::from(&followed(resource, &object).object), reporter);
             }
         }
         if resource.kind == "Cluster" {
@@ -194,7 +194,7 @@ impl Follow {
     }
 }
 
-fn followed(resource: &ApiResource, object: Partial) -> Followed {
+fn followed(resource: &ApiResource, object: &Partial) -> Followed {
     let status = object.status.clone().unwrap_or_default();
     Followed {
         object: ObjectRef {

@@ -36,7 +36,7 @@ pub fn not_found() -> Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         match error {
-            Error::Store(error) => of_store(error),
+            Error::Store(error) => of_store(&error),
             Error::Job(refused) => of_code(refused.code(), refused.to_string()),
             Error::Events(refused) => of_code(refused.code(), refused.to_string()),
             Error::Name(refused) => Self::new(400, code::INVALID_REQUEST, refused.to_string()),
@@ -80,7 +80,7 @@ fn of_code(code: &'static str, message: String) -> Refusal {
     Refusal::new(status, code, message)
 }
 
-fn of_store(error: store::Error) -> Refusal {
+fn of_store(error: &store::Error) -> Refusal {
     use store::Error as Store;
     match error {
         Store::NotFound => not_found(),

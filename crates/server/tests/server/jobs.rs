@@ -49,7 +49,7 @@ async fn a_second_result_changes_nothing() {
     no_content(&agent.ack(&job).await);
     no_content(&agent.result(&job, json!({ "outcome": "failed", "error": "first" })).await);
     agent.result(&job, json!({ "outcome": "succeeded" })).await.refused(409, "result_recorded");
-    agent.ack(&job).await.refused(409, "job_closed");
+    agent.ack(&job).await.refused(409, "result_recorded");
     let job = tenant.job(&job).await;
     assert_eq!((&job["outcome"], &job["error"]), (&json!("failed"), &json!("first")));
 }
@@ -125,7 +125,7 @@ async fn a_cancelled_job_is_not_delivered() {
         .client
         .send(Method::POST, &format!("/api/v1/jobs/{done}/cancel"), None)
         .await
-        .refused(409, "result_recorded");
+        .refused(409, "job_closed");
 }
 
 #[tokio::test]

@@ -115,10 +115,13 @@ async fn of_32_concurrent_repeats_all_get_one_identity_and_one_credential_lives(
         let (store, token) = (world.store.clone(), token.clone());
         tokio::spawn(async move { store.register(&token, "r", at(1)).await.unwrap() })
     });
-    let (mut identities, mut alive) = (BTreeSet::new(), 0);
+    let mut answers = Vec::new();
     for attempt in tries.collect::<Vec<_>>() {
-        let answer = attempt.await.unwrap();
-        identities.insert(answer.cluster_id);
+        answers.push(attempt.await.unwrap());
+    }
+    let identities: BTreeSet<_> = answers.iter().map(|answer| &answer.cluster_id).collect();
+    let mut alive = 0;
+    for answer in &answers {
         alive += usize::from(works(&world, &answer.token, 2).await);
     }
     assert_eq!((identities.len(), alive), (1, 1));

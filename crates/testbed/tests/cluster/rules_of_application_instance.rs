@@ -22,6 +22,7 @@ const MEMBERS: &str = "values need exactly the member that values.source names";
 
 #[tokio::test]
 async fn what_may_be_made() {
+    // size: one table of cases.
     let (specs, managed) = instances().await;
     let key = json!({ "name": "settings", "key": "values.yaml" });
     let placeholder = json!({ "mode": "placeholder", "chart": null });

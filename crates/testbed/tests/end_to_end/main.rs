@@ -3,6 +3,13 @@
 //!
 //! All tests of this program share one stack (a cluster has one `Cluster` object) and have a namespace each.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod bad_input;
 mod delivery;
 mod failing;

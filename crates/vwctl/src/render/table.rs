@@ -13,13 +13,16 @@ pub(super) fn table<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
     let rows = std::iter::once(header.map(str::to_owned)).chain(rows);
-    align(rows.map(|row| row.map(|cell| if cell.is_empty() { NOTHING.to_owned() } else { cell })).collect())
+    let rows: Vec<_> =
+        rows.map(|row| row.map(|cell| if cell.is_empty() { NOTHING.to_owned() } else { cell })).collect();
+    align(&rows)
 }
 
 /// One `name: value` a line, aligned; empty values are left out.
 pub(super) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
     let said = fields.into_iter().filter(|(_, value)| !value.is_empty());
-    align(said.map(|(name, value)| [format!("{name}:"), value]).collect())
+    let rows: Vec<_> = said.map(|(name, value)| [format!("{name}:"), value]).collect();
+    align(&rows)
 }
 
 /// `parts` below each other with an empty line between; empty ones are left out.
@@ -27,7 +30,7 @@ pub(super) fn below<const N: usize>(parts: [String; N]) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-fn align<const N: usize>(rows: Vec<[String; N]>) -> String {
+fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let width =
         |column: usize| rows.iter().map(|row| measure_text_width(&row[column])).max().unwrap_or_default();
     let widths: [usize; N] = std::array::from_fn(width);

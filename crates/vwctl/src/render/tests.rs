@@ -1,1 +1,58 @@
+use super::{fixture, *};
+use insta::assert_snapshot;
+use vworkspace_protocol::{
+    Outcome,
+    admin::{ClusterPage, Job, JobPage, JobState, OrganizationPage, ResourcePage},
+    outcome::FieldConflict,
+};
 
+#[test]
+fn one_of_each() {
+    assert_snapshot!("organization", organization(&fixture::organization()));
+    assert_snapshot!("cluster", cluster(&fixture::cluster()));
+    assert_snapshot!("application", application(&fixture::application()));
+    assert_snapshot!("job", job(&fixture::job()));
+    assert_snapshot!("job_standing", job_standing(&fixture::job()));
+}
+
+#[test]
+fn listings() {
+    let organizations_page = OrganizationPage { items: vec![fixture::organization()], next_cursor: None };
+    assert_snapshot!("organizations", organizations(&organizations_page));
+    assert_snapshot!(
+        "clusters",
+        clusters(&ClusterPage { items: vec![fixture::cluster()], next_cursor: None })
+    );
+    let page = ResourcePage { items: vec![fixture::application()], next_cursor: None };
+    assert_snapshot!("applications", applications(&page));
+    assert_snapshot!("jobs", jobs(&JobPage { items: vec![fixture::job(), failed()], next_cursor: None }));
+}
+
+#[test]
+fn a_job_in_conflict_names_each_field_and_its_owner() {
+    assert_snapshot!("job_in_conflict", job(&failed()));
+}
+
+#[test]
+fn an_empty_listing_still_names_its_columns() {
+    assert_snapshot!("no_jobs", jobs(&JobPage { items: vec![], next_cursor: None }));
+}
+
+#[test]
+fn what_a_cluster_says_cannot_steer_the_terminal() {
+    let job_with_escape = Job { error: "red \u{1b}[31m and a bell \u{7}".to_owned(), ..failed() };
+    assert!(!job(&job_with_escape).contains(['\u{1b}', '\u{7}']));
+}
+
+fn failed() -> Job {
+    Job {
+        state: JobState::Closed,
+        outcome: Some(Outcome::Conflict),
+        error: "field manager kubectl owns .spec.chart.version".to_owned(),
+        conflicts: vec![FieldConflict {
+            field_path: ".spec.chart.version".to_owned(),
+            manager: "kubectl".to_owned(),
+        }],
+        ..fixture::job()
+    }
+}

@@ -208,7 +208,7 @@ impl Inner {
                 running.run.handle_observed(found);
             }
             Err(error) => {
-                tracing::warn!(%error, job_id = %running.run.job(), "whether the object is gone is not known yet")
+                tracing::warn!(%error, job_id = %running.run.job(), "whether the object is gone is not known yet");
             }
         }
     }

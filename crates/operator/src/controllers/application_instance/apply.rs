@@ -73,17 +73,18 @@ pub async fn apply(
     Ok(Applied { instance, release, source, helm_chart: found.chart, chart: prepared.chart })
 }
 
-/// Adds the finalizer where it is missing: before anything else exists. The write is refused if the instance has changed meanwhile.
-pub async fn with_finalizer(
+/// Adds the finalizer where it is missing; `None` when it is there. The write is refused if the instance has changed
+/// meanwhile.
+pub async fn add_finalizer(
     client: &Client,
-    instance: Arc<ApplicationInstance>,
-) -> Result<Arc<ApplicationInstance>, Error> {
+    instance: &ApplicationInstance,
+) -> Result<Option<ApplicationInstance>, Error> {
     if instance.finalizers().iter().any(|finalizer| finalizer == key::APPLICATION_INSTANCE_FINALIZER) {
-        return Ok(instance);
+        return Ok(None);
     }
     let mut finalizers = instance.finalizers().to_vec();
     finalizers.push(key::APPLICATION_INSTANCE_FINALIZER.to_owned());
-    write_finalizers(client, &instance, &finalizers).await.map(Arc::new)
+    write_finalizers(client, instance, &finalizers).await.map(Some)
 }
 
 /// Replaces the list of finalizers, if the instance is still as it was read.

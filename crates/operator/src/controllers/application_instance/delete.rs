@@ -82,6 +82,7 @@ async fn let_go(shared: &Shared, instance: &ApplicationInstance) -> Result<(), E
         Err(Error::Call { source, .. }) if super::error::is_absent(&source) => {}
         Err(error) => return Err(error),
     }
+    shared.own_writes.forget(instance);
     shared.context.reporter.deleted(status::object_ref(instance));
     Ok(())
 }

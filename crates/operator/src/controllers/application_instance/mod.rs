@@ -8,6 +8,7 @@ pub mod dereference;
 pub mod error;
 pub mod inline_secret;
 pub mod live;
+mod own_writes;
 mod retry;
 pub mod situation;
 pub mod status;
@@ -51,6 +52,7 @@ struct Shared {
     instances: Store<ApplicationInstance>,
     values: values::ValuesWatches,
     failures: retry::Failures,
+    own_writes: own_writes::OwnWrites,
 }
 
 /// Runs the controller until `shutdown`; reconciles that have begun are finished.
@@ -65,7 +67,14 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     let values = values::ValuesWatches::new(context.client.clone(), wakes.clone(), shutdown.clone());
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
     let failures = retry::Failures::default();
-    let shared = Arc::new(Shared { context, announcer, instances: instances.clone(), values, failures });
+    let shared = Arc::new(Shared {
+        context,
+        announcer,
+        instances: instances.clone(),
+        values,
+        failures,
+        own_writes: own_writes::OwnWrites::default(),
+    });
     let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(namespaces));
     let woken = stream::unfold(woken, |mut woken| async { woken.recv().await.map(|wake| (wake, woken)) });
@@ -88,6 +97,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
 
 /// Makes the cluster hold what the instance asks for, and the instance tell what the cluster holds.
 async fn reconcile(instance: Arc<ApplicationInstance>, shared: Arc<Shared>) -> Result<Action, Error> {
+    let instance = shared.own_writes.newest(instance);
     let action = if instance.metadata.deletion_timestamp.is_some() {
         finalize(&shared, &instance).await?
     } else {
@@ -104,7 +114,8 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
         }
         Ok(Established::Placeholder) => (instance, Situation::Placeholder, None),
         Err(error) => match error.situation() {
-            Some(situation) => (instance, situation, None),
+            // It may have got its finalizer before the error.
+            Some(situation) => (shared.own_writes.newest(instance), situation, None),
             None => return Err(error),
         },
     };
@@ -130,7 +141,21 @@ async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Resul
         Validated::Placeholder => return Ok(Established::Placeholder),
         Validated::Managed(managed) => build::build(&managed),
     };
-    apply::apply(client, instance.clone(), prepared, found).await.map(Established::Applied)
+    let instance = with_finalizer(shared, instance).await?;
+    apply::apply(client, instance, prepared, found).await.map(Established::Applied)
+}
+
+/// Before anything else exists, the instance is held: it goes only after what we made for it.
+async fn with_finalizer(
+    shared: &Shared,
+    instance: Arc<ApplicationInstance>,
+) -> Result<Arc<ApplicationInstance>, Error> {
+    let Some(held) = apply::add_finalizer(&shared.context.client, &instance).await? else {
+        return Ok(instance);
+    };
+    let held = Arc::new(held);
+    shared.own_writes.record(&instance, held.clone());
+    Ok(held)
 }
 
 async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Action, Error> {

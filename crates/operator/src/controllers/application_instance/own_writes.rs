@@ -43,7 +43,8 @@ impl OwnWrites {
     /// Remembers that a write on `before` was answered with `answer`.
     pub(super) fn record(&self, before: &ApplicationInstance, answer: Arc<ApplicationInstance>) {
         let mut writes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut superseded = writes.remove(&key(before)).map(|written| written.superseded).unwrap_or_default();
+        let mut superseded =
+            writes.remove(&key(before)).map(|written| written.superseded).unwrap_or_default();
         if superseded.len() >= SUPERSEDED {
             superseded.remove(0);
         }

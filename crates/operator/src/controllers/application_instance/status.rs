@@ -14,6 +14,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
+use std::sync::Arc;
 use vworkspace_crds::{
     ApplicationInstance,
     application_instance::{ApplicationInstanceStatus, ReleaseRef},
@@ -88,11 +89,11 @@ pub(super) async fn write(
     );
     let params =
         PatchParams { field_manager: Some(key::OPERATOR_FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    api.patch_status(&instance.name_any(), &params, &patch).await.map_err(|source| Error::Call {
-        action: "write",
-        what: what(),
-        source,
-    })?;
+    let answer = api
+        .patch_status(&instance.name_any(), &params, &patch)
+        .await
+        .map_err(|source| Error::Call { action: "write", what: what(), source })?;
+    shared.own_writes.record(instance, Arc::new(answer));
     tell(shared, instance, &status).await;
     Ok(())
 }

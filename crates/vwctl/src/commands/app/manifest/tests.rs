@@ -1,1 +1,79 @@
+use super::*;
 
+fn file(text: &str, namespace: Option<&str>) -> Result<Value, Error> {
+    from_text(text, Path::new("app.yaml"), namespace)
+}
+
+const WEB: &str =
+    "apiVersion: apps.vworkspace.io/v1alpha1\nkind: ApplicationInstance\nmetadata:\n  name: web\n";
+
+#[test]
+fn flags_become_the_full_object() {
+    let object = build(Wanted {
+        name: "web".to_owned(),
+        namespace: "demo".to_owned(),
+        catalog_id: None,
+        chart: Chart {
+            chart_type: ChartType::Oci,
+            url: "oci://registry.example/charts".to_owned(),
+            name: "hello".to_owned(),
+            version: "1.0.0".to_owned(),
+            insecure: false,
+        },
+        timeout: Some("10m".to_owned()),
+        values: Some(Values::Secret("web-values/values.yaml".parse().unwrap())),
+    });
+    let spec = &object["spec"];
+    assert_eq!(object["metadata"], json!({ "name": "web", "namespace": "demo" }));
+    assert_eq!(spec["appRef"]["catalogId"], "hello");
+    assert_eq!(spec["chart"]["sourceType"], "oci");
+    assert_eq!(spec["release"], json!({ "name": "web", "namespace": "demo", "timeout": "10m" }));
+    let key = json!({ "name": "web-values", "key": "values.yaml" });
+    assert_eq!(spec["values"], json!({ "source": "secretRef", "secretRef": key }));
+}
+
+#[test]
+fn the_url_says_the_type_and_for_a_registry_the_name() {
+    assert_eq!(chart_type("oci://r.example/charts/hello"), ChartType::Oci);
+    assert_eq!(chart_type("https://charts.example"), ChartType::Helm);
+    assert_eq!(chart_name(ChartType::Oci, "oci://r.example/charts/hello/").as_deref(), Some("hello"));
+    assert_eq!(chart_name(ChartType::Helm, "https://charts.example/hello"), None);
+}
+
+#[test]
+fn a_key_reference_has_exactly_two_parts() {
+    assert!("name/key".parse::<KeyRef>().is_ok());
+    for wrong in ["", "name", "/key", "name/", "a/b/c"] {
+        assert!(wrong.parse::<KeyRef>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_file_without_a_namespace_takes_the_flag_and_one_with_another_is_refused() {
+    assert_eq!(file(WEB, Some("demo")).unwrap()["metadata"]["namespace"], "demo");
+    assert!(file(WEB, None).is_err());
+    let placed = format!("{WEB}  namespace: other\n");
+    assert_eq!(file(&placed, None).unwrap()["metadata"]["namespace"], "other");
+    assert!(file(&placed, Some("demo")).is_err());
+}
+
+#[test]
+fn a_file_that_holds_something_else_is_refused() {
+    for wrong in [
+        "",
+        "[]",
+        "kind: Secret",
+        ": :",
+        "apiVersion: apps.vworkspace.io/v1alpha1\nkind: ApplicationInstance",
+    ] {
+        assert!(file(wrong, Some("demo")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn values_are_a_mapping_or_nothing() {
+    let read = |text: &str| values(text, Path::new("values.yaml"));
+    assert_eq!(read("").unwrap(), json!({}));
+    assert_eq!(read("replicas: 2").unwrap(), json!({ "replicas": 2 }));
+    assert!(read("- 1").is_err());
+}

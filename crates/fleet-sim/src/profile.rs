@@ -1,0 +1,60 @@
+//! Where a busy server's time goes, by its own counters and the kernel's.
+
+use crate::{report::Report, usage::Spent};
+use std::time::Duration;
+
+/// Adds the profile of a run of `lifecycles` to its report.
+pub fn add_to(report: &mut Report, spent: &Spent, lifecycles: usize) {
+    let lifecycles = lifecycles.max(1) as f64;
+    cpu(report, spent, lifecycles);
+    writer(report, spent, lifecycles);
+    routes(report, spent);
+}
+
+fn cpu(report: &mut Report, spent: &Spent, lifecycles: f64) {
+    let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6 / lifecycles;
+    for (name, cpu) in [("server CPU", spent.server_cpu), ("generator CPU", spent.generator_cpu)] {
+        let (seconds, wall) = (cpu.as_secs_f64(), spent.wall.as_secs_f64());
+        report
+            .line(name, format_args!("{seconds:.2} s in {wall:.2} s, {:.0} µs each lifecycle", micros(cpu)));
+    }
+    for (thread, cpu) in &spent.server_threads {
+        let name = format!("  in threads named {thread}");
+        report.line(&name, format_args!("{:.2} s, {:.0} µs each", cpu.as_secs_f64(), micros(*cpu)));
+    }
+    let kib = spent.written as f64 / 1024.0;
+    report.line(
+        "written to storage",
+        format_args!("{:.1} MiB, {:.1} KiB each lifecycle", kib / 1024.0, kib / lifecycles),
+    );
+}
+
+fn writer(report: &mut Report, spent: &Spent, lifecycles: f64) {
+    let grown = |name: &str| spent.counters.value(&format!("vworkspace_server_writer_{name}_total"));
+    let (groups, calls) = (grown("groups"), grown("calls"));
+    let wall = spent.wall.as_secs_f64();
+    report.line(
+        "writes",
+        format_args!(
+            "{:.2} each lifecycle, {:.1} in a group, {:.0} groups /s",
+            calls / lifecycles,
+            calls / groups.max(1.0),
+            groups / wall
+        ),
+    );
+    for (name, seconds) in [("statements", grown("work_seconds")), ("commits", grown("commit_seconds"))] {
+        let (share, each) = (seconds / wall * 100.0, seconds * 1000.0 / groups.max(1.0));
+        report.line(
+            &format!("  writer thread in {name}"),
+            format_args!("{share:.0} % of the time, {each:.2} ms a group"),
+        );
+    }
+}
+
+fn routes(report: &mut Report, spent: &Spent) {
+    let seconds = spent.counters.by_label("vworkspace_server_request_seconds_total", "route");
+    for (route, answered) in spent.counters.by_label("vworkspace_server_requests_total", "route") {
+        let mean = seconds.get(&route).copied().unwrap_or_default() * 1000.0 / answered;
+        report.line(&format!("  {route}"), format_args!("{answered:.0} answered, {mean:.2} ms each"));
+    }
+}
