@@ -22,7 +22,8 @@ pub struct Baseline {
 
 /// Measures; blocks for three seconds.
 pub fn measure(folder: &Path) -> anyhow::Result<Baseline> {
-    let connection = Connection::open(folder.join("baseline.db"))?;
+    let folder = tempfile::tempdir_in(folder)?;
+    let connection = Connection::open(folder.path().join("baseline.db"))?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;
          CREATE TABLE row (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",

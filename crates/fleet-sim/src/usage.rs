@@ -31,7 +31,7 @@ pub struct Spent {
     /// Bytes the server had written to storage.
     pub written: u64,
     /// Growth of the server's counters.
-    pub counters: BTreeMap<String, f64>,
+    pub counters: Reading,
 }
 
 impl Usage {

@@ -2,7 +2,7 @@
 
 use crate::{
     args::WakeArgs,
-    baseline,
+    baseline::{self, Baseline},
     fleet::{self, Agent},
     latency::Latencies,
     metrics::Reading,
@@ -46,7 +46,7 @@ struct Found {
 /// Runs the benchmark; answers its report.
 pub async fn run(server: &ServerProcess, args: &WakeArgs) -> anyhow::Result<String> {
     let admin = server.admin()?;
-    let baseline = baseline::measure(server.folder())?;
+    let disk_before = baseline::measure(server.folder())?;
     let identities = fleet::enroll(server, &admin, &args.setup).await?;
     sleep(SETTLE).await;
     let resident_before = process::resident_bytes(server.pid())?;
@@ -74,8 +74,10 @@ pub async fn run(server: &ServerProcess, args: &WakeArgs) -> anyhow::Result<Stri
         wake.add(arrival.at - start);
     }
     let resident_after = process::resident_bytes(server.pid())?;
+    drop(fleet);
+    let disk_after = baseline::measure(server.folder())?;
     let found = Found { wake, enqueue, resident_before, resident_polling, resident_after };
-    Ok(report(server, args, &found, &baseline))
+    Ok(report(server, args, &found, [&disk_before, &disk_after]))
 }
 
 /// Agents that poll, finish what they get, and tell.
@@ -133,14 +135,19 @@ async fn all_polling(admin: &Client, agents: usize) -> anyhow::Result<()> {
     timeout(PATIENCE, look).await.context("the agents do not all poll")?
 }
 
-fn report(server: &ServerProcess, args: &WakeArgs, found: &Found, baseline: &baseline::Baseline) -> String {
+fn report(
+    server: &ServerProcess,
+    args: &WakeArgs,
+    found: &Found,
+    [disk_before, disk_after]: [&Baseline; 2],
+) -> String {
     let mut report = Report::new("wake: one job at a time to an agent whose poll waits");
     let agents = args.setup.agents;
     report.setup(server, &args.setup);
     report.latency_header();
     report.latency("enqueue sent → job at agent", found.wake.summary());
     report.latency("enqueue sent → answered", found.enqueue.summary());
-    report.baseline(baseline);
+    report.baseline(disk_before, disk_after);
     let per_agent = found.resident_polling.saturating_sub(found.resident_before) as f64 / f64::from(agents);
     report.line("server RSS, nobody connected", format_args!("{:.1} MiB", mib(found.resident_before)));
     report.line("server RSS, all agents polling", format_args!("{:.1} MiB", mib(found.resident_polling)));
