@@ -9,6 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use tokio::sync::OnceCell;
+use vworkspace_client::Client;
 use vworkspace_protocol::{
     Condition, JobId,
     admin::{EnqueueJob, Job, Resource},
@@ -21,24 +22,27 @@ use vworkspace_testbed::{
 /// Longer than any of these takes on a slow machine; reaching it is a failure, never a measurement.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The stack and the cluster it runs on.
+/// The stack, the cluster it runs on, and this test's own way to the admin API: connections end with the runtime of
+/// the test that made them.
 pub struct World {
     pub testbed: &'static Testbed,
-    pub stack: Stack,
+    pub stack: &'static Stack,
+    client: Client,
 }
 
-/// Starts the stack once for this program.
-pub async fn world() -> &'static World {
-    static WORLD: OnceCell<World> = OnceCell::const_new();
-    WORLD
+/// The stack is started by the first test and shared by all.
+pub async fn world() -> World {
+    static STACK: OnceCell<Stack> = OnceCell::const_new();
+    let testbed = shared().await.unwrap();
+    let stack = STACK
         .get_or_init(|| async {
-            let testbed = shared().await.unwrap();
             let work: PathBuf = tempfile::tempdir_in(testbed.work_dir()).unwrap().keep();
             let stack = Stack::start(testbed, &programs().unwrap(), &work).await.unwrap();
             stack.connected().await.unwrap();
-            World { testbed, stack }
+            stack
         })
-        .await
+        .await;
+    World { testbed, stack, client: stack.server.client().unwrap() }
 }
 
 impl World {
@@ -57,7 +61,7 @@ impl World {
             wait_for: None,
             deadline_seconds: Some(deadline.as_secs() as u32),
         };
-        self.stack.client.enqueue_job(&self.stack.cluster, &request).await.unwrap().id
+        self.client.enqueue_job(&self.stack.cluster, &request).await.unwrap().id
     }
 
     /// Enqueues the intent for an instance.
@@ -71,7 +75,7 @@ impl World {
         let watch = async {
             let mut seen = 0;
             loop {
-                let job = self.stack.client.watch_job(id, seen, Duration::from_secs(20)).await.unwrap();
+                let job = self.client.watch_job(id, seen, Duration::from_secs(20)).await.unwrap();
                 if job.state.is_terminal() {
                     return job;
                 }
@@ -86,8 +90,7 @@ impl World {
 
     /// The instance as the control plane sees it.
     pub async fn reported(&self, namespace: &str, name: &str) -> Option<Resource> {
-        let page =
-            self.stack.client.resources(&self.stack.cluster, "ApplicationInstance", namespace, name).await;
+        let page = self.client.resources(&self.stack.cluster, "ApplicationInstance", namespace, name).await;
         page.unwrap().items.into_iter().next()
     }
 

@@ -23,7 +23,8 @@ fn listings() {
         "clusters",
         clusters(&ClusterPage { items: vec![fixture::cluster()], next_cursor: None })
     );
-    let page = ResourcePage { items: vec![fixture::application()], next_cursor: None };
+    let page =
+        ResourcePage { items: vec![fixture::application()], next_cursor: None, as_of: fixture::at(60) };
     assert_snapshot!("applications", applications(&page));
     assert_snapshot!("jobs", jobs(&JobPage { items: vec![fixture::job(), failed()], next_cursor: None }));
 }
