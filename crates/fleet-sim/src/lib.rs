@@ -38,8 +38,10 @@ use tokio::signal::{
 pub async fn run(arguments: &Arguments) -> anyhow::Result<String> {
     let Command::Bench { bench } = &arguments.command;
     tokio::select! {
-        done = run_bench(bench) => done,
+        // First, so that the handlers are there before the server that they make sure is stopped.
+        biased;
         stopped = stop_signal() => stopped.and_then(|()| anyhow::bail!("stopped by a signal")),
+        done = run_bench(bench) => done,
     }
 }
 

@@ -98,13 +98,13 @@ fn of_store(error: &store::Error) -> Refusal {
         Store::ResultRecorded => Refusal::new(409, code::RESULT_RECORDED, error.to_string()),
         Store::JobClosed(_) => Refusal::new(409, code::JOB_CLOSED, error.to_string()),
         Store::InvalidPage { .. } => Refusal::new(400, code::INVALID_REQUEST, error.to_string()),
-        Store::Busy | Store::Unavailable(_) | Store::Stopped => away(&error),
+        Store::Busy | Store::Unavailable(_) | Store::Stopped => away(error),
         Store::Corrupt { .. }
         | Store::Defect
         | Store::InUse { .. }
         | Store::Open { .. }
         | Store::TooNew { .. } => {
-            log(&error);
+            log(error);
             Refusal::new(500, code::INTERNAL, "the server failed; the request id finds its log line")
         }
     }

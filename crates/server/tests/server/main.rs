@@ -1,4 +1,10 @@
 //! The whole server through real HTTP on loopback, over a real database in a temporary folder.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod bad_input;
 mod jobs;

@@ -63,7 +63,7 @@ async fn a_newer_apply_takes_the_place_of_those_never_handed_out() {
     let other = world.apply(&tenant, &agent, "api", 2).await;
     let gone = world.enqueue(&tenant, &agent, delete("web"), 2).await.job.id;
     let newer = world.enqueue(&tenant, &agent, apply("web"), 3).await;
-    assert_eq!(newer.superseded, [older.clone()]);
+    assert_eq!(newer.superseded, std::slice::from_ref(&older));
     let superseded = world.show(&tenant, &older).await;
     assert_eq!(superseded.state, JobState::Superseded);
     assert_eq!(superseded.timeline.last().unwrap().cause, format!("superseded by job {}", newer.job.id));

@@ -1,4 +1,10 @@
 //! The store on a real SQLite file, through its public interface alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod delivery;
 mod durability;

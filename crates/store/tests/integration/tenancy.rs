@@ -69,7 +69,7 @@ async fn lists_hold_what_the_caller_may_see() {
     let seen = world.store.organizations(&own, &page).await.unwrap().items;
     assert_eq!(seen.iter().map(|o| &o.id).collect::<Vec<_>>(), [&one.id]);
     assert_eq!(world.store.clusters(&all, &page, at(0)).await.unwrap().items.len(), 2);
-    assert_eq!(world.store.clusters(&own, &page, at(0)).await.unwrap().items, [cluster.clone()]);
+    assert_eq!(world.store.clusters(&own, &page, at(0)).await.unwrap().items, std::slice::from_ref(&cluster));
     let filter = world.store.lookup_organization::<Read>(&world.admin, &one.id).await.unwrap();
     assert_eq!(world.store.clusters_of(&filter, &page, at(0)).await.unwrap().items, [cluster]);
 }

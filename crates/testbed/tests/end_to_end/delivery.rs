@@ -8,11 +8,7 @@ use kube::{
 };
 use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
-use vworkspace_protocol::{
-    ConditionStatus, Outcome,
-    admin::JobState,
-    condition::types::{DELETING, READY},
-};
+use vworkspace_protocol::{ConditionStatus, Outcome, admin::JobState, condition::types::READY};
 
 const DEADLINE: Duration = Duration::from_secs(80);
 
@@ -125,5 +121,9 @@ async fn an_instance_made_by_hand_in_an_open_namespace_is_reconciled_and_reporte
     world.until(&namespace, "manual", READY, |c| c.status == ConditionStatus::True).await;
 
     instances.delete("manual", &Default::default()).await.unwrap();
-    world.until(&namespace, "manual", DELETING, |c| c.status == ConditionStatus::True).await;
+    world.until_forgotten(&namespace, "manual").await;
+    assert!(
+        world.releases(&namespace).get_opt("manual").await.unwrap().is_none(),
+        "told as gone while it was there"
+    );
 }

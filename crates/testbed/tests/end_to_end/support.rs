@@ -116,6 +116,16 @@ impl World {
         tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{name}: {type_} never fitted"))
     }
 
+    /// Waits until the control plane has been told that the instance is gone.
+    pub async fn until_forgotten(&self, namespace: &str, name: &str) {
+        let look = async {
+            while self.reported(namespace, name).await.is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{name} is still reported"));
+    }
+
     /// Flux's release of that name, as the cluster's admin sees it.
     pub fn releases(&self, namespace: &str) -> Api<DynamicObject> {
         let kind = GroupVersionKind::gvk("helm.toolkit.fluxcd.io", "v2", "HelmRelease");

@@ -24,7 +24,7 @@ fn listings() {
         clusters(&ClusterPage { items: vec![fixture::cluster()], next_cursor: None })
     );
     let page =
-        ResourcePage { items: vec![fixture::application()], next_cursor: None, as_of: fixture::at(60) };
+        ResourcePage { items: vec![fixture::application()], next_cursor: None, as_of: Some(fixture::at(60)) };
     assert_snapshot!("applications", applications(&page));
     assert_snapshot!("jobs", jobs(&JobPage { items: vec![fixture::job(), failed()], next_cursor: None }));
 }
