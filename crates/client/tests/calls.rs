@@ -1,5 +1,7 @@
 //! The client against real sockets: what it sends, what it makes of answers, its bounds.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test")]
+
 use axum::{
     Json, Router,
     body::Body,

@@ -206,8 +206,10 @@ mod tests {
     use super::*;
 
     fn of(kind: &str, payload: Value) -> Result<Action, Refusal> {
-        let job = json!({"id": "j", "kind": kind, "payload": payload});
-        of_job(&serde_json::from_value(job).unwrap(), &ClusterId::new("c-1"))
+        let mut job = json!({"id": "j", "kind": kind});
+        job["payload"] = payload;
+        let job = serde_json::from_value(job).map_err(|e| Refusal::Malformed(e.to_string()))?;
+        of_job(&job, &ClusterId::new("c-1"))
     }
 
     fn instance() -> Value {

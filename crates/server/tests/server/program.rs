@@ -17,23 +17,23 @@ struct Program {
 
 impl Program {
     fn start(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vworkspace-server"))
+        let child = Command::new(env!("CARGO_BIN_EXE_vworkspace-server"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut lines = Vec::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let mut program = Self { child, lines: Vec::new(), url: String::new() };
+        for line in BufReader::new(program.child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
-            lines.push(line.clone());
+            program.lines.push(line.clone());
             if let Some(url) = line.strip_prefix("listening: ") {
-                return Self { child, lines, url: url.to_owned() };
+                program.url = url.to_owned();
+                return program;
             }
         }
-        let _ = child.kill();
-        panic!("ended without listening; stdout: {lines:?}");
+        panic!("ended without listening; stdout: {:?}", program.lines);
     }
 
     fn terminate(&mut self) {
