@@ -41,7 +41,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ]))
     })?;
     step("documentation", || {
-        run_command(cargo(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+        run_command(
+            cargo(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+                // Written for who works on this code, so private items are in it and may be pointed to.
+                .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"),
+        )
     })?;
     step("build programs", || run_command(&mut cargo(["build", "--workspace", "--bins"])))?;
     if args.no_cluster {

@@ -48,7 +48,7 @@ pub enum Error {
 /// Serves `/metrics` by the flags, until `shutdown`.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn start(
     args: &Args,
     client: &Client,

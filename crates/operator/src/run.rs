@@ -55,7 +55,7 @@ pub enum Error {
 /// Runs the operator until a signal.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn run(args: Args) -> Result<(), Error> {
     let shutdown = CancellationToken::new();
     end_on_signals(&shutdown)?;

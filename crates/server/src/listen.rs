@@ -58,7 +58,7 @@ impl Listener {
     /// Binds the socket; without `tls` only on loopback, unless `allow_insecure_http`.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub fn bind(
         address: SocketAddr,
         tls: Option<RustlsConfig>,

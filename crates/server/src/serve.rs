@@ -52,7 +52,7 @@ pub struct Running {
 /// Runs the program: start, tell on stdout, stop on SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn until_signalled(settings: Serve) -> Result<(), Error> {
     let mut running = Running::start(settings).await?;
     announce(&running).map_err(Error::Stdout)?;
@@ -67,7 +67,7 @@ impl Running {
     /// Opens the store, binds the socket and serves.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`enum@Error`].
     pub async fn start(settings: Serve) -> Result<Self, Error> {
         let certificate = match (settings.tls_cert.clone(), settings.tls_key.clone()) {
             (Some(cert), Some(key)) => Some(tls::load(cert, key).await?),

@@ -42,7 +42,7 @@ pub struct Files {
 /// Loads certificate and key.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`enum@Error`].
 pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(RustlsConfig, Files), Error> {
     let loaded = (read(&cert).await?, read(&key).await?);
     match RustlsConfig::from_pem(loaded.0.clone(), loaded.1.clone()).await {
