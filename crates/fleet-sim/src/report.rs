@@ -69,9 +69,10 @@ impl Report {
     }
 }
 
-/// The kind of file system below the database; "unknown file system" where `stat` cannot tell.
+/// The kind of file system below the database; "unknown file system" where `df` cannot tell.
 fn file_system(server: &ServerProcess) -> String {
-    let output = Command::new("stat").args(["-f", "-c", "%T"]).arg(server.folder()).output();
-    let name = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    if name.trim().is_empty() { "unknown file system".to_owned() } else { name.trim().to_owned() }
+    let output = Command::new("df").arg("--output=fstype").arg(server.folder()).output();
+    let text = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    // Below its heading.
+    text.lines().nth(1).map_or_else(|| "unknown file system".to_owned(), |name| name.trim().to_owned())
 }
