@@ -61,7 +61,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     say(&format!("the tour took {:.0} s", tour.seconds()));
 
     if !options.once {
-        stay(&testbed, &stack, &programs).await?;
+        stay(&testbed, &stack).await?;
     }
     Ok(())
 }
@@ -133,16 +133,10 @@ async fn weigh(stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stay(testbed: &Testbed, stack: &Stack, programs: &std::path::Path) -> anyhow::Result<()> {
+async fn stay(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
     say("");
     say(&format!("control plane: {}", stack.server.url));
-    let vwctl = programs.join("vwctl");
-    say(&format!(
-        "look around:   {} {} app list --cluster {}",
-        stack.server.vwctl_environment(),
-        vwctl.display(),
-        stack.cluster_name
-    ));
+    say(&format!("look around:   {} app list --cluster {}", stack.vwctl.line(), stack.cluster_name));
     say(&format!(
         "               {} --kubeconfig {} get applicationinstances,helmreleases -A",
         testbed.kubectl_path().display(),

@@ -8,10 +8,12 @@ mod cluster_admin;
 mod operator;
 mod server;
 mod tls;
+mod vwctl;
 
 pub use cluster_admin::{register_cluster, release_is_named};
 pub use operator::Operator;
 pub use server::Server;
+pub use vwctl::Vwctl;
 
 use crate::Testbed;
 use anyhow::{Context as _, ensure};
@@ -34,6 +36,8 @@ pub struct Stack {
     pub server: Server,
     /// The in-cluster program.
     pub operator: Operator,
+    /// The command line, logged in as the admin of the control plane.
+    pub vwctl: Vwctl,
     /// The admin API, as the admin of the control plane.
     pub client: Client,
     /// The one cluster registered here.
@@ -48,6 +52,7 @@ impl Stack {
     pub async fn start(testbed: &Testbed, programs: &Path, work: &Path) -> anyhow::Result<Self> {
         let tls = tls::Tls::make(work)?;
         let server = Server::start(programs, work, &tls).await?;
+        let vwctl = Vwctl::login(programs, work, &server)?;
         let client = server.client()?;
 
         let organization =
@@ -59,7 +64,7 @@ impl Stack {
 
         register_cluster(&testbed.admin(), &server.url, &tls.ca, &token.token).await?;
         let operator = Operator::start(programs, work, testbed.operator_kubeconfig())?;
-        Ok(Self { server, operator, client, cluster, cluster_name })
+        Ok(Self { server, operator, vwctl, client, cluster, cluster_name })
     }
 
     /// Waits until the control plane sees the operator.

@@ -22,7 +22,7 @@ pub struct Server {
     pub url: String,
     /// The certificate authority its callers trust.
     pub ca: PathBuf,
-    admin_token: Secret,
+    pub(super) admin_token: Secret,
     start: Start,
 }
 
@@ -66,16 +66,6 @@ impl Server {
         self.process = self.start.spawn(address)?;
         said(&mut self.process, &self.start.work, "listening: ").await?;
         Ok(())
-    }
-
-    /// Settings that make `vwctl` talk to it as the admin; a line for a shell.
-    pub fn vwctl_environment(&self) -> String {
-        format!(
-            "VWCTL_SERVER={} VWCTL_CA={} VWCTL_TOKEN={}",
-            self.url,
-            self.ca.display(),
-            self.admin_token.expose()
-        )
     }
 }
 

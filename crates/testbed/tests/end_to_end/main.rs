@@ -14,3 +14,4 @@ mod bad_input;
 mod delivery;
 mod failing;
 mod support;
+mod vwctl;

@@ -1,0 +1,121 @@
+//! The command line against the real control plane: data on stdout, talk on stderr, an exit code for scripts.
+
+use crate::support::{World, world};
+use serde_json::Value;
+use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
+use vworkspace_protocol::{ConditionStatus, condition::types::READY};
+
+/// Runs `vwctl` without holding up the runtime.
+async fn vwctl(world: &World, arguments: &[&str]) -> Output {
+    let mut command = world.stack.vwctl.command();
+    command.args(arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// What a command that went well printed with `-o json`.
+async fn json(world: &World, arguments: &[&str]) -> Value {
+    let output = vwctl(world, &[arguments, &["-o", "json"]].concat()).await;
+    assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn deploy<'a>(world: &'a World, namespace: &'a str, name: &'a str, version: &'a str) -> Vec<&'a str> {
+    let chart =
+        ["--chart-url", world.testbed.charts_url(), "--chart-name", "hello", "--chart-version", version];
+    let place = ["-c", &world.stack.cluster_name, "-n", namespace, "--timeout", "10s", "--wait"];
+    [&["app", "deploy", name][..], &chart, &place].concat()
+}
+
+#[tokio::test]
+async fn an_application_is_deployed_looked_at_and_deleted() {
+    let world = world().await;
+    let (namespace, cluster) = (world.namespace().await, world.stack.cluster_name.as_str());
+    let place = ["-c", cluster, "-n", &namespace];
+
+    let deployed =
+        vwctl(&world, &[&deploy(&world, &namespace, "web", "1.0.0")[..], &["-o", "json"]].concat()).await;
+    assert_eq!(deployed.status.code(), Some(0), "{}", told(&deployed));
+    let job: Value = serde_json::from_slice(&deployed.stdout).unwrap();
+    assert_eq!((job["state"].as_str(), job["outcome"].as_str()), (Some("closed"), Some("succeeded")));
+    for state in ["queued", "leased", "acked", "closed"] {
+        assert!(told(&deployed).contains(state), "{}", told(&deployed));
+    }
+
+    world.until(&namespace, "web", READY, |ready| ready.status == ConditionStatus::True).await;
+    let listed = json(&world, &[&["app", "list"][..], &place].concat()).await;
+    assert_eq!(listed["items"][0]["resourceRef"]["name"], "web", "{listed}");
+    let table = vwctl(&world, &[&["app", "get", "web"][..], &place].concat()).await;
+    assert!(String::from_utf8_lossy(&table.stdout).contains("HelmReleaseReady"), "{}", told(&table));
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(json(&world, &["job", "get", id]).await["id"], id);
+    let jobs = json(&world, &["job", "list", "-c", cluster]).await;
+    assert!(jobs["items"].as_array().unwrap().iter().any(|listed| listed["id"] == id));
+
+    let deleted = vwctl(&world, &[&["app", "delete", "web", "--wait"][..], &place].concat()).await;
+    assert_eq!(deleted.status.code(), Some(0), "{}", told(&deleted));
+    assert!(world.releases(&namespace).get_opt("web").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_job_that_was_waited_for_and_failed_exits_with_3_and_says_why() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    let failed = vwctl(&world, &deploy(&world, &namespace, "stuck", "2.0.0")).await;
+    assert_eq!(failed.status.code(), Some(3), "{}", told(&failed));
+    assert!(told(&failed).contains("HelmReleaseFailed"), "{}", told(&failed));
+}
+
+#[tokio::test]
+async fn a_cluster_is_made_and_what_its_admin_applies_is_printed() {
+    let world = world().await;
+    let made = json(&world, &["cluster", "create", "clinic-2", "--org", "acme"]).await;
+    let listed = json(&world, &["cluster", "list"]).await;
+    assert!(listed["items"].as_array().unwrap().iter().any(|cluster| cluster["id"] == made["id"]));
+    let manifest = vwctl(&world, &["cluster", "token", "clinic-2", "--manifest"]).await;
+    let text = String::from_utf8_lossy(&manifest.stdout).into_owned();
+    for part in ["kind: Cluster", "registrationToken", "vwksp-reg-", "BEGIN CERTIFICATE"] {
+        assert!(text.contains(part), "{part} is not in it; {}", told(&manifest));
+    }
+    assert!(!told(&manifest).contains("vwksp-reg-"), "a token is data, not talk");
+}
+
+#[tokio::test]
+async fn what_is_not_there_exits_with_1_and_a_control_plane_that_is_away_with_4() {
+    let world = world().await;
+    let unknown = vwctl(&world, &["cluster", "get", "nowhere"]).await;
+    assert_eq!(unknown.status.code(), Some(1), "{}", told(&unknown));
+    assert!(told(&unknown).contains("hint"), "{}", told(&unknown));
+
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = world.stack.vwctl.command();
+    command.env("VWCTL_TOKEN", "vwksp-adm-any").args([
+        "--server",
+        &format!("https://{free}"),
+        "cluster",
+        "list",
+    ]);
+    let away = command.output().unwrap();
+    assert_eq!(away.status.code(), Some(4), "{}", told(&away));
+}
+
+#[tokio::test]
+async fn a_stored_token_goes_to_no_other_server() {
+    let world = world().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = format!("https://{}", listener.local_addr().unwrap());
+    let refused = vwctl(&world, &["--server", &other, "cluster", "list"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "the other server was called");
+}
+
+#[tokio::test]
+async fn the_login_is_readable_by_its_owner_only() {
+    let world = world().await;
+    let mode = std::fs::metadata(&world.stack.vwctl.config).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
