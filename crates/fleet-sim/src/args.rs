@@ -45,7 +45,7 @@ impl Bench {
 #[derive(Args, Debug)]
 pub struct Setup {
     /// Agents, each with a cluster, a credential and a connection of its own.
-    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=9_000))]
     pub agents: u32,
     /// How long is measured.
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=600))]

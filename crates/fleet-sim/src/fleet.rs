@@ -20,7 +20,9 @@ use vworkspace_transport::{
 
 /// Calls at the same time while the fleet is made.
 const AT_ONCE: usize = 32;
-/// Open files beside one socket for each agent.
+/// Sockets of one agent: its own, and that of what enqueues for it.
+const FILES_EACH: u64 = 2;
+/// Open files beside those.
 const SPARE_FILES: u64 = 200;
 
 /// Who an agent is once registered.
@@ -40,7 +42,7 @@ pub struct Agent {
 /// Makes an organization with a cluster for each agent and registers them all. Every registration goes through
 /// one connection, so that the server's memory afterwards is that of no agent connected.
 pub async fn enroll(server: &ServerProcess, admin: &Client, setup: &Setup) -> anyhow::Result<Vec<Identity>> {
-    demand_files(u64::from(setup.agents) + SPARE_FILES)?;
+    demand_files(u64::from(setup.agents) * FILES_EACH + SPARE_FILES)?;
     let organization = admin.create_organization(&CreateOrganization { name: "bench".to_owned() }).await?;
     let link = HttpLink::new(&link_settings(server, None, "enroll"))?;
     stream::iter(0..setup.agents)

@@ -59,6 +59,7 @@ struct Measured {
 /// One agent with what enqueues for it.
 struct Pair {
     agent: Agent,
+    /// With a connection of its own: through one connection all enqueues would queue up behind each other.
     admin: Client,
     /// Jobs that may still be opened.
     room: Semaphore,
@@ -74,7 +75,7 @@ pub async fn run(server: &ServerProcess, args: &LifecyclesArgs) -> anyhow::Resul
     let agents = fleet::connect(server, identities).await?;
     let from = Instant::now() + WARM_UP;
     let window = Window { from, until: from + Duration::from_secs(args.setup.seconds.into()) };
-    let mut tasks = start(agents, &admin, args.open_jobs, window);
+    let mut tasks = start(server, agents, args.open_jobs, window)?;
 
     sleep_until(window.from).await;
     let before = Usage::now(server, &admin).await?;
@@ -120,16 +121,16 @@ fn report(
 }
 
 fn start(
+    server: &ServerProcess,
     agents: Vec<Agent>,
-    admin: &Client,
     open_jobs: u32,
     window: Window,
-) -> JoinSet<anyhow::Result<Steps>> {
+) -> anyhow::Result<JoinSet<anyhow::Result<Steps>>> {
     let mut tasks = JoinSet::new();
     for agent in agents {
         let pair = Arc::new(Pair {
             agent,
-            admin: admin.clone(),
+            admin: server.admin()?,
             room: Semaphore::new(open_jobs as usize),
             sent: Mutex::default(),
         });
@@ -141,7 +142,7 @@ fn start(
             async move { until_over(window, async |steps| worker.work_on(window, steps).await).await },
         );
     }
-    tasks
+    Ok(tasks)
 }
 
 /// Does `work` until the window closes; what it measured till then counts.
