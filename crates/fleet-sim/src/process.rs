@@ -23,6 +23,11 @@ pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     cpu_in(format!("/proc/{pid}/stat"))
 }
 
+/// CPU time so far of everything on the machine, what a hypervisor took away included.
+pub fn machine_cpu() -> anyhow::Result<Duration> {
+    parse_machine(&fs::read_to_string("/proc/stat")?).context("/proc/stat has an unknown form")
+}
+
 /// CPU time so far of the threads that live, added up by thread name.
 pub fn cpu_by_thread(pid: u32) -> anyhow::Result<BTreeMap<String, Duration>> {
     let mut threads = BTreeMap::<String, Duration>::new();
@@ -48,6 +53,18 @@ fn parse_cpu(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
 }
 
+/// The first line: user, nice, system, idle, waiting for disks, interrupts (two), stolen; then guests, who are in
+/// the first two already.
+fn parse_machine(stat: &str) -> Option<Duration> {
+    let times = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let ticks: Vec<u64> = times.map_while(|ticks| ticks.parse().ok()).take(8).collect();
+    let [user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen] = ticks[..] else {
+        return None;
+    };
+    let busy = user + nice + system + interrupts + soft_interrupts + stolen;
+    Some(Duration::from_millis(busy * 1000 / TICKS_PER_SECOND))
+}
+
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -62,6 +79,13 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 100 1 1";
         assert_eq!(parse_cpu(stat), Some(Duration::from_secs(3)));
         assert_eq!(parse_cpu("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn the_machine_is_busy_with_all_but_idling_and_waiting() {
+        let stat = "cpu  100 10 50 9999 9999 1 2 37 5 5\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(parse_machine(stat), Some(Duration::from_secs(2)));
+        assert_eq!(parse_machine("cpu  1 2 3\n"), None);
     }
 
     #[test]

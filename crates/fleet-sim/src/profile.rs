@@ -22,6 +22,8 @@ fn cpu(report: &mut Report, spent: &Spent, lifecycles: f64) {
         let name = format!("  in threads named {thread}");
         report.line(&name, format_args!("{:.2} s, {:.0} µs each", cpu.as_secs_f64(), micros(*cpu)));
     }
+    report
+        .line("CPU of others, stolen time included", format_args!("{:.2} s", spent.others_cpu.as_secs_f64()));
     let kib = spent.written as f64 / 1024.0;
     report.line(
         "written to storage",

@@ -12,6 +12,7 @@ pub struct Usage {
     at: Instant,
     server_cpu: Duration,
     generator_cpu: Duration,
+    machine_cpu: Duration,
     server_threads: BTreeMap<String, Duration>,
     written: u64,
     /// The server's own counters.
@@ -26,6 +27,8 @@ pub struct Spent {
     pub server_cpu: Duration,
     /// CPU time of this program.
     pub generator_cpu: Duration,
+    /// CPU time of everything else on the machine: what disturbed the measurement.
+    pub others_cpu: Duration,
     /// CPU time of the server by thread name.
     pub server_threads: BTreeMap<String, Duration>,
     /// Bytes the server had written to storage.
@@ -42,6 +45,7 @@ impl Usage {
             at: Instant::now(),
             server_cpu: process::cpu(pid)?,
             generator_cpu: process::cpu(std::process::id())?,
+            machine_cpu: process::machine_cpu()?,
             server_threads: process::cpu_by_thread(pid)?,
             written: process::written_bytes(pid)?,
             metrics: Reading::parse(&admin.metrics().await?),
@@ -54,10 +58,14 @@ impl Usage {
             let then = earlier.server_threads.get(name).copied().unwrap_or_default();
             (name.clone(), now.saturating_sub(then))
         };
+        let server_cpu = self.server_cpu.saturating_sub(earlier.server_cpu);
+        let generator_cpu = self.generator_cpu.saturating_sub(earlier.generator_cpu);
+        let machine_cpu = self.machine_cpu.saturating_sub(earlier.machine_cpu);
         Spent {
             wall: self.at - earlier.at,
-            server_cpu: self.server_cpu.saturating_sub(earlier.server_cpu),
-            generator_cpu: self.generator_cpu.saturating_sub(earlier.generator_cpu),
+            server_cpu,
+            generator_cpu,
+            others_cpu: machine_cpu.saturating_sub(server_cpu + generator_cpu),
             server_threads: self.server_threads.iter().map(by).collect(),
             written: self.written.saturating_sub(earlier.written),
             counters: self.metrics.growth(&earlier.metrics),
