@@ -31,6 +31,16 @@ impl FluxControllers {
         }
     }
 
+    /// What honours Flux's API, for people to read.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Real(_) => format!("its own controllers, from {GIVEN}"),
+            Self::StandIn(_) => {
+                format!("a stand-in, a prop measured against the real one; {GIVEN} runs that")
+            }
+        }
+    }
+
     /// Fails when one has ended.
     pub fn still_runs(&mut self) -> anyhow::Result<()> {
         match self {

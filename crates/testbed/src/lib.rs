@@ -40,13 +40,12 @@ pub async fn shared() -> anyhow::Result<&'static Testbed> {
     SHARED.get_or_try_init(|| Testbed::start(None)).await
 }
 
-/// Failed requests come back as errors; the client would log each once more.
-const LOG: &str = "info,kube_client::client::builder=off";
-
-/// What a program installs before anything else: the log on stderr, by `RUST_LOG` (default `info`), and the
+/// What a program installs before anything else: the log on stderr, by `RUST_LOG` (default `level`), and the
 /// cryptography of TLS. A second call changes nothing.
-pub fn install_globals() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into());
+pub fn install_globals(level: &str) {
+    // Failed requests come back as errors; the client would log each once more.
+    let default = || format!("{level},kube_client::client::builder=off").into();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let cryptography = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if log.is_err() || cryptography.is_err() {

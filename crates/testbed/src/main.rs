@@ -6,6 +6,6 @@ use vworkspace_testbed::{command::Arguments, install_globals};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    install_globals();
+    install_globals("info");
     arguments.run().await
 }

@@ -100,7 +100,7 @@ impl Testbed {
     ) -> anyhow::Result<Self> {
         programs.build(&Program::ALL).await?;
         let dir = work_dir.path();
-        let (cluster, charts, versions) = tokio::try_join!(
+        let (cluster, charts, mut versions) = tokio::try_join!(
             Cluster::start(&programs, dir),
             Charts::serve(&programs, dir, charts),
             programs.versions(&Program::ALL),
@@ -111,6 +111,7 @@ impl Testbed {
         cluster::write_operator_kubeconfig(&client, &cluster.admin_kubeconfig, &operator_kubeconfig).await?;
         let admin_kubeconfig = cluster.admin_kubeconfig.clone();
         let flux = FluxControllers::start(programs.path(Program::Helm), &admin_kubeconfig, dir).await?;
+        versions.push(("flux", flux.describe()));
         Ok(Self {
             config,
             admin_kubeconfig,

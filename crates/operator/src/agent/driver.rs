@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use kube::Client;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -66,6 +66,8 @@ struct Driver {
     links: Links,
     follow: Follow,
     snapshots: mpsc::Sender<Snapshot>,
+    /// Told when a job has ended.
+    job_ended: Arc<Notify>,
 }
 
 /// Runs the agent until `shutdown`; then flushes events and ends within seconds.
@@ -92,6 +94,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         links: Links::new(links),
         follow: follow.clone(),
         snapshots,
+        job_ended: Arc::default(),
     });
     let (watching, client, reporter) = (follow.clone(), agent.client.clone(), agent.reporter);
     spawn_until_shutdown(Box::pin(async move { watching.run(client, reporter).await }));
@@ -101,7 +104,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
     spawn_until_shutdown(Box::pin(async move { silence.watch_silence().await }));
     let beats = heartbeat::run(driver.links.clone(), conversation.clone(), follow, agent.kubernetes_version);
     spawn_until_shutdown(Box::pin(beats));
-    let events = EventLoop::new(driver.links.clone(), conversation);
+    let events = EventLoop::new(driver.links.clone(), conversation, driver.job_ended.clone());
     tasks.spawn(events.run(agent.observations, snapshot_requests, shutdown.clone()));
     driver.work(&shutdown).await;
     tasks.close();
@@ -124,6 +127,7 @@ impl Driver {
             self.links.clone(),
             ledger.clone(),
             self.metrics.clone(),
+            self.job_ended.clone(),
             shutdown.clone(),
         );
         let keeping = async { futures::join!(self.poll_for_ever(&jobs), ledger.run()) };

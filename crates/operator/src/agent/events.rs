@@ -11,7 +11,7 @@ use crate::{
 use futures::future::{BoxFuture, OptionFuture};
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use vworkspace_core::{
     agent::{
@@ -52,6 +52,7 @@ pub struct EventLoop {
     log: TransitionLog,
     links: Links,
     conversation: Arc<Conversation>,
+    job_ended: Arc<Notify>,
     on_its_way: Option<Post>,
     backoff: Backoff,
     not_before: Timestamp,
@@ -59,13 +60,14 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// A loop with an empty outbox.
-    pub fn new(links: Links, conversation: Arc<Conversation>) -> Self {
+    /// A loop with an empty outbox. At `job_ended` what waits goes out at once: who waited for the job looks now.
+    pub fn new(links: Links, conversation: Arc<Conversation>, job_ended: Arc<Notify>) -> Self {
         Self {
             outbox: EventBatcher::default(),
             log: TransitionLog::default(),
             links,
             conversation,
+            job_ended,
             on_its_way: None,
             backoff: Backoff::default(),
             not_before: Timestamp::MIN,
@@ -82,7 +84,7 @@ impl EventLoop {
     ) {
         loop {
             self.start_post();
-            let links = self.links.clone();
+            let (links, job_ended) = (self.links.clone(), self.job_ended.clone());
             let connection = links.now();
             let due = self.due();
             tokio::select! {
@@ -93,6 +95,7 @@ impl EventLoop {
                 }
                 Some(snapshot) = snapshots.recv() => self.handle_snapshot(snapshot),
                 Some(observation) = observations.recv() => self.handle_observation(observation),
+                () = job_ended.notified() => self.outbox.handle_flush(Timestamp::now()),
                 () = at(due) => {}
                 () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
             }

@@ -18,6 +18,6 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Args { once, kubeconfig } = Args::parse();
-    vworkspace_testbed::install_globals();
+    vworkspace_testbed::install_globals("warn");
     demo::run(&demo::Options { once, kubeconfig }).await
 }

@@ -45,7 +45,7 @@ const AT_ONCE: usize = 7;
 
 #[tokio::test]
 async fn matches_the_recordings_of_the_real_flux() -> anyhow::Result<()> {
-    vworkspace_testbed::install_globals();
+    vworkspace_testbed::install_globals("info");
     let testbed = vworkspace_testbed::shared().await?;
     let only = std::env::var("VWORKSPACE_FLUX_SCENARIO").ok();
     let wanted = SCENARIOS.iter().filter(|name| only.as_ref().is_none_or(|only| only == *name));

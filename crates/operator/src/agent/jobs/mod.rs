@@ -55,6 +55,7 @@ struct Inner {
     links: Links,
     ledger: Arc<LedgerStore>,
     metrics: Metrics,
+    job_ended: Arc<Notify>,
     permits: Semaphore,
     lanes: Mutex<Lanes>,
     room: Notify,
@@ -67,13 +68,14 @@ struct Inner {
 pub struct Jobs(Arc<Inner>);
 
 impl Jobs {
-    /// No jobs yet. Tasks end with `shutdown`.
+    /// No jobs yet. `job_ended` is told at each end; tasks end with `shutdown`.
     pub fn new(
         applier: Applier,
         follow: Follow,
         links: Links,
         ledger: Arc<LedgerStore>,
         metrics: Metrics,
+        job_ended: Arc<Notify>,
         shutdown: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -82,6 +84,7 @@ impl Jobs {
             links,
             ledger,
             metrics,
+            job_ended,
             permits: Semaphore::new(APPLYING),
             lanes: Mutex::default(),
             room: Notify::new(),

@@ -234,6 +234,7 @@ impl Inner {
                 at: Timestamp::now(),
             });
         }
+        self.job_ended.notify_one();
         let (inner, job) = (self.clone(), run.job().clone());
         self.spawn(async move { inner.deliver(&job, &result).await });
     }
