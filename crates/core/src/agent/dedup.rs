@@ -144,6 +144,11 @@ impl Ledger {
         }
     }
 
+    /// Whether this very job is recorded.
+    pub fn knows(&self, job: &JobId) -> bool {
+        self.entries.iter().rev().any(|entry| entry.job == *job)
+    }
+
     /// The entries, newest first.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().rev()

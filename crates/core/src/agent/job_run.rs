@@ -9,6 +9,7 @@
 //! waits until the deadline.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use vworkspace_protocol::{
     Condition, ConditionStatus, Job, JobId, ObjectRef, Outcome, WaitFor,
@@ -47,7 +48,7 @@ impl Observed {
 }
 
 /// What must hold for the job to have succeeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Goal {
     /// The API server accepted the object: nothing to wait for.
     Accepted,
@@ -71,6 +72,17 @@ impl Goal {
     }
 }
 
+/// That the API server took a job, and what is waited for. Outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// What must hold.
+    pub goal: Goal,
+    /// The object with uid and generation.
+    pub applied: ObjectRef,
+    /// Until then.
+    pub deadline: Timestamp,
+}
+
 /// Where a job stands. Each state owns what is known in it.
 #[derive(Clone, Debug, PartialEq)]
 enum State {
@@ -80,7 +92,7 @@ enum State {
     /// the deadline.
     Applying { deadline: Timestamp },
     /// Accepted; follows the object. Left by an observation, the deadline, or a later job for the object.
-    Waiting { goal: Goal, applied: ObjectRef, deadline: Timestamp, last: Option<Observed> },
+    Waiting { taken: Taken, last: Option<Observed> },
     /// Over. Final.
     Done(JobResult),
 }
@@ -138,7 +150,7 @@ impl JobRun {
         match goal {
             Goal::Accepted => self.end(Outcome::Succeeded, "", Some(applied)),
             Goal::Ready | Goal::Finished | Goal::Gone => {
-                self.state = State::Waiting { goal, applied, deadline, last: None };
+                self.state = State::Waiting { taken: Taken { goal, applied, deadline }, last: None };
             }
         }
     }
@@ -152,13 +164,18 @@ impl JobRun {
 
     /// The object as it is now; `None`: it is gone.
     pub fn handle_observed(&mut self, observed: Option<Observed>) {
-        let State::Waiting { goal, applied, last, .. } = &mut self.state else {
+        let State::Waiting { taken, last } = &mut self.state else {
             return;
         };
-        let (goal, applied_ref) = (*goal, applied.clone());
-        match verdict(goal, applied, observed.as_ref()) {
-            Verdict::Succeeded => self.end(Outcome::Succeeded, "", Some(applied_ref)),
-            Verdict::Failed(error) => self.end(Outcome::Failed, &error, Some(applied_ref)),
+        match verdict(taken.goal, &taken.applied, observed.as_ref()) {
+            Verdict::Succeeded => {
+                let applied = taken.applied.clone();
+                self.end(Outcome::Succeeded, "", Some(applied));
+            }
+            Verdict::Failed(error) => {
+                let applied = taken.applied.clone();
+                self.end(Outcome::Failed, &error, Some(applied));
+            }
             Verdict::Waits => {
                 if observed.is_some() {
                     *last = observed;
@@ -169,9 +186,16 @@ impl JobRun {
 
     /// A later job for the same object was applied.
     pub fn handle_superseded(&mut self, by: &JobId) {
-        if let State::Waiting { applied, .. } = &self.state {
-            let applied = applied.clone();
+        if let State::Waiting { taken, .. } = &self.state {
+            let applied = taken.applied.clone();
             self.end(Outcome::Failed, &format!("Superseded: by job {by}"), Some(applied));
+        }
+    }
+
+    /// Goes on waiting where an earlier process stopped.
+    pub fn resume(&mut self, taken: Taken) {
+        if matches!(self.state, State::Received) {
+            self.state = State::Waiting { taken, last: None };
         }
     }
 
@@ -181,9 +205,9 @@ impl JobRun {
             State::Applying { deadline } if now >= *deadline => {
                 self.end(Outcome::Failed, "DeadlineExceeded: the API server did not take the object", None);
             }
-            State::Waiting { deadline, goal, last, applied } if now >= *deadline => {
-                let error = format!("DeadlineExceeded: {}", last_word(*goal, last.as_ref()));
-                let applied = applied.clone();
+            State::Waiting { taken, last } if now >= taken.deadline => {
+                let error = format!("DeadlineExceeded: {}", last_word(taken.goal, last.as_ref()));
+                let applied = taken.applied.clone();
                 self.end(Outcome::Failed, &error, Some(applied));
             }
             State::Received | State::Applying { .. } | State::Waiting { .. } | State::Done(_) => {}
@@ -195,12 +219,29 @@ impl JobRun {
         match &self.state {
             State::Received | State::Done(_) => None,
             State::Applying { deadline } => Some(*deadline),
-            State::Waiting { deadline, .. } => match &self.told {
+            State::Waiting { taken: Taken { deadline, .. }, .. } => match &self.told {
                 Some((at, told)) if self.progress().as_ref() != Some(told) => {
                     Some((*deadline).min(at.saturating_add(STATUS_INTERVAL).unwrap_or(*deadline)))
                 }
                 _ => Some(*deadline),
             },
+        }
+    }
+
+    /// When the job ends as failed unless something happens before.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Received | State::Done(_) => None,
+            State::Applying { deadline } => Some(*deadline),
+            State::Waiting { taken, .. } => Some(taken.deadline),
+        }
+    }
+
+    /// What the API server took, while the job waits for its goal.
+    pub fn taken(&self) -> Option<&Taken> {
+        match &self.state {
+            State::Waiting { taken, .. } => Some(taken),
+            State::Received | State::Applying { .. } | State::Done(_) => None,
         }
     }
 
@@ -228,8 +269,8 @@ impl JobRun {
         let (phase, conditions) = match &self.state {
             State::Received | State::Done(_) => return None,
             State::Applying { .. } => (phase::APPLYING, Vec::new()),
-            State::Waiting { goal, last, .. } => (
-                phase_of(*goal, last.as_ref()),
+            State::Waiting { taken, last } => (
+                phase_of(taken.goal, last.as_ref()),
                 last.as_ref().map(|last| last.conditions.clone()).unwrap_or_default(),
             ),
         };

@@ -6,6 +6,7 @@
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
 //!   transition event keys that tell flaps apart       (TransitionLog)
+//!   work       all open jobs: journal, lanes, effects (Work)
 //! ```
 //!
 //! Inputs come by `handle_*`, outputs leave by `poll_*`; time and randomness are arguments.
@@ -16,5 +17,6 @@ pub mod object_key;
 pub mod outbox;
 pub mod session;
 pub mod transition;
+pub mod work;
 
 pub use object_key::ObjectKey;

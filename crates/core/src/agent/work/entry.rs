@@ -1,0 +1,233 @@
+//! One open job.
+
+use super::{
+    Command, Ticket,
+    record::{Deed, Plan, Record},
+};
+use crate::{
+    agent::{
+        ObjectKey,
+        dedup::{self, JobKey},
+        job_run::JobRun,
+        session::Failure,
+    },
+    backoff::Backoff,
+};
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+use vworkspace_protocol::{
+    Job, JobId, Outcome,
+    outcome::JobResult,
+};
+
+/// Where a job stands, in the order in which it gets there. Each but the last two survives a crash as the one before
+/// it that was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// The journal does not have it. Left when it does.
+    Saving,
+    /// The control plane does not know that it is held. Left when it does, or wants it no more.
+    Acking,
+    /// Waits for its turn in its lane.
+    Queued,
+    /// Being handed to the API server, perhaps several times. Left when that took or refused it, or by the deadline.
+    Applying,
+    /// The API server took it; the journal does not say so yet.
+    SavingTaken,
+    /// Follows the object. Left when the run has a result.
+    Waiting {
+        /// Whether [`Command::Follow`] was given.
+        following: bool,
+    },
+    /// Over; the journal does not have the result yet.
+    SavingResult,
+    /// The result is durable and not told.
+    Posting,
+    /// Told; kept until the ledger is stored and nothing earlier in the lane could be repeated.
+    Settled,
+    /// Being taken out of the journal.
+    Removing,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) record: Record,
+    pub(super) lane: ObjectKey,
+    pub(super) deed: Result<Deed, String>,
+    pub(super) key: JobKey,
+    pub(super) run: JobRun,
+    pub(super) phase: Phase,
+    /// The effect of this phase was given out and is not answered.
+    busy: bool,
+    pub(super) not_before: Option<Timestamp>,
+    /// When it is looked at next.
+    pub(super) due: Option<Timestamp>,
+    backoff: Backoff,
+    /// A status update is on its way.
+    pub(super) telling: bool,
+    /// It was offered again.
+    pub(super) ack_again: bool,
+    /// It ended with the API server's answer and so takes the place of who waits in its lane.
+    pub(super) ended_at_once: bool,
+    /// False: the journal refuses it.
+    pub(super) is_journaled: bool,
+    /// The ledger must be stored up to here before the job is forgotten.
+    pub(super) ledger_version: u64,
+}
+
+impl Entry {
+    pub(super) fn new(ticket: Ticket, job: Job, plan: Plan) -> Self {
+        let run = JobRun::new(&job);
+        Self::at(Record { ticket, job, taken: None, result: None }, plan, run, Phase::Saving)
+    }
+
+    /// What the last durable step was.
+    pub(super) fn restore(record: Record, plan: Plan) -> Self {
+        let mut run = JobRun::new(&record.job);
+        if let Some(taken) = record.taken.clone() {
+            run.resume(taken);
+        }
+        if let Some(result) = record.result.clone() {
+            run.handle_ended(result);
+        }
+        let phase = match (&record.taken, &record.result) {
+            (_, Some(_)) => Phase::Posting,
+            (Some(_), None) => Phase::Waiting { following: false },
+            (None, None) => Phase::Acking,
+        };
+        Self::at(record, plan, run, phase)
+    }
+
+    fn at(record: Record, plan: Plan, run: JobRun, phase: Phase) -> Self {
+        Self {
+            key: JobKey::of(&record.job, &plan.lane),
+            record,
+            lane: plan.lane,
+            deed: plan.deed,
+            run,
+            phase,
+            busy: false,
+            not_before: None,
+            due: None,
+            backoff: Backoff::default(),
+            telling: false,
+            ack_again: false,
+            ended_at_once: false,
+            is_journaled: true,
+            ledger_version: 0,
+        }
+    }
+
+    pub(super) fn id(&self) -> &JobId {
+        &self.record.job.id
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.record.job.payload.get().len()
+    }
+
+    pub(super) fn is_deletion(&self) -> bool {
+        self.deed == Ok(Deed::Delete)
+    }
+
+    /// Whether what it does next needs the control plane.
+    pub(super) fn wants_link(&self) -> bool {
+        matches!(self.phase, Phase::Acking | Phase::Waiting { .. } | Phase::Posting)
+    }
+
+    /// Gives the phase's effect once, until it is answered.
+    pub(super) fn once(&mut self, command: impl FnOnce(JobId) -> Command) -> Option<Command> {
+        if std::mem::replace(&mut self.busy, true) {
+            return None;
+        }
+        Some(command(self.id().clone()))
+    }
+
+    /// Gives the record to the journal.
+    pub(super) fn save(&mut self) -> Option<Command> {
+        let record = self.record.clone();
+        self.once(|_| Command::Save(Box::new(record)))
+    }
+
+    /// Answered: the next effect may be given, and the next failure waits for the shortest time again.
+    pub(super) fn calm(&mut self) {
+        self.busy = false;
+        self.not_before = None;
+        self.backoff.handle_success();
+    }
+
+    /// Answered, to be tried again at the time this gives.
+    pub(super) fn back_off(&mut self, asked: Option<Duration>, now: Timestamp, random: f64) -> Timestamp {
+        self.busy = false;
+        let delay = self.backoff.handle_failure(asked, random);
+        let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
+        let at = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
+        self.not_before = Some(at);
+        at
+    }
+
+    /// The journal never will take this record. A job that it does not hold at all is not run.
+    pub(super) fn handle_unjournaled(&mut self, why: &str) {
+        if self.phase == Phase::Saving {
+            self.is_journaled = false;
+            self.run.handle_ended(failed(format!("the journal does not take the job: {why}")));
+        }
+    }
+
+    /// The run may have moved on: what it says is to be saved.
+    pub(super) fn handle_progress(&mut self, now: Timestamp) {
+        if !matches!(self.phase, Phase::Applying | Phase::Waiting { .. }) {
+            return;
+        }
+        if let Some(result) = self.run.result() {
+            self.record.result = Some(JobResult { timestamp: Some(now), ..result.clone() });
+            self.phase = Phase::SavingResult;
+        } else if self.phase == Phase::Applying
+            && let Some(taken) = self.run.taken()
+        {
+            self.record.taken = Some(taken.clone());
+            self.phase = Phase::SavingTaken;
+        }
+    }
+
+    /// What the ledger is to remember: a replay did nothing now, a refusal and a conflict never did.
+    pub(super) fn effect(&self) -> Option<dedup::Entry> {
+        let result = self.record.result.as_ref()?;
+        match result.outcome {
+            Outcome::Succeeded | Outcome::Failed => Some(dedup::Entry {
+                key: self.key.text.clone(),
+                job: self.id().clone(),
+                outcome: result.outcome,
+                error: result.error.clone(),
+                applied_ref: result.applied_ref.clone()?,
+                at: result.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
+            }),
+            Outcome::Noop | Outcome::Conflict => None,
+        }
+    }
+}
+
+/// What an answer to a message about a job means.
+pub(super) enum Verdict {
+    /// The control plane has closed or forgotten the job, or never will take the message.
+    Unwanted,
+    /// Try again, after this time if it was asked for.
+    Later(Option<Duration>),
+}
+
+impl Verdict {
+    pub(super) fn of(failure: Failure) -> Self {
+        match failure {
+            Failure::NotFound | Failure::Closed | Failure::Refused => Self::Unwanted,
+            Failure::RateLimited { retry_after } | Failure::Unavailable { retry_after } => {
+                Self::Later(retry_after)
+            }
+            // The session ends the link; the next one makes the message due at once.
+            Failure::Unauthorized | Failure::Forbidden => Self::Later(None),
+        }
+    }
+}
+
+pub(super) fn failed(error: String) -> JobResult {
+    JobResult { outcome: Outcome::Failed, error, applied_ref: None, conflicts: Vec::new(), timestamp: None }
+}

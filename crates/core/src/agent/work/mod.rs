@@ -1,0 +1,630 @@
+//! All open jobs of an agent: what is done next about each, in which order, and what must be durable before it.
+//!
+//! ```text
+//!   offered ─► Saving ─► Acking ─► Queued ─► Applying ─► SavingTaken ─► Waiting ─► SavingResult ─► Posting
+//!              journal   control   turn in   API         journal        follows    journal         control plane
+//!                        plane     its lane  server                     the object                     │
+//!                                                        gone ◄── Removing ◄── Settled (ledger) ◄──────┘
+//! ```
+//!
+//! - Durable before ack, result durable before post; a job leaves the journal when its result was taken **and** the
+//!   ledger that remembers it is stored. A crash between any two steps starts again at the last durable one.
+//! - A lane is an object. Its jobs are saved in order and applied in order; a job that only waits for its goal has
+//!   left the lane, a deletion has not. The next is applied when it is durable that the former one was.
+//! - What must not be forgotten is kept as long as something earlier in its lane could still be repeated.
+//!
+//! Inputs come by `handle_*`, effects leave by [`Work::poll_command`], each answered by one `handle_*`.
+
+mod entry;
+mod lane;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use record::{Deed, Plan, Record};
+
+use crate::{
+    agent::{
+        ObjectKey,
+        dedup::Ledger,
+        job_run::{Goal, Observed},
+        session::Failure,
+    },
+    backoff::Backoff,
+};
+use entry::{Entry, Phase, Verdict, failed};
+use jiff::{SignedDuration, Timestamp};
+use lane::Lane;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use vworkspace_protocol::{
+    Job, JobId, ObjectRef, Outcome,
+    outcome::{FieldConflict, JobResult, StatusUpdate},
+};
+
+/// Most open jobs. Beyond it no poll is made: the control plane keeps the rest.
+pub const MAX_OPEN: usize = 5_000;
+/// Most open jobs that are not applied yet; same rule.
+pub const MAX_QUEUED: usize = 500;
+/// Most payload bytes of open jobs; same rule.
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Shortest time between two writes of the ledger.
+const LEDGER_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// Names one open job between commands and their answers; rises with every job taken.
+pub type Ticket = u64;
+
+/// One effect. Each is answered by the `handle_…` its variant names.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Make this durable in place of what the journal holds of the job: [`Work::handle_saved`].
+    Save(Box<Record>),
+    /// Tell the control plane that the job is held: [`Work::handle_acked`].
+    Ack(Ticket, JobId),
+    /// Hand the job's object, or its deletion, to the API server: [`Work::handle_applied`].
+    Apply(Ticket, Box<Job>),
+    /// Tell every state of the object from now on: [`Work::handle_observed`], until [`Work::is_waiting`] is false.
+    Follow(Ticket, ObjectRef),
+    /// Tell progress: [`Work::handle_status`].
+    Status(Ticket, JobId, StatusUpdate),
+    /// Tell the result: [`Work::handle_posted`].
+    Post(Ticket, JobId, JobResult),
+    /// Take the job out of the journal: [`Work::handle_removed`].
+    Remove(Ticket, JobId),
+    /// Make the ledger durable as [`Work::ledger`] gives it now: [`Work::handle_ledger_stored`].
+    StoreLedger,
+}
+
+/// Why the journal did not take a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SaveError {
+    /// It may, later.
+    Later,
+    /// It never will, for example because the record is too large.
+    Never(String),
+}
+
+/// What the API server made of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// It took the object, or the deletion.
+    Taken {
+        /// The object with uid and generation.
+        object: ObjectRef,
+        /// What must hold in the end.
+        goal: Goal,
+        /// For a deletion: nothing is left to wait for.
+        gone: bool,
+    },
+    /// Other managers own fields that the job wants to set.
+    Conflict {
+        /// For people.
+        message: String,
+        /// Who owns what.
+        conflicts: Vec<FieldConflict>,
+    },
+    /// It never will take it.
+    Refused(String),
+    /// It may, later; `random` in 0..1 spreads the tries.
+    Later {
+        /// Uniform in 0..1.
+        random: f64,
+    },
+}
+
+/// Every open job and the ledger of those that took effect.
+#[derive(Debug, Default)]
+pub struct Work {
+    jobs: BTreeMap<Ticket, Entry>,
+    tickets: BTreeMap<JobId, Ticket>,
+    lanes: BTreeMap<ObjectKey, Lane>,
+    /// When to look at which job again; [`Timestamp::MIN`] is now.
+    due: BTreeSet<(Timestamp, Ticket)>,
+    /// Jobs that are over but for the ledger or an earlier job of their lane.
+    settled: BTreeSet<Ticket>,
+    next_ticket: Ticket,
+    queued: usize,
+    bytes: usize,
+    /// Whether the control plane may be talked to about jobs: status goes first.
+    link: bool,
+    ledger: Ledger,
+    shelf: Shelf,
+}
+
+/// How far the ledger is stored.
+#[derive(Debug, Default)]
+struct Shelf {
+    version: u64,
+    stored: u64,
+    in_flight: Option<u64>,
+    not_before: Option<Timestamp>,
+    backoff: Backoff,
+}
+
+impl Work {
+    /// Goes on with what the journal and the ledger hold.
+    pub fn restore(mut records: Vec<(Record, Plan)>, ledger: Ledger, now: Timestamp) -> Self {
+        let mut work = Self { ledger, ..Self::default() };
+        records.sort_by_key(|(record, _)| record.ticket);
+        for (record, plan) in records {
+            work.next_ticket = work.next_ticket.max(record.ticket + 1);
+            work.insert(Entry::restore(record, plan), now);
+        }
+        work
+    }
+
+    /// A job from the control plane, in the order it was offered. Answers whether it is new; one that is open
+    /// already is acknowledged again, because its acknowledgement may have been lost.
+    pub fn handle_offered(&mut self, job: Job, plan: Plan, now: Timestamp) -> bool {
+        if let Some(ticket) = self.tickets.get(&job.id).copied() {
+            if let Some(entry) = self.jobs.get_mut(&ticket) {
+                entry.ack_again = true;
+            }
+            self.touch(ticket);
+            return false;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.insert(Entry::new(ticket, job, plan), now);
+        true
+    }
+
+    /// Whether there is room for the jobs of another poll.
+    pub fn has_room(&self) -> bool {
+        self.jobs.len() < MAX_OPEN && self.queued < MAX_QUEUED && self.bytes < MAX_BYTES
+    }
+
+    /// Whether messages about jobs may go out: not before the snapshot, not with a rejected credential. A new link
+    /// makes every waiting message due at once.
+    pub fn handle_link(&mut self, up: bool) {
+        if self.link == up {
+            return;
+        }
+        self.link = up;
+        if up {
+            let waiting = self.jobs.iter_mut().filter(|(_, entry)| entry.wants_link());
+            let due: Vec<Ticket> = waiting
+                .map(|(ticket, entry)| {
+                    entry.not_before = None;
+                    *ticket
+                })
+                .collect();
+            due.into_iter().for_each(|ticket| self.touch(ticket));
+        }
+    }
+
+    /// Answers [`Command::Save`].
+    pub fn handle_saved(&mut self, ticket: Ticket, saved: Result<(), SaveError>, now: Timestamp, random: f64) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        match saved {
+            Err(SaveError::Later) => return self.retry(ticket, None, now, random),
+            Err(SaveError::Never(why)) => entry.handle_unjournaled(&why),
+            Ok(()) => {}
+        }
+        entry.calm();
+        let phase = entry.phase;
+        match phase {
+            Phase::Saving => {
+                entry.phase = Phase::Acking;
+                let next = self.lane_of(ticket).and_then(Lane::handle_saved);
+                self.touch_some(next);
+            }
+            Phase::SavingTaken => {
+                entry.phase = Phase::Waiting { following: false };
+                self.handle_taken(ticket, now);
+            }
+            Phase::SavingResult => self.handle_result_durable(ticket, now),
+            Phase::Acking | Phase::Queued | Phase::Applying | Phase::Waiting { .. } | Phase::Posting
+            | Phase::Settled | Phase::Removing => {}
+        }
+        self.touch(ticket);
+    }
+
+    /// Answers [`Command::Ack`].
+    pub fn handle_acked(&mut self, ticket: Ticket, acked: Result<(), Failure>, now: Timestamp, random: f64) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        let acked = acked.map_err(Verdict::of);
+        match acked {
+            // It was repeated, and what was answered then stands unless the job can still be skipped.
+            _ if entry.phase > Phase::Queued => {}
+            Ok(()) if entry.phase == Phase::Queued => {}
+            Err(Verdict::Later(_)) if entry.phase == Phase::Queued => {}
+            Ok(()) => {
+                entry.calm();
+                entry.phase = Phase::Queued;
+                self.touch(ticket);
+            }
+            Err(Verdict::Unwanted) => self.abandon(ticket),
+            Err(Verdict::Later(after)) => self.retry(ticket, after, now, random),
+        }
+    }
+
+    /// Answers [`Command::Apply`].
+    pub fn handle_applied(&mut self, ticket: Ticket, applied: Applied, now: Timestamp) {
+        let Some(entry) = self.jobs.get_mut(&ticket).filter(|entry| entry.phase == Phase::Applying) else {
+            return;
+        };
+        match applied {
+            Applied::Later { random } => {
+                entry.run.handle_timeout(now);
+                if entry.run.result().is_none() {
+                    let deadline = entry.run.poll_timeout();
+                    return self.retry_before(ticket, deadline, now, random);
+                }
+            }
+            Applied::Refused(message) => entry.run.handle_ended(failed(message)),
+            Applied::Conflict { message, conflicts } => {
+                let result = JobResult { outcome: Outcome::Conflict, conflicts, ..failed(message) };
+                entry.run.handle_ended(result);
+            }
+            Applied::Taken { object, goal, gone } => {
+                entry.run.handle_applied(goal, object);
+                if gone {
+                    entry.run.handle_observed(None);
+                }
+                entry.ended_at_once = entry.run.result().is_some();
+            }
+        }
+        entry.calm();
+        entry.handle_progress(now);
+        self.touch(ticket);
+    }
+
+    /// The object of a job that waits, as it is now; `None`: it is gone.
+    pub fn handle_observed(&mut self, ticket: Ticket, observed: Option<Observed>, now: Timestamp) {
+        if let Some(entry) = self.jobs.get_mut(&ticket)
+            && matches!(entry.phase, Phase::Waiting { .. })
+        {
+            entry.run.handle_observed(observed);
+            entry.handle_progress(now);
+            self.touch(ticket);
+        }
+    }
+
+    /// Answers [`Command::Status`].
+    pub fn handle_status(&mut self, ticket: Ticket, told: Result<(), Failure>) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        entry.telling = false;
+        let waits = matches!(entry.phase, Phase::Waiting { .. });
+        if waits && matches!(told, Err(Failure::NotFound | Failure::Closed)) {
+            self.abandon(ticket);
+        } else {
+            self.touch(ticket);
+        }
+    }
+
+    /// Answers [`Command::Post`].
+    pub fn handle_posted(&mut self, ticket: Ticket, posted: Result<(), Failure>, now: Timestamp, random: f64) {
+        let Some(entry) = self.jobs.get_mut(&ticket).filter(|entry| entry.phase == Phase::Posting) else {
+            return;
+        };
+        match posted.map_err(Verdict::of) {
+            Ok(()) | Err(Verdict::Unwanted) => {
+                entry.calm();
+                entry.phase = Phase::Settled;
+                self.settled.insert(ticket);
+                self.touch(ticket);
+            }
+            Err(Verdict::Later(after)) => self.retry(ticket, after, now, random),
+        }
+    }
+
+    /// Answers [`Command::Remove`].
+    pub fn handle_removed(&mut self, ticket: Ticket, removed: bool, now: Timestamp, random: f64) {
+        if removed {
+            self.forget(ticket);
+        } else {
+            self.retry(ticket, None, now, random);
+        }
+    }
+
+    /// Answers [`Command::StoreLedger`].
+    pub fn handle_ledger_stored(&mut self, stored: bool, now: Timestamp, random: f64) {
+        let Some(version) = self.shelf.in_flight.take() else { return };
+        let pause = if stored {
+            self.shelf.stored = version;
+            self.shelf.backoff.handle_success();
+            self.touch_settled();
+            LEDGER_INTERVAL
+        } else {
+            signed(self.shelf.backoff.handle_failure(None, random))
+        };
+        self.shelf.not_before = now.checked_add(pause).ok();
+    }
+
+    /// The next effect. `control_plane_now` is the control plane's clock, by which jobs expire.
+    pub fn poll_command(&mut self, now: Timestamp, control_plane_now: Timestamp) -> Option<Command> {
+        while let Some((at, ticket)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, ticket));
+            if let Some(entry) = self.jobs.get_mut(&ticket) {
+                entry.due = None;
+            }
+            if let Some(command) = self.step(ticket, now, control_plane_now) {
+                return Some(command);
+            }
+        }
+        self.ledger_due().filter(|due| *due <= now)?;
+        self.shelf.in_flight = Some(self.shelf.version);
+        Some(Command::StoreLedger)
+    }
+
+    /// When [`Work::poll_command`] has something next, unless an answer comes before.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let job = self.due.first().map(|(at, _)| *at);
+        [job, self.ledger_due()].into_iter().flatten().min()
+    }
+
+    /// The jobs that took effect.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether the job still follows its object.
+    pub fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.jobs.get(&ticket).is_some_and(|entry| matches!(entry.phase, Phase::Waiting { .. }))
+    }
+
+    /// Open jobs.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether no job is open.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    fn step(&mut self, ticket: Ticket, now: Timestamp, control_plane_now: Timestamp) -> Option<Command> {
+        let entry = self.jobs.get_mut(&ticket)?;
+        if let Some(at) = entry.not_before.filter(|at| *at > now) {
+            self.schedule(ticket, at);
+            return None;
+        }
+        if entry.ack_again && self.link {
+            entry.ack_again = false;
+            let again = (entry.phase > Phase::Acking).then(|| Command::Ack(ticket, entry.id().clone()));
+            self.touch(ticket);
+            return again;
+        }
+        if entry.phase == Phase::Queued && self.lanes.get(&entry.lane)?.head() == Some(ticket) {
+            return self.start(ticket, now, control_plane_now);
+        }
+        let entry = self.jobs.get_mut(&ticket)?;
+        let lane = self.lanes.get(&entry.lane)?;
+        match entry.phase {
+            Phase::Saving if lane.next_to_save() == Some(ticket) => entry.save(),
+            Phase::SavingTaken | Phase::SavingResult if !entry.is_journaled => {
+                self.handle_saved(ticket, Ok(()), now, 0.0);
+                None
+            }
+            Phase::SavingTaken | Phase::SavingResult => entry.save(),
+            Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
+            Phase::Applying => {
+                let job = entry.record.job.clone();
+                entry.once(|_| Command::Apply(ticket, Box::new(job)))
+            }
+            Phase::Waiting { .. } => self.wait(ticket, now),
+            Phase::Posting if self.link => {
+                let result = entry.record.result.clone()?;
+                entry.once(|id| Command::Post(ticket, id, result))
+            }
+            Phase::Settled if self.shelf.stored >= entry.ledger_version && lane.may_forget(ticket) => {
+                entry.phase = Phase::Removing;
+                self.step(ticket, now, control_plane_now)
+            }
+            Phase::Removing if entry.is_journaled => entry.once(|id| Command::Remove(ticket, id)),
+            Phase::Removing => {
+                self.forget(ticket);
+                None
+            }
+            Phase::Saving | Phase::Acking | Phase::Queued | Phase::Posting | Phase::Settled => None,
+        }
+    }
+
+    /// The job's turn has come: it may be over before it starts.
+    fn start(&mut self, ticket: Ticket, now: Timestamp, control_plane_now: Timestamp) -> Option<Command> {
+        let entry = self.jobs.get_mut(&ticket)?;
+        entry.run.handle_start(control_plane_now);
+        if let Some(replay) = self.ledger.replay(entry.id(), &entry.key, &entry.lane) {
+            entry.run.handle_ended(replay);
+        }
+        if let Err(refusal) = &entry.deed {
+            entry.run.handle_ended(failed(refusal.clone()));
+        }
+        entry.run.handle_applying(now);
+        entry.phase = Phase::Applying;
+        entry.handle_progress(now);
+        self.touch(ticket);
+        None
+    }
+
+    /// Follows the object, tells progress, and minds the deadline.
+    fn wait(&mut self, ticket: Ticket, now: Timestamp) -> Option<Command> {
+        let link = self.link;
+        let entry = self.jobs.get_mut(&ticket)?;
+        entry.run.handle_timeout(now);
+        entry.handle_progress(now);
+        let Phase::Waiting { following } = entry.phase else {
+            self.touch(ticket);
+            return None;
+        };
+        let command = if following {
+            let update = if link && !entry.telling { entry.run.poll_status(now) } else { None };
+            update.map(|update| {
+                entry.telling = true;
+                Command::Status(ticket, entry.id().clone(), update)
+            })
+        } else {
+            entry.phase = Phase::Waiting { following: true };
+            let object = entry.run.taken()?.applied.clone();
+            Some(Command::Follow(ticket, object))
+        };
+        let tells_next = link && !entry.telling;
+        let next = if tells_next { entry.run.poll_timeout() } else { entry.run.deadline() };
+        if let Some(next) = next {
+            self.schedule(ticket, next);
+        }
+        command
+    }
+
+    /// It is durable that the API server took the job: the lane goes on, and who waited before it is superseded.
+    fn handle_taken(&mut self, ticket: Ticket, now: Timestamp) {
+        let Some(entry) = self.jobs.get(&ticket) else { return };
+        let (by, stays) = (entry.id().clone(), entry.is_deletion());
+        let waits = matches!(entry.phase, Phase::Waiting { .. });
+        let Some(lane) = self.lane_of(ticket) else { return };
+        let former = lane.handle_taken(ticket, waits && !stays);
+        if !stays {
+            self.release(ticket);
+        }
+        let Some(former) = former.filter(|former| *former != ticket) else { return };
+        if let Some(waiting) = self.jobs.get_mut(&former) {
+            waiting.run.handle_superseded(&by);
+            waiting.handle_progress(now);
+            self.touch(former);
+        }
+    }
+
+    /// The result is durable: it may be told, and the ledger takes the effect.
+    fn handle_result_durable(&mut self, ticket: Ticket, now: Timestamp) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        entry.phase = Phase::Posting;
+        if let Some(effect) = entry.effect() {
+            self.ledger.handle_done(effect.clone(), effect.at);
+            self.shelf.version += 1;
+            entry.ledger_version = self.shelf.version;
+        }
+        if std::mem::take(&mut entry.ended_at_once) {
+            self.handle_taken(ticket, now);
+        }
+        self.settle(ticket);
+    }
+
+    /// The control plane wants nothing of this job any more.
+    fn abandon(&mut self, ticket: Ticket) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        entry.calm();
+        entry.phase = Phase::Settled;
+        self.settled.insert(ticket);
+        self.settle(ticket);
+    }
+
+    /// Nothing of the job can be repeated any more: its lane goes on.
+    fn settle(&mut self, ticket: Ticket) {
+        if let Some(lane) = self.lane_of(ticket) {
+            lane.settle(ticket);
+        }
+        self.release(ticket);
+        self.touch_settled();
+    }
+
+    /// The next of its lane may be applied.
+    fn release(&mut self, ticket: Ticket) {
+        let Some(lane) = self.lane_of(ticket) else { return };
+        let (held, next) = (lane.release(ticket), lane.head());
+        self.queued -= usize::from(held);
+        self.touch_some(next);
+    }
+
+    fn insert(&mut self, entry: Entry, now: Timestamp) {
+        let ticket = entry.record.ticket;
+        self.bytes += entry.bytes();
+        self.queued += 1;
+        self.tickets.insert(entry.id().clone(), ticket);
+        let lane = self.lanes.entry(entry.lane.clone()).or_default();
+        lane.insert(ticket, entry.phase == Phase::Saving);
+        let phase = entry.phase;
+        self.jobs.insert(ticket, entry);
+        match phase {
+            Phase::Waiting { .. } => self.handle_taken(ticket, now),
+            Phase::Posting => self.restore_result(ticket),
+            Phase::Saving | Phase::Acking | Phase::Queued | Phase::Applying | Phase::SavingTaken
+            | Phase::SavingResult | Phase::Settled | Phase::Removing => {}
+        }
+        self.touch(ticket);
+    }
+
+    /// A result that was durable before a crash: the ledger may not have been.
+    fn restore_result(&mut self, ticket: Ticket) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        if let Some(effect) = entry.effect().filter(|effect| !self.ledger.knows(&effect.job)) {
+            self.ledger.handle_done(effect.clone(), effect.at);
+            self.shelf.version += 1;
+            entry.ledger_version = self.shelf.version;
+        }
+        self.settle(ticket);
+    }
+
+    fn forget(&mut self, ticket: Ticket) {
+        let Some(entry) = self.jobs.remove(&ticket) else { return };
+        self.bytes -= entry.bytes();
+        self.tickets.remove(entry.id());
+        self.settled.remove(&ticket);
+        if let Some(due) = entry.due {
+            self.due.remove(&(due, ticket));
+        }
+        // Only a settled job is forgotten: it left its queue before.
+        if let Some(lane) = self.lanes.get_mut(&entry.lane)
+            && lane.remove(ticket)
+        {
+            self.lanes.remove(&entry.lane);
+        }
+    }
+
+    /// Tries the job's command again after `asked`, or with growing delays.
+    fn retry(&mut self, ticket: Ticket, asked: Option<Duration>, now: Timestamp, random: f64) {
+        if let Some(entry) = self.jobs.get_mut(&ticket) {
+            let at = entry.back_off(asked, now, random);
+            self.schedule(ticket, at);
+        }
+    }
+
+    fn retry_before(&mut self, ticket: Ticket, latest: Option<Timestamp>, now: Timestamp, random: f64) {
+        if let Some(entry) = self.jobs.get_mut(&ticket) {
+            let at = entry.back_off(None, now, random);
+            let at = latest.map_or(at, |latest| at.min(latest));
+            entry.not_before = Some(at);
+            self.schedule(ticket, at);
+        }
+    }
+
+    fn ledger_due(&self) -> Option<Timestamp> {
+        let is_due = self.shelf.version > self.shelf.stored && self.shelf.in_flight.is_none();
+        is_due.then(|| self.shelf.not_before.unwrap_or(Timestamp::MIN))
+    }
+
+    fn lane_of(&mut self, ticket: Ticket) -> Option<&mut Lane> {
+        self.lanes.get_mut(&self.jobs.get(&ticket)?.lane)
+    }
+
+    /// Looks at the job at this time, or before if that was planned.
+    fn schedule(&mut self, ticket: Ticket, at: Timestamp) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        let former = entry.due.replace(entry.due.map_or(at, |due| due.min(at)));
+        if let Some(former) = former {
+            self.due.remove(&(former, ticket));
+        }
+        self.due.extend(entry.due.map(|due| (due, ticket)));
+    }
+
+    fn touch(&mut self, ticket: Ticket) {
+        self.schedule(ticket, Timestamp::MIN);
+    }
+
+    fn touch_some(&mut self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.touch(ticket);
+        }
+    }
+
+    fn touch_settled(&mut self) {
+        let settled: Vec<Ticket> = self.settled.iter().copied().collect();
+        settled.into_iter().for_each(|ticket| self.touch(ticket));
+    }
+}
+
+fn signed(delay: Duration) -> SignedDuration {
+    SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX)
+}

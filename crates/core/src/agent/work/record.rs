@@ -1,0 +1,40 @@
+//! What outlives the process.
+
+use super::Ticket;
+use crate::agent::{ObjectKey, job_run::Taken};
+use serde::{Deserialize, Serialize};
+use vworkspace_protocol::{Job, outcome::JobResult};
+
+/// One open job as the journal keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Its place: lower is earlier.
+    pub ticket: Ticket,
+    /// As received.
+    pub job: Job,
+    /// What the API server took; absent: perhaps nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<JobResult>,
+}
+
+/// What a job is about, read off its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Its lane.
+    pub lane: ObjectKey,
+    /// What is done with the object; why nothing can be.
+    pub deed: Result<Deed, String>,
+}
+
+/// What is done with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It is applied. Its lane goes on once the API server took it.
+    Apply,
+    /// It is deleted. Its lane goes on once it is gone.
+    Delete,
+}

@@ -1,0 +1,359 @@
+//! A small world around [`Work`]: a journal, a ledger, a control plane and a cluster that fail, lose answers, and a
+//! process that dies between any two steps. Whatever happens, what the contract promises must hold.
+
+use super::*;
+use crate::agent::dedup;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const OBJECTS: u64 = 3;
+const KIND: &str = "ApplicationInstance";
+
+/// What happens next is drawn from here: a seed names a whole history.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        // xorshift64*: good enough to choose with.
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Held {
+    Queued,
+    Leased(Timestamp),
+    Acked,
+    Closed(JobResult),
+}
+
+/// Deletes where `value` is absent.
+#[derive(Clone, Debug)]
+struct Enqueued {
+    job: Job,
+    object: String,
+    value: Option<u64>,
+    held: Held,
+}
+
+#[derive(Default, Debug)]
+struct Object {
+    value: Option<u64>,
+    generation: i64,
+    ready: bool,
+    /// Every change that had an effect.
+    changes: Vec<Option<u64>>,
+}
+
+struct World {
+    dice: Dice,
+    faults: bool,
+    now: Timestamp,
+    work: Work,
+    in_flight: Vec<Command>,
+    journal: BTreeMap<JobId, String>,
+    ledger: Vec<dedup::Entry>,
+    jobs: Vec<Enqueued>,
+    objects: BTreeMap<String, Object>,
+    /// A control plane that never offers an acked job again, or ours, which does when the session changes.
+    offers_again: bool,
+    crashes: u32,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed.wrapping_mul(2).wrapping_add(1));
+        let offers_again = dice.one_in(2);
+        let mut world = Self {
+            dice,
+            faults: true,
+            now: Timestamp::from_second(1_000_000).unwrap(),
+            work: Work::default(),
+            in_flight: Vec::new(),
+            journal: BTreeMap::new(),
+            ledger: Vec::new(),
+            jobs: Vec::new(),
+            objects: BTreeMap::new(),
+            offers_again,
+            crashes: 0,
+        };
+        world.work.handle_link(true);
+        world
+    }
+
+    fn enqueue(&mut self) {
+        let n = self.jobs.len() as u64 + 1;
+        let object = format!("o{}", self.dice.roll(OBJECTS));
+        let value = (!self.dice.one_in(4)).then_some(n);
+        let key = if self.dice.one_in(2) { format!("key-{n}") } else { String::new() };
+        let job = serde_json::from_value(serde_json::json!({
+            "id": format!("j{n}"), "kind": "apply", "idempotencyKey": key, "payload": {"object": object, "value": n},
+            "deadlineSeconds": 20,
+        }));
+        self.jobs.push(Enqueued { job: job.unwrap(), object, value, held: Held::Queued });
+    }
+
+    fn plan_of(&self, job: &JobId) -> Plan {
+        let job = self.jobs.iter().find(|enqueued| enqueued.job.id == *job).unwrap();
+        let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: job.object.clone() };
+        Plan { lane, deed: Ok(if job.value.is_some() { Deed::Apply } else { Deed::Delete }) }
+    }
+
+    /// A poll is answered, by the rule of `control/lease.rs`: never past an earlier job of the object that may not
+    /// have arrived.
+    fn poll(&mut self) {
+        let mut held_back = Vec::new();
+        let mut offers = Vec::new();
+        for job in &mut self.jobs {
+            match job.held {
+                Held::Leased(until) if until > self.now => held_back.push(job.object.clone()),
+                Held::Queued | Held::Leased(_) if !held_back.contains(&job.object) => {
+                    job.held = Held::Leased(self.now + SignedDuration::from_secs(30));
+                    offers.push(job.job.clone());
+                }
+                Held::Queued | Held::Leased(_) | Held::Acked | Held::Closed(_) => {}
+            }
+        }
+        if self.faults && self.dice.one_in(5) {
+            return; // The answer is lost.
+        }
+        for job in offers {
+            let plan = self.plan_of(&job.id);
+            self.work.handle_offered(job, plan, self.now);
+        }
+    }
+
+    /// Collects what is to be done, and lets one thing of it happen.
+    fn act(&mut self) {
+        while let Some(command) = self.work.poll_command(self.now, self.now) {
+            self.in_flight.push(command);
+        }
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let chosen = self.dice.roll(self.in_flight.len() as u64);
+        let command = self.in_flight.swap_remove(usize::try_from(chosen).unwrap());
+        let happens = !self.faults || !self.dice.one_in(5);
+        let answered = !self.faults || !self.dice.one_in(5);
+        let random = 0.5;
+        let later = Failure::Unavailable { retry_after: None };
+        let (now, told) = (self.now, happens && answered);
+        match command {
+            Command::Save(record) => {
+                if happens {
+                    self.save(&record);
+                }
+                let saved = if told { Ok(()) } else { Err(SaveError::Later) };
+                self.work.handle_saved(record.ticket, saved, now, random);
+            }
+            Command::Ack(ticket, job) => {
+                let answer = if happens { self.ack(&job) } else { Err(later) };
+                self.work.handle_acked(ticket, if answered { answer } else { Err(later) }, now, random);
+            }
+            Command::Apply(ticket, job) => {
+                let applied = if happens { self.apply(&job.id) } else { Applied::Later { random } };
+                let applied = if answered { applied } else { Applied::Later { random } };
+                self.work.handle_applied(ticket, applied, now);
+            }
+            // Watching is done in `observe`.
+            Command::Follow(..) => {}
+            Command::Status(ticket, _, _) => self.work.handle_status(ticket, if told { Ok(()) } else { Err(later) }),
+            Command::Post(ticket, job, result) => {
+                let answer = if happens { self.close(&job, result) } else { Err(later) };
+                self.work.handle_posted(ticket, if answered { answer } else { Err(later) }, now, random);
+            }
+            Command::Remove(ticket, job) => {
+                if happens {
+                    self.journal.remove(&job);
+                }
+                self.work.handle_removed(ticket, told, now, random);
+            }
+            Command::StoreLedger => {
+                if happens {
+                    self.ledger = self.work.ledger().entries().cloned().collect();
+                    self.ledger.reverse();
+                }
+                self.work.handle_ledger_stored(told, now, random);
+            }
+        }
+    }
+
+    fn save(&mut self, record: &Record) {
+        self.journal.insert(record.job.id.clone(), serde_json::to_string(record).unwrap());
+    }
+
+    fn ack(&mut self, job: &JobId) -> Result<(), Failure> {
+        let durable = self.journal.contains_key(job);
+        let job = self.jobs.iter_mut().find(|enqueued| enqueued.job.id == *job).unwrap();
+        match job.held {
+            Held::Closed(_) => Err(Failure::Closed),
+            _ if !durable => panic!("{} was acked and is not durable", job.job.id),
+            Held::Queued | Held::Leased(_) | Held::Acked => {
+                job.held = Held::Acked;
+                Ok(())
+            }
+        }
+    }
+
+    fn close(&mut self, job: &JobId, result: JobResult) -> Result<(), Failure> {
+        let record: Record = serde_json::from_str(&self.journal[job]).unwrap();
+        assert_eq!(record.result.as_ref(), Some(&result), "{job}'s result was told and is not durable");
+        let job = self.jobs.iter_mut().find(|enqueued| enqueued.job.id == *job).unwrap();
+        if let Held::Closed(first) = &job.held {
+            assert_eq!(first, &result, "{} has two results", job.job.id);
+            return Err(Failure::Closed);
+        }
+        job.held = Held::Closed(result);
+        Ok(())
+    }
+
+    fn apply(&mut self, job: &JobId) -> Applied {
+        let job = self.jobs.iter().find(|enqueued| enqueued.job.id == *job).unwrap();
+        let object = self.objects.entry(job.object.clone()).or_default();
+        let was_there = object.value.is_some();
+        if object.value != job.value {
+            object.generation += 1;
+            object.value = job.value;
+            object.ready = false;
+            object.changes.push(job.value);
+        }
+        let applied = ObjectRef {
+            kind: KIND.into(),
+            namespace: "n".into(),
+            name: job.object.clone(),
+            uid: "u".into(),
+            generation: object.generation,
+            ..ObjectRef::default()
+        };
+        let goal = if job.value.is_some() { Goal::Ready } else { Goal::Gone };
+        Applied::Taken { object: applied, goal, gone: job.value.is_none() && !was_there }
+    }
+
+    /// Every job that waits sees its object.
+    fn observe(&mut self) {
+        for job in &self.jobs {
+            let Some(ticket) = self.work.tickets.get(&job.job.id).copied() else { continue };
+            let object = self.objects.entry(job.object.clone()).or_default();
+            let ready = vworkspace_protocol::Condition {
+                type_: "Ready".into(),
+                status: object.ready.into(),
+                observed_generation: object.generation,
+                last_transition_time: None,
+                reason: "R".into(),
+                message: String::new(),
+            };
+            let observed = object.value.map(|_| Observed {
+                uid: "u".into(),
+                observed_generation: object.generation,
+                conditions: vec![ready],
+            });
+            self.work.handle_observed(ticket, observed, self.now);
+        }
+    }
+
+    /// The process dies: what was on its way happened or not, and only what is durable is left.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        for command in std::mem::take(&mut self.in_flight) {
+            if self.dice.one_in(2) {
+                match command {
+                    Command::Save(record) => self.save(&record),
+                    Command::Ack(_, job) => drop(self.ack(&job)),
+                    Command::Apply(_, job) => drop(self.apply(&job.id)),
+                    Command::Post(_, job, result) => drop(self.close(&job, result)),
+                    Command::Remove(_, job) => drop(self.journal.remove(&job)),
+                    Command::Follow(..) | Command::Status(..) | Command::StoreLedger => {}
+                }
+            }
+        }
+        let records = self.journal.values().map(|text| serde_json::from_str::<Record>(text).unwrap());
+        let records = records.map(|record| (record.clone(), self.plan_of(&record.job.id))).collect();
+        let ledger = Ledger::restore(self.ledger.clone(), Vec::new(), self.now);
+        self.work = Work::restore(records, ledger, self.now);
+        self.work.handle_link(true);
+        if self.offers_again {
+            for job in self.jobs.iter_mut().filter(|job| job.held == Held::Acked) {
+                job.held = Held::Queued;
+            }
+        }
+    }
+
+    fn live(&mut self) {
+        match self.dice.roll(20) {
+            0..=1 if self.faults => self.enqueue(),
+            2..=4 => self.poll(),
+            5 => self.now += SignedDuration::from_millis(500),
+            6 if self.dice.one_in(3) => self.now += SignedDuration::from_secs(10),
+            7 if self.faults && self.dice.one_in(3) => self.crash(),
+            8 => {
+                let n = self.dice.roll(OBJECTS);
+                self.objects.entry(format!("o{n}")).or_default().ready = true;
+            }
+            9 => self.observe(),
+            10 if self.faults => {
+                let up = self.dice.one_in(2);
+                self.work.handle_link(up);
+            }
+            _ => self.act(),
+        }
+    }
+
+    /// Faults end: everything comes to its end.
+    fn heal(&mut self) {
+        self.faults = false;
+        self.work.handle_link(true);
+        for _ in 0..20_000 {
+            self.live();
+            if self.jobs.iter().all(|job| matches!(job.held, Held::Closed(_))) && self.work.is_empty() {
+                return;
+            }
+        }
+        panic!("work does not come to an end: {:#?}\n{:?}", self.work, self.jobs);
+    }
+
+    fn check(&self) {
+        assert!(self.journal.is_empty(), "the journal keeps what is over: {:?}", self.journal.keys());
+        assert!(self.work.due.is_empty() && self.work.lanes.is_empty() && self.work.queued == 0);
+        assert_eq!(self.work.bytes, 0);
+        for (name, object) in &self.objects {
+            let of_object: Vec<_> = self.jobs.iter().filter(|job| job.object == *name).collect();
+            let asked: Vec<_> = of_object.iter().map(|job| job.value).collect();
+            let mut rest = asked.iter();
+            let in_order = object.changes.iter().all(|change| rest.any(|value| value == change));
+            assert!(in_order, "{name} went back: asked {asked:?}, changed {:?}", object.changes);
+            let last = asked.last().copied().flatten();
+            assert_eq!(object.value, last, "{name} did not end at its last job");
+        }
+        for job in &self.jobs {
+            let Held::Closed(result) = &job.held else { panic!("{} has no result", job.job.id) };
+            assert!(matches!(result.outcome, Outcome::Succeeded | Outcome::Failed), "{result:?}");
+        }
+    }
+}
+
+fn play(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..400 {
+        world.live();
+    }
+    world.heal();
+    world.check();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Crashes at any step, lost answers, refused writes and a link that comes and goes: no job is lost, none takes
+    /// effect twice, each object goes through its jobs in order, each job has one result, and nothing is left over.
+    #[test]
+    fn no_job_is_lost_or_doubled_whatever_crashes(seed in any::<u64>()) {
+        play(seed);
+    }
+}
