@@ -15,10 +15,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
-use vworkspace_protocol::{
-    Job, JobId, Outcome,
-    outcome::JobResult,
-};
+use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
 
 /// Where a job stands, in the order in which it gets there. Each but the last two survives a crash as the one before
 /// it that was durable.

@@ -196,7 +196,13 @@ impl Work {
     }
 
     /// Answers [`Command::Save`].
-    pub fn handle_saved(&mut self, ticket: Ticket, saved: Result<(), SaveError>, now: Timestamp, random: f64) {
+    pub fn handle_saved(
+        &mut self,
+        ticket: Ticket,
+        saved: Result<(), SaveError>,
+        now: Timestamp,
+        random: f64,
+    ) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         match saved {
             Err(SaveError::Later) => return self.retry(ticket, None, now, random),
@@ -216,8 +222,13 @@ impl Work {
                 self.handle_taken(ticket, now);
             }
             Phase::SavingResult => self.handle_result_durable(ticket, now),
-            Phase::Acking | Phase::Queued | Phase::Applying | Phase::Waiting { .. } | Phase::Posting
-            | Phase::Settled | Phase::Removing => {}
+            Phase::Acking
+            | Phase::Queued
+            | Phase::Applying
+            | Phase::Waiting { .. }
+            | Phase::Posting
+            | Phase::Settled
+            | Phase::Removing => {}
         }
         self.touch(ticket);
     }
@@ -296,7 +307,13 @@ impl Work {
     }
 
     /// Answers [`Command::Post`].
-    pub fn handle_posted(&mut self, ticket: Ticket, posted: Result<(), Failure>, now: Timestamp, random: f64) {
+    pub fn handle_posted(
+        &mut self,
+        ticket: Ticket,
+        posted: Result<(), Failure>,
+        now: Timestamp,
+        random: f64,
+    ) {
         let Some(entry) = self.jobs.get_mut(&ticket).filter(|entry| entry.phase == Phase::Posting) else {
             return;
         };
@@ -539,20 +556,29 @@ impl Work {
         self.jobs.insert(ticket, entry);
         match phase {
             Phase::Waiting { .. } => self.handle_taken(ticket, now),
-            Phase::Posting => self.restore_result(ticket),
-            Phase::Saving | Phase::Acking | Phase::Queued | Phase::Applying | Phase::SavingTaken
-            | Phase::SavingResult | Phase::Settled | Phase::Removing => {}
+            Phase::Posting => self.restore_result(ticket, now),
+            Phase::Saving
+            | Phase::Acking
+            | Phase::Queued
+            | Phase::Applying
+            | Phase::SavingTaken
+            | Phase::SavingResult
+            | Phase::Settled
+            | Phase::Removing => {}
         }
         self.touch(ticket);
     }
 
-    /// A result that was durable before a crash: the ledger may not have been.
-    fn restore_result(&mut self, ticket: Ticket) {
+    /// A result that was durable before a crash: the ledger, and the end of who waited before it, may not have been.
+    fn restore_result(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
-        if let Some(effect) = entry.effect().filter(|effect| !self.ledger.knows(&effect.job)) {
-            self.ledger.handle_done(effect.clone(), effect.at);
-            self.shelf.version += 1;
-            entry.ledger_version = self.shelf.version;
+        if let Some(effect) = entry.effect() {
+            if !self.ledger.knows(&effect.job) {
+                self.ledger.handle_done(effect.clone(), effect.at);
+                self.shelf.version += 1;
+                entry.ledger_version = self.shelf.version;
+            }
+            self.handle_taken(ticket, now);
         }
         self.settle(ticket);
     }

@@ -41,6 +41,9 @@ struct Enqueued {
     object: String,
     value: Option<u64>,
     held: Held,
+    ever_acked: bool,
+    /// It bears the key of a job that succeeded: nothing may be done.
+    repeats: bool,
 }
 
 #[derive(Default, Debug)]
@@ -97,7 +100,24 @@ impl World {
             "id": format!("j{n}"), "kind": "apply", "idempotencyKey": key, "payload": {"object": object, "value": n},
             "deadlineSeconds": 20,
         }));
-        self.jobs.push(Enqueued { job: job.unwrap(), object, value, held: Held::Queued });
+        self.push(job.unwrap(), object, value, false);
+    }
+
+    /// Somebody enqueues again what succeeded, under the same key.
+    fn enqueue_again(&mut self) {
+        let succeeded = |job: &&Enqueued| {
+            !job.job.idempotency_key.is_empty()
+                && matches!(&job.held, Held::Closed(result) if result.outcome == Outcome::Succeeded)
+        };
+        let known: Vec<_> = self.jobs.iter().filter(succeeded).cloned().collect();
+        if let Some(known) = known.get(self.dice.roll(known.len().max(1) as u64) as usize) {
+            let job = Job { id: JobId::new(format!("j{}", self.jobs.len() + 1)), ..known.job.clone() };
+            self.push(job, known.object.clone(), known.value, true);
+        }
+    }
+
+    fn push(&mut self, job: Job, object: String, value: Option<u64>, repeats: bool) {
+        self.jobs.push(Enqueued { job, object, value, held: Held::Queued, ever_acked: false, repeats });
     }
 
     fn plan_of(&self, job: &JobId) -> Plan {
@@ -164,7 +184,9 @@ impl World {
             }
             // Watching is done in `observe`.
             Command::Follow(..) => {}
-            Command::Status(ticket, _, _) => self.work.handle_status(ticket, if told { Ok(()) } else { Err(later) }),
+            Command::Status(ticket, _, _) => {
+                self.work.handle_status(ticket, if told { Ok(()) } else { Err(later) })
+            }
             Command::Post(ticket, job, result) => {
                 let answer = if happens { self.close(&job, result) } else { Err(later) };
                 self.work.handle_posted(ticket, if answered { answer } else { Err(later) }, now, random);
@@ -197,6 +219,7 @@ impl World {
             _ if !durable => panic!("{} was acked and is not durable", job.job.id),
             Held::Queued | Held::Leased(_) | Held::Acked => {
                 job.held = Held::Acked;
+                job.ever_acked = true;
                 Ok(())
             }
         }
@@ -216,6 +239,7 @@ impl World {
 
     fn apply(&mut self, job: &JobId) -> Applied {
         let job = self.jobs.iter().find(|enqueued| enqueued.job.id == *job).unwrap();
+        assert!(job.ever_acked, "{} was applied before its ack: it may have been withdrawn", job.job.id);
         let object = self.objects.entry(job.object.clone()).or_default();
         let was_there = object.value.is_some();
         if object.value != job.value {
@@ -287,7 +311,9 @@ impl World {
 
     fn live(&mut self) {
         match self.dice.roll(20) {
-            0..=1 if self.faults => self.enqueue(),
+            0 if self.faults => self.enqueue(),
+            1 if self.faults && self.dice.one_in(3) => self.enqueue_again(),
+            1 if self.faults => self.enqueue(),
             2..=4 => self.poll(),
             5 => self.now += SignedDuration::from_millis(500),
             6 if self.dice.one_in(3) => self.now += SignedDuration::from_secs(10),
@@ -323,7 +349,8 @@ impl World {
         assert!(self.work.due.is_empty() && self.work.lanes.is_empty() && self.work.queued == 0);
         assert_eq!(self.work.bytes, 0);
         for (name, object) in &self.objects {
-            let of_object: Vec<_> = self.jobs.iter().filter(|job| job.object == *name).collect();
+            let of_object: Vec<_> =
+                self.jobs.iter().filter(|job| job.object == *name && !job.repeats).collect();
             let asked: Vec<_> = of_object.iter().map(|job| job.value).collect();
             let mut rest = asked.iter();
             let in_order = object.changes.iter().all(|change| rest.any(|value| value == change));
@@ -331,10 +358,32 @@ impl World {
             let last = asked.last().copied().flatten();
             assert_eq!(object.value, last, "{name} did not end at its last job");
         }
-        for job in &self.jobs {
-            let Held::Closed(result) = &job.held else { panic!("{} has no result", job.job.id) };
-            assert!(matches!(result.outcome, Outcome::Succeeded | Outcome::Failed), "{result:?}");
+        for (n, job) in self.jobs.iter().enumerate() {
+            let result = job.result();
+            match result.outcome {
+                Outcome::Noop => assert!(job.repeats, "{} did nothing: {result:?}", job.job.id),
+                Outcome::Succeeded => self.check_success(n, job),
+                Outcome::Failed => assert!(!job.repeats, "{} was run again: {result:?}", job.job.id),
+                Outcome::Conflict => panic!("nobody else owns anything"),
+            }
         }
+    }
+
+    /// Nothing may be called reached once a later job for the object was over.
+    fn check_success(&self, n: usize, job: &Enqueued) {
+        assert!(!job.repeats, "{} was run again", job.job.id);
+        let later = self.jobs[n + 1..].iter().filter(|later| later.object == job.object && !later.repeats);
+        for later in later {
+            let (ours, theirs) = (job.result().timestamp, later.result().timestamp);
+            assert!(ours <= theirs, "{} succeeded after {} was over", job.job.id, later.job.id);
+        }
+    }
+}
+
+impl Enqueued {
+    fn result(&self) -> &JobResult {
+        let Held::Closed(result) = &self.held else { panic!("{} has no result", self.job.id) };
+        result
     }
 }
 
