@@ -55,6 +55,14 @@ pub const REGISTRATION_TOKEN_KEY: &str = "registrationToken";
 pub const APPLIED_JOBS: &str = "vworkspace-applied-jobs";
 /// Key of [`APPLIED_JOBS`]: JSON array of idempotency keys, as the reference reads it.
 pub const APPLIED_KEYS: &str = "applied-keys.json";
+/// Label on the Secrets of the journal: one per open job.
+pub const JOURNAL: &str = "agent.vworkspace.io/journal";
+/// Value of [`JOURNAL`].
+pub const JOURNAL_OF_JOBS: &str = "jobs";
+/// Start of their names; a digest of the job's id follows.
+pub const JOURNAL_SECRET_PREFIX: &str = "vworkspace-job-";
+/// Their only key: the job and how far it got, as JSON.
+pub const JOURNAL_RECORD: &str = "record.json";
 /// Namespace of the operator when `POD_NAMESPACE` does not say.
 pub const DEFAULT_NAMESPACE: &str = "vworkspace-system";
 /// Leader-election lease.

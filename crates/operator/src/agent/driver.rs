@@ -8,8 +8,9 @@ use crate::{
         events::{EventLoop, Snapshot, Told},
         follow::{Follow, Followed},
         heartbeat,
-        jobs::Jobs,
-        ledger::LedgerStore,
+        jobs::{Jobs, Means},
+        journal::Journal,
+        ledger::LedgerShelf,
         links::{Connection, Links, failure_of},
     },
     args::Args,
@@ -32,8 +33,6 @@ use vworkspace_transport::AgentLink as _;
 const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
 const SNAPSHOT_PART: usize = 80;
-/// How long running jobs may take to end with the process.
-const LAST_JOBS: Duration = Duration::from_secs(2);
 
 /// What the agent is made of.
 pub struct Agent {
@@ -112,30 +111,30 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
 }
 
 impl Driver {
-    /// Polls until `shutdown`, once the ledger and the objects are known.
+    /// Polls and works until `shutdown`, once journal, ledger and objects are known.
     async fn work(&self, shutdown: &CancellationToken) {
         let prepared = async {
             self.follow.synced().await;
-            Arc::new(LedgerStore::load(self.client.clone(), &self.args.agent_credentials_namespace).await)
+            let namespace = &self.args.agent_credentials_namespace;
+            Jobs::load(Means {
+                applier: Applier::new(self.client.clone()),
+                follow: self.follow.clone(),
+                links: self.links.clone(),
+                conversation: self.conversation.clone(),
+                journal: Journal::new(self.client.clone(), namespace),
+                shelf: LedgerShelf::new(self.client.clone(), namespace),
+                metrics: self.metrics.clone(),
+                job_ended: self.job_ended.clone(),
+                shutdown: shutdown.clone(),
+            })
+            .await
         };
-        let Some(ledger) = shutdown.run_until_cancelled(prepared).await else {
+        let Some(jobs) = shutdown.run_until_cancelled(prepared).await else {
             return;
         };
-        let jobs = Jobs::new(
-            Applier::new(self.client.clone()),
-            self.follow.clone(),
-            self.links.clone(),
-            ledger.clone(),
-            self.metrics.clone(),
-            self.job_ended.clone(),
-            shutdown.clone(),
-        );
-        let keeping = async { futures::join!(self.poll_for_ever(&jobs), ledger.run()) };
-        let _cut_off = shutdown.run_until_cancelled(keeping).await;
-        if tokio::time::timeout(LAST_JOBS, jobs.ended()).await.is_err() {
-            tracing::warn!("jobs did not end in time; the control plane offers them again");
-        }
-        ledger.write().await;
+        let working = async { futures::join!(self.poll_for_ever(&jobs), jobs.run()) };
+        let _cut_off = shutdown.run_until_cancelled(working).await;
+        jobs.ended().await;
     }
 
     async fn poll_for_ever(&self, jobs: &Jobs) {

@@ -1,7 +1,7 @@
 //! The ledger of jobs that took effect, kept in a ConfigMap.
 //!
 //! `applied-keys.json` holds the newest keys as the reference reads and writes them; `ledger.json` holds our entries
-//! with outcome and object. Written at most once a second.
+//! with outcome and object. When it is written is decided in `core/agent/work`.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -10,20 +10,11 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tokio::sync::Notify;
 use vworkspace_core::{
-    agent::{
-        ObjectKey,
-        dedup::{Entry, JobKey, Ledger},
-    },
+    agent::dedup::{Entry, Ledger},
     backoff::Backoff,
 };
 use vworkspace_crds::key::{APPLIED_JOBS, APPLIED_KEYS, OPERATOR_FIELD_MANAGER};
-use vworkspace_protocol::{JobId, outcome::JobResult};
 
 /// Our own key beside the reference's.
 const ENTRIES: &str = "ledger.json";
@@ -33,77 +24,64 @@ const MAX_KEYS: usize = 1_000;
 const KEYS_BYTES: usize = 256 * 1024;
 /// Most bytes of our entries: together with the keys well below the 1 MiB of a ConfigMap. The newest stay.
 const ENTRIES_BYTES: usize = 512 * 1024;
-/// Shortest time between two writes.
-const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The ledger and the ConfigMap it lives in.
-pub struct LedgerStore {
+/// The ConfigMap the ledger lives in; cheap to clone.
+#[derive(Clone)]
+pub struct LedgerShelf {
     api: Api<ConfigMap>,
-    ledger: Mutex<Ledger>,
-    changed: Notify,
 }
 
-impl LedgerStore {
+impl LedgerShelf {
+    /// The shelf in the operator's namespace.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace) }
+    }
+
     /// Reads the ledger; tries until the API server answers. A part that cannot be read is logged and left out.
-    pub async fn load(client: Client, namespace: &str) -> Self {
-        let api = Api::<ConfigMap>::namespaced(client, namespace);
+    pub async fn load(&self) -> Ledger {
         let mut backoff = Backoff::default();
-        let stored = loop {
-            match api.get_opt(APPLIED_JOBS).await {
-                Ok(stored) => break stored,
+        loop {
+            match self.api.get_opt(APPLIED_JOBS).await {
+                Ok(stored) => return restore(&stored.unwrap_or_default()),
                 Err(error) => {
                     tracing::warn!(%error, "the ledger of applied jobs was not read; no job is taken before it is");
                     tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
                 }
             }
-        };
-        let ledger = restore(&stored.unwrap_or_default());
-        Self { api, ledger: Mutex::new(ledger), changed: Notify::new() }
-    }
-
-    /// The result of a job that took effect before.
-    pub fn replay(&self, job: &JobId, key: &JobKey, object: &ObjectKey) -> Option<JobResult> {
-        self.ledger().replay(job, key, object)
-    }
-
-    /// Records a job that took effect.
-    pub fn record(&self, entry: Entry) {
-        self.ledger().handle_done(entry, Timestamp::now());
-        self.changed.notify_one();
-    }
-
-    /// Writes what was recorded, for ever: drop it to end it.
-    pub async fn run(&self) {
-        loop {
-            self.changed.notified().await;
-            self.write().await;
-            tokio::time::sleep(WRITE_INTERVAL).await;
         }
     }
 
-    /// Writes the ledger as it is now; a failure is logged and tried again.
-    pub async fn write(&self) {
-        let (entries, keys) = {
-            let ledger = self.ledger();
-            let mut entries = newest_that_fit(ledger.entries(), usize::MAX, ENTRIES_BYTES);
-            entries.reverse();
-            (json_array(&entries), json_array(&newest_that_fit(ledger.keys(), MAX_KEYS, KEYS_BYTES)))
-        };
+    /// Makes the ledger durable; answers whether it is.
+    pub async fn store(&self, stored: Stored) -> bool {
         let map = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": APPLIED_JOBS},
-            "data": {APPLIED_KEYS: keys, ENTRIES: entries},
+            "data": {APPLIED_KEYS: stored.keys, ENTRIES: stored.entries},
         });
         // The ConfigMap is ours alone, or was the reference's: taking its fields over is the purpose.
         let params = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
-        if let Err(error) = self.api.patch(APPLIED_JOBS, &params, &Patch::Apply(&map)).await {
-            tracing::warn!(%error, "the ledger of applied jobs was not written; it is tried again");
-            self.changed.notify_one();
+        match self.api.patch(APPLIED_JOBS, &params, &Patch::Apply(&map)).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "the ledger of applied jobs was not written; it is tried again");
+                false
+            }
         }
     }
+}
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // Every change of the ledger is one call: it is whole even after a panic.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+/// A ledger as its ConfigMap holds it.
+pub struct Stored {
+    keys: String,
+    entries: String,
+}
+
+impl Stored {
+    /// The newest entries and keys that fit.
+    pub fn of(ledger: &Ledger) -> Self {
+        let mut entries = newest_that_fit(ledger.entries(), usize::MAX, ENTRIES_BYTES);
+        entries.reverse();
+        let keys = newest_that_fit(ledger.keys(), MAX_KEYS, KEYS_BYTES);
+        Self { keys: json_array(&keys), entries: json_array(&entries) }
     }
 }
 

@@ -4,7 +4,7 @@
 //!   credentials ──► links ──► poll ──► jobs (lanes) ──► applier ──► Kubernetes API
 //!                     │                  │  ▲              follow (watch) ──┘
 //!                     │                  │  └──────────────── conditions ◄──┘
-//!                     ├──► events ◄── reporter               ledger ◄── jobs
+//!                     ├──► events ◄── reporter     journal, ledger ◄── jobs
 //!                     └──► heartbeat
 //! ```
 //!
@@ -19,6 +19,7 @@ pub mod events;
 pub mod follow;
 pub mod heartbeat;
 pub mod jobs;
+mod journal;
 pub mod ledger;
 pub mod links;
 

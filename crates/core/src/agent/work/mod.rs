@@ -27,7 +27,7 @@ use crate::{
     agent::{
         ObjectKey,
         dedup::Ledger,
-        job_run::{Goal, Observed},
+        job_run::{Goal, Observed, Taken},
         session::Failure,
     },
     backoff::Backoff,
@@ -66,7 +66,7 @@ pub enum Command {
     /// Hand the job's object, or its deletion, to the API server: [`Work::handle_applied`].
     Apply(Ticket, Box<Job>),
     /// Tell every state of the object from now on: [`Work::handle_observed`], until [`Work::is_waiting`] is false.
-    Follow(Ticket, ObjectRef),
+    Follow(Ticket, Taken),
     /// Tell progress: [`Work::handle_status`].
     Status(Ticket, JobId, StatusUpdate),
     /// Tell the result: [`Work::handle_posted`].
@@ -475,8 +475,8 @@ impl Work {
             })
         } else {
             entry.phase = Phase::Waiting { following: true };
-            let object = entry.run.taken()?.applied.clone();
-            Some(Command::Follow(ticket, object))
+            let taken = entry.run.taken()?.clone();
+            Some(Command::Follow(ticket, taken))
         };
         let tells_next = link && !entry.telling;
         let next = if tells_next { entry.run.poll_timeout() } else { entry.run.deadline() };

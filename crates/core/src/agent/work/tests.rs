@@ -185,7 +185,7 @@ impl World {
             // Watching is done in `observe`.
             Command::Follow(..) => {}
             Command::Status(ticket, _, _) => {
-                self.work.handle_status(ticket, if told { Ok(()) } else { Err(later) })
+                self.work.handle_status(ticket, if told { Ok(()) } else { Err(later) });
             }
             Command::Post(ticket, job, result) => {
                 let answer = if happens { self.close(&job, result) } else { Err(later) };
@@ -225,8 +225,12 @@ impl World {
         }
     }
 
+    fn recorded(&self, job: &JobId) -> Record {
+        serde_json::from_str(&self.journal[job]).unwrap()
+    }
+
     fn close(&mut self, job: &JobId, result: JobResult) -> Result<(), Failure> {
-        let record: Record = serde_json::from_str(&self.journal[job]).unwrap();
+        let record = self.recorded(job);
         assert_eq!(record.result.as_ref(), Some(&result), "{job}'s result was told and is not durable");
         let job = self.jobs.iter_mut().find(|enqueued| enqueued.job.id == *job).unwrap();
         if let Held::Closed(first) = &job.held {

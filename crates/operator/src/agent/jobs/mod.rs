@@ -1,66 +1,77 @@
-//! Jobs in lanes: one lane per object, in enqueue order; lanes side by side, a bounded number applying at a time.
+//! Drives [`Work`]: asks it what is to be done, does it side by side, and tells it what became of each.
 //!
-//! ```text
-//!   poll ─► handle ─► lane of the object ─► ack ─► apply ─┬─► (lane free) ─► wait for Ready ─► result
-//!                       next job waits here               └─► wait until gone ─► (lane free) ─► result
-//! ```
-//!
-//! A lane is held while a job is applied and while a deletion is going on, not while a job waits for its goal: a
-//! correction never waits behind what it corrects (contract, section 2).
+//! Every decision is in `core/agent/work`; here are the lock around it, the tasks, and their bounds.
 
-mod post;
-mod run;
+mod effects;
 
 use crate::{
-    agent::{action, applier::Applier, follow::Follow, ledger::LedgerStore, links::Links},
+    agent::{
+        action,
+        applier::Applier,
+        conversation::{Conversation, until},
+        follow::Follow,
+        journal::Journal,
+        ledger::LedgerShelf,
+        links::{Connection, Links},
+    },
     metrics::Metrics,
 };
+use jiff::Timestamp;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vworkspace_core::agent::{ObjectKey, dedup::JobKey};
-use vworkspace_protocol::{ClusterId, Job, JobId};
+use vworkspace_core::agent::{
+    ObjectKey,
+    session::State,
+    work::{Command, Deed, Plan, Ticket, Work},
+};
+use vworkspace_protocol::{ClusterId, Job};
 
 /// Most jobs handed to the API server at the same time.
 pub const APPLYING: usize = 16;
-/// Most jobs that are open here, waiting ones included. Beyond it no poll is made: the control plane keeps the rest.
-pub const MAX_OPEN: usize = 5_000;
-/// Most jobs in lanes that are not applied yet; same rule.
-pub const MAX_QUEUED: usize = 500;
+/// Most records of the journal written at the same time.
+const SAVING: usize = 16;
+/// Most messages about jobs on their way at the same time.
+const TELLING: usize = 16;
 
-/// A job in its lane.
-struct Received {
-    job: Job,
-    action: Result<action::Action, action::Refusal>,
-    key: JobKey,
-}
-
-#[derive(Default)]
-struct Lanes {
-    /// Every job from receipt until its result was delivered.
-    open: BTreeSet<JobId>,
-    /// A lane is here exactly while its task runs.
-    queues: BTreeMap<ObjectKey, VecDeque<Received>>,
-    queued: usize,
-    /// Who is told when a later job for the object was applied.
-    waiting: BTreeMap<ObjectKey, (JobId, oneshot::Sender<JobId>)>,
+/// What jobs are done with.
+pub struct Means {
+    /// Hands objects to the API server.
+    pub applier: Applier,
+    /// The conditions of all owned objects.
+    pub follow: Follow,
+    /// The way to the control plane.
+    pub links: Links,
+    /// Whether it may be talked to.
+    pub conversation: Arc<Conversation>,
+    /// Where open jobs outlive the process.
+    pub journal: Journal,
+    /// Where the ledger does.
+    pub shelf: LedgerShelf,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Told when a job has ended.
+    pub job_ended: Arc<Notify>,
+    /// Ends every task.
+    pub shutdown: CancellationToken,
 }
 
 struct Inner {
-    applier: Applier,
-    follow: Follow,
-    links: Links,
-    ledger: Arc<LedgerStore>,
-    metrics: Metrics,
-    job_ended: Arc<Notify>,
-    permits: Semaphore,
-    lanes: Mutex<Lanes>,
+    means: Means,
+    work: Mutex<Work>,
+    /// Told when an answer may have made something new due.
+    answered: Notify,
+    /// Told when a job is forgotten or has left its lane.
     room: Notify,
+    /// Ends the task that follows a job's object when dropped.
+    followers: Mutex<BTreeMap<Ticket, oneshot::Sender<()>>>,
+    applying: Semaphore,
+    saving: Semaphore,
+    telling: Semaphore,
     tracker: TaskTracker,
-    shutdown: CancellationToken,
 }
 
 /// All jobs of this process; cheap to clone.
@@ -68,44 +79,40 @@ struct Inner {
 pub struct Jobs(Arc<Inner>);
 
 impl Jobs {
-    /// No jobs yet. `job_ended` is told at each end; tasks end with `shutdown`.
-    pub fn new(
-        applier: Applier,
-        follow: Follow,
-        links: Links,
-        ledger: Arc<LedgerStore>,
-        metrics: Metrics,
-        job_ended: Arc<Notify>,
-        shutdown: CancellationToken,
-    ) -> Self {
+    /// Goes on with what journal and ledger hold.
+    pub async fn load(means: Means) -> Self {
+        let (records, ledger) = futures::join!(means.journal.load(), means.shelf.load());
+        if !records.is_empty() {
+            tracing::info!(jobs = records.len(), "going on with the open jobs of the journal");
+        }
+        // Neither lane nor deed depends on whose cluster this is.
+        let nobody = ClusterId::new("");
+        let planned = records.into_iter().map(|record| {
+            let plan = plan_of(&record.job, &nobody);
+            (record, plan)
+        });
+        let work = Work::restore(planned.collect(), ledger, Timestamp::now());
         Self(Arc::new(Inner {
-            applier,
-            follow,
-            links,
-            ledger,
-            metrics,
-            job_ended,
-            permits: Semaphore::new(APPLYING),
-            lanes: Mutex::default(),
+            means,
+            work: Mutex::new(work),
+            answered: Notify::new(),
             room: Notify::new(),
+            followers: Mutex::default(),
+            applying: Semaphore::new(APPLYING),
+            saving: Semaphore::new(SAVING),
+            telling: Semaphore::new(TELLING),
             tracker: TaskTracker::new(),
-            shutdown,
         }))
     }
 
-    /// Takes jobs in enqueue order; gives back how many are new. A job that is open already is acknowledged again,
-    /// because its acknowledgement may have been lost.
+    /// Takes jobs in enqueue order; gives back how many are new.
     pub fn handle(&self, jobs: Vec<Job>, cluster: &ClusterId) -> usize {
-        let mut new = 0;
-        for job in jobs {
-            if self.0.lanes().open.insert(job.id.clone()) {
-                new += 1;
-                self.enqueue(Received::new(job, cluster));
-            } else {
-                let inner = self.0.clone();
-                self.spawn(async move { inner.ack_once(&job.id).await });
-            }
-        }
+        let planned = jobs.into_iter().map(|job| (plan_of(&job, cluster), job));
+        let new = {
+            let (mut work, now) = (self.0.work(), Timestamp::now());
+            planned.filter_map(|(plan, job)| work.handle_offered(job, plan, now).then_some(())).count()
+        };
+        self.0.answered.notify_one();
         new
     }
 
@@ -113,98 +120,108 @@ impl Jobs {
     pub async fn room(&self) {
         loop {
             let freed = self.0.room.notified();
-            {
-                let lanes = self.0.lanes();
-                if lanes.open.len() < MAX_OPEN && lanes.queued < MAX_QUEUED {
-                    return;
-                }
+            if self.0.work().has_room() {
+                return;
             }
             freed.await;
         }
     }
 
-    /// Waits until every task has ended; call after `shutdown`.
+    /// Does what is due, until dropped.
+    pub async fn run(&self) {
+        let inner = &self.0;
+        let mut link = inner.means.conversation.watch();
+        let mut spoken_by: Option<Arc<Connection>> = None;
+        loop {
+            let active = link.borrow_and_update().session == State::Active;
+            let connection = inner.means.links.now();
+            let (commands, due) = {
+                let mut work = inner.work();
+                if !same(spoken_by.as_ref(), connection.as_ref()) {
+                    // What an earlier credential failed with says nothing about this one.
+                    work.handle_link(false);
+                }
+                work.handle_link(active && connection.is_some());
+                let (now, control_plane_now) = (Timestamp::now(), inner.control_plane_now());
+                let commands: Vec<_> =
+                    std::iter::from_fn(|| work.poll_command(now, control_plane_now)).collect();
+                (commands, work.poll_timeout())
+            };
+            spoken_by = connection;
+            commands.into_iter().for_each(|command| inner.perform(command));
+            tokio::select! {
+                () = inner.answered.notified() => {}
+                // The sender lives in the conversation: waiting cannot fail.
+                _ = link.changed() => {}
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Waits until every task has ended; call after the shutdown.
     pub async fn ended(&self) {
         self.0.tracker.close();
         self.0.tracker.wait().await;
     }
-
-    fn enqueue(&self, received: Received) {
-        let lane = received.lane();
-        let mut lanes = self.0.lanes();
-        lanes.queued += 1;
-        if let Some(queue) = lanes.queues.get_mut(&lane) {
-            queue.push_back(received);
-            return;
-        }
-        lanes.queues.insert(lane.clone(), VecDeque::from([received]));
-        drop(lanes);
-        self.spawn(self.0.clone().run_lane(lane));
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(task);
-    }
 }
 
 impl Inner {
-    async fn run_lane(self: Arc<Self>, lane: ObjectKey) {
-        while let Some(received) = self.next_of(&lane) {
-            self.clone().run(received).await;
-        }
-    }
-
-    /// The lane's next job; without one the lane ends, under the same lock that a newcomer would take.
-    fn next_of(&self, lane: &ObjectKey) -> Option<Received> {
-        let mut lanes = self.lanes();
-        let next = lanes.queues.get_mut(lane).and_then(VecDeque::pop_front);
-        if next.is_some() {
-            lanes.queued -= 1;
-            self.room.notify_one();
-        } else {
-            lanes.queues.remove(lane);
-        }
-        next
-    }
-
-    /// The job is over and its result delivered, or nobody wants it.
-    fn close(&self, job: &JobId) {
-        self.lanes().open.remove(job);
-        self.room.notify_one();
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
+    /// Does one thing in a task of its own; its answer may make others due.
+    fn perform(self: &Arc<Self>, command: Command) {
+        let (inner, shutdown) = (self.clone(), self.means.shutdown.clone());
         self.tracker.spawn(async move {
-            // Cut off by the end of the process: the control plane offers the job again.
-            let _cut_off = shutdown.run_until_cancelled(task).await;
+            // Cut off by the end of the process: the journal knows where to go on.
+            let _cut_off = shutdown.run_until_cancelled(effects::perform(&inner, command)).await;
         });
     }
 
-    fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        // Nothing in here panics between two changes that belong together.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells the machine what became of an effect.
+    fn answer(&self, answer: impl FnOnce(&mut Work, Timestamp)) {
+        answer(&mut self.work(), Timestamp::now());
+        self.answered.notify_one();
+        self.room.notify_one();
+    }
+
+    fn control_plane_now(&self) -> Timestamp {
+        self.means.links.now().map_or_else(Timestamp::now, |connection| connection.control_plane_now())
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        // Every change is one call of the machine: it is whole even after a panic.
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Received {
-    fn new(job: Job, cluster: &ClusterId) -> Self {
-        let action = action::of_job(&job, cluster);
-        let key = JobKey::of(&job, &lane_of(&job, &action));
-        Self { job, action, key }
-    }
-
-    fn lane(&self) -> ObjectKey {
-        lane_of(&self.job, &self.action)
-    }
-}
-
-/// A job that concerns no object has a lane of its own.
-fn lane_of(job: &Job, action: &Result<action::Action, action::Refusal>) -> ObjectKey {
-    match action {
-        Ok(action) => action.key(),
-        Err(_) => {
-            ObjectKey { kind: String::new(), namespace: String::new(), name: job.id.as_str().to_owned() }
+fn plan_of(job: &Job, cluster: &ClusterId) -> Plan {
+    match action::of_job(job, cluster) {
+        Ok(action) => {
+            let deed =
+                if matches!(action, action::Action::Apply { .. }) { Deed::Apply } else { Deed::Delete };
+            Plan { lane: action.key(), deed: Ok(deed) }
         }
+        // A job that concerns no object has a lane of its own.
+        Err(refusal) => Plan {
+            lane: ObjectKey {
+                kind: String::new(),
+                namespace: String::new(),
+                name: job.id.as_str().to_owned(),
+            },
+            deed: Err(refusal.to_string()),
+        },
+    }
+}
+
+fn same(one: Option<&Arc<Connection>>, other: Option<&Arc<Connection>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+async fn sleep_until(due: Option<Timestamp>) {
+    match due {
+        Some(due) => tokio::time::sleep(until(due, Timestamp::now())).await,
+        None => std::future::pending().await,
     }
 }
