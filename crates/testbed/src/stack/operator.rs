@@ -6,12 +6,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 use vworkspace_crds::key::DEFAULT_NAMESPACE;
 
 /// A running `vworkspace-operator`; ends with this value.
 pub struct Operator {
-    process: Process,
+    process: Mutex<Process>,
     start: Start,
 }
 
@@ -38,35 +39,40 @@ impl Operator {
             work: work.to_path_buf(),
             kubeconfig: kubeconfig.to_path_buf(),
         };
-        Ok(Self { process: start.spawn()?, start })
+        Ok(Self { process: Mutex::new(start.spawn()?), start })
     }
 
     /// Ends it as a node failure would.
-    pub fn kill(&mut self) {
-        self.process.kill();
+    pub fn kill(&self) {
+        self.process().kill();
     }
 
     /// Starts it again.
-    pub fn restart(&mut self) -> anyhow::Result<()> {
-        self.process = self.start.spawn()?;
+    pub fn restart(&self) -> anyhow::Result<()> {
+        *self.process() = self.start.spawn()?;
         Ok(())
     }
 
     /// The end of its log.
     pub fn log(&self) -> String {
-        self.process.log_tail()
+        self.process().log_tail()
     }
 
     /// How much memory it takes now.
     pub fn memory(&self) -> anyhow::Result<Memory> {
         let status =
-            fs::read_to_string(format!("/proc/{}/status", self.process.id())).context("it does not run")?;
+            fs::read_to_string(format!("/proc/{}/status", self.process().id())).context("it does not run")?;
         let mib = |field: &str| -> anyhow::Result<f64> {
             let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
             let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse()?;
             Ok(kib / 1024.0)
         };
         Ok(Memory { resident_mib: mib("VmRSS")?, anonymous_mib: mib("RssAnon")? })
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        // A process is replaced as a whole.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use vworkspace_client::Client;
@@ -17,7 +18,7 @@ const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// A running `vworkspace-server`; ends with this value.
 pub struct Server {
-    process: Process,
+    process: Mutex<Process>,
     /// Its base URL.
     pub url: String,
     /// The certificate authority its callers trust.
@@ -46,7 +47,13 @@ impl Server {
         let mut process = start.spawn("127.0.0.1:0")?;
         let url = said(&mut process, work, "listening: ").await?;
         let token = said(&mut process, work, "admin token (shown once): ").await?;
-        Ok(Self { process, url, ca: tls.ca.clone(), admin_token: Secret::new(&token), start })
+        Ok(Self {
+            process: Mutex::new(process),
+            url,
+            ca: tls.ca.clone(),
+            admin_token: Secret::new(&token),
+            start,
+        })
     }
 
     /// A client with the admin's token.
@@ -56,16 +63,22 @@ impl Server {
     }
 
     /// Ends it as a power cut would, keeping its data.
-    pub fn kill(&mut self) {
-        self.process.kill();
+    pub fn kill(&self) {
+        self.process().kill();
     }
 
     /// Starts it again on the same address with the same data.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
+    pub async fn restart(&self) -> anyhow::Result<()> {
         let address = self.url.split("://").nth(1).context("the URL has no address")?;
-        self.process = self.start.spawn(address)?;
-        said(&mut self.process, &self.start.work, "listening: ").await?;
+        let mut process = self.start.spawn(address)?;
+        said(&mut process, &self.start.work, "listening: ").await?;
+        *self.process() = process;
         Ok(())
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        // A process is replaced as a whole.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

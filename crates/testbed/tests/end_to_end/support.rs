@@ -32,8 +32,12 @@ pub struct World {
 
 /// The stack is started by the first test and shared by all.
 pub async fn world() -> World {
+    on(shared().await.unwrap()).await
+}
+
+/// The stack of this process, on a cluster that lives as long.
+pub async fn on(testbed: &'static Testbed) -> World {
     static STACK: OnceCell<Stack> = OnceCell::const_new();
-    let testbed = shared().await.unwrap();
     let stack = STACK
         .get_or_init(|| async {
             let work: PathBuf = tempfile::tempdir_in(testbed.work_dir()).unwrap().keep();
