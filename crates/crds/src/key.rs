@@ -48,6 +48,12 @@ pub const SECRET_CLUSTER_ID: &str = "cluster-id";
 pub const SECRET_TOKEN: &str = "token";
 /// Key of [`CREDENTIALS_SECRET`]: PEM certificates that sign the control plane's (additive).
 pub const SECRET_CA: &str = "ca.crt";
+/// Key of [`CREDENTIALS_SECRET`]: when the credential was issued, RFC 3339 (additive).
+pub const SECRET_ISSUED_AT: &str = "issued-at";
+/// Key of [`CREDENTIALS_SECRET`]: when it ends unless rotated, RFC 3339 (additive).
+pub const SECRET_EXPIRES_AT: &str = "expires-at";
+/// Key of [`CREDENTIALS_SECRET`]: generation of the Cluster whose wish for a rotation it fulfilled (additive).
+pub const SECRET_ROTATED: &str = "rotated-generation";
 /// Default key of the registration token in its Secret.
 pub const REGISTRATION_TOKEN_KEY: &str = "registrationToken";
 

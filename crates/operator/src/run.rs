@@ -25,6 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vworkspace_core::backoff::Backoff;
 use vworkspace_crds::key::LEASE;
+use vworkspace_protocol::id::SessionId;
 
 /// How long everything may take to end.
 const GRACE: Duration = Duration::from_secs(8);
@@ -128,6 +129,7 @@ impl Work {
         let (reporter, observations) = Reporter::channel();
         let (link_state, link) = watch::channel(LinkState::default());
         let (cluster_id, cluster_id_seen) = watch::channel(None);
+        let session = SessionId::new(uuid::Uuid::new_v4().to_string());
         let context = Context {
             client: client.clone(),
             own_namespace: args.agent_credentials_namespace.clone(),
@@ -140,6 +142,7 @@ impl Work {
             args: args.clone(),
             link,
             metrics: metrics.clone(),
+            session: session.clone(),
         };
         let kubernetes_version = version;
         let agent = Agent {
@@ -151,6 +154,7 @@ impl Work {
             link_state,
             cluster_id,
             kubernetes_version,
+            session,
         };
         let instances = async {
             let ended = application_instance::run(context, shutdown.clone()).await;

@@ -5,6 +5,7 @@
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
+//!   rotation   when the credential is exchanged         (Life)
 //!   transition event keys that tell flaps apart       (TransitionLog)
 //!   work       all open jobs: journal, lanes, effects (Work)
 //! ```
@@ -15,6 +16,7 @@ pub mod dedup;
 pub mod job_run;
 pub mod object_key;
 pub mod outbox;
+pub mod rotation;
 pub mod session;
 pub mod transition;
 pub mod work;

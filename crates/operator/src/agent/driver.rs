@@ -52,6 +52,8 @@ pub struct Agent {
     pub cluster_id: watch::Sender<Option<ClusterId>>,
     /// The API server's version.
     pub kubernetes_version: String,
+    /// The run of this process, as the control plane knows it.
+    pub session: SessionId,
 }
 
 /// What the loops share.
@@ -98,7 +100,11 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
     let (watching, client, reporter) = (follow.clone(), agent.client.clone(), agent.reporter);
     spawn_until_shutdown(Box::pin(async move { watching.run(client, reporter).await }));
     spawn_until_shutdown(Box::pin(driver.clone().watch_credentials()));
-    spawn_until_shutdown(Box::pin(driver.clone().keep_connections(connections, agent.cluster_id)));
+    spawn_until_shutdown(Box::pin(driver.clone().keep_connections(
+        connections,
+        agent.cluster_id,
+        agent.session,
+    )));
     let silence = conversation.clone();
     spawn_until_shutdown(Box::pin(async move { silence.watch_silence().await }));
     let beats = heartbeat::run(driver.links.clone(), conversation.clone(), follow, agent.kubernetes_version);
@@ -259,9 +265,9 @@ impl Driver {
         self: Arc<Self>,
         connections: watch::Sender<Option<Arc<Connection>>>,
         cluster_id: watch::Sender<Option<ClusterId>>,
+        session: SessionId,
     ) {
         let (mut credentials, mut cluster) = (self.credentials.subscribe(), self.follow.cluster());
-        let session = SessionId::new(uuid::Uuid::new_v4().to_string());
         loop {
             let on =
                 self.args.agent_enabled || cluster.borrow_and_update().as_ref().is_some_and(|c| !c.deleting);

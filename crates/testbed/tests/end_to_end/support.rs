@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct World {
     pub testbed: &'static Testbed,
     pub stack: &'static Stack,
-    client: Client,
+    pub client: Client,
 }
 
 /// The stack is started by the first test and shared by all.

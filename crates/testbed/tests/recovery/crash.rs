@@ -16,7 +16,7 @@ use vworkspace_testbed::{Options, Testbed};
 const DEADLINE: Duration = Duration::from_secs(80);
 
 /// The stack that is about to be broken: one test at a time.
-async fn world() -> (World, MutexGuard<'static, ()>) {
+pub async fn world() -> (World, MutexGuard<'static, ()>) {
     static TESTBED: OnceCell<Testbed> = OnceCell::const_new();
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;

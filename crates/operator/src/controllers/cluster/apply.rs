@@ -14,6 +14,7 @@ use crate::{
     announce::Announcer,
     args::Args,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
@@ -22,14 +23,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vworkspace_core::agent::session::Failure;
+use vworkspace_core::agent::{rotation::Life, session::Failure};
 use vworkspace_crds::{
     Cluster,
     key::{CLUSTER_FINALIZER, OPERATOR_FIELD_MANAGER},
 };
 use vworkspace_protocol::{
     ClusterId,
-    credential::{RegisterRequest, RegisterResponse},
+    credential::{RegisterRequest, RegisterResponse, RotateResponse},
     id::SessionId,
 };
 use vworkspace_transport::{
@@ -50,6 +51,8 @@ const TOKEN_FINGERPRINT: &str = "token-fingerprint";
 pub enum Exchange {
     /// There was none to be made.
     None,
+    /// A rotated credential is in the Secret.
+    Rotated,
     /// The credential is in the Secret.
     Done {
         /// Of the token.
@@ -71,12 +74,14 @@ pub enum Exchange {
 pub(super) struct Registrar {
     client: Client,
     args: Arc<Args>,
+    /// The run of this process: what rotates is what polls.
+    session: SessionId,
     rejected: Option<RejectedToken>,
 }
 
 impl Registrar {
-    pub(super) fn new(client: Client, args: Arc<Args>) -> Self {
-        Self { client, args, rejected: None }
+    pub(super) fn new(client: Client, args: Arc<Args>, session: SessionId) -> Self {
+        Self { client, args, session, rejected: None }
     }
 
     pub(super) fn rejected(&self) -> Option<&RejectedToken> {
@@ -94,6 +99,11 @@ impl Registrar {
             Plan::Adopt { .. } | Plan::Keep => {
                 self.add_finalizer(&found.cluster).await?;
                 self.keep_secret(found).await?;
+                Ok(Exchange::None)
+            }
+            Plan::Rotate { wish } => self.rotate(found, *wish, announcer).await,
+            Plan::TakeBackWish => {
+                self.take_back_wish(&found.cluster).await?;
                 Ok(Exchange::None)
             }
             Plan::Register(registration) => {
@@ -128,6 +138,8 @@ impl Registrar {
                 cluster_id: answer.cluster_id.as_str(),
                 token: &answer.token,
                 ca_pem: registration.ca_pem.as_deref(),
+                life: answer.expires_at.map(issued_now),
+                rotated: None,
             },
         )
         .await?;
@@ -168,6 +180,68 @@ impl Registrar {
                 | Failure::Unavailable { .. } => Exchange::Failed { reason },
             }
         })
+    }
+
+    /// Both credentials work until the new one is used, which is after it is stored: whatever fails in between, one
+    /// that the cluster holds works, and the next try replaces the unused one.
+    async fn rotate(
+        &self,
+        found: &Found,
+        wish: Option<i64>,
+        announcer: &Announcer,
+    ) -> Result<Exchange, Error> {
+        let Some(stored) = &found.stored else {
+            return Ok(Exchange::None);
+        };
+        let cluster = &found.cluster;
+        let answer = match self.ask_for_another(stored).await {
+            Ok(answer) => answer,
+            Err(reason) => {
+                tracing::warn!(reason, "the credential was not rotated; the old one goes on working");
+                let object = cluster.object_ref(&());
+                announcer.tell(&object, EventType::Warning, "RotationFailed", &reason).await;
+                return Ok(Exchange::Failed { reason });
+            }
+        };
+        self.write_secret(
+            cluster,
+            &Contents {
+                base_url: &stored.base_url,
+                cluster_id: &stored.cluster_id,
+                token: &answer.token,
+                ca_pem: stored.ca_pem.as_deref(),
+                life: answer.expires_at.map(issued_now),
+                rotated: wish.or(stored.rotated),
+            },
+        )
+        .await?;
+        tracing::info!(cluster_id = stored.cluster_id, "the credential is rotated");
+        let note = "a new credential is stored; the old one ends when it is first used";
+        announcer.tell(&cluster.object_ref(&()), EventType::Normal, "CredentialRotated", note).await;
+        if wish.is_some() {
+            self.take_back_wish(cluster).await?;
+        }
+        Ok(Exchange::Rotated)
+    }
+
+    async fn ask_for_another(&self, stored: &Stored) -> Result<RotateResponse, String> {
+        let link = HttpLink::new(&LinkSettings {
+            base_url: stored.base_url.clone(),
+            ca_pem: stored.ca_pem.clone(),
+            bearer: Some(stored.token.clone()),
+            session: self.session.clone(),
+            user_agent: USER_AGENT.to_owned(),
+            allow_insecure_http: self.args.allow_insecure_http,
+        })
+        .map_err(|error| error.to_string())?;
+        link.rotate().await.map_err(|error| error.to_string())
+    }
+
+    async fn take_back_wish(&self, cluster: &Cluster) -> Result<(), Error> {
+        let patch = Patch::Merge(json!({"spec": {"rotateCredentials": false}}));
+        let api = Api::<Cluster>::all(self.client.clone());
+        let taken_back = api.patch(&cluster.name_any(), &PatchParams::default(), &patch).await;
+        taken_back.map_err(Error::api("taking back the wish for a rotation")).map(drop)
     }
 
     /// The id of this token's exchange, made and stored on first use.
@@ -212,6 +286,8 @@ impl Registrar {
                 cluster_id: &wanted.cluster_id,
                 token: &wanted.token,
                 ca_pem: wanted.ca_pem.as_deref(),
+                life: wanted.life,
+                rotated: wanted.rotated,
             },
         )
         .await
@@ -258,6 +334,10 @@ impl Registrar {
     fn secrets(&self) -> Api<KubeSecret> {
         Api::namespaced(self.client.clone(), &self.args.agent_credentials_namespace)
     }
+}
+
+fn issued_now(expires_at: Timestamp) -> Life {
+    Life { issued_at: Timestamp::now(), expires_at }
 }
 
 /// Lets the object go; the credentials Secret goes with it.

@@ -1,9 +1,13 @@
 //! Step 3: builds what is written. Pure and infallible.
 
 use serde_json::{Map, Value, json};
+use vworkspace_core::agent::rotation::Life;
 use vworkspace_crds::{
     Cluster,
-    key::{FORCE_REGISTRATION, SECRET_CA, SECRET_CLUSTER_ID, SECRET_TOKEN, SECRET_URL},
+    key::{
+        FORCE_REGISTRATION, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT,
+        SECRET_ROTATED, SECRET_TOKEN, SECRET_URL,
+    },
 };
 use vworkspace_protocol::Secret;
 
@@ -17,6 +21,10 @@ pub struct Contents<'a> {
     pub token: &'a Secret,
     /// PEM certificates.
     pub ca_pem: Option<&'a [u8]>,
+    /// How long the credential is good for, if that was told.
+    pub life: Option<Life>,
+    /// Generation of the Cluster whose wish for a rotation it fulfils.
+    pub rotated: Option<i64>,
 }
 
 /// The credentials Secret, owned by the Cluster.
@@ -27,6 +35,13 @@ pub fn credentials_secret(cluster: &Cluster, name: &str, contents: &Contents<'_>
     data.insert(SECRET_TOKEN.to_owned(), contents.token.expose().into());
     if let Some(pem) = contents.ca_pem {
         data.insert(SECRET_CA.to_owned(), String::from_utf8_lossy(pem).into());
+    }
+    if let Some(life) = contents.life {
+        data.insert(SECRET_ISSUED_AT.to_owned(), life.issued_at.to_string().into());
+        data.insert(SECRET_EXPIRES_AT.to_owned(), life.expires_at.to_string().into());
+    }
+    if let Some(generation) = contents.rotated {
+        data.insert(SECRET_ROTATED.to_owned(), generation.to_string().into());
     }
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque",

@@ -7,10 +7,14 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{Api, Client};
+use vworkspace_core::agent::rotation::Life;
 use vworkspace_crds::{
     Cluster,
     cluster::SecretKeyRef,
-    key::{REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_CLUSTER_ID, SECRET_TOKEN, SECRET_URL},
+    key::{
+        REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT,
+        SECRET_ROTATED, SECRET_TOKEN, SECRET_URL,
+    },
 };
 use vworkspace_protocol::Secret;
 
@@ -45,6 +49,10 @@ pub struct Stored {
     pub token: Secret,
     /// PEM certificates.
     pub ca_pem: Option<Vec<u8>>,
+    /// How long the credential is good for, if that was told.
+    pub life: Option<Life>,
+    /// Generation of the Cluster whose wish for a rotation it fulfilled.
+    pub rotated: Option<i64>,
     /// Uid of the Cluster that owns it.
     pub owner: Option<String>,
 }
@@ -110,6 +118,13 @@ fn stored(secret: &KubeSecret) -> Option<Stored> {
         cluster_id: whole(SECRET_CLUSTER_ID)?,
         token: Secret::new(&whole(SECRET_TOKEN)?),
         ca_pem: bytes(secret, SECRET_CA),
+        life: life(secret),
+        rotated: text(secret, SECRET_ROTATED).and_then(|text| text.parse().ok()),
         owner: owners.iter().find(|owner| owner.kind == "Cluster").map(|owner| owner.uid.clone()),
     })
+}
+
+fn life(secret: &KubeSecret) -> Option<Life> {
+    let time = |key| text(secret, key)?.parse().ok();
+    Some(Life { issued_at: time(SECRET_ISSUED_AT)?, expires_at: time(SECRET_EXPIRES_AT)? })
 }

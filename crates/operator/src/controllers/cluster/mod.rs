@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use validate::Plan;
 use vworkspace_core::backoff::Backoff;
 use vworkspace_crds::Cluster;
+use vworkspace_protocol::id::SessionId;
 
 /// How this controller signs its Kubernetes Events.
 const SIGNATURE: &str = "vworkspace-operator/cluster";
@@ -59,6 +60,8 @@ pub struct Controller {
     pub link: watch::Receiver<LinkState>,
     /// Counters.
     pub metrics: Metrics,
+    /// The run of this process, as the control plane knows it.
+    pub session: SessionId,
 }
 
 struct Shared {
@@ -72,9 +75,9 @@ struct Shared {
 
 /// Runs the controller until `shutdown`.
 pub async fn run(controller: Controller, shutdown: CancellationToken) {
-    let Controller { context, args, link, metrics } = controller;
+    let Controller { context, args, link, metrics, session } = controller;
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
-    let registrar = Registrar::new(context.client.clone(), args.clone());
+    let registrar = Registrar::new(context.client.clone(), args.clone(), session);
     let mut wakes = wake::Wakes::new(context.client.clone(), &args.agent_credentials_namespace, link.clone());
     let mut shared = Shared { context, args, link, metrics, announcer, registrar };
     let mut backoff = Backoff::default();
@@ -131,7 +134,7 @@ impl Shared {
     /// dereference → validate → build → apply → status.
     async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
-        let plan = validate::plan(&found, self.registrar.rejected());
+        let plan = validate::plan(&found, self.registrar.rejected(), Timestamp::now());
         if plan == Plan::Finalize {
             apply::finalize(&self.context.client, &found.cluster).await?;
             return Ok(Again::OnChange);

@@ -88,7 +88,14 @@ pub fn status(
                 fingerprint.clone().or_else(|| teller.status.observed_token.clone());
             tell_link(&mut teller, link);
         }
-        Plan::Keep => tell_link(&mut teller, link),
+        Plan::Keep | Plan::TakeBackWish => tell_link(&mut teller, link),
+        // The old credential goes on working until the new one is used: only the link tells how it is.
+        Plan::Rotate { .. } => {
+            if *exchange == Exchange::Rotated {
+                record(teller.status, found, now);
+            }
+            tell_link(&mut teller, link);
+        }
     }
     tell_outbox(&mut teller, link);
     status
@@ -120,7 +127,7 @@ fn tell_blocked(teller: &mut Teller<'_>, blocked: &Blocked) {
 
 fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange) {
     match exchange {
-        Exchange::None => {}
+        Exchange::None | Exchange::Rotated => {}
         Exchange::Done { fingerprint } => {
             teller.status.phase = Some(ClusterPhase::Registering);
             teller.status.observed_token = Some(fingerprint.clone());

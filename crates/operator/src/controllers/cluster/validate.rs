@@ -1,7 +1,11 @@
 //! Step 2: decides what a Cluster needs. Pure.
 
 use super::dereference::{Found, Stored};
-use vworkspace_core::canonical::sha256_hex;
+use jiff::Timestamp;
+use vworkspace_core::{
+    agent::rotation::{Rotation, rotation},
+    canonical::sha256_hex,
+};
 use vworkspace_crds::{
     Cluster,
     key::{CLUSTER_FINALIZER, FORCE_REGISTRATION},
@@ -26,6 +30,13 @@ pub enum Plan {
     },
     /// Registered: keep the Secret as the object says.
     Keep,
+    /// Exchange the credential for a new one; it goes on working until that is used.
+    Rotate {
+        /// Generation of the object that asks for it; absent: its age does.
+        wish: Option<i64>,
+    },
+    /// The wish for a rotation was fulfilled: take it back.
+    TakeBackWish,
 }
 
 /// Why nothing can be done.
@@ -74,7 +85,7 @@ pub fn in_charge(clusters: &[Cluster]) -> Option<&Cluster> {
 }
 
 /// Decides by reference contract, section 5.2, amended by contract, section 4.
-pub fn plan(found: &Found, rejected: Option<&RejectedToken>) -> Plan {
+pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> Plan {
     let metadata = &found.cluster.metadata;
     if metadata.deletion_timestamp.is_some() {
         return Plan::Finalize;
@@ -90,14 +101,14 @@ pub fn plan(found: &Found, rejected: Option<&RejectedToken>) -> Plan {
         (Err(missing), None) => return Plan::Blocked(Blocked::TokenMissing(missing.clone())),
     };
     let Some(token) = token else {
-        return if stored.is_some() { recorded(found, None) } else { Plan::Blocked(Blocked::NoToken) };
+        return stored.map_or(Plan::Blocked(Blocked::NoToken), |stored| recorded(found, stored, None, now));
     };
     let fingerprint = fingerprint(&token);
     let observed = found.cluster.status.as_ref().and_then(|status| status.observed_token.clone());
     let forced = is_forced(&found.cluster);
     let is_known = observed.is_none() || observed.as_deref() == Some(&fingerprint);
-    if stored.is_some() && is_known && !forced {
-        return recorded(found, Some(fingerprint));
+    if let Some(stored) = stored.filter(|_| is_known && !forced) {
+        return recorded(found, stored, Some(fingerprint), now);
     }
     if let Some(rejected) = rejected.filter(|rejected| rejected.fingerprint == fingerprint) {
         return Plan::Blocked(Blocked::TokenRejected(rejected.reason.clone()));
@@ -115,14 +126,23 @@ fn registration(found: &Found, token: Secret, fingerprint: String) -> Plan {
     }
 }
 
-/// A credential without a record of how it came here is adopted; else all is well.
-fn recorded(found: &Found, fingerprint: Option<String>) -> Plan {
+/// A credential without a record of how it came here is adopted; else all is well but for its age.
+fn recorded(found: &Found, stored: &Stored, fingerprint: Option<String>, now: Timestamp) -> Plan {
     let status = found.cluster.status.as_ref();
     let is_recorded = status.is_some_and(|status| {
         status.credentials_secret_ref.is_some()
             && (fingerprint.is_none() || status.observed_token == fingerprint)
     });
-    if is_recorded { Plan::Keep } else { Plan::Adopt { fingerprint } }
+    if !is_recorded {
+        return Plan::Adopt { fingerprint };
+    }
+    let asked = found.cluster.spec.rotate_credentials == Some(true);
+    let wish = found.cluster.metadata.generation.filter(|_| asked);
+    match rotation(stored.life, wish, stored.rotated, now) {
+        Rotation::No => Plan::Keep,
+        Rotation::Due => Plan::Rotate { wish },
+        Rotation::Fulfilled => Plan::TakeBackWish,
+    }
 }
 
 /// A Secret of a Cluster that is no more will be collected soon: it does not count.
@@ -159,6 +179,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
     fn cluster(spec: Value, status: Value) -> Cluster {
         let metadata = json!({"name": "c", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"});
         let kind = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster"});
@@ -188,6 +210,8 @@ mod tests {
             cluster_id: "id".into(),
             token: Secret::new("t"),
             ca_pem: None,
+            life: None,
+            rotated: None,
             owner: owner.map(str::to_owned),
         })
     }
@@ -203,14 +227,14 @@ mod tests {
 
     #[test]
     fn a_token_without_a_credential_registers() {
-        let plan = plan(&found(endpoint_only(), json!({})), None);
+        let plan = plan(&found(endpoint_only(), json!({})), None, NOW);
         assert!(matches!(plan, Plan::Register(r) if r.base_url == "https://x"));
     }
 
     #[test]
     fn a_lost_secret_registers_again_even_with_a_known_token() {
         let status = json!({"observedToken": fingerprint(&Secret::new("vwksp-reg-1"))});
-        assert!(matches!(plan(&found(endpoint_only(), status), None), Plan::Register(_)));
+        assert!(matches!(plan(&found(endpoint_only(), status), None, NOW), Plan::Register(_)));
     }
 
     #[test]
@@ -219,20 +243,32 @@ mod tests {
             "credentialsSecretRef": {"name": "s"}});
         let mut registered = found(endpoint_only(), status);
         registered.stored = stored(Some("u"));
-        assert!(plan(&registered, None) == Plan::Keep);
+        assert!(plan(&registered, None, NOW) == Plan::Keep);
         registered.token = Ok(Some(Secret::new("vwksp-reg-2")));
-        assert!(matches!(plan(&registered, None), Plan::Register(_)));
+        assert!(matches!(plan(&registered, None, NOW), Plan::Register(_)));
         registered.token = Err("gone".into());
-        assert!(plan(&registered, None) == Plan::Keep);
+        assert!(plan(&registered, None, NOW) == Plan::Keep);
+    }
+
+    #[test]
+    fn a_wish_for_a_rotation_is_fulfilled_and_then_taken_back() {
+        let status = json!({"credentialsSecretRef": {"name": "s"}});
+        let mut registered = found(json!({"rotateCredentials": true}), status);
+        registered.token = Ok(None);
+        registered.cluster.metadata.generation = Some(4);
+        registered.stored = stored(Some("u"));
+        assert!(plan(&registered, None, NOW) == Plan::Rotate { wish: Some(4) });
+        registered.stored = registered.stored.map(|stored| Stored { rotated: Some(4), ..stored });
+        assert!(plan(&registered, None, NOW) == Plan::TakeBackWish);
     }
 
     #[test]
     fn a_credential_of_nobody_is_adopted_and_that_of_a_former_cluster_is_not() {
         let mut strange = found(endpoint_only(), json!({}));
         strange.stored = stored(None);
-        assert!(matches!(plan(&strange, None), Plan::Adopt { .. }));
+        assert!(matches!(plan(&strange, None, NOW), Plan::Adopt { .. }));
         strange.stored = stored(Some("a former uid"));
-        assert!(matches!(plan(&strange, None), Plan::Register(_)));
+        assert!(matches!(plan(&strange, None, NOW), Plan::Register(_)));
     }
 
     #[test]
@@ -240,17 +276,17 @@ mod tests {
         let rejected =
             RejectedToken { fingerprint: fingerprint(&Secret::new("vwksp-reg-1")), reason: "spent".into() };
         let mut found = found(endpoint_only(), json!({}));
-        assert!(plan(&found, Some(&rejected)) == Plan::Blocked(Blocked::TokenRejected("spent".into())));
+        assert!(plan(&found, Some(&rejected), NOW) == Plan::Blocked(Blocked::TokenRejected("spent".into())));
         found.token = Ok(Some(Secret::new("vwksp-reg-2")));
-        assert!(matches!(plan(&found, Some(&rejected)), Plan::Register(_)));
+        assert!(matches!(plan(&found, Some(&rejected), NOW), Plan::Register(_)));
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        assert!(plan(&found(json!({}), json!({})), None) == Plan::Blocked(Blocked::NoEndpoint));
+        assert!(plan(&found(json!({}), json!({})), None, NOW) == Plan::Blocked(Blocked::NoEndpoint));
         let mut nothing = found(endpoint_only(), json!({}));
         nothing.token = Ok(None);
-        assert!(plan(&nothing, None) == Plan::Blocked(Blocked::NoToken));
+        assert!(plan(&nothing, None, NOW) == Plan::Blocked(Blocked::NoToken));
     }
 
     #[test]

@@ -1,0 +1,77 @@
+//! When a credential is exchanged for a new one (contract, section 4).
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How long a stored credential is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it was issued, by this side's clock.
+    pub issued_at: Timestamp,
+    /// When it ends unless rotated, by the control plane's.
+    pub expires_at: Timestamp,
+}
+
+impl Life {
+    /// From here on it is to be rotated: two thirds of its life are over, and a third is left to try.
+    pub fn rotates_at(&self) -> Timestamp {
+        let life = self.expires_at.duration_since(self.issued_at).max(SignedDuration::ZERO);
+        self.issued_at.saturating_add(life / 3 * 2).unwrap_or(self.expires_at)
+    }
+}
+
+/// What to do about the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// Nothing.
+    No,
+    /// Ask for a new one.
+    Due,
+    /// The wish was fulfilled before, and is still there: take it back.
+    Fulfilled,
+}
+
+/// Decides. `wish` is the generation of the object in which a rotation is asked for; `fulfilled` the last such
+/// generation for which one was stored, in the same write as the credential itself: a wish that could not be taken
+/// back is never fulfilled twice.
+pub fn rotation(life: Option<Life>, wish: Option<i64>, fulfilled: Option<i64>, now: Timestamp) -> Rotation {
+    match wish {
+        Some(generation) if fulfilled == Some(generation) => Rotation::Fulfilled,
+        Some(_) => Rotation::Due,
+        None if life.is_some_and(|life| now >= life.rotates_at()) => Rotation::Due,
+        None => Rotation::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn life() -> Option<Life> {
+        Some(Life { issued_at: at(0), expires_at: at(90) })
+    }
+
+    #[test]
+    fn a_credential_rotates_at_two_thirds_of_its_life() {
+        assert_eq!(rotation(life(), None, None, at(59)), Rotation::No);
+        assert_eq!(rotation(life(), None, None, at(60)), Rotation::Due);
+        assert_eq!(rotation(life(), None, None, at(9_000)), Rotation::Due);
+        assert_eq!(rotation(None, None, None, at(9_000)), Rotation::No);
+    }
+
+    #[test]
+    fn a_wish_is_fulfilled_once_even_if_it_cannot_be_taken_back() {
+        assert_eq!(rotation(life(), Some(3), None, at(0)), Rotation::Due);
+        assert_eq!(rotation(life(), Some(3), Some(3), at(0)), Rotation::Fulfilled);
+        assert_eq!(rotation(life(), Some(5), Some(3), at(0)), Rotation::Due);
+    }
+
+    #[test]
+    fn a_life_that_ends_before_it_begins_is_over() {
+        let life = Some(Life { issued_at: at(90), expires_at: at(0) });
+        assert_eq!(rotation(life, None, None, at(90)), Rotation::Due);
+    }
+}
