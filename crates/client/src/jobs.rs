@@ -2,7 +2,7 @@ use crate::{Client, Error, connection::CALL_TIMEOUT, pages};
 use std::time::Duration;
 use vworkspace_protocol::{
     ClusterId, JobId,
-    admin::{EnqueueJob, Job, JobPage, JobState},
+    admin::{EnqueueJob, Explanation, Job, JobPage, JobState},
 };
 
 /// Longest wait the server grants.
@@ -50,6 +50,14 @@ impl Client {
         let (after, seconds) = (after.to_string(), wait.as_secs().to_string());
         let query = [("after", after.as_str()), ("wait", seconds.as_str())];
         self.connection.get_within(&["api", "v1", "jobs", id.as_str()], &query, wait + CALL_TIMEOUT).await
+    }
+
+    /// Why a job stands where it stands: who has it now, and what happens next and when.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn explain_job(&self, id: &JobId) -> Result<Explanation, Error> {
+        self.connection.get(&["api", "v1", "jobs", id.as_str(), "explain"], &[]).await
     }
 
     /// Withdraws an open job. An agent that holds it already may still carry it out.

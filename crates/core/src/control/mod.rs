@@ -7,6 +7,7 @@
 //!   admission   is this enqueue request a job?                  (AdmittedJob)
 //!   job         what ack, progress, result and cancel change    (transitions by state)
 //!   lease       which jobs does this poll get?                  (Plan)
+//!   explain     who has this job, what happens next?       (Surroundings)
 //!   ingest      which reports are these, are they repeats?      (EventBatch)
 //!   presence    is the agent there, did its session break?      (Sighting)
 //! ```
@@ -16,6 +17,7 @@
 pub mod access;
 pub mod admission;
 pub mod credential;
+pub mod explain;
 pub mod ingest;
 pub mod job;
 pub mod lease;

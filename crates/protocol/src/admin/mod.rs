@@ -5,6 +5,7 @@
 
 mod cluster;
 mod event;
+mod explanation;
 mod job;
 mod organization;
 mod resource;
@@ -13,6 +14,7 @@ pub use cluster::{
     Cluster, ClusterPage, CreateCluster, CreateRegistrationToken, CreatedRegistrationToken, Presence,
 };
 pub use event::{EventPage, EventRecord};
+pub use explanation::{Explanation, Holder, NextStep};
 pub use job::{EnqueueJob, Job, JobPage, JobState, JobTarget, TimelineEntry};
 pub use organization::{
     CreateApiToken, CreateOrganization, CreatedApiToken, Organization, OrganizationPage, Role, Whoami,

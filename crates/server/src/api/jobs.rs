@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use utoipa::IntoParams;
 use vworkspace_protocol::{
     ClusterId, JobId,
-    admin::{EnqueueJob, Job, JobPage, JobState},
+    admin::{EnqueueJob, Explanation, Job, JobPage, JobState},
 };
 use vworkspace_transport::http::server::Refused;
 
@@ -76,6 +76,18 @@ pub async fn read(
 ) -> Result<Json<Job>, Refused> {
     let wait = Duration::from_secs(watch.wait);
     Ok(Json(jobs::watch(&app, &caller.0, &JobId::new(job), watch.after, wait).await?))
+}
+
+/// Why a job stands where it stands: who has it now, and what happens next and when.
+#[utoipa::path(get, path = "/api/v1/jobs/{jobId}/explain", tag = "admin", security(("bearer" = [])),
+    params(("jobId" = String, Path, description = "Id of the job")),
+    responses((status = 200, description = "The job, explained", body = Explanation)))]
+pub async fn explain(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(job): Id,
+) -> Result<Json<Explanation>, Refused> {
+    Ok(Json(jobs::explain(&app, &caller.0, &JobId::new(job)).await?))
 }
 
 /// Withdraws an open job. An agent that holds it already may still apply it; its result is then not recorded.

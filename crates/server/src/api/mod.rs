@@ -36,6 +36,7 @@ fn admin_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(clusters::create_registration_token))
         .routes(routes!(jobs::list, jobs::enqueue))
         .routes(routes!(jobs::read))
+        .routes(routes!(jobs::explain))
         .routes(routes!(jobs::cancel))
         .routes(routes!(resources::list))
         .routes(routes!(events::list))

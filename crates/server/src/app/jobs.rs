@@ -9,10 +9,10 @@ use super::{
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
-use vworkspace_core::control::admission;
+use vworkspace_core::control::{admission, explain};
 use vworkspace_protocol::{
     ClusterId, JobId,
-    admin::{EnqueueJob, Job, JobPage, JobState},
+    admin::{EnqueueJob, Explanation, Job, JobPage, JobState},
 };
 use vworkspace_store::{Command, Read};
 
@@ -83,6 +83,17 @@ pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Durati
             return Ok(seen);
         }
     }
+}
+
+/// Why a job stands where it stands.
+///
+/// # Errors
+/// It is not there, or not the caller's.
+pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation, Error> {
+    let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
+    let now = Timestamp::now();
+    let (job, around) = (app.store.job(&handle, now).await?, app.store.surroundings(&handle, now).await?);
+    Ok(explain::explain(job, &around))
 }
 
 /// Withdraws a job.

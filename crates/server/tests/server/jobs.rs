@@ -160,3 +160,38 @@ async fn jobs_are_listed_in_pages_newest_first() {
     assert_eq!(second.get("nextCursor"), None);
     assert!(ids(&tenant.client.get(&format!("{base}?state=closed")).await.expect(200)).is_empty());
 }
+
+#[tokio::test]
+async fn a_job_is_explained_at_every_step_by_who_has_it_and_what_comes_next() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let (job, later) = {
+        let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+        agent.poll(0).await;
+        (job, tenant.enqueue(&agent.cluster, manifest("web", 2)).await)
+    };
+    let explain = async |job: &str| {
+        let explained = tenant.client.get(&format!("/api/v1/jobs/{job}/explain")).await.expect(200);
+        assert_eq!(explained["job"]["id"], job);
+        explained
+    };
+
+    let leased = explain(&job).await;
+    assert_eq!(leased["holder"], "onTheWay");
+    assert!(leased["next"][1]["at"].is_string(), "the end of the lease is known: {leased}");
+    let queued = explain(&later).await;
+    assert_eq!(queued["holder"], "controlPlane");
+    assert!(
+        queued["next"][0]["what"].as_str().unwrap().contains(&job),
+        "it waits for the earlier one: {queued}"
+    );
+
+    no_content(&agent.ack(&job).await);
+    assert_eq!(explain(&job).await["holder"], "agent");
+    let free = explain(&later).await;
+    assert_eq!(free["next"][0]["what"], "it is handed out at the agent's next poll");
+    no_content(&agent.result(&job, json!({ "outcome": "succeeded" })).await);
+    let over = explain(&job).await;
+    assert_eq!((&over["holder"], over.get("next")), (&json!("nobody"), None));
+    assert_eq!(states(&over["job"]), ["queued", "leased", "acked", "closed"]);
+}

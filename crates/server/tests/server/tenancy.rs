@@ -83,6 +83,7 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
             ("get", "/api/v1/jobs/{jobId}"),
             Route::Person { query: "?after=99&wait=60", body: |_| None, stranger: NotFound },
         ),
+        (("get", "/api/v1/jobs/{jobId}/explain"), person(NotFound)),
         (("post", "/api/v1/jobs/{jobId}/cancel"), person(NotFound)),
         (("get", "/api/v1/clusters/{clusterId}/resources"), person(NotFound)),
         (("get", "/api/v1/clusters/{clusterId}/events"), person(NotFound)),

@@ -14,6 +14,7 @@ mod enqueue;
 mod lease;
 mod read;
 mod report;
+mod surroundings;
 mod timeline;
 
 pub use enqueue::Enqueued;

@@ -33,6 +33,11 @@ enum Action {
         /// Id of the job.
         id: String,
     },
+    /// Say who has a job now, and what happens next and when.
+    Explain {
+        /// Id of the job.
+        id: String,
+    },
     /// Withdraw an open job; an agent that holds it already may still carry it out.
     Cancel {
         /// Id of the job.
@@ -68,6 +73,10 @@ impl Job {
                 print(&context.format.render(&job, render::job)?)
             }
             Action::Watch { id } => watch(context, &client, &JobId::new(id)).await,
+            Action::Explain { id } => {
+                let explained = client.explain_job(&JobId::new(id)).await?;
+                print(&context.format.render(&explained, render::explanation)?)
+            }
             Action::Cancel { id } => {
                 let job = client.cancel_job(&JobId::new(id)).await?;
                 print(&context.format.render(&job, render::job)?)

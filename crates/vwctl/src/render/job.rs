@@ -5,7 +5,7 @@ use super::{
     text::{ago, clipped, when},
 };
 use vworkspace_protocol::{
-    admin::{Job, JobPage, JobTarget, TimelineEntry},
+    admin::{Explanation, Holder, Job, JobPage, JobTarget, NextStep, TimelineEntry},
     condition::types::READY,
     outcome::FieldConflict,
 };
@@ -42,6 +42,17 @@ pub(crate) fn job(job: &Job) -> String {
     below([facts, conflicts(&job.conflicts), conditions(&job.conditions), timeline(&job.timeline)])
 }
 
+/// A job, who has it, and what happens next.
+pub(crate) fn explanation(explained: &Explanation) -> String {
+    let holder = match explained.holder {
+        Holder::ControlPlane => "the control plane: it waits in the queue",
+        Holder::OnTheWay => "on its way: handed out, not acked",
+        Holder::Agent => "the agent: it is durable in the cluster",
+        Holder::Nobody => "nobody: it is over",
+    };
+    below([job(&explained.job), fields([("held by", holder.to_owned())]), next(&explained.next)])
+}
+
 /// One line of a timeline that is told as it happens.
 pub(crate) fn timeline_entry(entry: &TimelineEntry) -> String {
     format!("{}  {:<9}  {}", when(entry.at), entry.state, plain(&entry.cause))
@@ -73,6 +84,14 @@ fn conflicts(conflicts: &[FieldConflict]) -> String {
         return String::new();
     }
     table(["FIELD", "OWNED BY"], conflicts.iter().map(|c| [plain(&c.field_path), plain(&c.manager)]))
+}
+
+fn next(steps: &[NextStep]) -> String {
+    if steps.is_empty() {
+        return String::new();
+    }
+    let row = |step: &NextStep| [step.at.map(when).unwrap_or_default(), plain(&step.what)];
+    table(["AT THE LATEST", "NEXT"], steps.iter().map(row))
 }
 
 fn timeline(entries: &[TimelineEntry]) -> String {

@@ -14,6 +14,6 @@ mod text;
 
 pub(crate) use application::{application, applications};
 pub(crate) use cluster::{cluster, clusters};
-pub(crate) use job::{job, job_standing, jobs, timeline_entry};
+pub(crate) use job::{explanation, job, job_standing, jobs, timeline_entry};
 pub(crate) use organization::{organization, organizations, whoami};
 pub(crate) use text::{plain, when, with_causes};

@@ -2,7 +2,9 @@ use super::{fixture, *};
 use insta::assert_snapshot;
 use vworkspace_protocol::{
     Outcome,
-    admin::{ClusterPage, Job, JobPage, JobState, OrganizationPage, ResourcePage},
+    admin::{
+        ClusterPage, Explanation, Holder, Job, JobPage, JobState, NextStep, OrganizationPage, ResourcePage,
+    },
     outcome::FieldConflict,
 };
 
@@ -32,6 +34,16 @@ fn listings() {
 #[test]
 fn a_job_in_conflict_names_each_field_and_its_owner() {
     assert_snapshot!("job_in_conflict", job(&failed()));
+}
+
+#[test]
+fn an_explanation_says_who_has_the_job_and_what_comes_next() {
+    let next = vec![
+        NextStep { at: None, what: "the agent tells the result".to_owned() },
+        NextStep { at: Some(fixture::at(600)), what: "it is offered again".to_owned() },
+    ];
+    let explained = Explanation { job: fixture::job(), holder: Holder::Agent, next };
+    assert_snapshot!("explanation", explanation(&explained));
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! Why a job stands where it stands, for people who wait for it.
+
+use super::job::MOST_DELIVERIES;
+use jiff::Timestamp;
+use std::time::Duration;
+use vworkspace_protocol::{
+    JobId,
+    admin::{Explanation, Holder, Job, JobState, NextStep, Presence},
+};
+
+/// What is known beside the job itself.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The cluster's agent.
+    pub presence: Presence,
+    /// When it was last seen.
+    pub last_seen: Option<Timestamp>,
+    /// End of the job's lease, while it is leased.
+    pub leased_until: Option<Timestamp>,
+    /// An earlier job for the same object that was handed out and not acked.
+    pub behind: Option<JobId>,
+    /// Whether any agent ever acked it: then it no longer expires here.
+    pub ever_acked: bool,
+    /// Silence after which what a session acked is offered again.
+    pub stale_session: Duration,
+}
+
+/// Says who has the job and what can happen next, the likeliest first.
+pub fn explain(job: Job, around: &Surroundings) -> Explanation {
+    let (holder, mut next) = match job.state {
+        JobState::Queued => (Holder::ControlPlane, vec![handed_out(around)]),
+        JobState::Leased => {
+            (Holder::OnTheWay, vec![step(None, "the agent acks it"), lease_ends(&job, around)])
+        }
+        JobState::Acked => (Holder::Agent, held(around)),
+        JobState::Closed
+        | JobState::Expired
+        | JobState::Cancelled
+        | JobState::Superseded
+        | JobState::Undeliverable => (Holder::Nobody, Vec::new()),
+    };
+    if let Some(expiry) = job.expires_at.filter(|_| holder != Holder::Nobody && !around.ever_acked) {
+        next.push(step(Some(expiry), "it expires unless the agent has acked it"));
+    }
+    Explanation { job, holder, next }
+}
+
+fn handed_out(around: &Surroundings) -> NextStep {
+    let what = match (&around.behind, around.presence) {
+        (_, Presence::Unregistered) => "it is handed out once the cluster's agent has registered".to_owned(),
+        (_, Presence::Disconnected) => "it is handed out once the cluster's agent is back".to_owned(),
+        (Some(earlier), Presence::Connected) => {
+            format!("it is handed out once job {earlier} for the same object is acked")
+        }
+        (None, Presence::Connected) => "it is handed out at the agent's next poll".to_owned(),
+    };
+    NextStep { at: None, what }
+}
+
+fn lease_ends(job: &Job, around: &Surroundings) -> NextStep {
+    let what = if job.deliveries >= MOST_DELIVERIES {
+        "it is given up as undeliverable unless acked before".to_owned()
+    } else {
+        format!(
+            "it is offered again unless acked before (delivery {} of {MOST_DELIVERIES})",
+            job.deliveries + 1
+        )
+    };
+    NextStep { at: around.leased_until, what }
+}
+
+fn held(around: &Surroundings) -> Vec<NextStep> {
+    let told = match around.presence {
+        Presence::Connected => "the agent tells progress and, in the end, the result",
+        Presence::Disconnected | Presence::Unregistered => {
+            "the agent goes on with it, and tells the result once it is back"
+        }
+    };
+    let silent = around.last_seen.map(|seen| seen + around.stale_session);
+    let again =
+        "it is offered again if the agent's session is not seen until then, or at once when it changes";
+    vec![step(None, told), step(silent, again)]
+}
+
+fn step(at: Option<Timestamp>, what: &str) -> NextStep {
+    NextStep { at, what: what.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vworkspace_protocol::{ClusterId, admin::JobTarget};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn job(state: JobState) -> Job {
+        Job {
+            id: JobId::new("j"),
+            cluster_id: ClusterId::new("c"),
+            kind: "apply".into(),
+            target: JobTarget::default(),
+            state,
+            outcome: None,
+            error: String::new(),
+            conflicts: Vec::new(),
+            applied_ref: None,
+            idempotency_key: "k".into(),
+            deliveries: 1,
+            phase: String::new(),
+            conditions: Vec::new(),
+            created_at: at(0),
+            expires_at: Some(at(500)),
+            timeline: Vec::new(),
+            as_of: at(10),
+        }
+    }
+
+    fn around(presence: Presence) -> Surroundings {
+        Surroundings {
+            presence,
+            last_seen: Some(at(5)),
+            leased_until: Some(at(30)),
+            behind: None,
+            ever_acked: false,
+            stale_session: Duration::from_secs(600),
+        }
+    }
+
+    fn told(state: JobState, around: &Surroundings) -> (Holder, Vec<String>) {
+        let explained = explain(job(state), around);
+        let line = |step: NextStep| match step.at {
+            Some(at) => format!("{} {}", at.as_second(), step.what),
+            None => step.what,
+        };
+        (explained.holder, explained.next.into_iter().map(line).collect())
+    }
+
+    #[test]
+    fn a_queued_job_names_what_it_waits_for() {
+        let (holder, next) = told(JobState::Queued, &around(Presence::Connected));
+        assert_eq!(holder, Holder::ControlPlane);
+        assert_eq!(next[0], "it is handed out at the agent's next poll");
+        assert_eq!(next[1], "500 it expires unless the agent has acked it");
+        let behind = Surroundings { behind: Some(JobId::new("i")), ..around(Presence::Connected) };
+        assert!(told(JobState::Queued, &behind).1[0].contains("job i for the same object"));
+        assert!(told(JobState::Queued, &around(Presence::Disconnected)).1[0].ends_with("agent is back"));
+    }
+
+    #[test]
+    fn a_leased_job_is_offered_again_or_given_up_at_the_end_of_its_lease() {
+        let (holder, next) = told(JobState::Leased, &around(Presence::Connected));
+        assert_eq!(holder, Holder::OnTheWay);
+        assert_eq!(next[1], "30 it is offered again unless acked before (delivery 2 of 10)");
+        let last = Job { deliveries: MOST_DELIVERIES, ..job(JobState::Leased) };
+        let explained = explain(last, &around(Presence::Connected));
+        assert!(explained.next[1].what.contains("undeliverable"));
+    }
+
+    #[test]
+    fn an_acked_job_is_the_agents_and_no_longer_expires() {
+        let acked = Surroundings { ever_acked: true, ..around(Presence::Disconnected) };
+        let (holder, next) = told(JobState::Acked, &acked);
+        assert_eq!((holder, next.len()), (Holder::Agent, 2));
+        assert!(next[0].contains("once it is back") && next[1].starts_with("605 "), "{next:?}");
+    }
+
+    #[test]
+    fn nothing_follows_an_end() {
+        for state in [JobState::Closed, JobState::Expired, JobState::Cancelled, JobState::Superseded] {
+            assert_eq!(told(state, &around(Presence::Connected)), (Holder::Nobody, Vec::new()));
+        }
+    }
+}
