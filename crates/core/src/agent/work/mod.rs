@@ -48,8 +48,8 @@ use vworkspace_protocol::{
 pub const MAX_OPEN: usize = 5_000;
 /// Most open jobs that are not applied yet; same rule.
 pub const MAX_QUEUED: usize = 500;
-/// Most payload bytes of open jobs; same rule.
-pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Most payload bytes of open jobs; same rule. Each may be in memory a second time while it is being saved.
+pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Shortest time between two writes of the ledger.
 const LEDGER_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
