@@ -2,6 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+/// Shortest age at which a credential is rotated: one that is told to be over at once must not be exchanged for ever.
+const MIN_AGE: SignedDuration = SignedDuration::from_mins(1);
+
 /// How long a stored credential is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
@@ -12,10 +15,11 @@ pub struct Life {
 }
 
 impl Life {
-    /// From here on it is to be rotated: two thirds of its life are over, and a third is left to try.
+    /// From here on it is to be rotated: two thirds of its life are over, and a third is left to try. Never within
+    /// the first minute.
     pub fn rotates_at(&self) -> Timestamp {
-        let life = self.expires_at.duration_since(self.issued_at).max(SignedDuration::ZERO);
-        self.issued_at.saturating_add(life / 3 * 2).unwrap_or(self.expires_at)
+        let age = self.expires_at.duration_since(self.issued_at) / 3 * 2;
+        self.issued_at.saturating_add(age.max(MIN_AGE)).unwrap_or(self.expires_at)
     }
 }
 
@@ -70,8 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn a_life_that_ends_before_it_begins_is_over() {
+    fn a_life_that_ends_before_it_begins_does_not_rotate_in_a_hot_loop() {
         let life = Some(Life { issued_at: at(90), expires_at: at(0) });
-        assert_eq!(rotation(life, None, None, at(90)), Rotation::Due);
+        assert_eq!(rotation(life, None, None, at(149)), Rotation::No);
+        assert_eq!(rotation(life, None, None, at(150)), Rotation::Due);
     }
 }

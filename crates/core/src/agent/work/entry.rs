@@ -17,8 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
 
-/// Where a job stands, in the order in which it gets there. Each but the last two survives a crash as the one before
-/// it that was durable.
+/// Where a job stands, in the order in which it gets there. After a crash it stands where it last was durable: at
+/// `Acking`, `Waiting` or `Posting`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     /// The journal does not have it. Left when it does.

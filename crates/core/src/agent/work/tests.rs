@@ -410,3 +410,23 @@ proptest! {
         play(seed);
     }
 }
+
+/// Two replicas, each of which knew nothing of the other's last job, may leave records with one ticket.
+#[test]
+fn records_that_bear_the_same_ticket_are_both_gone_on_with() {
+    let mut world = World::new(7);
+    let records = ["j1", "j2"].map(|id| {
+        let job =
+            serde_json::from_value(serde_json::json!({ "id": id, "kind": "apply", "payload": {} })).unwrap();
+        let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: "o".into() };
+        (Record { ticket: 3, job, taken: None, result: None }, Plan { lane, deed: Ok(Deed::Apply) })
+    });
+    world.work = Work::restore(records.into(), Ledger::default(), world.now);
+    world.work.handle_link(true);
+    let commands: Vec<_> = std::iter::from_fn(|| world.work.poll_command(world.now, world.now)).collect();
+    let acked: Vec<_> = commands
+        .iter()
+        .filter_map(|c| if let Command::Ack(_, job) = c { Some(job.as_str()) } else { None })
+        .collect();
+    assert_eq!(acked, ["j1", "j2"]);
+}

@@ -1,0 +1,284 @@
+//! What [`Work`] does between an input and the next effect: whose turn it is, and what a step sets free.
+
+use super::{
+    Command, Ticket, Work,
+    entry::{Entry, Phase, failed},
+    lane::Lane,
+};
+use jiff::Timestamp;
+use std::time::Duration;
+
+impl Work {
+    pub(super) fn step(
+        &mut self,
+        ticket: Ticket,
+        now: Timestamp,
+        control_plane_now: Timestamp,
+    ) -> Option<Command> {
+        let entry = self.jobs.get_mut(&ticket)?;
+        if let Some(at) = entry.not_before.filter(|at| *at > now) {
+            self.schedule(ticket, at);
+            return None;
+        }
+        if entry.ack_again && self.link {
+            entry.ack_again = false;
+            let again = (entry.phase > Phase::Acking).then(|| Command::Ack(ticket, entry.id().clone()));
+            self.touch(ticket);
+            return again;
+        }
+        if entry.phase == Phase::Queued && self.lanes.get(&entry.lane)?.head() == Some(ticket) {
+            return self.start(ticket, now, control_plane_now);
+        }
+        let entry = self.jobs.get_mut(&ticket)?;
+        let lane = self.lanes.get(&entry.lane)?;
+        match entry.phase {
+            Phase::Saving if lane.next_to_save() == Some(ticket) => entry.save(),
+            Phase::SavingTaken | Phase::SavingResult if !entry.is_journaled => {
+                self.handle_saved(ticket, Ok(()), now, 0.0);
+                None
+            }
+            Phase::SavingTaken | Phase::SavingResult => entry.save(),
+            Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
+            Phase::Applying => {
+                let job = entry.record.job.clone();
+                entry.once(|_| Command::Apply(ticket, Box::new(job)))
+            }
+            Phase::Waiting { .. } => self.wait(ticket, now),
+            Phase::Posting if self.link => {
+                let result = entry.record.result.clone()?;
+                entry.once(|id| Command::Post(ticket, id, result))
+            }
+            Phase::Settled if self.shelf.stored >= entry.ledger_version && lane.may_forget(ticket) => {
+                entry.phase = Phase::Removing;
+                self.step(ticket, now, control_plane_now)
+            }
+            Phase::Removing if entry.is_journaled => entry.once(|id| Command::Remove(ticket, id)),
+            Phase::Removing => {
+                self.forget(ticket);
+                None
+            }
+            Phase::Saving | Phase::Acking | Phase::Queued | Phase::Posting | Phase::Settled => None,
+        }
+    }
+
+    /// The job's turn has come: it may be over before it starts.
+    pub(super) fn start(
+        &mut self,
+        ticket: Ticket,
+        now: Timestamp,
+        control_plane_now: Timestamp,
+    ) -> Option<Command> {
+        let entry = self.jobs.get_mut(&ticket)?;
+        entry.run.handle_start(control_plane_now);
+        if let Some(replay) = self.ledger.replay(entry.id(), &entry.key, &entry.lane) {
+            entry.run.handle_ended(replay);
+        }
+        if let Err(refusal) = &entry.deed {
+            entry.run.handle_ended(failed(refusal.clone()));
+        }
+        entry.run.handle_applying(now);
+        entry.phase = Phase::Applying;
+        entry.handle_progress(now);
+        self.touch(ticket);
+        None
+    }
+
+    /// Follows the object, tells progress, and minds the deadline.
+    pub(super) fn wait(&mut self, ticket: Ticket, now: Timestamp) -> Option<Command> {
+        let link = self.link;
+        let entry = self.jobs.get_mut(&ticket)?;
+        entry.run.handle_timeout(now);
+        entry.handle_progress(now);
+        let Phase::Waiting { following } = entry.phase else {
+            self.touch(ticket);
+            return None;
+        };
+        let command = if following {
+            let update = if link && !entry.telling { entry.run.poll_status(now) } else { None };
+            update.map(|update| {
+                entry.telling = true;
+                Command::Status(ticket, entry.id().clone(), update)
+            })
+        } else {
+            entry.phase = Phase::Waiting { following: true };
+            let taken = entry.run.taken()?.clone();
+            Some(Command::Follow(ticket, taken))
+        };
+        let tells_next = link && !entry.telling;
+        let next = if tells_next { entry.run.poll_timeout() } else { entry.run.deadline() };
+        if let Some(next) = next {
+            self.schedule(ticket, next);
+        }
+        command
+    }
+
+    /// It is durable that the API server took the job: the lane goes on, and who waited before it is superseded.
+    pub(super) fn handle_taken(&mut self, ticket: Ticket, now: Timestamp) {
+        let Some(entry) = self.jobs.get(&ticket) else { return };
+        let (by, stays) = (entry.id().clone(), entry.is_deletion());
+        let waits = matches!(entry.phase, Phase::Waiting { .. });
+        let Some(lane) = self.lane_of(ticket) else { return };
+        let former = lane.handle_taken(ticket, waits && !stays);
+        if !stays {
+            self.release(ticket);
+        }
+        let Some(former) = former.filter(|former| *former != ticket) else { return };
+        if let Some(waiting) = self.jobs.get_mut(&former) {
+            waiting.run.handle_superseded(&by);
+            waiting.handle_progress(now);
+            self.touch(former);
+        }
+    }
+
+    /// The result is durable: it may be told, and the ledger takes the effect.
+    pub(super) fn handle_result_durable(&mut self, ticket: Ticket, now: Timestamp) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        entry.phase = Phase::Posting;
+        if let Some(effect) = entry.effect() {
+            self.ledger.handle_done(effect.clone(), effect.at);
+            self.shelf.version += 1;
+            entry.ledger_version = self.shelf.version;
+        }
+        if std::mem::take(&mut entry.ended_at_once) {
+            self.handle_taken(ticket, now);
+        }
+        self.settle(ticket);
+    }
+
+    /// The control plane wants nothing of this job any more.
+    pub(super) fn abandon(&mut self, ticket: Ticket) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        entry.calm();
+        entry.phase = Phase::Settled;
+        self.settled.insert(ticket);
+        self.settle(ticket);
+    }
+
+    /// Nothing of the job can be repeated any more: its lane goes on.
+    pub(super) fn settle(&mut self, ticket: Ticket) {
+        if let Some(lane) = self.lane_of(ticket) {
+            lane.settle(ticket);
+        }
+        self.release(ticket);
+        self.touch_settled();
+    }
+
+    /// The next of its lane may be applied.
+    pub(super) fn release(&mut self, ticket: Ticket) {
+        let Some(lane) = self.lane_of(ticket) else { return };
+        let (held, next) = (lane.release(ticket), lane.head());
+        self.queued -= usize::from(held);
+        self.touch_some(next);
+    }
+
+    pub(super) fn insert(&mut self, entry: Entry, now: Timestamp) {
+        let ticket = entry.record.ticket;
+        self.bytes += entry.bytes();
+        self.queued += 1;
+        self.tickets.insert(entry.id().clone(), ticket);
+        let lane = self.lanes.entry(entry.lane.clone()).or_default();
+        lane.insert(ticket, entry.phase == Phase::Saving);
+        let phase = entry.phase;
+        self.jobs.insert(ticket, entry);
+        match phase {
+            Phase::Waiting { .. } => self.handle_taken(ticket, now),
+            Phase::Posting => self.restore_result(ticket, now),
+            Phase::Saving
+            | Phase::Acking
+            | Phase::Queued
+            | Phase::Applying
+            | Phase::SavingTaken
+            | Phase::SavingResult
+            | Phase::Settled
+            | Phase::Removing => {}
+        }
+        self.touch(ticket);
+    }
+
+    /// A result that was durable before a crash: the ledger, and the end of who waited before it, may not have been.
+    pub(super) fn restore_result(&mut self, ticket: Ticket, now: Timestamp) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        if let Some(effect) = entry.effect() {
+            if !self.ledger.knows(&effect.job) {
+                self.ledger.handle_done(effect.clone(), effect.at);
+                self.shelf.version += 1;
+                entry.ledger_version = self.shelf.version;
+            }
+            self.handle_taken(ticket, now);
+        }
+        self.settle(ticket);
+    }
+
+    pub(super) fn forget(&mut self, ticket: Ticket) {
+        let Some(entry) = self.jobs.remove(&ticket) else { return };
+        self.bytes -= entry.bytes();
+        self.tickets.remove(entry.id());
+        self.settled.remove(&ticket);
+        if let Some(due) = entry.due {
+            self.due.remove(&(due, ticket));
+        }
+        // Only a settled job is forgotten: it left its queue before.
+        if let Some(lane) = self.lanes.get_mut(&entry.lane)
+            && lane.remove(ticket)
+        {
+            self.lanes.remove(&entry.lane);
+        }
+    }
+
+    /// Tries the job's command again after `asked`, or with growing delays.
+    pub(super) fn retry(&mut self, ticket: Ticket, asked: Option<Duration>, now: Timestamp, random: f64) {
+        if let Some(entry) = self.jobs.get_mut(&ticket) {
+            let at = entry.back_off(asked, now, random);
+            self.schedule(ticket, at);
+        }
+    }
+
+    pub(super) fn retry_before(
+        &mut self,
+        ticket: Ticket,
+        latest: Option<Timestamp>,
+        now: Timestamp,
+        random: f64,
+    ) {
+        if let Some(entry) = self.jobs.get_mut(&ticket) {
+            let at = entry.back_off(None, now, random);
+            let at = latest.map_or(at, |latest| at.min(latest));
+            entry.not_before = Some(at);
+            self.schedule(ticket, at);
+        }
+    }
+
+    pub(super) fn ledger_due(&self) -> Option<Timestamp> {
+        let is_due = self.shelf.version > self.shelf.stored && self.shelf.in_flight.is_none();
+        is_due.then(|| self.shelf.not_before.unwrap_or(Timestamp::MIN))
+    }
+
+    pub(super) fn lane_of(&mut self, ticket: Ticket) -> Option<&mut Lane> {
+        self.lanes.get_mut(&self.jobs.get(&ticket)?.lane)
+    }
+
+    /// Looks at the job at this time, or before if that was planned.
+    pub(super) fn schedule(&mut self, ticket: Ticket, at: Timestamp) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        let former = entry.due.replace(entry.due.map_or(at, |due| due.min(at)));
+        if let Some(former) = former {
+            self.due.remove(&(former, ticket));
+        }
+        self.due.extend(entry.due.map(|due| (due, ticket)));
+    }
+
+    pub(super) fn touch(&mut self, ticket: Ticket) {
+        self.schedule(ticket, Timestamp::MIN);
+    }
+
+    pub(super) fn touch_some(&mut self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.touch(ticket);
+        }
+    }
+
+    pub(super) fn touch_settled(&mut self) {
+        let settled: Vec<Ticket> = self.settled.iter().copied().collect();
+        settled.into_iter().for_each(|ticket| self.touch(ticket));
+    }
+}
