@@ -20,7 +20,18 @@ const ALLOWED: [(&str, &[&str]); 12] = [
         &["vworkspace-protocol", "vworkspace-core", "vworkspace-transport", "vworkspace-store"],
     ),
     ("vworkspace-vwctl", &["vworkspace-protocol", "vworkspace-client"]),
-    ("vworkspace-testbed", &["vworkspace-protocol", "vworkspace-crds", "vworkspace-client"]),
+    (
+        "vworkspace-testbed",
+        &[
+            "vworkspace-protocol",
+            "vworkspace-crds",
+            "vworkspace-core",
+            "vworkspace-transport",
+            "vworkspace-store",
+            "vworkspace-client",
+            "vworkspace-server",
+        ],
+    ),
     (
         "vworkspace-fleet-sim",
         &["vworkspace-protocol", "vworkspace-core", "vworkspace-transport", "vworkspace-client"],

@@ -15,6 +15,7 @@ pub mod api;
 pub mod app;
 pub mod args;
 pub mod background;
+pub mod clock;
 mod connections;
 pub mod listen;
 pub mod logs;

@@ -42,6 +42,13 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, Error> {
     tune(connection)
 }
 
+/// A database in memory, empty.
+pub(crate) fn open_memory() -> Result<Connection, Error> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")?;
+    tune(connection)
+}
+
 fn tune(connection: Connection) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);

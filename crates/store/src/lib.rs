@@ -38,6 +38,7 @@ pub use presence::Contact;
 pub use resource::ResourceFilter;
 pub use settings::Settings;
 pub use tally::Tally;
+pub use writer::{Committer, Group};
 
 use presence::PresenceMap;
 use reader::Readers;
@@ -45,7 +46,7 @@ use rusqlite::Connection;
 use std::{
     fs::{File, OpenOptions},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 use writer::Writer;
 
@@ -60,8 +61,8 @@ struct Inner {
     readers: Readers,
     presence: PresenceMap,
     settings: Settings,
-    /// Released last: presence lives in memory, so one process at a time owns the database.
-    _lock: File,
+    /// Released last: presence lives in memory, so one process at a time owns the database. None for one in memory.
+    _lock: Option<File>,
 }
 
 impl Store {
@@ -77,8 +78,25 @@ impl Store {
         let readers = Readers::open(path, settings.readers)?;
         let writer = Writer::start(connection, settings.write_queue)
             .map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: lock };
+        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: Some(lock) };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Opens a database in memory, over and over again. Nothing written is durable, nor answered, before the
+    /// [`Committer`] commits it: dropping both is a crash, and what was committed is in `memory` still.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn open_in(memory: &Memory, settings: &Settings) -> Result<(Self, Committer), Error> {
+        let presence = {
+            let connection = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+            schema::migrate(&connection)?;
+            PresenceMap::load(&connection)?
+        };
+        let (writer, committer) = Writer::new(Arc::clone(&memory.0), settings.write_queue);
+        let readers = Readers::Shared(Arc::clone(&memory.0));
+        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: None };
+        Ok((Self { inner: Arc::new(inner) }, committer))
     }
 
     /// Calls that wait for the writer now: for metrics.
@@ -118,6 +136,20 @@ impl Store {
         W: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         self.inner.readers.call(work).await
+    }
+}
+
+/// A database that lives as long as this value: the same statements and rules as in a file, and no disk.
+#[derive(Clone)]
+pub struct Memory(Arc<Mutex<Connection>>);
+
+impl Memory {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self(Arc::new(Mutex::new(connection::open_memory()?))))
     }
 }
 

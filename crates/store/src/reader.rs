@@ -1,4 +1,4 @@
-//! A few connections that only read, used on blocking threads.
+//! A few connections that only read, used on blocking threads; a database in memory is read at once.
 
 use crate::{Error, connection::open_reader};
 use rusqlite::Connection;
@@ -8,18 +8,25 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-/// The connections that are not lent out. Overflow rule: who finds none waits; the waiting are requests, which the
-/// server bounds.
-pub(crate) struct Readers {
-    idle: Arc<Mutex<Vec<Connection>>>,
-    permits: Arc<Semaphore>,
+/// Where reads go.
+pub(crate) enum Readers {
+    /// Connections of their own. Overflow rule: who finds none idle waits; the waiting are requests, which the
+    /// server bounds.
+    Pool {
+        /// Those that are not lent out.
+        idle: Arc<Mutex<Vec<Connection>>>,
+        /// One per connection.
+        permits: Arc<Semaphore>,
+    },
+    /// The connection that writes, between two groups: a database in memory has no other.
+    Shared(Arc<Mutex<Connection>>),
 }
 
 impl Readers {
     pub(crate) fn open(path: &Path, count: usize) -> Result<Self, Error> {
         let count = count.max(1);
         let idle = (0..count).map(|_| open_reader(path)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), permits: Arc::new(Semaphore::new(count)) })
+        Ok(Self::Pool { idle: Arc::new(Mutex::new(idle)), permits: Arc::new(Semaphore::new(count)) })
     }
 
     /// Runs `work` against one snapshot of the database.
@@ -28,8 +35,13 @@ impl Readers {
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Stopped)?;
-        let idle = Arc::clone(&self.idle);
+        let (idle, permits) = match self {
+            Self::Shared(connection) => {
+                return work(&connection.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            Self::Pool { idle, permits } => (Arc::clone(idle), Arc::clone(permits)),
+        };
+        let permit = permits.acquire_owned().await.map_err(|_| Error::Stopped)?;
         let task = tokio::task::spawn_blocking(move || {
             let lent = Lent::take(&idle)?;
             let outcome = lent.read(work);

@@ -1,4 +1,4 @@
-//! The one thread that writes.
+//! The one place that writes: calls queue up here, a [`Committer`] commits them in groups.
 //!
 //! ```text
 //!   calls ──bounded queue──► BEGIN IMMEDIATE, call, call, call, COMMIT ──► an answer to each, once durable
@@ -7,6 +7,9 @@
 //! A group is whatever queued up during the previous commit: no timer, so an idle store answers at once and a busy
 //! one shares each flush to disk among many calls. A call that fails before it changed anything costs nothing; one
 //! that fails halfway makes its group run once more with a savepoint per call, so that it spoils nobody else's.
+//!
+//! A database in a file has a thread of its own for that. One in memory is committed by whoever opened it, when it
+//! likes: a simulation decides what was durable at a crash.
 
 use crate::{
     Error,
@@ -16,7 +19,7 @@ use crate::{
 use rusqlite::Connection;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Instant,
 };
@@ -25,23 +28,45 @@ use tokio::sync::{mpsc, oneshot};
 /// Most calls in one group: bounds how long the first of them waits.
 const MOST_IN_GROUP: usize = 1024;
 
-/// Handle to the thread; dropping it lets the queued calls finish and waits for the thread to end.
+/// The queue's sending end; dropping it lets the queued calls finish and waits for the thread, if there is one.
 pub(crate) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Call>>>,
     thread: Option<JoinHandle<()>>,
     counters: Arc<Counters>,
 }
 
+/// The queue's receiving end, with the connection that writes. Dropping it loses what was not committed, as a crash
+/// does.
+pub struct Committer {
+    connection: Arc<Mutex<Connection>>,
+    queue: mpsc::Receiver<Box<dyn Call>>,
+    counters: Arc<Counters>,
+}
+
+/// Calls that become durable together, or not at all.
+pub struct Group(Vec<Box<dyn Call>>);
+
 impl Writer {
-    /// Starts the thread. Overflow rule: with `queue` calls waiting, one more is refused with [`Error::Busy`].
-    pub(crate) fn start(connection: Connection, queue: usize) -> std::io::Result<Self> {
+    /// A writer and what commits for it. Overflow rule: with `queue` calls waiting, one more is refused with
+    /// [`Error::Busy`].
+    pub(crate) fn new(connection: Arc<Mutex<Connection>>, queue: usize) -> (Self, Committer) {
         let (sender, receiver) = mpsc::channel(queue.max(1));
         let counters = Arc::<Counters>::default();
-        let counted = Arc::clone(&counters);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || serve(&connection, receiver, &counted))?;
-        Ok(Self { queue: Some(sender), thread: Some(thread), counters })
+        let committer = Committer { connection, queue: receiver, counters: Arc::clone(&counters) };
+        (Self { queue: Some(sender), thread: None, counters }, committer)
+    }
+
+    /// A writer with a thread that commits; the bound is that of [`Writer::new`].
+    pub(crate) fn start(connection: Connection, queue: usize) -> std::io::Result<Self> {
+        let (mut writer, mut committer) = Self::new(Arc::new(Mutex::new(connection)), queue);
+        let work = move || {
+            while let Some(first) = committer.queue.blocking_recv() {
+                let group = committer.group(first);
+                committer.commit(group);
+            }
+        };
+        writer.thread = Some(std::thread::Builder::new().name("store-writer".to_owned()).spawn(work)?);
+        Ok(writer)
     }
 
     /// How many calls wait.
@@ -120,21 +145,34 @@ where
     }
 }
 
-fn serve(connection: &Connection, mut queue: mpsc::Receiver<Box<dyn Call>>, counters: &Counters) {
-    while let Some(first) = queue.blocking_recv() {
+impl Committer {
+    /// Waits for calls and takes all that queued up. `None`: the store is gone.
+    pub async fn gather(&mut self) -> Option<Group> {
+        let first = self.queue.recv().await?;
+        Some(self.group(first))
+    }
+
+    fn group(&mut self, first: Box<dyn Call>) -> Group {
         let mut group = vec![first];
-        while group.len() < MOST_IN_GROUP {
-            match queue.try_recv() {
-                Ok(call) => group.push(call),
-                Err(_) => break,
-            }
+        while group.len() < MOST_IN_GROUP
+            && let Ok(call) = self.queue.try_recv()
+        {
+            group.push(call);
         }
-        let committed = commit(connection, &mut group, counters).map_err(Arc::new);
+        Group(group)
+    }
+
+    /// Makes the group durable and answers its calls. Blocks.
+    pub fn commit(&self, Group(mut group): Group) {
+        // The connection is whole even after a panic: what was begun is rolled back.
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let committed = commit(&connection, &mut group, &self.counters).map_err(Arc::new);
         if let Err(error) = &committed {
             tracing::error!(%error, calls = group.len(), "group of {} writes failed: {error}", group.len());
-            roll_back(connection);
+            roll_back(&connection);
         }
-        counters.group(group.len());
+        drop(connection);
+        self.counters.group(group.len());
         group.into_iter().for_each(|call| call.answer(&committed));
     }
 }

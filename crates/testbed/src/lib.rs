@@ -1,4 +1,5 @@
-//! Not shipped: a real Kubernetes on loopback for tests and the demo, and a stand-in for Flux's controllers.
+//! Not shipped: a real Kubernetes on loopback for tests and the demo, a stand-in for Flux's controllers, and the
+//! simulation of the whole system ([`simulation`]).
 //!
 //! ```text
 //!   programs   real programs, built once from pinned Go modules into a cache
@@ -21,6 +22,7 @@ mod flux_controllers;
 mod namespace;
 pub mod process;
 pub mod programs;
+pub mod simulation;
 pub mod stack;
 mod testbed;
 mod work_dir;

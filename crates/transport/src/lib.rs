@@ -9,6 +9,8 @@
 pub mod control;
 pub mod http;
 pub mod link;
+pub mod memory;
 
 pub use control::{AgentCall, ControlPort, Refusal};
 pub use link::{AgentLink, LinkError};
+pub use memory::MemoryLink;

@@ -1,7 +1,6 @@
 //! Who calls.
 
 use super::{App, Error};
-use jiff::Timestamp;
 use vworkspace_core::control::Actor;
 use vworkspace_protocol::{
     Secret,
@@ -36,7 +35,7 @@ pub async fn authenticate_person(app: &App, bearer: Option<&Secret>) -> Result<P
 
 /// Proves who a bearer is, whoever it is.
 pub(super) async fn authenticate(app: &App, bearer: &Secret) -> Result<Caller, Error> {
-    Ok(app.store.authenticate(bearer, Timestamp::now()).await?)
+    Ok(app.store.authenticate(bearer, app.clock.now()).await?)
 }
 
 /// The answer to a request that says not who calls.

@@ -6,9 +6,7 @@ use super::{
     pause::{Pause, pause},
 };
 use crate::{logs::note_actor, wake::Seat};
-use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
 use vworkspace_core::control::{Actor, ingest, lease::Limits};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Secret,
@@ -57,7 +55,7 @@ impl AgentPort {
         let cluster = self.app.store.own_cluster(&caller)?;
         note_actor("agent", Some(cluster.id().as_str()));
         let contact = Contact { session, user_agent, capabilities };
-        self.app.store.sighted(&cluster, &contact, Timestamp::now());
+        self.app.store.sighted(&cluster, &contact, self.app.clock.now());
         Ok(Agent { bearer, caller, cluster, contact })
     }
 
@@ -67,20 +65,21 @@ impl AgentPort {
         if request.registration_id.len() > REGISTRATION_ID_BYTES {
             return Err(Error::invalid("registrationId must be at most 128 bytes"));
         }
-        let registered = self.app.store.register(&token, &request.registration_id, Timestamp::now()).await?;
+        let registered =
+            self.app.store.register(&token, &request.registration_id, self.app.clock.now()).await?;
         note_actor("registration", Some(registered.cluster_id.as_str()));
         Ok(registered)
     }
 
     async fn wait_for_jobs(&self, agent: &Agent, wait: Duration) -> Result<Vec<Job>, Error> {
-        let deadline = Instant::now() + wait;
+        let mut patience = self.app.clock.sleep(wait);
         let seat = if wait.is_zero() { None } else { Some(self.seat(agent)?) };
         loop {
             let leased = self.lease(agent).await?;
             let Some(seat) = seat.as_ref().filter(|_| leased.jobs.is_empty()) else {
                 return Ok(leased.jobs);
             };
-            let over = pause(&self.app, seat, deadline, leased.next_due).await == Pause::Over;
+            let over = pause(&self.app, seat, &mut patience, leased.next_due).await == Pause::Over;
             // A credential that ended during the sleep gets nothing more; asking again tells its holder why.
             if over || authenticate(&self.app, &agent.bearer).await.is_err() {
                 return Ok(Vec::new());
@@ -103,7 +102,7 @@ impl AgentPort {
     async fn lease(&self, agent: &Agent) -> Result<Leased, Error> {
         let session = agent.contact.session.as_ref();
         let leased =
-            self.app.store.lease(&agent.cluster, session, Limits::default(), Timestamp::now()).await?;
+            self.app.store.lease(&agent.cluster, session, Limits::default(), self.app.clock.now()).await?;
         self.app.metrics.transition(JobState::Leased, leased.jobs.len());
         leased.jobs.iter().for_each(|job| self.app.watches.wake(&job.id));
         leased.ended.iter().for_each(|job| self.app.watches.wake(job));
@@ -122,7 +121,7 @@ impl AgentPort {
         let batches = in_batches(request).map(ingest::admit).collect::<Result<Vec<_>, _>>()?;
         for batch in batches {
             let sent = batch.events.len();
-            let stored = self.app.store.ingest_events(&agent.cluster, batch, Timestamp::now()).await?;
+            let stored = self.app.store.ingest_events(&agent.cluster, batch, self.app.clock.now()).await?;
             self.app.metrics.events(stored, sent - stored);
         }
         Ok(())
@@ -146,7 +145,7 @@ impl ControlPort for AgentPort {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
         let session = agent.contact.session.as_ref();
-        self.app.store.ack(&handle, session, Timestamp::now()).await.map_err(Error::from)?;
+        self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
         self.moved_on(&agent, &job, JobState::Acked);
         Ok(())
     }
@@ -154,7 +153,7 @@ impl ControlPort for AgentPort {
     async fn status(&self, call: AgentCall, job: JobId, update: StatusUpdate) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
-        self.app.store.record_status(&handle, update, Timestamp::now()).await.map_err(Error::from)?;
+        self.app.store.record_status(&handle, update, self.app.clock.now()).await.map_err(Error::from)?;
         self.app.watches.wake(&job);
         Ok(())
     }
@@ -162,7 +161,7 @@ impl ControlPort for AgentPort {
     async fn result(&self, call: AgentCall, job: JobId, result: JobResult) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
-        self.app.store.close(&handle, result, Timestamp::now()).await.map_err(Error::from)?;
+        self.app.store.close(&handle, result, self.app.clock.now()).await.map_err(Error::from)?;
         self.moved_on(&agent, &job, JobState::Closed);
         Ok(())
     }
@@ -174,7 +173,7 @@ impl ControlPort for AgentPort {
 
     async fn rotate(&self, call: AgentCall) -> Result<RotateResponse, Refusal> {
         let agent = self.agent(call).await?;
-        Ok(self.app.store.rotate(&agent.cluster, Timestamp::now()).await.map_err(Error::from)?)
+        Ok(self.app.store.rotate(&agent.cluster, self.app.clock.now()).await.map_err(Error::from)?)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Clusters and their registration tokens.
 
 use super::{App, Error, access::Person, page::PageParams};
-use jiff::Timestamp;
 use std::time::Duration;
 use vworkspace_core::control::{Actor, DnsLabel};
 use vworkspace_protocol::{
@@ -26,7 +25,7 @@ pub async fn list(
     organization: Option<&OrganizationId>,
     page: &PageParams,
 ) -> Result<ClusterPage, Error> {
-    let now = Timestamp::now();
+    let now = app.clock.now();
     let mut clusters = match organization {
         Some(id) => {
             let organization = app.store.lookup_organization::<Read>(&by.caller, id).await?;
@@ -55,7 +54,7 @@ pub async fn create(app: &App, by: &Person, body: CreateCluster) -> Result<Clust
     };
     let organization = app.store.lookup_organization::<Manage>(&by.caller, &id).await?;
     let name = DnsLabel::parse("name", &body.name)?;
-    Ok(app.store.create_cluster(&organization, &name, Timestamp::now()).await?)
+    Ok(app.store.create_cluster(&organization, &name, app.clock.now()).await?)
 }
 
 /// One cluster.
@@ -64,7 +63,7 @@ pub async fn create(app: &App, by: &Person, body: CreateCluster) -> Result<Clust
 /// It is not there, or not the caller's.
 pub async fn read(app: &App, by: &Person, id: &ClusterId) -> Result<Cluster, Error> {
     let handle = app.store.lookup_cluster::<Read>(&by.caller, id).await?;
-    let mut cluster = app.store.cluster(&handle, Timestamp::now()).await?;
+    let mut cluster = app.store.cluster(&handle, app.clock.now()).await?;
     see_open_poll(app, &mut cluster);
     Ok(cluster)
 }
@@ -85,7 +84,7 @@ pub async fn create_registration_token(
         return Err(Error::invalid(format!("ttlSeconds must be 1 to {TOKEN_SECONDS}")));
     }
     let life = Duration::from_secs(seconds.into());
-    Ok(app.store.issue_registration_token(&cluster, life, Timestamp::now()).await?)
+    Ok(app.store.issue_registration_token(&cluster, life, app.clock.now()).await?)
 }
 
 /// An agent whose poll is open is there now, however long ago the poll began.

@@ -6,9 +6,7 @@ use super::{
     page::PageParams,
     pause::{Pause, pause},
 };
-use jiff::Timestamp;
 use std::time::Duration;
-use tokio::time::Instant;
 use vworkspace_core::control::{admission, explain};
 use vworkspace_protocol::{
     ClusterId, JobId,
@@ -38,7 +36,7 @@ pub async fn enqueue(
     body: EnqueueJob,
 ) -> Result<Enqueued, Error> {
     let cluster = app.store.lookup_cluster::<Command>(&by.caller, cluster).await?;
-    let now = Timestamp::now();
+    let now = app.clock.now();
     let admitted = admission::admit(body, now)?;
     let enqueued = app.store.enqueue(&cluster, admitted, now).await?;
     if enqueued.created {
@@ -62,7 +60,7 @@ pub async fn list(
     page: &PageParams,
 ) -> Result<JobPage, Error> {
     let cluster = app.store.lookup_cluster::<Read>(&by.caller, cluster).await?;
-    Ok(app.store.jobs(&cluster, state, &page.parse()?, Timestamp::now()).await?)
+    Ok(app.store.jobs(&cluster, state, &page.parse()?, app.clock.now()).await?)
 }
 
 /// One job: at once when its timeline goes beyond `after` or will never go on, else when it does, or when `wait`
@@ -72,14 +70,15 @@ pub async fn list(
 /// It is not there, or not the caller's.
 pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Duration) -> Result<Job, Error> {
     let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
-    let deadline = Instant::now() + wait.min(MOST_WATCH);
+    let mut patience = app.clock.sleep(wait.min(MOST_WATCH));
     // Without a free seat the answer comes at once: the caller asks again, as it does after every answer.
     let seat = if wait.is_zero() { None } else { app.watches.sit(job) };
     loop {
-        let seen = app.store.job(&handle, Timestamp::now()).await?;
+        let seen = app.store.job(&handle, app.clock.now()).await?;
         let has_news = seen.timeline.last().is_some_and(|entry| entry.seq > after);
         let Some(seat) = &seat else { return Ok(seen) };
-        if has_news || seen.state.is_terminal() || pause(app, seat, deadline, None).await == Pause::Over {
+        if has_news || seen.state.is_terminal() || pause(app, seat, &mut patience, None).await == Pause::Over
+        {
             return Ok(seen);
         }
     }
@@ -91,7 +90,7 @@ pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Durati
 /// It is not there, or not the caller's.
 pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation, Error> {
     let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
-    let now = Timestamp::now();
+    let now = app.clock.now();
     let (job, around) = (app.store.job(&handle, now).await?, app.store.surroundings(&handle, now).await?);
     Ok(explain::explain(job, &around))
 }
@@ -103,10 +102,10 @@ pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation,
 pub async fn cancel(app: &App, by: &Person, job: &JobId) -> Result<Job, Error> {
     let command = app.store.lookup_job::<Command>(&by.caller, job).await?;
     let read = app.store.lookup_job::<Read>(&by.caller, job).await?;
-    app.store.cancel(&command, Timestamp::now()).await?;
+    app.store.cancel(&command, app.clock.now()).await?;
     app.metrics.transition(JobState::Cancelled, 1);
     app.watches.wake(job);
     // A later job for the same object may have waited for this one.
     app.polls.wake(command.cluster_id());
-    Ok(app.store.job(&read, Timestamp::now()).await?)
+    Ok(app.store.job(&read, app.clock.now()).await?)
 }

@@ -18,6 +18,7 @@ pub use error::{Error, not_found};
 
 use crate::{
     args::Serve,
+    clock::{Clock, SystemClock},
     metrics::{Metrics, Now},
     wake::Waiters,
 };
@@ -37,6 +38,8 @@ const WATCHES_PER_JOB: usize = 16;
 pub struct App {
     /// The database.
     pub store: Store,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
     /// Agents that wait for jobs.
@@ -68,16 +71,22 @@ impl App {
             Store::open(&path, &tuning)
         });
         let store = opened.await.unwrap_or(Err(store::Error::Stopped))?;
-        let first_admin_token = store.bootstrap_admin(jiff::Timestamp::now()).await?;
-        let app = Self {
-            store,
-            metrics: Metrics::default(),
-            polls: Waiters::new(POLLS_PER_CLUSTER, settings.max_requests),
-            watches: Waiters::new(WATCHES_PER_JOB, settings.max_requests),
-            room: Semaphore::new(settings.max_requests.min(Semaphore::MAX_PERMITS)),
-            stop: CancellationToken::new(),
-        };
+        let app = Self::over(store, Arc::new(SystemClock), settings.max_requests);
+        let first_admin_token = app.store.bootstrap_admin(app.clock.now()).await?;
         Ok((app, first_admin_token))
+    }
+
+    /// The use-cases over a store; at most `max_requests` wait at the same time.
+    pub fn over(store: Store, clock: Arc<dyn Clock>, max_requests: usize) -> Self {
+        Self {
+            store,
+            clock,
+            metrics: Metrics::default(),
+            polls: Waiters::new(POLLS_PER_CLUSTER, max_requests),
+            watches: Waiters::new(WATCHES_PER_JOB, max_requests),
+            room: Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// What the agent transport talks to.

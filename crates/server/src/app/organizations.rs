@@ -1,7 +1,6 @@
 //! Tenants and their API tokens.
 
 use super::{App, Error, access::Person, page::PageParams};
-use jiff::Timestamp;
 use vworkspace_core::control::DnsLabel;
 use vworkspace_protocol::{
     admin::{CreateApiToken, CreateOrganization, CreatedApiToken, Organization, OrganizationPage},
@@ -28,7 +27,7 @@ pub async fn list(app: &App, by: &Person, page: &PageParams) -> Result<Organizat
 pub async fn create(app: &App, by: &Person, body: CreateOrganization) -> Result<Organization, Error> {
     let installation = app.store.installation::<Manage>(&by.caller)?;
     let name = DnsLabel::parse("name", &body.name)?;
-    Ok(app.store.create_organization(&installation, &name, Timestamp::now()).await?)
+    Ok(app.store.create_organization(&installation, &name, app.clock.now()).await?)
 }
 
 /// One organization.
@@ -55,6 +54,6 @@ pub async fn create_api_token(
     if description.is_empty() || description.len() > DESCRIPTION_BYTES {
         return Err(Error::invalid("description must be 1 to 128 bytes"));
     }
-    let token = app.store.create_api_token(&organization, description, Timestamp::now()).await?;
+    let token = app.store.create_api_token(&organization, description, app.clock.now()).await?;
     Ok(CreatedApiToken { token, organization_id: organization.id().clone() })
 }

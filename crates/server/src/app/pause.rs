@@ -1,8 +1,8 @@
 use super::App;
 use crate::wake::{Seat, Woken};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
-use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use std::{future::pending, time::Duration};
 
 /// Shortest sleep before looking again for something that is due: a clock that jumps must not make a busy loop.
 const SHORTEST: Duration = Duration::from_millis(5);
@@ -16,9 +16,22 @@ pub enum Pause {
     Over,
 }
 
-/// Sleeps until there may be news for `seat`, something is due, the deadline has come or the server stops.
-pub async fn pause<K: Ord>(app: &App, seat: &Seat<K>, deadline: Instant, due: Option<Timestamp>) -> Pause {
-    let due = due.map_or(deadline, |due| Instant::now() + until(due, Timestamp::now()).max(SHORTEST));
+/// The rest of a caller's patience: ends once, for good.
+pub type Patience = BoxFuture<'static, ()>;
+
+/// Sleeps until there may be news for `seat`, something is due, the caller's patience is over or the server stops.
+pub async fn pause<K: Ord>(
+    app: &App,
+    seat: &Seat<K>,
+    patience: &mut Patience,
+    due: Option<Timestamp>,
+) -> Pause {
+    let comes_due = async {
+        match due {
+            Some(due) => app.clock.sleep(until(due, app.clock.now()).max(SHORTEST)).await,
+            None => pending().await,
+        }
+    };
     tokio::select! {
         biased;
         () = app.stop.cancelled() => Pause::Over,
@@ -26,7 +39,8 @@ pub async fn pause<K: Ord>(app: &App, seat: &Seat<K>, deadline: Instant, due: Op
             Woken::Hint => Pause::Again,
             Woken::Displaced => Pause::Over,
         },
-        () = sleep_until(due.min(deadline)) => if due < deadline { Pause::Again } else { Pause::Over },
+        () = patience => Pause::Over,
+        () = comes_due => Pause::Again,
     }
 }
 

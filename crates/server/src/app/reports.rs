@@ -1,7 +1,6 @@
 //! What agents reported: current conditions and events.
 
 use super::{App, Error, access::Person, page::PageParams};
-use jiff::Timestamp;
 use vworkspace_protocol::{
     ClusterId,
     admin::{EventPage, ResourcePage},
@@ -22,7 +21,7 @@ pub async fn resources(
     let cluster = app.store.lookup_cluster::<Read>(&by.caller, cluster).await?;
     let mut resources = app.store.resources(&cluster, filter, &page.parse()?).await?;
     if app.polls.is_waiting(cluster.id()) {
-        resources.as_of = Some(Timestamp::now());
+        resources.as_of = Some(app.clock.now());
     }
     Ok(resources)
 }

@@ -3,7 +3,6 @@
 //! Leases that run out need no task: an open poll knows when that will be, and any later poll sees it.
 
 use crate::app::App;
-use jiff::Timestamp;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
@@ -30,8 +29,8 @@ pub async fn flush_sightings(app: Arc<App>) {
 }
 
 /// Ends jobs whose time passed, also of clusters that never ask, and wakes who watches them.
-async fn expire_jobs(app: Arc<App>) {
-    match app.store.expire_due(Timestamp::now()).await {
+pub async fn expire_jobs(app: Arc<App>) {
+    match app.store.expire_due(app.clock.now()).await {
         Ok(expired) => {
             app.metrics.transition(JobState::Expired, expired.len());
             expired.iter().for_each(|job| app.watches.wake(job));

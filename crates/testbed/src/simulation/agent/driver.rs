@@ -1,0 +1,153 @@
+//! Which credential is used, when is polled, what goes first.
+
+use super::{Agent, events::Told};
+use std::{rc::Rc, time::Duration};
+use vworkspace_core::agent::session::{Failure, State, Step};
+use vworkspace_protocol::{Job, limits};
+use vworkspace_transport::AgentLink as _;
+
+/// Shortest time between two polls that brought nothing new.
+const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// What a poll may take beyond the wait it asked for, as in the HTTP link.
+const POLL_MARGIN: Duration = Duration::from_secs(10);
+/// Time between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+impl Agent {
+    /// Uses whatever credential the Secret holds.
+    pub(super) async fn keep_credential(self: Rc<Self>) {
+        let mut changed = self.site.api.watch();
+        loop {
+            changed.borrow_and_update();
+            let stored = self.site.api.state().credential.clone();
+            let token = |credential: &Option<super::Credential>| {
+                credential.as_ref().map(|credential| credential.token.expose().to_owned())
+            };
+            if token(&stored) != token(&self.credential.borrow()) {
+                let present = stored.is_some();
+                *self.credential.borrow_mut() = stored;
+                self.session().handle_credential(present, self.now());
+                self.work().handle_link(false);
+                self.note("another credential is in use");
+                self.link.send_modify(|link| *link += 1);
+                self.answered.notify_one();
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+            // The watch is late.
+            self.site.world.sleep_between(Duration::from_micros(100), Duration::from_millis(200)).await;
+        }
+    }
+
+    pub(super) async fn poll_for_ever(self: Rc<Self>) {
+        loop {
+            let step = self.session().poll_step(self.now());
+            match step {
+                Step::Halt => self.another_link().await,
+                Step::Wait(at) => tokio::select! {
+                    biased;
+                    () = self.another_link() => {}
+                    () = self.until(at) => {}
+                },
+                Step::Resync => self.resync().await,
+                Step::Poll => {
+                    self.room().await;
+                    self.poll().await;
+                }
+            }
+            // What the poll loop decided is news for the jobs: the link is up or down.
+            self.answered.notify_one();
+        }
+    }
+
+    async fn resync(&self) {
+        match self.tell_everything().await {
+            Ok(told) => {
+                self.told_first.set(true);
+                self.session().handle_resynced(told == Told::Taken, self.now());
+            }
+            Err(failure) => self.failed(failure).await,
+        }
+    }
+
+    async fn room(&self) {
+        while !self.work().has_room() {
+            self.room.notified().await;
+        }
+    }
+
+    async fn poll(self: &Rc<Self>) {
+        let (Some(caller), Some(cluster)) = (self.caller(), self.cluster()) else { return };
+        self.site.world.history.holds("status first", self.told_first.get(), || {
+            format!("{} asked for jobs before it told its objects' conditions", self.site.name)
+        });
+        let wait = Duration::from_secs(5 + self.site.world.dice.roll(26)).min(limits::MAX_WAIT);
+        let started = self.site.world.executor.now();
+        let answer = tokio::select! {
+            biased;
+            () = self.another_link() => return,
+            answer = self.site.wire.call(&caller, wait + POLL_MARGIN, move |link| {
+                let cluster = cluster.clone();
+                async move { link.jobs(&cluster, wait).await }
+            }) => answer,
+        };
+        match answer {
+            Ok(jobs) => {
+                self.session().handle_polled(self.now());
+                if self.take(jobs) == 0 {
+                    let passed = self.site.world.executor.now().saturating_sub(started);
+                    self.site.world.sleep(MIN_POLL_INTERVAL.saturating_sub(passed)).await;
+                }
+            }
+            Err(failure) => self.failed(failure).await,
+        }
+    }
+
+    fn take(&self, jobs: Vec<Job>) -> usize {
+        let mut new = 0;
+        for job in jobs {
+            let name = self.site.world.history.name(&job.id);
+            self.site.seen.borrow_mut().offered.insert(job.id.clone());
+            let plan = super::jobs::plan_of(&job);
+            let is_new = self.work().handle_offered(job, plan, self.now());
+            self.note(&format!("is offered {name}{}", if is_new { "" } else { " again" }));
+            new += usize::from(is_new);
+        }
+        self.answered.notify_one();
+        new
+    }
+
+    pub(super) async fn failed(&self, failure: Failure) {
+        if failure == Failure::Unauthorized {
+            let stored = self.site.api.state().credential.clone();
+            let used = self.credential.borrow().clone();
+            if stored.zip(used).is_some_and(|(stored, used)| stored.token != used.token) {
+                return self.another_link().await;
+            }
+        }
+        self.note(&format!("fails to talk: {failure:?}"));
+        self.session().handle_failure(failure, self.now(), self.random());
+        let state = self.session().state();
+        self.site.world.history.holds("I11 rotation", !matches!(state, State::Rejected(_)), || {
+            format!("{} was rejected with the credential it holds: {state:?}", self.site.name)
+        });
+    }
+
+    fn cluster(&self) -> Option<vworkspace_protocol::ClusterId> {
+        self.credential.borrow().as_ref().map(|credential| credential.cluster.clone())
+    }
+
+    /// Signs of life while the conversation is active.
+    pub(super) async fn beat(self: Rc<Self>) {
+        loop {
+            if self.session().state() == State::Active
+                && let Some(caller) = self.caller()
+                && self.post_heartbeat(&caller).await.is_ok()
+            {
+                self.session().handle_good(self.now());
+            }
+            self.site.world.sleep(HEARTBEAT).await;
+        }
+    }
+}

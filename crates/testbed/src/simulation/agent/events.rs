@@ -1,0 +1,229 @@
+//! What the agent tells: transitions, snapshots, deletions; one batch on its way at a time.
+
+use super::{Agent, CALL};
+use crate::simulation::api::Object;
+use jiff::{SignedDuration, Timestamp};
+use std::{collections::BTreeMap, pin::Pin, rc::Rc, time::Duration};
+use tokio::sync::oneshot;
+use vworkspace_core::{
+    agent::{
+        outbox::{Delivery, EventBatcher, MAX_WAITING},
+        session::Failure,
+        transition::TransitionLog,
+    },
+    backoff::Backoff,
+};
+use vworkspace_protocol::{
+    ObjectRef,
+    event::{Event, EventsRequest, kind},
+    limits::EVENTS_PER_BATCH,
+};
+use vworkspace_transport::{AgentCall, AgentLink as _};
+
+/// What became of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Taken,
+    Nothing,
+}
+
+/// What waits to be told.
+#[derive(Default)]
+pub(super) struct Outbox {
+    events: EventBatcher,
+    log: TransitionLog,
+    backoff: Backoff,
+    not_before: Option<Timestamp>,
+    snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
+}
+
+type OnItsWay = Pin<Box<dyn Future<Output = (u64, EventsRequest, Result<(), Failure>)>>>;
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    fn answer_snapshots(&mut self, answer: Result<Told, Failure>) {
+        for done in self.snapshots.drain(..) {
+            // Who asked may have gone.
+            let _ = done.send(answer);
+        }
+    }
+}
+
+impl Agent {
+    pub(super) async fn run_events(self: Rc<Self>) {
+        let mut on_its_way: Option<OnItsWay> = None;
+        loop {
+            if on_its_way.is_none() {
+                on_its_way = self.next_post();
+            }
+            let due = self.events_due(on_its_way.is_some());
+            let answered = async {
+                match on_its_way.as_mut() {
+                    Some(post) => post.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                (link, batch, answer) = answered => {
+                    on_its_way = None;
+                    self.handle_answer(link, &batch, answer);
+                }
+                () = self.flush.notified() => {}
+                () = self.another_link() => self.outbox.borrow_mut().not_before = None,
+                () = self.until_some(due) => {}
+            }
+            self.check_bound();
+        }
+    }
+
+    fn next_post(self: &Rc<Self>) -> Option<OnItsWay> {
+        let now = self.now();
+        let (caller, mut outbox) = (self.caller()?, self.outbox.borrow_mut());
+        if outbox.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        let batch = outbox.events.poll_batch(now)?;
+        let (agent, link) = (self.clone(), *self.link.borrow());
+        Some(Box::pin(async move {
+            let answer = agent.post(&caller, batch.clone()).await;
+            (link, batch, answer)
+        }))
+    }
+
+    async fn post(&self, caller: &AgentCall, batch: EventsRequest) -> Result<(), Failure> {
+        let call = self.site.wire.call(caller, CALL, move |link| {
+            let batch = batch.clone();
+            async move { link.events(&batch).await }
+        });
+        call.await
+    }
+
+    fn events_due(&self, busy: bool) -> Option<Timestamp> {
+        let outbox = self.outbox.borrow();
+        let due = outbox.events.poll_timeout().filter(|_| !busy && self.credential.borrow().is_some())?;
+        Some(outbox.not_before.map_or(due, |at| due.max(at)))
+    }
+
+    fn handle_answer(&self, link: u64, batch: &EventsRequest, answer: Result<(), Failure>) {
+        let now = self.now();
+        let outbox = &mut *self.outbox.borrow_mut();
+        let Err(failure) = answer else {
+            let keys = batch.events.iter().map(|event| event.event_key.clone());
+            self.site.seen.borrow_mut().taken_events.extend(keys);
+            self.session().handle_good(now);
+            outbox.backoff.handle_success();
+            outbox.events.handle_delivery(Delivery::Taken, now);
+            if outbox.events.is_empty() {
+                outbox.answer_snapshots(Ok(Told::Taken));
+            }
+            return;
+        };
+        if failure == Failure::Refused {
+            self.site.world.history.broke("I5 events", "the control plane cannot read our own events");
+        }
+        let delay = outbox.backoff.handle_failure(failure.retry_after(), self.random());
+        outbox.events.handle_delivery(Delivery::Failed, now);
+        if link == *self.link.borrow() {
+            let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
+            outbox.not_before = now.checked_add(delay).ok();
+        }
+        outbox.answer_snapshots(Err(failure));
+    }
+
+    /// Status first: the conditions of all owned objects.
+    pub(super) async fn tell_everything(&self) -> Result<Told, Failure> {
+        let objects = self.site.api.state().objects.clone();
+        let answer = {
+            let now = self.now();
+            let outbox = &mut *self.outbox.borrow_mut();
+            for (name, object) in &objects {
+                let events = outbox.log.handle_snapshot(&object.reference(name), &object.conditions, now);
+                for (slot, event) in events {
+                    outbox.events.handle_snapshot(slot, event, now);
+                }
+            }
+            if outbox.events.is_empty() {
+                return Ok(Told::Nothing);
+            }
+            let (done, answer) = oneshot::channel();
+            outbox.snapshots.push(done);
+            outbox.not_before = None;
+            outbox.events.handle_flush(now);
+            answer
+        };
+        self.flush.notify_one();
+        answer.await.unwrap_or(Err(Failure::Unavailable { retry_after: None }))
+    }
+
+    /// A job has ended: who waits for it looks now.
+    pub(super) fn flush_events(&self) {
+        self.outbox.borrow_mut().events.handle_flush(self.now());
+        self.flush.notify_one();
+    }
+
+    /// Sees the objects change, late and not every state in between, as a watch does.
+    pub(super) async fn observe(self: Rc<Self>) {
+        let mut changed = self.site.api.watch();
+        let mut view: BTreeMap<String, Object> = BTreeMap::new();
+        loop {
+            changed.borrow_and_update();
+            let now = self.site.api.state().objects.clone();
+            self.handle_view(&view, &now);
+            view = now;
+            if changed.changed().await.is_err() {
+                return;
+            }
+            let stale = self.site.world.strikes("stale watch", 20);
+            let most = if stale { Duration::from_secs(6) } else { Duration::from_millis(50) };
+            self.site.world.sleep_between(Duration::from_micros(100), most).await;
+        }
+    }
+
+    fn handle_view(&self, before: &BTreeMap<String, Object>, after: &BTreeMap<String, Object>) {
+        let now = self.now();
+        let same = |name: &str, object: &Object| after.get(name).is_some_and(|other| other.uid == object.uid);
+        {
+            let outbox = &mut *self.outbox.borrow_mut();
+            let gone = before.iter().filter(|(name, object)| !same(name, object));
+            for (name, object) in gone {
+                if let Some((slot, event)) = outbox.log.handle_deleted(&object.reference(name), now) {
+                    outbox.events.handle_event(slot, event, now);
+                }
+            }
+            for (name, object) in after {
+                let known = before.get(name).filter(|known| known.uid == object.uid);
+                let old = known.map_or(&[][..], |known| &known.conditions);
+                let reference = object.reference(name);
+                for (slot, event) in outbox.log.handle_transition(&reference, old, &object.conditions, now) {
+                    outbox.events.handle_event(slot, event, now);
+                }
+            }
+        }
+        self.flush.notify_one();
+    }
+
+    pub(super) async fn post_heartbeat(&self, caller: &AgentCall) -> Result<(), Failure> {
+        let beat = Event {
+            event_key: String::new(),
+            kind: kind::CLUSTER_HEARTBEAT.to_owned(),
+            resource_ref: ObjectRef { kind: "Cluster".to_owned(), ..ObjectRef::default() },
+            conditions: Vec::new(),
+            operator_version: "simulated".to_owned(),
+            kubernetes_version: String::new(),
+            timestamp: Some(self.now()),
+        };
+        self.post(caller, EventsRequest { events: vec![beat] }).await
+    }
+
+    fn check_bound(&self) {
+        let waiting = self.outbox.borrow().events.len();
+        let mut seen = self.site.seen.borrow_mut();
+        seen.most_waiting = seen.most_waiting.max(waiting);
+        let bound = MAX_WAITING + EVENTS_PER_BATCH;
+        self.site.world.history.holds("I10 bounds", waiting <= bound, || format!("{waiting} events wait"));
+    }
+}

@@ -1,0 +1,221 @@
+//! Does what [`Work`] asks for, side by side, and tells it what became of each.
+
+use super::{Agent, CALL};
+use crate::simulation::api::{API_VERSION, Deletion, KIND, NAMESPACE, Put};
+use std::{rc::Rc, time::Duration};
+use vworkspace_core::agent::{
+    ObjectKey,
+    dedup::Ledger,
+    job_run::{Goal, Observed, Taken},
+    session::{Failure, State},
+    work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
+};
+use vworkspace_protocol::{
+    Job, JobId, JobKind,
+    outcome::{FieldConflict, JobResult},
+};
+use vworkspace_transport::AgentLink as _;
+
+/// Pause before the journal is read again.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
+impl Agent {
+    /// Goes on with what journal and ledger hold.
+    pub(super) async fn load(&self) {
+        let (records, ledger) = loop {
+            let read = self.site.api.call(|state| (state.journal.clone(), state.ledger.clone())).await;
+            if let Ok(read) = read {
+                break read;
+            }
+            self.site.world.sleep(LOAD_AGAIN).await;
+        };
+        // What cannot be read was never written by us: the run would show it as a job that is lost.
+        let records = records.values().filter_map(|text| serde_json::from_str::<Record>(text).ok());
+        let records = records.map(|record| {
+            let plan = plan_of(&record.job);
+            (record, plan)
+        });
+        let now = self.now();
+        *self.work() = Work::restore(records.collect(), Ledger::restore(ledger, Vec::new(), now), now);
+    }
+
+    pub(super) async fn run_jobs(self: Rc<Self>) {
+        loop {
+            let active = self.session().state() == State::Active && self.credential.borrow().is_some();
+            let due = {
+                let mut work = self.work();
+                work.handle_link(active);
+                while let Some(command) = work.poll_command(self.now(), self.site.wire.control_now()) {
+                    self.site.world.executor.spawn(self.group, self.clone().perform(command));
+                }
+                work.poll_timeout()
+            };
+            tokio::select! {
+                biased;
+                () = self.answered.notified() => {}
+                () = self.until_some(due) => {}
+            }
+        }
+    }
+
+    fn answer(&self, answer: impl FnOnce(&mut Work)) {
+        answer(&mut self.work());
+        self.answered.notify_one();
+        self.room.notify_one();
+    }
+
+    async fn perform(self: Rc<Self>, command: Command) {
+        match command {
+            Command::Save(record) => self.save(*record).await,
+            Command::Ack(ticket, job) => {
+                self.check_journaled(&job, None);
+                let told = self.tell(&job, "ack", |link, job| async move { link.ack(&job).await }).await;
+                self.answer(|work| work.handle_acked(ticket, told, self.now(), self.random()));
+            }
+            Command::Apply(ticket, job) => {
+                let applied = self.apply(&job).await;
+                self.answer(|work| work.handle_applied(ticket, applied, self.now()));
+            }
+            Command::Follow(ticket, taken) => self.follow(ticket, &taken).await,
+            Command::Status(ticket, job, update) => {
+                let told = self.tell(&job, "progress", move |link, job| {
+                    let update = update.clone();
+                    async move { link.status(&job, &update).await }
+                });
+                let told = told.await;
+                self.answer(|work| work.handle_status(ticket, told));
+            }
+            Command::Post(ticket, job, result) => {
+                let told = self.post_result(&job, result).await;
+                self.answer(|work| work.handle_posted(ticket, told, self.now(), self.random()));
+            }
+            Command::Remove(ticket, job) => {
+                let removed = self.site.api.call(|state| state.journal.remove(&job)).await.is_ok();
+                self.answer(|work| work.handle_removed(ticket, removed, self.now(), self.random()));
+            }
+            Command::StoreLedger => {
+                let mut entries: Vec<_> = self.work().ledger().entries().cloned().collect();
+                entries.reverse();
+                let stored = self.site.api.call(|state| state.ledger = entries).await.is_ok();
+                self.answer(|work| work.handle_ledger_stored(stored, self.now(), self.random()));
+            }
+        }
+    }
+
+    async fn save(&self, record: Record) {
+        let ticket = record.ticket;
+        let name = self.site.world.history.name(&record.job.id);
+        let saved = match serde_json::to_string(&record) {
+            Ok(text) => self.site.api.call(|state| state.journal.insert(record.job.id, text)).await,
+            Err(_) => return,
+        };
+        self.note(&format!("saved {name}: {}", saved.is_ok()));
+        let saved = saved.map(drop).map_err(|_| SaveError::Later);
+        self.answer(|work| work.handle_saved(ticket, saved, self.now(), self.random()));
+    }
+
+    async fn tell<F, C>(&self, job: &JobId, what: &str, call: C) -> Result<(), Failure>
+    where
+        C: Fn(vworkspace_transport::MemoryLink<vworkspace_server::app::AgentPort>, JobId) -> F + 'static,
+        F: Future<Output = Result<(), vworkspace_transport::LinkError>> + 'static,
+    {
+        let Some(caller) = self.caller() else { return Err(Failure::Unavailable { retry_after: None }) };
+        let id = job.clone();
+        let told = self.site.wire.call(&caller, CALL, move |link| call(link, id.clone())).await;
+        let name = self.site.world.history.name(job);
+        self.note(&format!("{what} of {name}: {told:?}"));
+        told
+    }
+
+    async fn post_result(&self, job: &JobId, result: JobResult) -> Result<(), Failure> {
+        self.check_journaled(job, Some(&result));
+        self.flush_events();
+        let outcome = result.outcome;
+        let told = self.tell(job, outcome.as_str(), move |link, job| {
+            let result = result.clone();
+            async move { link.result(&job, &result).await }
+        });
+        let told = told.await;
+        if told.is_ok() {
+            let mut seen = self.site.seen.borrow_mut();
+            seen.taken_results.insert(job.clone(), outcome.as_str().to_owned());
+        }
+        told
+    }
+
+    /// What is told must be durable before: the job before its ack, the result before it is posted.
+    fn check_journaled(&self, job: &JobId, result: Option<&JobResult>) {
+        let state = self.site.api.state();
+        let record = state.journal.get(job).and_then(|text| serde_json::from_str::<Record>(text).ok());
+        let history = &self.site.world.history;
+        let kept = record.as_ref().is_some_and(|record| result.is_none() || record.result.as_ref() == result);
+        let (name, what) = (history.name(job), if result.is_some() { "the result" } else { "the ack" });
+        history.holds("I1 durable ack", kept, || format!("{what} of {name} is told and not in the journal"));
+    }
+
+    async fn apply(&self, job: &Job) -> Applied {
+        let (name, by) = target_of(job);
+        let later = Applied::Later { random: self.random() };
+        if matches!(job.kind, JobKind::Delete) {
+            return match self.site.api.delete(&name, by).await {
+                Ok(Deletion::Gone(object)) => Applied::Taken { object, goal: Goal::Gone, gone: true },
+                Ok(Deletion::Pending(object)) => Applied::Taken { object, goal: Goal::Gone, gone: false },
+                Err(_) => later,
+            };
+        }
+        match self.site.api.apply(&name, by).await {
+            Ok(Put::Taken(object)) => {
+                Applied::Taken { object, goal: Goal::of_apply(KIND, job.wait_for), gone: false }
+            }
+            Ok(Put::Conflict) => Applied::Conflict {
+                message: "another manager owns a field".to_owned(),
+                conflicts: vec![FieldConflict {
+                    manager: "someone".to_owned(),
+                    field_path: ".spec.n".to_owned(),
+                }],
+            },
+            Err(_) => later,
+        }
+    }
+
+    async fn follow(&self, ticket: Ticket, taken: &Taken) {
+        let mut changed = self.site.api.watch();
+        let key = &taken.applied.name;
+        while self.work().is_waiting(ticket) {
+            changed.borrow_and_update();
+            let found = self.site.api.state().objects.get(key).cloned();
+            let observed = found.map(|object| Observed {
+                uid: object.uid,
+                observed_generation: object.conditions.first().map_or(0, |c| c.observed_generation),
+                conditions: object.conditions,
+            });
+            self.answer(|work| work.handle_observed(ticket, observed, self.now()));
+            if changed.changed().await.is_err() {
+                return;
+            }
+            self.site.world.sleep_between(Duration::from_micros(100), Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// The object a job is about, and the number of the change it asks for.
+pub(super) fn target_of(job: &Job) -> (String, u64) {
+    let payload: serde_json::Value = serde_json::from_str(job.payload.get()).unwrap_or_default();
+    let name = payload.pointer("/metadata/name").or_else(|| payload.pointer("/name"));
+    let by = payload.pointer("/spec/n").or_else(|| payload.pointer("/n"));
+    (
+        name.and_then(|name| name.as_str()).unwrap_or_default().to_owned(),
+        by.and_then(serde_json::Value::as_u64).unwrap_or_default(),
+    )
+}
+
+/// What a job is about, read off its payload.
+pub(super) fn plan_of(job: &Job) -> Plan {
+    let lane = ObjectKey { kind: KIND.to_owned(), namespace: NAMESPACE.to_owned(), name: target_of(job).0 };
+    let deed = match &job.kind {
+        JobKind::Apply => Ok(Deed::Apply),
+        JobKind::Delete => Ok(Deed::Delete),
+        JobKind::Intent | JobKind::Other(_) => Err(format!("{API_VERSION} knows no such job")),
+    };
+    Plan { lane, deed }
+}

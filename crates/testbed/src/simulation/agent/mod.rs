@@ -1,0 +1,198 @@
+//! The operator's process: the pure machines of `core/agent`, driven as the real driver drives them.
+//!
+//! Each loop has its counterpart in `crates/operator/src/agent`: `driver` here is `driver.rs` there, `events` is
+//! `events.rs`, `jobs` is `jobs/`, `registrar` is `controllers/cluster/apply.rs`.
+
+mod driver;
+mod events;
+mod jobs;
+mod registrar;
+
+use super::{
+    api::{Api, Credential},
+    executor::Group,
+    wire::Wire,
+    world::{World, time_of_day},
+};
+use events::Outbox;
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    collections::BTreeSet,
+    rc::Rc,
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+use vworkspace_core::agent::{session::Session, work::Work};
+use vworkspace_protocol::{JobId, Secret, id::SessionId};
+use vworkspace_transport::AgentCall;
+
+/// The operator's default.
+const DISCONNECT_AFTER: Duration = Duration::from_secs(60);
+/// Bound of a call that does not wait for jobs, as in the HTTP link.
+const CALL: Duration = Duration::from_secs(30);
+
+/// What outlives a process: the cluster it runs in, its line and what is known of both.
+pub struct Site {
+    /// Shared by all.
+    pub world: World,
+    /// For the record.
+    pub name: String,
+    /// The API server.
+    pub api: Rc<Api>,
+    /// The line.
+    pub wire: Rc<Wire>,
+    /// As handed over by whoever installed the operator.
+    pub registration_token: RefCell<Option<Secret>>,
+    /// What the checks at the end compare with.
+    pub seen: RefCell<Seen>,
+}
+
+/// What an observer beside the process wrote down.
+#[derive(Default)]
+pub struct Seen {
+    /// Jobs offered to this cluster.
+    pub offered: BTreeSet<JobId>,
+    /// Keys of events that the control plane took.
+    pub taken_events: BTreeSet<String>,
+    /// Results that the control plane took, as text.
+    pub taken_results: std::collections::BTreeMap<JobId, String>,
+    /// Most events that ever waited.
+    pub most_waiting: usize,
+    /// Processes started.
+    pub starts: u64,
+}
+
+/// One run of the operator.
+pub struct Agent {
+    site: Rc<Site>,
+    group: Group,
+    session_id: SessionId,
+    skew: SignedDuration,
+    session: RefCell<Session>,
+    work: RefCell<Work>,
+    outbox: RefCell<Outbox>,
+    credential: RefCell<Option<Credential>>,
+    /// Rises with every new credential.
+    link: watch::Sender<u64>,
+    /// Told when an answer may have made something about jobs due.
+    answered: Notify,
+    /// Told when there may be room for the jobs of another poll.
+    room: Notify,
+    /// Told when events are to go out at once, or a snapshot waits.
+    flush: Notify,
+    /// Whether everything there was at the start was told: status goes first.
+    told_first: Cell<bool>,
+}
+
+impl Agent {
+    /// Starts a process in the cluster.
+    pub fn start(site: &Rc<Site>) -> Rc<Self> {
+        let world = &site.world;
+        let number = {
+            let mut seen = site.seen.borrow_mut();
+            seen.starts += 1;
+            seen.starts
+        };
+        let most = i64::try_from(world.weather.clock_error.as_millis()).unwrap_or(0);
+        let error = i64::try_from(world.dice.roll(2 * most.unsigned_abs() + 1)).unwrap_or(0) - most;
+        let agent = Rc::new(Self {
+            site: site.clone(),
+            group: world.executor.group(),
+            session_id: SessionId::new(format!("{}-{number}", site.name)),
+            skew: SignedDuration::from_millis(error),
+            session: RefCell::new(Session::new(DISCONNECT_AFTER)),
+            work: RefCell::default(),
+            outbox: RefCell::default(),
+            credential: RefCell::default(),
+            link: watch::Sender::new(0),
+            answered: Notify::new(),
+            room: Notify::new(),
+            flush: Notify::new(),
+            told_first: Cell::new(false),
+        });
+        world.history.note(&site.name, &format!("operator {number} starts"));
+        world.executor.spawn(agent.group, agent.clone().boot());
+        agent
+    }
+
+    /// Kills the process where it stands.
+    pub fn kill(&self) {
+        self.site.world.history.note(&self.site.name, "operator is killed");
+        self.site.world.executor.kill(self.group);
+    }
+
+    /// Whether nothing is open and nothing waits to be told.
+    pub fn is_idle(&self) -> bool {
+        self.work.borrow().is_empty() && self.outbox.borrow().is_empty()
+    }
+
+    async fn boot(self: Rc<Self>) {
+        self.load().await;
+        let spawn = |work: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
+            self.site.world.executor.spawn(self.group, work);
+        };
+        spawn(Box::pin(self.clone().keep_credential()));
+        spawn(Box::pin(self.clone().keep_registered()));
+        spawn(Box::pin(self.clone().poll_for_ever()));
+        spawn(Box::pin(self.clone().run_jobs()));
+        spawn(Box::pin(self.clone().run_events()));
+        spawn(Box::pin(self.clone().observe()));
+        spawn(Box::pin(self.clone().beat()));
+    }
+
+    /// The time of day by this process' clock.
+    fn now(&self) -> Timestamp {
+        time_of_day(self.site.world.executor.now(), self.skew)
+    }
+
+    fn random(&self) -> f64 {
+        self.site.world.dice.fraction()
+    }
+
+    fn note(&self, what: &str) {
+        self.site.world.history.note(&self.site.name, what);
+    }
+
+    fn session(&self) -> RefMut<'_, Session> {
+        self.session.borrow_mut()
+    }
+
+    fn work(&self) -> RefMut<'_, Work> {
+        self.work.borrow_mut()
+    }
+
+    /// Who this process calls as; `None` without a credential.
+    fn caller(&self) -> Option<AgentCall> {
+        let credential = self.credential.borrow();
+        credential.as_ref().map(|credential| self.caller_with(Some(credential.token.clone())))
+    }
+
+    fn caller_with(&self, bearer: Option<Secret>) -> AgentCall {
+        AgentCall {
+            bearer,
+            session: Some(self.session_id.clone()),
+            capabilities: Vec::new(),
+            user_agent: "vworkspace-operator/simulated".to_owned(),
+        }
+    }
+
+    /// Waits until `due` by this process' clock.
+    async fn until(&self, due: Timestamp) {
+        let rest = Duration::try_from(due.duration_since(self.now())).unwrap_or(Duration::ZERO);
+        self.site.world.sleep(rest).await;
+    }
+
+    async fn until_some(&self, due: Option<Timestamp>) {
+        match due {
+            Some(due) => self.until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for another credential than the one in use when called.
+    async fn another_link(&self) {
+        // The sender lives in `self`: waiting cannot fail.
+        let _ = self.link.subscribe().changed().await;
+    }
+}

@@ -1,0 +1,314 @@
+//! A cluster's API server, with what the agent keeps in it, the objects it owns and the controllers that work on them.
+
+use super::{
+    executor::Group,
+    world::{World, time_of_day},
+};
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    cell::{Ref, RefCell, RefMut},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+use tokio::sync::watch;
+use vworkspace_core::agent::{dedup::Entry, rotation::Life};
+use vworkspace_protocol::{ClusterId, Condition, ConditionStatus, JobId, ObjectRef, Secret};
+
+/// Where the applications are.
+pub const NAMESPACE: &str = "apps";
+/// What they are.
+pub const KIND: &str = "ApplicationInstance";
+/// Their group and version.
+pub const API_VERSION: &str = "apps.vworkspace.io/v1alpha1";
+
+/// A call did not succeed; what it did is unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiError;
+
+/// One cluster.
+pub struct Api {
+    world: World,
+    name: String,
+    /// The controllers: they never die.
+    group: Group,
+    state: RefCell<State>,
+    version: watch::Sender<u64>,
+}
+
+/// What the cluster holds.
+#[derive(Default)]
+pub struct State {
+    /// Open jobs.
+    pub journal: BTreeMap<JobId, String>,
+    /// Jobs that took effect, oldest first.
+    pub ledger: Vec<Entry>,
+    /// The credentials Secret.
+    pub credential: Option<Credential>,
+    /// Under which id the registration token is exchanged.
+    pub registration_id: Option<String>,
+    /// Generation in which a rotation is asked for.
+    pub wish: Option<i64>,
+    /// Generation of the Cluster object.
+    pub generation: i64,
+    /// The applications, by name.
+    pub objects: BTreeMap<String, Object>,
+    /// Every change that had an effect, in order.
+    pub changes: Vec<Change>,
+    next_uid: u64,
+}
+
+/// What the credentials Secret holds.
+#[derive(Clone)]
+pub struct Credential {
+    /// The bearer.
+    pub token: Secret,
+    /// Whose it is.
+    pub cluster: ClusterId,
+    /// How long it is good for.
+    pub life: Option<Life>,
+    /// The wish it fulfilled.
+    pub rotated: Option<i64>,
+}
+
+/// An application.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Another one after a deletion.
+    pub uid: String,
+    /// Rises with each change.
+    pub generation: i64,
+    /// The job whose content it has.
+    pub value: u64,
+    /// Somebody else owns a field.
+    pub foreign: bool,
+    /// It is going away.
+    pub deleting: bool,
+    /// As the controller wrote them.
+    pub conditions: Vec<Condition>,
+}
+
+/// A change that had an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Of which object.
+    pub object: String,
+    /// Number of the job that brought it about.
+    pub by: u64,
+}
+
+/// What became of an apply.
+pub enum Put {
+    /// It was taken.
+    Taken(ObjectRef),
+    /// Somebody else owns a field.
+    Conflict,
+}
+
+/// What became of a deletion.
+pub enum Deletion {
+    /// There was nothing.
+    Gone(ObjectRef),
+    /// It goes.
+    Pending(ObjectRef),
+}
+
+impl Api {
+    /// An empty cluster.
+    pub fn new(world: &World, name: &str) -> Rc<Self> {
+        Rc::new(Self {
+            world: world.clone(),
+            name: name.to_owned(),
+            group: world.executor.group(),
+            state: RefCell::default(),
+            version: watch::Sender::new(0),
+        })
+    }
+
+    /// What the cluster holds now.
+    pub fn state(&self) -> Ref<'_, State> {
+        self.state.borrow()
+    }
+
+    /// Told at every change.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Changes something by hand, without a call.
+    pub fn edit(&self, edit: impl FnOnce(&mut State)) {
+        edit(&mut self.state_mut());
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// A call: it takes time, may be refused, and its answer may be lost after the effect.
+    ///
+    /// # Errors
+    /// Refused or lost.
+    pub async fn call<T>(&self, effect: impl FnOnce(&mut State) -> T) -> Result<T, ApiError> {
+        let weather = &self.world.weather;
+        let most = if weather.is_healed() { Duration::from_millis(5) } else { weather.api_way };
+        self.world.sleep_between(Duration::from_micros(100), most).await;
+        if self.world.strikes("API call refused", weather.api_refuse) {
+            return Err(ApiError);
+        }
+        let done = effect(&mut self.state_mut());
+        self.version.send_modify(|version| *version += 1);
+        self.world.sleep_between(Duration::from_micros(100), most / 2).await;
+        if self.world.strikes("API answer lost", weather.api_lose) { Err(ApiError) } else { Ok(done) }
+    }
+
+    /// Server-side apply of an application with the content of job `by`.
+    ///
+    /// # Errors
+    /// Refused or lost.
+    pub async fn apply(self: &Rc<Self>, name: &str, by: u64) -> Result<Put, ApiError> {
+        let this = self.clone();
+        self.call(|state| {
+            let put = state.apply(name, by);
+            if let Put::Taken(object) = &put {
+                this.world
+                    .history
+                    .note(&this.name, &format!("{name} is at change {by}, generation {}", object.generation));
+                this.world.executor.spawn(this.group, this.clone().reconcile(object.clone()));
+            }
+            put
+        })
+        .await
+    }
+
+    /// Deletes an application.
+    ///
+    /// # Errors
+    /// Refused or lost.
+    pub async fn delete(self: &Rc<Self>, name: &str, by: u64) -> Result<Deletion, ApiError> {
+        let this = self.clone();
+        self.call(|state| {
+            let deletion = state.delete(name, by);
+            if let Deletion::Pending(object) = &deletion {
+                this.world.history.note(&this.name, &format!("{name} is being deleted by change {by}"));
+                this.world.executor.spawn(this.group, this.clone().finalize(object.clone()));
+            }
+            deletion
+        })
+        .await
+    }
+
+    /// The controller: works for a while, then the application is ready, now and then never.
+    async fn reconcile(self: Rc<Self>, object: ObjectRef) {
+        let (dice, healed) = (&self.world.dice, self.world.weather.is_healed());
+        let slow = Duration::from_millis(if healed { 500 } else { 3_000 });
+        self.world.sleep_between(Duration::from_millis(10), slow).await;
+        self.set_ready(&object, ConditionStatus::False, "Progressing");
+        self.world.sleep_between(Duration::from_millis(10), slow).await;
+        if !healed && dice.happens(40) {
+            return;
+        }
+        self.set_ready(&object, ConditionStatus::True, "HelmReleaseReady");
+        if !healed && dice.happens(150) {
+            self.world.weather.count("condition flaps");
+            for _ in 0..=dice.roll(4) {
+                self.world.sleep_between(Duration::from_millis(1), Duration::from_millis(900)).await;
+                self.set_ready(&object, ConditionStatus::False, "Progressing");
+                self.world.sleep_between(Duration::from_millis(1), Duration::from_millis(900)).await;
+                self.set_ready(&object, ConditionStatus::True, "HelmReleaseReady");
+            }
+        }
+    }
+
+    /// The finalizer: uninstalls, then the object is gone.
+    async fn finalize(self: Rc<Self>, object: ObjectRef) {
+        self.world.sleep_between(Duration::from_millis(10), Duration::from_secs(2)).await;
+        self.edit(|state| {
+            if state.objects.get(&object.name).is_some_and(|found| found.uid == object.uid) {
+                state.objects.remove(&object.name);
+            }
+        });
+    }
+
+    fn set_ready(&self, object: &ObjectRef, status: ConditionStatus, reason: &str) {
+        let now = vworkspace_protocol::time::whole_seconds(self.now());
+        self.edit(|state| {
+            let Some(found) = state.objects.get_mut(&object.name) else { return };
+            if found.uid != object.uid || found.generation != object.generation || found.deleting {
+                return;
+            }
+            let before = found.conditions.first();
+            let kept = before.filter(|before| before.status == status).and_then(|b| b.last_transition_time);
+            found.conditions = vec![Condition {
+                type_: "Ready".to_owned(),
+                status,
+                observed_generation: found.generation,
+                last_transition_time: kept.or(Some(now)),
+                reason: reason.to_owned(),
+                message: String::new(),
+            }];
+        });
+    }
+
+    fn now(&self) -> Timestamp {
+        time_of_day(self.world.executor.now(), SignedDuration::ZERO)
+    }
+
+    fn state_mut(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+}
+
+impl State {
+    fn apply(&mut self, name: &str, by: u64) -> Put {
+        let known = self.objects.get_mut(name);
+        match known {
+            Some(object) if object.foreign => return Put::Conflict,
+            Some(object) if object.value == by => return Put::Taken(object.reference(name)),
+            Some(object) => {
+                object.generation += 1;
+                object.value = by;
+            }
+            None => self.create(name, by),
+        }
+        self.changes.push(Change { object: name.to_owned(), by });
+        self.objects.get(name).map_or(Put::Conflict, |object| Put::Taken(object.reference(name)))
+    }
+
+    fn create(&mut self, name: &str, by: u64) {
+        self.next_uid += 1;
+        let object = Object {
+            uid: format!("uid-{}", self.next_uid),
+            generation: 1,
+            value: by,
+            foreign: false,
+            deleting: false,
+            conditions: Vec::new(),
+        };
+        self.objects.insert(name.to_owned(), object);
+    }
+
+    fn delete(&mut self, name: &str, by: u64) -> Deletion {
+        let Some(object) = self.objects.get_mut(name) else {
+            return Deletion::Gone(reference_of(name));
+        };
+        if !object.deleting {
+            object.deleting = true;
+            self.changes.push(Change { object: name.to_owned(), by });
+        }
+        Deletion::Pending(object.reference(name))
+    }
+}
+
+impl Object {
+    /// The object as others refer to it.
+    pub fn reference(&self, name: &str) -> ObjectRef {
+        ObjectRef { uid: self.uid.clone(), generation: self.generation, ..reference_of(name) }
+    }
+}
+
+fn reference_of(name: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        name: name.to_owned(),
+        ..ObjectRef::default()
+    }
+}

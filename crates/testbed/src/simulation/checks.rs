@@ -1,0 +1,291 @@
+//! What must hold in the end (`I1` … `I11`): the control plane's view against what the people asked for and what the
+//! cluster went through.
+
+use super::{
+    agent::Site,
+    control::Control,
+    history::History,
+    people::{Wish, Wishes},
+};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
+use vworkspace_protocol::{
+    ClusterId, JobId, Outcome,
+    admin::{Cluster, Job, JobState, Presence, Resource},
+};
+use vworkspace_server::app::{self, App, access::Person, page::PageParams};
+use vworkspace_store::ResourceFilter;
+
+/// What the control plane says about a cluster.
+pub struct Central {
+    cluster: Cluster,
+    /// Oldest first, with their timelines.
+    jobs: Vec<Job>,
+    resources: Vec<Resource>,
+    event_keys: Vec<String>,
+}
+
+/// Asks the control plane for all it says about a cluster. `None`: it did not answer.
+pub async fn ask(control: &Rc<Control>, cluster: ClusterId) -> Option<Central> {
+    let asked = control.as_admin(move |app, by| async move { read(&app, &by, &cluster).await });
+    asked.await?.ok()
+}
+
+async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, app::Error> {
+    let (mut jobs, mut resources, mut event_keys) = (Vec::new(), Vec::new(), Vec::new());
+    let mut cursor = None;
+    loop {
+        let page = app::jobs::list(app, by, cluster, None, &page(cursor.as_deref())).await?;
+        for job in page.items {
+            jobs.push(app::jobs::watch(app, by, &job.id, 0, Duration::ZERO).await?);
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    loop {
+        let filter = ResourceFilter::default();
+        let page = app::reports::resources(app, by, cluster, &filter, &page(cursor.as_deref())).await?;
+        resources.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    loop {
+        let page = app::reports::events(app, by, cluster, None, &page(cursor.as_deref())).await?;
+        event_keys.extend(page.items.into_iter().map(|event| event.event_key));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let cluster = app::clusters::read(app, by, cluster).await?;
+    Ok(Central { cluster, jobs, resources, event_keys })
+}
+
+fn page(cursor: Option<&str>) -> PageParams {
+    serde_json::from_value(json!({"limit": 200, "cursor": cursor})).unwrap_or_default()
+}
+
+impl Central {
+    /// Whether nothing is left to be done, and what is shown is what is.
+    pub fn is_settled(&self, site: &Site) -> bool {
+        self.open().is_empty() && self.differences(site).is_empty() && site.api.state().journal.is_empty()
+    }
+
+    /// Why it is not settled, for people.
+    pub fn unsettled(&self, site: &Site, history: &History) -> String {
+        let open: Vec<String> = self.open().iter().map(|job| told(job, history)).collect();
+        let journal: Vec<String> = site.api.state().journal.keys().map(|id| history.name(id)).collect();
+        format!(
+            "{}: open jobs {open:#?}; journal {journal:?}; shown otherwise than it is: {:?}",
+            site.name,
+            self.differences(site)
+        )
+    }
+
+    fn open(&self) -> Vec<&Job> {
+        self.jobs.iter().filter(|job| !job.state.is_terminal()).collect()
+    }
+
+    /// Objects whose conditions are not what the control plane shows.
+    fn differences(&self, site: &Site) -> Vec<String> {
+        let state = site.api.state();
+        let shown: BTreeMap<&str, &Resource> =
+            self.resources.iter().map(|resource| (resource.resource_ref.name.as_str(), resource)).collect();
+        let mut differences: Vec<String> = state
+            .objects
+            .iter()
+            .filter(|(_, object)| !object.conditions.is_empty())
+            .filter(|(name, object)| {
+                shown.get(name.as_str()).is_none_or(|resource| {
+                    resource.conditions != object.conditions || resource.resource_ref.uid != object.uid
+                })
+            })
+            .map(|(name, object)| {
+                format!("{name} is {:?}, shown as {:?}", object.conditions, shown.get(name.as_str()))
+            })
+            .collect();
+        let gone = shown.keys().filter(|name| !state.objects.contains_key(**name));
+        differences.extend(gone.map(|name| format!("{name} is gone and shown")));
+        differences
+    }
+}
+
+/// Checks everything about one cluster.
+pub fn check(central: &Central, site: &Site, wishes: &Wishes, history: &History) {
+    let checks = Checks { central, site, wishes, history };
+    checks.every_job_taken_is_there();
+    checks.results_stand();
+    checks.every_timeline_is_legal();
+    checks.changes_go_forward();
+    checks.effects_fit_states();
+    checks.objects_are_what_was_asked_for();
+    checks.events_are_there_once();
+    checks.nothing_was_offered_elsewhere();
+    let connected = central.cluster.presence == Presence::Connected;
+    history.holds("I7 liveness", connected, || {
+        format!("{} is shown as {:?}", site.name, central.cluster.presence)
+    });
+}
+
+struct Checks<'a> {
+    central: &'a Central,
+    site: &'a Site,
+    wishes: &'a Wishes,
+    history: &'a History,
+}
+
+impl Checks<'_> {
+    fn every_job_taken_is_there(&self) {
+        let there: BTreeSet<&JobId> = self.central.jobs.iter().map(|job| &job.id).collect();
+        for id in self.wishes.taken.borrow().keys() {
+            let name = || format!("{} was taken and is gone", self.history.name(id));
+            self.history.holds("I1 durable ack", there.contains(id), name);
+        }
+    }
+
+    fn results_stand(&self) {
+        let seen = self.site.seen.borrow();
+        for job in &self.central.jobs {
+            let Some(taken) = seen.taken_results.get(&job.id) else { continue };
+            let stands = job.state == JobState::Closed
+                && job.outcome.is_some_and(|outcome| outcome.as_str() == taken.as_str());
+            self.history.holds("I2 one end", stands, || {
+                format!(
+                    "{taken} was taken for {}, shown is {}",
+                    self.history.name(&job.id),
+                    told(job, self.history)
+                )
+            });
+        }
+    }
+
+    /// By a table of its own, not by the code that is checked.
+    fn every_timeline_is_legal(&self) {
+        for job in &self.central.jobs {
+            let states: Vec<JobState> = job.timeline.iter().map(|entry| entry.state).collect();
+            let legal = states.first() == Some(&JobState::Queued)
+                && states.windows(2).all(|pair| !pair[0].is_terminal() && may_follow(pair[0], pair[1]))
+                && states.last() == Some(&job.state);
+            self.history
+                .holds("I2 one end", legal, || format!("{} went {states:?}", self.history.name(&job.id)));
+        }
+    }
+
+    /// Each job has its effect at most once, and never after a later one's.
+    fn changes_go_forward(&self) {
+        let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        for change in &self.site.api.state().changes {
+            let before = last.insert(change.object.clone(), change.by).unwrap_or(0);
+            self.history.holds("I3 one effect, I4 order", before < change.by, || {
+                format!("{} of {} went from change {before} to {}", change.object, self.site.name, change.by)
+            });
+        }
+    }
+
+    fn effects_fit_states(&self) {
+        let changed: BTreeSet<u64> = self.site.api.state().changes.iter().map(|change| change.by).collect();
+        for (job, wish) in self.known() {
+            let acked = job.timeline.iter().any(|entry| entry.state == JobState::Acked);
+            let name = || format!("{} {wish:?}", told(&job, self.history));
+            if job.outcome == Some(Outcome::Succeeded) && !wish.deletes {
+                self.history.holds("I3 one effect", changed.contains(&wish.n), || {
+                    format!("it had no effect: {}", name())
+                });
+            }
+            if job.state != JobState::Closed && !acked {
+                self.history.holds("I3 one effect", !changed.contains(&wish.n), || {
+                    format!("it was never acked and had an effect: {}", name())
+                });
+            }
+            if job.outcome == Some(Outcome::Conflict) {
+                let told = !job.conflicts.is_empty() && !changed.contains(&wish.n);
+                self.history.holds("I9 ownership", told, || format!("a conflict that is none: {}", name()));
+            }
+        }
+    }
+
+    fn objects_are_what_was_asked_for(&self) {
+        let state = self.site.api.state();
+        let mut last: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
+        for (job, wish) in self.known() {
+            if job.outcome != Some(Outcome::Succeeded) {
+                continue;
+            }
+            if let Some(object) = state.changes.iter().find(|change| change.object == wish.object) {
+                let entry = last.entry(&object.object).or_default();
+                *entry = (*entry).max((wish.n, wish.deletes));
+            }
+        }
+        for (object, (n, deletes)) in last {
+            let later = state.changes.iter().rev().find(|change| change.object == object);
+            let newest = later.map_or(0, |change| change.by);
+            let is = state.objects.get(object).map(|object| object.value);
+            let holds = if newest > n {
+                true
+            } else if deletes {
+                is.is_none()
+            } else {
+                is == Some(n)
+            };
+            self.history.holds("I4 order", holds, || {
+                format!(
+                    "{object} of {} is {is:?}; the last success was {n}, deleting: {deletes}",
+                    self.site.name
+                )
+            });
+        }
+    }
+
+    fn events_are_there_once(&self) {
+        let mut there = BTreeSet::new();
+        for key in self.central.event_keys.iter().filter(|key| !key.is_empty()) {
+            self.history.holds("I5 event identity", there.insert(key), || format!("{key} is there twice"));
+        }
+        for key in self.site.seen.borrow().taken_events.iter().filter(|key| !key.is_empty()) {
+            self.history.holds("I1 durable ack", there.contains(key), || {
+                format!("event {key} was taken and is gone")
+            });
+        }
+    }
+
+    fn nothing_was_offered_elsewhere(&self) {
+        let own: BTreeSet<&JobId> = self.central.jobs.iter().map(|job| &job.id).collect();
+        for id in &self.site.seen.borrow().offered {
+            self.history.holds("I6 isolation", own.contains(id), || {
+                format!("{} was offered {} of another cluster", self.site.name, self.history.name(id))
+            });
+        }
+    }
+
+    fn known(&self) -> Vec<(Job, Wish)> {
+        let taken = self.wishes.taken.borrow();
+        let known =
+            self.central.jobs.iter().filter_map(|job| Some((job.clone(), taken.get(&job.id)?.clone())));
+        known.collect()
+    }
+}
+
+fn may_follow(before: JobState, after: JobState) -> bool {
+    match after {
+        JobState::Queued => false,
+        // Handed out, also again; and offered again after a session broke.
+        JobState::Leased | JobState::Acked | JobState::Closed | JobState::Cancelled => true,
+        JobState::Expired | JobState::Undeliverable => before != JobState::Acked,
+        JobState::Superseded => before == JobState::Queued,
+    }
+}
+
+fn told(job: &Job, history: &History) -> String {
+    let steps: Vec<String> =
+        job.timeline.iter().map(|entry| format!("{} {} ({})", entry.at, entry.state, entry.cause)).collect();
+    let (name, state) = (history.name(&job.id), job.state);
+    format!("{name}: {state}, outcome {:?} {}, {steps:#?}", job.outcome, job.error)
+}

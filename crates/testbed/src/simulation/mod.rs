@@ -1,0 +1,31 @@
+//! The whole system in one thread, in virtual time, by seed: agents, control plane, network and clusters, with
+//! everything going wrong that may.
+//!
+//! ```text
+//!   people ──► control: the real use-cases (server) on the real store, in memory, committed when the world says so
+//!                 ▲
+//!                 │ wire: delay, loss, doubles, reorder, refusals, cuts one way or both, half-open connections
+//!                 │
+//!              agent: the real machines (core/agent), driven as the operator drives them
+//!                 │
+//!                 ▼ API calls: refused, slow, answers lost
+//!               api: journal, ledger, credential, applications and their controllers
+//! ```
+//!
+//! Real: every decision of both sides, every SQL statement, tenancy, wake-ups. Modelled: HTTP, TLS, Kubernetes.
+
+mod agent;
+mod api;
+mod checks;
+mod control;
+mod dice;
+mod executor;
+mod history;
+mod nemesis;
+mod people;
+mod play;
+mod weather;
+mod wire;
+mod world;
+
+pub use play::{Played, play};

@@ -1,0 +1,202 @@
+//! Those who use the control plane: they hand jobs in, withdraw some, wish for rotations; and a thief who holds one
+//! cluster's credential.
+
+use super::{
+    agent::Site,
+    api::{API_VERSION, KIND, NAMESPACE},
+    control::Control,
+    world::World,
+};
+use serde_json::json;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+use vworkspace_core::agent::session::Failure;
+use vworkspace_protocol::{
+    ClusterId, JobId, WaitFor, admin::EnqueueJob, outcome::JobResult, outcome::Outcome,
+};
+use vworkspace_server::app;
+use vworkspace_transport::{AgentCall, AgentLink as _};
+
+/// Objects of each cluster.
+const OBJECTS: u64 = 4;
+/// What the tests of a thief take for an answer that tells nothing.
+const CALL: Duration = Duration::from_secs(30);
+
+/// What one cluster's people asked for.
+pub struct Wishes {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Jobs that were taken (2xx), with the number of their change.
+    pub taken: RefCell<BTreeMap<JobId, Wish>>,
+    next: Cell<u64>,
+}
+
+/// A job as its people know it.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Rises with each job of the cluster.
+    pub n: u64,
+    /// What it is about.
+    pub object: String,
+    /// It deletes.
+    pub deletes: bool,
+}
+
+impl Wishes {
+    /// Nothing asked for yet.
+    pub fn new(cluster: ClusterId) -> Rc<Self> {
+        Rc::new(Self { cluster, taken: RefCell::default(), next: Cell::new(1) })
+    }
+
+    /// Asks for something every now and then, until the faults end.
+    pub async fn live(self: Rc<Self>, world: World, control: Rc<Control>, site: Rc<Site>) {
+        let pace = Duration::from_millis(world.dice.pick(&[300, 1_500, 6_000]).copied().unwrap_or(1_500));
+        while !world.weather.is_healed() {
+            world.sleep_between(Duration::from_millis(5), pace).await;
+            match world.dice.roll(100) {
+                0..=5 => self.cancel_one(&world, &control).await,
+                6..=9 => site.api.edit(|state| {
+                    state.generation += 1;
+                    state.wish = Some(state.generation);
+                }),
+                10..=12 => self.meddle(&world, &site),
+                _ => self.enqueue(&world, &control, &site).await,
+            }
+        }
+    }
+
+    /// Hands in one job; without an answer it may have been taken, and is asked for again where that is safe.
+    async fn enqueue(&self, world: &World, control: &Rc<Control>, site: &Site) {
+        let dice = &world.dice;
+        let n = self.number();
+        let object = format!("app-{}", dice.roll(OBJECTS));
+        let deletes = dice.happens(180);
+        let mut job = job(n, &object, deletes);
+        job.deadline_seconds = Some(10 + u32::try_from(dice.roll(20)).unwrap_or(0));
+        if dice.happens(100) {
+            job.wait_for = Some(WaitFor::Accepted).filter(|_| !deletes);
+        }
+        if dice.happens(120) {
+            let life = jiff::SignedDuration::from_millis(500 + i64::try_from(dice.roll(20_000)).unwrap_or(0));
+            job.expires_at = control.now().checked_add(life).ok();
+        }
+        job.idempotency_key = dice.happens(400).then(|| format!("key-{n}"));
+        let wish = Wish { n, object, deletes };
+        loop {
+            let again = job.idempotency_key.is_some();
+            if let Some(id) = self.hand_in(control, job.clone()).await {
+                world
+                    .history
+                    .note(&site.name, &format!("{} is handed in: {wish:?}", world.history.name(&id)));
+                self.taken.borrow_mut().insert(id, wish);
+                return;
+            }
+            if !again || world.weather.is_healed() {
+                return;
+            }
+            world.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Hands in one job for an object of its own: what a cluster must do at once when nothing is wrong.
+    pub async fn probe(&self, control: &Rc<Control>) -> Option<JobId> {
+        let n = self.number();
+        let id = self.hand_in(control, job(n, "probe", false)).await?;
+        let wish = Wish { n, object: "probe".to_owned(), deletes: false };
+        self.taken.borrow_mut().insert(id.clone(), wish);
+        Some(id)
+    }
+
+    async fn hand_in(&self, control: &Rc<Control>, job: EnqueueJob) -> Option<JobId> {
+        let cluster = self.cluster.clone();
+        let done = control.as_admin(move |app, by| async move {
+            app::jobs::enqueue(&app, &by, &cluster, job).await.ok().map(|enqueued| enqueued.job.id)
+        });
+        done.await?
+    }
+
+    async fn cancel_one(&self, world: &World, control: &Rc<Control>) {
+        let known: Vec<JobId> = self.taken.borrow().keys().cloned().collect();
+        let Some(id) = world.dice.pick(&known).cloned() else { return };
+        world.history.note("admin", &format!("withdraws {}", world.history.name(&id)));
+        // It may be over; then nothing is done.
+        let _ = control
+            .as_admin(move |app, by| async move { app::jobs::cancel(&app, &by, &id).await.is_ok() })
+            .await;
+    }
+
+    /// Somebody in the cluster takes a field over, or gives it back.
+    fn meddle(&self, world: &World, site: &Site) {
+        let name = format!("app-{}", world.dice.roll(OBJECTS));
+        site.api.edit(|state| {
+            if let Some(object) = state.objects.get_mut(&name) {
+                object.foreign = !object.foreign;
+                world.history.note(&site.name, &format!("{name} is owned by others: {}", object.foreign));
+            }
+        });
+    }
+
+    fn number(&self) -> u64 {
+        self.next.replace(self.next.get() + 1)
+    }
+}
+
+fn job(n: u64, object: &str, deletes: bool) -> EnqueueJob {
+    let (kind, payload) = if deletes {
+        let payload =
+            json!({"apiVersion": API_VERSION, "kind": KIND, "namespace": NAMESPACE, "name": object, "n": n});
+        ("delete", payload)
+    } else {
+        let payload = json!({"apiVersion": API_VERSION, "kind": KIND,
+            "metadata": {"namespace": NAMESPACE, "name": object}, "spec": {"n": n}});
+        ("apply", payload)
+    };
+    EnqueueJob {
+        kind: kind.to_owned(),
+        payload,
+        idempotency_key: None,
+        expires_at: None,
+        wait_for: None,
+        deadline_seconds: Some(20),
+    }
+}
+
+/// Holds the credential of `own` and tries it on everything of `other`.
+pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>) {
+    while !world.weather.is_healed() {
+        world.sleep_between(Duration::from_millis(100), Duration::from_secs(10)).await;
+        let bearer = own.api.state().credential.as_ref().map(|credential| credential.token.clone());
+        let known: Vec<JobId> = other.taken.borrow().keys().cloned().collect();
+        let Some(job) = world.dice.pick(&known).cloned() else { continue };
+        let session = None;
+        let caller = AgentCall { bearer, session, capabilities: Vec::new(), user_agent: "thief".to_owned() };
+        let (cluster, tried) = (other.cluster.clone(), world.dice.roll(3));
+        let told = own.wire.call(&caller, CALL, move |link| {
+            let (job, cluster) = (job.clone(), cluster.clone());
+            async move {
+                match tried {
+                    0 => link.ack(&job).await,
+                    1 => link.result(&job, &forged()).await,
+                    _ => link.jobs(&cluster, Duration::ZERO).await.map(drop),
+                }
+            }
+        });
+        let told = told.await;
+        let silent = !matches!(told, Ok(()) | Err(Failure::Closed | Failure::Refused));
+        world.history.holds("I6 isolation", silent, || format!("another cluster's credential got {told:?}"));
+    }
+}
+
+fn forged() -> JobResult {
+    JobResult {
+        outcome: Outcome::Succeeded,
+        error: String::new(),
+        applied_ref: None,
+        conflicts: Vec::new(),
+        timestamp: None,
+    }
+}

@@ -1,0 +1,228 @@
+//! One seed, from an empty disk to the last check.
+
+use super::{
+    agent::{Seen, Site},
+    api::Api,
+    checks,
+    control::Control,
+    executor::Executor,
+    nemesis::{self, Pod},
+    people::{self, Wishes},
+    wire::{Cut, Wire},
+    world::World,
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+use vworkspace_protocol::{
+    ClusterId, Secret,
+    admin::{CreateCluster, CreateOrganization, CreateRegistrationToken},
+};
+use vworkspace_server::app::{self, App, access::Person};
+
+/// How long faults last.
+const ROUGH: Duration = Duration::from_secs(60);
+/// Within this after the faults ended everything is done: the longest back-off, a call that hangs, a lease and a job's
+/// deadline, one after the other.
+const SETTLES_WITHIN: Duration = Duration::from_secs(60 + 40 + 15 + 30 + 35);
+/// Within this a connected cluster does a job when nothing is wrong (I7).
+const PROBE_WITHIN: Duration = Duration::from_secs(10);
+/// How often is looked whether all is done.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What came of a seed.
+pub struct Played {
+    /// The seed.
+    pub seed: u64,
+    /// The first promise that was broken.
+    pub broken: Option<String>,
+    /// How much time passed in the world.
+    pub simulated: Duration,
+    /// Says what happened: equal for equal seeds.
+    pub hash: u64,
+    /// What happened, in words.
+    pub history: String,
+    /// How often each fault struck.
+    pub fired: BTreeMap<&'static str, u64>,
+    /// Jobs handed in.
+    pub jobs: u64,
+    /// Things noted.
+    pub steps: u64,
+}
+
+/// Plays a seed.
+pub fn play(seed: u64) -> Played {
+    let world = World::new(seed);
+    let mut jobs = 0;
+    if let Err(error) = stage(&world, &mut jobs) {
+        world.history.broke("the world itself", &format!("{error:#}"));
+    }
+    Played {
+        seed,
+        broken: world.history.broken(),
+        simulated: world.executor.now(),
+        hash: world.history.hash(),
+        history: world.history.text(),
+        fired: world.weather.fired(),
+        jobs,
+        steps: world.history.steps(),
+    }
+}
+
+fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
+    let control = Rc::new(Control::new(world)?);
+    control.start()?;
+    let clusters = 1 + world.dice.roll(3);
+    let made = in_time(world, Duration::from_secs(30), prepare(control.clone(), clusters));
+    let made = made.ok_or_else(|| anyhow::anyhow!("clusters could not be made"))??;
+    let mut sites = Vec::new();
+    for (n, (cluster, token)) in made.into_iter().enumerate() {
+        sites.push((site(world, &control, n, token), Wishes::new(cluster)));
+    }
+    let pods: Vec<Rc<Pod>> = sites.iter().map(|(site, _)| Pod::new(site)).collect();
+    let executor = &world.executor;
+    let fate = executor.group();
+    executor.spawn(fate, nemesis::kill_control(world.clone(), control.clone()));
+    for (n, pod) in pods.iter().enumerate() {
+        executor.spawn(fate, nemesis::kill_operators(world.clone(), pod.clone()));
+        executor.spawn(fate, nemesis::cut_line(world.clone(), pod.clone()));
+        let (site, wishes) = &sites[n];
+        executor.spawn(fate, wishes.clone().live(world.clone(), control.clone(), site.clone()));
+        let (_, others) = &sites[(n + 1) % sites.len()];
+        if sites.len() > 1 {
+            executor.spawn(fate, people::steal(world.clone(), site.clone(), others.clone()));
+        }
+    }
+    let broken = || world.history.broken().is_some();
+    executor.run(executor.now() + ROUGH, broken);
+    world.history.note("CHECK", "faults end");
+    world.weather.heal();
+    executor.kill(fate);
+    sites.iter().for_each(|(site, _)| site.wire.set_cut(Cut::default()));
+    if !control.is_running() {
+        control.start()?;
+    }
+    pods.iter().for_each(|pod| pod.ensure());
+    settle(world, &control, &sites, &pods);
+    *jobs = sites.iter().map(|(_, wishes)| wishes.taken.borrow().len() as u64).sum();
+    Ok(())
+}
+
+fn site(world: &World, control: &Rc<Control>, n: usize, token: Secret) -> Rc<Site> {
+    let name = format!("c{}", n + 1);
+    Rc::new(Site {
+        world: world.clone(),
+        api: Api::new(world, &name),
+        wire: Wire::new(world, control),
+        name,
+        registration_token: RefCell::new(Some(token)),
+        seen: RefCell::new(Seen::default()),
+    })
+}
+
+type Sites = [(Rc<Site>, Rc<Wishes>)];
+
+/// Waits until all is done, probes every cluster, and checks.
+fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pod>]) {
+    if world.history.broken().is_some() || !all_settled(world, control, sites, pods, SETTLES_WITHIN) {
+        return;
+    }
+    for (_, wishes) in sites {
+        let asked = {
+            let (wishes, control) = (wishes.clone(), control.clone());
+            async move { wishes.probe(&control).await }
+        };
+        if in_time(world, PROBE_WITHIN, asked).flatten().is_none() {
+            world.history.broke("I7 liveness", "a job could not be handed in");
+        }
+    }
+    world.history.note("CHECK", "each cluster was handed one more job");
+    if world.history.broken().is_some() || !all_settled(world, control, sites, pods, PROBE_WITHIN) {
+        return;
+    }
+    for (site, wishes) in sites {
+        let (control, cluster) = (control.clone(), wishes.cluster.clone());
+        let asked = async move { checks::ask(&control, cluster).await };
+        match in_time(world, PROBE_WITHIN, asked).flatten() {
+            Some(central) => checks::check(&central, site, wishes, &world.history),
+            None => world.history.broke("I7 liveness", "the control plane does not answer"),
+        }
+    }
+}
+
+/// Whether, within the time, nothing is left to do; what is left is noted as broken.
+fn all_settled(
+    world: &World,
+    control: &Rc<Control>,
+    sites: &Sites,
+    pods: &[Rc<Pod>],
+    within: Duration,
+) -> bool {
+    let end = world.executor.now() + within;
+    loop {
+        let mut left = String::new();
+        for ((site, wishes), pod) in sites.iter().zip(pods) {
+            let (asked, cluster) = (control.clone(), wishes.cluster.clone());
+            let central =
+                in_time(world, LOOK_EVERY, async move { checks::ask(&asked, cluster).await }).flatten();
+            match central {
+                Some(central) if central.is_settled(site) && pod.is_idle() => {}
+                Some(central) => left = central.unsettled(site, &world.history),
+                None => left = "the control plane does not answer".to_owned(),
+            }
+        }
+        if world.history.broken().is_some() {
+            return false;
+        }
+        if left.is_empty() {
+            return true;
+        }
+        if world.executor.now() >= end {
+            world.history.broke("I7 liveness", &format!("after {within:?} without faults: {left}"));
+            return false;
+        }
+        world.executor.run(world.executor.now() + LOOK_EVERY, || world.history.broken().is_some());
+    }
+}
+
+/// Runs the world until `work` is done, at most that long.
+fn in_time<T: 'static>(world: &World, most: Duration, work: impl Future<Output = T> + 'static) -> Option<T> {
+    let executor: &Executor = &world.executor;
+    let (done, result) = (Rc::new(Cell::new(false)), Rc::new(RefCell::new(None)));
+    let (told, kept) = (done.clone(), result.clone());
+    let group = executor.group();
+    executor.spawn(group, async move {
+        *kept.borrow_mut() = Some(work.await);
+        told.set(true);
+    });
+    executor.run(executor.now() + most, || done.get());
+    executor.kill(group);
+    result.take()
+}
+
+async fn prepare(control: Rc<Control>, clusters: u64) -> anyhow::Result<Vec<(ClusterId, Secret)>> {
+    control.bootstrap().await;
+    let made = control.as_admin(move |app, by| async move {
+        let mut made = Vec::new();
+        for n in 1..=clusters {
+            made.push(make_cluster(&app, &by, n).await?);
+        }
+        Ok::<_, app::Error>(made)
+    });
+    let made = made.await.ok_or_else(|| anyhow::anyhow!("the control plane is not there"))?;
+    made.map_err(|_| anyhow::anyhow!("the control plane makes no clusters"))
+}
+
+/// Every cluster has a tenant of its own.
+async fn make_cluster(app: &App, by: &Person, n: u64) -> Result<(ClusterId, Secret), app::Error> {
+    let organization = CreateOrganization { name: format!("org-{n}") };
+    let organization = app::organizations::create(app, by, organization).await?;
+    let cluster = CreateCluster { name: "cluster".to_owned(), organization_id: Some(organization.id) };
+    let cluster = app::clusters::create(app, by, cluster).await?;
+    let token = CreateRegistrationToken::default();
+    let token = app::clusters::create_registration_token(app, by, &cluster.id, &token).await?;
+    Ok((cluster.id, token.token))
+}

@@ -1,0 +1,95 @@
+//! What goes wrong, and how often: drawn per seed, so that some worlds are calm in one respect and rough in another.
+
+use super::dice::Dice;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    time::Duration,
+};
+
+/// Rates are per thousand times that it could happen.
+#[derive(Debug)]
+pub struct Weather {
+    /// A message or its answer is lost.
+    pub lose: u64,
+    /// A request arrives twice.
+    pub duplicate: u64,
+    /// Something between refuses: 429, 502, 503.
+    pub refuse: u64,
+    /// Longest way of a message.
+    pub way: Duration,
+    /// The API server refuses, is overloaded or sees a conflict.
+    pub api_refuse: u64,
+    /// The API server's answer is lost after the effect.
+    pub api_lose: u64,
+    /// Longest time of an API call.
+    pub api_way: Duration,
+    /// Mean time between two crashes of an agent.
+    pub agent_lives: Duration,
+    /// Mean time between two crashes of the control plane.
+    pub control_lives: Duration,
+    /// Mean time between two cuts of a cluster's line.
+    pub line_holds: Duration,
+    /// The control plane never offers an acked job again, as a plain v1 one.
+    pub never_offers_again: bool,
+    /// Longest time the disk takes to sync.
+    pub sync: Duration,
+    /// Clocks are wrong by up to this at each start.
+    pub clock_error: Duration,
+    healed: Cell<bool>,
+    fired: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl Weather {
+    /// The weather of a seed.
+    pub fn draw(dice: &Dice) -> Self {
+        let rate = |most: u64| if dice.happens(350) { 0 } else { dice.roll(most + 1) };
+        let time = |choices: &[u64]| Duration::from_millis(dice.pick(choices).copied().unwrap_or(1));
+        Self {
+            lose: rate(150),
+            duplicate: rate(150),
+            refuse: rate(150),
+            way: time(&[5, 50, 400, 3_000]),
+            api_refuse: rate(200),
+            api_lose: rate(150),
+            api_way: time(&[5, 30, 300, 2_000]),
+            agent_lives: time(&[3_000, 8_000, 20_000, 600_000]),
+            control_lives: time(&[5_000, 15_000, 40_000, 600_000]),
+            line_holds: time(&[6_000, 20_000, 60_000, 600_000]),
+            never_offers_again: dice.happens(300),
+            sync: time(&[1, 10, 200]),
+            clock_error: time(&[0, 0, 5_000, 3_600_000]),
+            healed: Cell::new(false),
+            fired: RefCell::default(),
+        }
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        self.healed.set(true);
+    }
+
+    /// Whether faults have ended.
+    pub fn is_healed(&self) -> bool {
+        self.healed.get()
+    }
+
+    /// Whether a fault strikes now.
+    pub fn strikes(&self, dice: &Dice, fault: &'static str, per_thousand: u64) -> bool {
+        let strikes = !self.healed.get() && per_thousand > 0 && dice.happens(per_thousand);
+        if strikes {
+            self.count(fault);
+        }
+        strikes
+    }
+
+    /// Counts a fault that was brought about elsewhere.
+    pub fn count(&self, fault: &'static str) {
+        *self.fired.borrow_mut().entry(fault).or_default() += 1;
+    }
+
+    /// How often each fault struck.
+    pub fn fired(&self) -> BTreeMap<&'static str, u64> {
+        self.fired.borrow().clone()
+    }
+}
