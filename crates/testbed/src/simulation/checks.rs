@@ -206,7 +206,8 @@ impl Checks<'_> {
                 });
             }
             if job.outcome == Some(Outcome::Conflict) {
-                let told = !job.conflicts.is_empty() && !changed.contains(&wish.n);
+                let overtaken = self.site.api.state().is_overtaken(&wish.object, wish.n);
+                let told = !job.conflicts.is_empty() && (overtaken || !changed.contains(&wish.n));
                 self.history.holds("I9 ownership", told, || format!("a conflict that is none: {}", name()));
             }
         }

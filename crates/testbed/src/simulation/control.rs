@@ -85,11 +85,6 @@ impl Control {
         })
     }
 
-    /// How long a lease lasts.
-    pub fn lease(&self) -> Duration {
-        self.settings.job_lease
-    }
-
     /// The control plane's time of day.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
