@@ -86,6 +86,7 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     let executor = &world.executor;
     let fate = executor.group();
     executor.spawn(fate, nemesis::kill_control(world.clone(), control.clone()));
+    executor.spawn(fate, nemesis::turn_clock(world.clone(), control.clone()));
     for (n, pod) in pods.iter().enumerate() {
         executor.spawn(fate, nemesis::kill_operators(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::cut_line(world.clone(), pod.clone()));
