@@ -105,6 +105,8 @@ pub enum Put {
     Taken(ObjectRef),
     /// Somebody else owns a field.
     Conflict,
+    /// It is being deleted: to be applied again once it is gone.
+    Deleting,
 }
 
 /// What became of a deletion.
@@ -262,6 +264,7 @@ impl State {
         let known = self.objects.get_mut(name);
         match known {
             Some(object) if object.foreign => return Put::Conflict,
+            Some(object) if object.deleting => return Put::Deleting,
             Some(object) if object.value == by => return Put::Taken(object.reference(name)),
             Some(object) => {
                 object.generation += 1;

@@ -178,7 +178,7 @@ impl Agent {
                     field_path: ".spec.n".to_owned(),
                 }],
             },
-            Err(_) => later,
+            Ok(Put::Deleting) | Err(_) => later,
         }
     }
 
