@@ -2,9 +2,11 @@
 //!
 //! - [`agent`]: what the operator's agent does next (session, job runs, outbox);
 //! - [`control`]: what the control plane allows and does next (access, admission, the life of a job);
-//! - [`backoff`] and [`canonical`]: shared by both.
+//! - [`backoff`] and [`canonical`]: shared by both;
+//! - [`planted`]: mistakes that the simulation must find, in no program that is shipped.
 
 pub mod agent;
 pub mod backoff;
 pub mod canonical;
 pub mod control;
+pub mod planted;

@@ -10,9 +10,12 @@
 
 use crate::Error;
 use std::marker::PhantomData;
-use vworkspace_core::control::{
-    Action, Actor, Decision,
-    access::{self, Resource},
+use vworkspace_core::{
+    control::{
+        Action, Actor, Decision,
+        access::{self, Resource},
+    },
+    planted::{Bug, planted},
 };
 use vworkspace_protocol::{ClusterId, JobId, id::OrganizationId};
 
@@ -98,7 +101,12 @@ impl Caller {
     }
 
     pub(crate) fn on_job<A: Right>(&self, row: i64, job: Job) -> Result<Handle<Job, A>, Error> {
-        let (id, organization) = (job.cluster.id.clone(), job.cluster.organization.clone());
+        let (mut id, organization) = (job.cluster.id.clone(), job.cluster.organization.clone());
+        if let Actor::Agent(own) = &self.actor
+            && planted(Bug::AnyJob)
+        {
+            id = own.clone();
+        }
         self.authorise(Resource::Cluster { id: &id, organization: &organization }, row, job)
     }
 }

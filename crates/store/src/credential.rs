@@ -11,9 +11,12 @@ use crate::{
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
-use vworkspace_core::control::{
-    credential::{Credential, Standing, standing},
-    token::{self, Kept, Kind, Presented},
+use vworkspace_core::{
+    control::{
+        credential::{Credential, Standing, standing},
+        token::{self, Kept, Kind, Presented},
+    },
+    planted::{Bug, planted},
 };
 use vworkspace_protocol::{
     ClusterId, Secret,
@@ -199,11 +202,14 @@ fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Re
         Standing::Ended => Err(Error::Unauthenticated),
         Standing::FirstUse => {
             let lookup = presented.kept.lookup;
-            connection.run(
+            let ended = if planted(Bug::KeepOldCredential) {
+                "UPDATE credential SET pending = 1, drop_at = expires_at WHERE lookup <> ?1
+                 AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)"
+            } else {
                 "DELETE FROM credential WHERE lookup <> ?1
-                 AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)",
-                [lookup],
-            )?;
+                 AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)"
+            };
+            connection.run(ended, [lookup])?;
             connection
                 .run("UPDATE credential SET pending = 0, drop_at = NULL WHERE lookup = ?1", [lookup])?;
             Ok(caller)
@@ -231,10 +237,14 @@ fn add_pending(
     fresh: Credential,
     now: Timestamp,
 ) -> Result<(), Error> {
+    if planted(Bug::DiscardCredentialTooEarly) {
+        connection.run("DELETE FROM credential WHERE cluster = ?1 AND pending = 0", [cluster])?;
+    }
+    let others = if planted(Bug::OneUnusedCredential) { 0 } else { MOST_PENDING - 1 };
     connection.run(
         "DELETE FROM credential WHERE lookup IN (SELECT lookup FROM credential
              WHERE cluster = ?1 AND pending = 1 ORDER BY created_at DESC LIMIT -1 OFFSET ?2)",
-        params![cluster, MOST_PENDING - 1],
+        params![cluster, others],
     )?;
     insert_credential(connection, cluster, kept, fresh, now)
 }
@@ -258,7 +268,8 @@ fn redeem(
     )?;
     let ((digest, ends, consumed, earlier), cluster, id) = found.ok_or(Error::Unauthenticated)?;
     proved(digest, presented)?;
-    let repeated = !registration_id.is_empty() && earlier.as_deref() == Some(registration_id);
+    let is_known = earlier.as_deref() == Some(registration_id) && !planted(Bug::ForgetRegistrationId);
+    let repeated = !registration_id.is_empty() && is_known;
     match (consumed, ends <= now) {
         (true, false) if repeated => {}
         (true, _) => return Err(Error::TokenConsumed),

@@ -90,6 +90,7 @@ impl Store {
     pub fn open_in(memory: &Memory, settings: &Settings) -> Result<(Self, Committer), Error> {
         let presence = {
             let connection = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+            writer::roll_back(&connection);
             schema::migrate(&connection)?;
             PresenceMap::load(&connection)?
         };

@@ -1,6 +1,9 @@
 //! Events waiting for delivery: batches, coalescing, overflow, poison (contract, section 3).
 
-use crate::agent::transition::Slot;
+use crate::{
+    agent::transition::Slot,
+    planted::{Bug, planted},
+};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeSet, VecDeque};
 use vworkspace_protocol::{
@@ -85,6 +88,7 @@ impl EventBatcher {
                 self.suspects = self.suspects.saturating_sub(n);
                 None
             }
+            Delivery::Failed if planted(Bug::DropFailedBatch) => None,
             Delivery::Failed => {
                 self.put_back(batch);
                 None

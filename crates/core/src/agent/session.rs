@@ -9,7 +9,10 @@
 //!                                      └── 401, 403 ──► Rejected (until the credential changes)
 //! ```
 
-use crate::backoff::Backoff;
+use crate::{
+    backoff::Backoff,
+    planted::{Bug, planted},
+};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -131,7 +134,8 @@ impl Session {
 
     /// A new or changed credential, URL or CA; `present` is false when it is gone.
     pub fn handle_credential(&mut self, present: bool, now: Timestamp) {
-        self.state = if present { State::Resyncing } else { State::Unregistered };
+        let first = if planted(Bug::JobsBeforeSnapshot) { State::Active } else { State::Resyncing };
+        self.state = if present { first } else { State::Unregistered };
         self.backoff = Backoff::default();
         self.not_before = None;
         self.silent_since = self.last_good.or(Some(now)).filter(|_| present);

@@ -6,7 +6,11 @@
 //! A snapshot of an unchanged condition repeats the key it had; counting anew per transition time lets a process
 //! that was restarted find the same key again.
 
-use crate::{agent::ObjectKey, canonical};
+use crate::{
+    agent::ObjectKey,
+    canonical,
+    planted::{Bug, planted},
+};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use vworkspace_protocol::{
@@ -122,7 +126,7 @@ impl TransitionLog {
         }
         let same_time = last.filter(|told| told.transition_time == condition.last_transition_time);
         let n = same_time.map_or(0, |told| told.n.saturating_add(1));
-        let suffix = suffix_of(&content, n);
+        let suffix = suffix_of(&content, if planted(Bug::RepeatEventKey) { 0 } else { n });
         let told =
             Told { transition_time: condition.last_transition_time, n, content, suffix: suffix.clone() };
         self.told.insert(slot.clone(), told);

@@ -10,6 +10,7 @@
 //! The agent is believed about its own side: an ack or a result counts in whatever open state the job is, since
 //! the answer that would have moved the state on may have been lost.
 
+use crate::planted::{Bug, planted};
 use thiserror::Error;
 use vworkspace_protocol::admin::JobState;
 
@@ -44,6 +45,7 @@ pub fn ack(state: JobState) -> Result<Step, Refused> {
     match state {
         JobState::Queued | JobState::Leased => Ok(Step::Taken),
         JobState::Acked => Ok(Step::Repeated),
+        JobState::Closed if planted(Bug::AckReopens) => Ok(Step::Taken),
         JobState::Closed
         | JobState::Expired
         | JobState::Cancelled
@@ -67,6 +69,7 @@ pub fn progress(state: JobState) -> Result<(), Refused> {
 pub fn close(state: JobState) -> Result<(), Refused> {
     match state {
         JobState::Queued | JobState::Leased | JobState::Acked => Ok(()),
+        JobState::Closed if planted(Bug::SecondResultCounts) => Ok(()),
         JobState::Closed => Err(Refused::ResultRecorded),
         JobState::Expired | JobState::Cancelled | JobState::Superseded | JobState::Undeliverable => {
             Err(Refused::Closed(state))

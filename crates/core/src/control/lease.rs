@@ -5,6 +5,7 @@
 //! the agent keeps the order) or goes with it in the same answer.
 
 use super::{admission::Lane, job::MOST_DELIVERIES, presence::elapsed};
+use crate::planted::{Bug, planted};
 use jiff::Timestamp;
 use std::{collections::BTreeSet, time::Duration};
 use vworkspace_protocol::{
@@ -79,11 +80,15 @@ pub fn plan(open: &[Candidate], now: Timestamp, lease: Duration, limits: Limits)
         if on_its_way(job, now, lease) {
             held.insert(job.lane);
             plan.next_due = earliest(plan.next_due, job.leased_until);
-        } else if !job.ever_acked && job.expires_at.is_some_and(|expiry| expiry <= now) {
+        } else if (!job.ever_acked || planted(Bug::ExpireAcked))
+            && job.expires_at.is_some_and(|expiry| expiry <= now)
+        {
             plan.expired.push(job.seq);
         } else if job.deliveries >= MOST_DELIVERIES {
             plan.undeliverable.push(job.seq);
-        } else if held.contains(&job.lane) || (job.state == JobState::Queued && unacked >= MOST_UNACKED) {
+        } else if (held.contains(&job.lane) && !planted(Bug::OvertakeOnTheWay))
+            || (job.state == JobState::Queued && unacked >= MOST_UNACKED)
+        {
             held.insert(job.lane);
         } else if plan.offer.len() < limits.jobs
             && (plan.offer.is_empty() || bytes + job.bytes <= limits.bytes)
@@ -106,7 +111,7 @@ fn on_its_way(job: &Candidate, now: Timestamp, lease: Duration) -> bool {
 /// Whether a lease that ends at `end` holds. One that ends later than a lease that begins now was given before the
 /// clock went back, and nobody is to wait for that.
 pub fn holds(end: Timestamp, now: Timestamp, lease: Duration) -> bool {
-    end > now && elapsed(now, end) <= lease
+    planted(Bug::DropRedelivery) || (end > now && (elapsed(now, end) <= lease || planted(Bug::TrustOldLease)))
 }
 
 fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

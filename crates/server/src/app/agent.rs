@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{logs::note_actor, wake::Seat};
 use std::{sync::Arc, time::Duration};
-use vworkspace_core::control::{Actor, ingest, lease::Limits};
+use vworkspace_core::{
+    control::{Actor, ingest, lease::Limits},
+    planted::{Bug, planted},
+};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Secret,
     admin::JobState,
@@ -135,7 +138,7 @@ impl ControlPort for AgentPort {
 
     async fn jobs(&self, call: AgentCall, cluster: ClusterId, wait: Duration) -> Result<Vec<Job>, Refusal> {
         let agent = self.agent(call).await?;
-        if *agent.cluster.id() != cluster {
+        if *agent.cluster.id() != cluster && !planted(Bug::AnyCluster) {
             return Err(Refusal::new(403, code::WRONG_CLUSTER, "the credential belongs to another cluster"));
         }
         Ok(self.wait_for_jobs(&agent, wait).await?)

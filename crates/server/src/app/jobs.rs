@@ -7,7 +7,10 @@ use super::{
     pause::{Pause, pause},
 };
 use std::time::Duration;
-use vworkspace_core::control::{admission, explain};
+use vworkspace_core::{
+    control::{admission, explain},
+    planted::{Bug, planted},
+};
 use vworkspace_protocol::{
     ClusterId, JobId,
     admin::{EnqueueJob, Explanation, Job, JobPage, JobState},
@@ -40,7 +43,9 @@ pub async fn enqueue(
     let admitted = admission::admit(body, now)?;
     let enqueued = app.store.enqueue(&cluster, admitted, now).await?;
     if enqueued.created {
-        app.polls.wake(cluster.id());
+        if !planted(Bug::LoseWakeUp) {
+            app.polls.wake(cluster.id());
+        }
         app.metrics.transition(JobState::Queued, 1);
     }
     app.metrics.transition(JobState::Superseded, enqueued.superseded.len());

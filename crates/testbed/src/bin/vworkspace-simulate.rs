@@ -1,17 +1,13 @@
-//! Plays seeds of the simulation: many fresh ones, or one with its whole history.
+//! Plays seeds of the simulation: many fresh ones, one with its whole history, or with planted bugs.
 #![allow(clippy::print_stdout, reason = "a command line talks on standard output")]
 
 use clap::Parser;
 use std::{
-    collections::BTreeMap,
     process::ExitCode,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
-use vworkspace_testbed::simulation::{Played, play};
+use vworkspace_core::planted::{Bug, plant};
+use vworkspace_testbed::simulation::{Campaign, Sum, bugs, play};
 
 /// Plays the whole system in virtual time, by seed, with everything going wrong that may.
 #[derive(Parser)]
@@ -31,31 +27,28 @@ struct Args {
     /// Threads; each plays seeds of its own.
     #[arg(long, default_value_t = 2)]
     threads: u64,
+    /// Plant this bug first.
+    #[arg(long, value_parser = parse_bug)]
+    bug: Option<Bug>,
+    /// Find every planted bug instead, each on its recorded seed or within 500 fresh ones.
+    /// With `--bug`: only that one.
+    #[arg(long, conflicts_with = "seed")]
+    bugs: bool,
+    /// With `--bugs`: write the table of seeds to this file.
+    #[arg(long, requires = "bugs")]
+    record: Option<std::path::PathBuf>,
 }
 
-/// What the threads share.
-struct Campaign {
-    first: u64,
-    seeds: u64,
-    ends: Instant,
-    next: AtomicU64,
-    stop: AtomicBool,
-    sum: Mutex<Sum>,
-}
-
-#[derive(Default)]
-struct Sum {
-    played: u64,
-    jobs: u64,
-    steps: u64,
-    simulated: Duration,
-    fired: BTreeMap<&'static str, u64>,
-    broken: Option<Played>,
+fn parse_bug(name: &str) -> Result<Bug, String> {
+    let known = || Bug::ALL.map(Bug::name).join(", ");
+    Bug::named(name).ok_or_else(|| format!("known are: {}", known()))
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    plant(args.bug);
     match args.seed {
+        _ if args.bugs => find_bugs(&args),
         Some(seed) => one(seed),
         None => many(&args),
     }
@@ -87,73 +80,53 @@ fn one(seed: u64) -> ExitCode {
 
 fn many(args: &Args) -> ExitCode {
     let clock = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() * 1_000_000);
-    let started = Instant::now();
-    let campaign = Campaign {
-        first: args.first.unwrap_or(clock),
-        seeds: args.seeds,
-        ends: started + Duration::from_secs_f64(args.minutes.clamp(0.0, 1e6) * 60.0),
-        next: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
-        sum: Mutex::default(),
+    let first = args.first.unwrap_or(clock);
+    let most = Duration::from_secs_f64(args.minutes.clamp(0.0, 1e6) * 60.0);
+    let sum = Campaign { first, seeds: args.seeds, most, threads: args.threads }.run();
+    tell(first, &sum);
+    let Some(broken) = sum.broken else {
+        println!("every promise was kept");
+        return ExitCode::SUCCESS;
     };
-    std::thread::scope(|scope| {
-        for _ in 0..args.threads.max(1) {
-            scope.spawn(|| campaign.work());
-        }
-    });
-    campaign.tell(started.elapsed())
+    println!("seed {} broke {}", broken.seed, broken.broken.unwrap_or_default());
+    println!("see it: cargo xtask simulate --seed {}", broken.seed);
+    ExitCode::FAILURE
 }
 
-impl Campaign {
-    fn work(&self) {
-        while !self.stop.load(Ordering::Relaxed) && Instant::now() < self.ends {
-            let n = self.next.fetch_add(1, Ordering::Relaxed);
-            if n >= self.seeds {
-                return;
-            }
-            let played = play(self.first.wrapping_add(n));
-            let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
-            sum.add(played);
-            self.stop.fetch_or(sum.broken.is_some(), Ordering::Relaxed);
-        }
+fn tell(first: u64, sum: &Sum) {
+    println!(
+        "{} seeds from {first} in {:.1} s: {:.1} simulated hours, {:.0} times real time, {} jobs, {} steps",
+        sum.played,
+        sum.took.as_secs_f64(),
+        sum.simulated.as_secs_f64() / 3600.0,
+        sum.speed(),
+        sum.jobs,
+        sum.steps
+    );
+    for (fault, times) in &sum.fired {
+        println!("  {times:>9}  {fault}");
     }
+}
 
-    fn tell(self, took: Duration) -> ExitCode {
-        let sum = self.sum.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let faster = sum.simulated.as_secs_f64() / took.as_secs_f64().max(0.001);
-        println!(
-            "{} seeds from {} in {:.1} s: {:.0} simulated hours, {faster:.0} times real time, {} jobs, {} steps",
-            sum.played,
-            self.first,
-            took.as_secs_f64(),
-            sum.simulated.as_secs_f64() / 3600.0,
-            sum.jobs,
-            sum.steps
-        );
-        for (fault, times) in &sum.fired {
-            println!("  {times:>9}  {fault}");
-        }
-        let Some(broken) = sum.broken else {
-            println!("every promise was kept");
-            return ExitCode::SUCCESS;
+fn find_bugs(args: &Args) -> ExitCode {
+    let mut found = Vec::new();
+    for bug in Bug::ALL.into_iter().filter(|bug| args.bug.is_none_or(|only| only == *bug)) {
+        let one = bugs::find(bug, args.first.unwrap_or(1), args.threads);
+        let how = match (one.seed, one.is_recorded) {
+            (Some(seed), true) => format!("found by its recorded seed {seed}"),
+            (Some(seed), false) => format!("found by seed {seed}, after {} seeds", one.played),
+            (None, _) => format!("NOT FOUND in {} seeds", one.played),
         };
-        println!("seed {} broke {}", broken.seed, broken.broken.unwrap_or_default());
-        println!("see it: cargo xtask simulate --seed {}", broken.seed);
-        ExitCode::FAILURE
+        println!("{:<30} {how}: {}", one.bug, one.promise);
+        found.push(one);
     }
-}
-
-impl Sum {
-    fn add(&mut self, played: Played) {
-        self.played += 1;
-        self.jobs += played.jobs;
-        self.steps += played.steps;
-        self.simulated += played.simulated;
-        for (fault, times) in &played.fired {
-            *self.fired.entry(fault).or_default() += times;
-        }
-        if played.broken.is_some() && self.broken.is_none() {
-            self.broken = Some(played);
-        }
+    let missed = found.iter().filter(|one| one.seed.is_none()).count();
+    println!("{} of {} planted bugs found", found.len() - missed, found.len());
+    if let Some(file) = &args.record
+        && let Err(error) = std::fs::write(file, bugs::table(&found))
+    {
+        println!("{} cannot be written: {error}", file.display());
+        return ExitCode::FAILURE;
     }
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

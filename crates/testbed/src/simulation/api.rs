@@ -7,7 +7,7 @@ use super::{
 use jiff::{SignedDuration, Timestamp};
 use std::{
     cell::{Ref, RefCell, RefMut},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
@@ -45,6 +45,8 @@ pub struct State {
     pub ledger: Vec<Entry>,
     /// The credentials Secret.
     pub credential: Option<Credential>,
+    /// Credentials that the Secret held before.
+    pub former: Vec<Secret>,
     /// Under which id the registration token is exchanged.
     pub registration_id: Option<String>,
     /// Generation in which a rotation is asked for.
@@ -55,6 +57,8 @@ pub struct State {
     pub objects: BTreeMap<String, Object>,
     /// Every change that had an effect, in order.
     pub changes: Vec<Change>,
+    /// Changes that another took the place of before they became ready: they cannot succeed any more.
+    pub overtaken: BTreeSet<u64>,
     /// Whose fields others took over, and how many changes there were before.
     pub takeovers: Vec<(String, usize)>,
     next_uid: u64,
@@ -84,6 +88,8 @@ pub struct Object {
     pub value: u64,
     /// Somebody else owns a field.
     pub foreign: bool,
+    /// It was ready since its last change.
+    pub was_ready: bool,
     /// It is going away.
     pub deleting: bool,
     /// As the controller wrote them.
@@ -237,6 +243,7 @@ impl Api {
             if found.uid != object.uid || found.generation != object.generation || found.deleting {
                 return;
             }
+            found.was_ready |= status == ConditionStatus::True;
             let before = found.conditions.first();
             let kept = before.filter(|before| before.status == status).and_then(|b| b.last_transition_time);
             found.conditions = vec![Condition {
@@ -267,13 +274,22 @@ impl State {
             Some(object) if object.deleting => return Put::Deleting,
             Some(object) if object.value == by => return Put::Taken(object.reference(name)),
             Some(object) => {
+                let before = std::mem::replace(&mut object.value, by);
                 object.generation += 1;
-                object.value = by;
+                if !std::mem::take(&mut object.was_ready) {
+                    self.overtaken.insert(before);
+                }
             }
             None => self.create(name, by),
         }
         self.changes.push(Change { object: name.to_owned(), by });
         self.objects.get(name).map_or(Put::Conflict, |object| Put::Taken(object.reference(name)))
+    }
+
+    /// Another credential takes the place of the one in the Secret.
+    pub fn replace_credential(&mut self, credential: Credential) {
+        let former = self.credential.replace(credential);
+        self.former.extend(former.map(|former| former.token));
     }
 
     /// Somebody else takes a field over, or gives it back: whether others own it now. `None`: there is no such object.
@@ -300,6 +316,7 @@ impl State {
             generation: 1,
             value: by,
             foreign: false,
+            was_ready: false,
             deleting: false,
             conditions: Vec::new(),
         };
@@ -312,6 +329,9 @@ impl State {
         };
         if !object.deleting {
             object.deleting = true;
+            if !object.was_ready {
+                self.overtaken.insert(object.value);
+            }
             self.changes.push(Change { object: name.to_owned(), by });
         }
         Deletion::Pending(object.reference(name))

@@ -11,6 +11,7 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 use vworkspace_protocol::{
@@ -19,6 +20,36 @@ use vworkspace_protocol::{
 };
 use vworkspace_server::app::{self, App, access::Person, page::PageParams};
 use vworkspace_store::ResourceFilter;
+use vworkspace_transport::{AgentCall, AgentLink as _, LinkError, MemoryLink};
+
+/// A credential that was exchanged for another works no more once that was used (I8). `None`: nobody answered.
+pub async fn former_credentials_are_refused(
+    control: &Rc<Control>,
+    site: &Site,
+    history: &History,
+) -> Option<()> {
+    let (former, current) = {
+        let state = site.api.state();
+        (state.former.clone(), state.credential.clone()?)
+    };
+    for token in former.into_iter().filter(|token| *token != current.token) {
+        let cluster = current.cluster.clone();
+        let caller = AgentCall {
+            bearer: Some(token),
+            session: None,
+            capabilities: Vec::new(),
+            user_agent: String::new(),
+        };
+        let call = |app: Arc<App>| {
+            let link = MemoryLink::new(app.agent_port(), caller);
+            async move { link.jobs(&cluster, Duration::ZERO).await }
+        };
+        let answer = control.within(call).await?;
+        let refused = matches!(answer, Err(LinkError::Refused { status: 401, .. }));
+        history.holds("I8 fencing", refused, || format!("a former credential of {} still works", site.name));
+    }
+    Some(())
+}
 
 /// What the control plane says about a cluster.
 pub struct Central {
@@ -199,6 +230,10 @@ impl Checks<'_> {
                 self.history.holds("I3 one effect", changed.contains(&wish.n), || {
                     format!("it had no effect: {}", name())
                 });
+            }
+            if job.outcome == Some(Outcome::Succeeded) && !wish.deletes && !wish.at_once {
+                let overtaken = self.site.api.state().overtaken.contains(&wish.n);
+                self.history.holds("I2 one end", !overtaken, || format!("it never was ready: {}", name()));
             }
             if job.state != JobState::Closed && !acked {
                 self.history.holds("I3 one effect", !changed.contains(&wish.n), || {

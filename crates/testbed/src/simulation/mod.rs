@@ -16,6 +16,9 @@
 
 mod agent;
 mod api;
+#[cfg(feature = "planted-bugs")]
+pub mod bugs;
+mod campaign;
 mod checks;
 mod control;
 mod dice;
@@ -28,4 +31,5 @@ mod weather;
 mod wire;
 mod world;
 
+pub use campaign::{Campaign, Sum};
 pub use play::{Played, play};

@@ -44,6 +44,8 @@ pub struct Wish {
     pub object: String,
     /// It deletes.
     pub deletes: bool,
+    /// It succeeds as soon as the API server takes it.
+    pub at_once: bool,
 }
 
 impl Wishes {
@@ -85,7 +87,8 @@ impl Wishes {
             job.expires_at = control.now().checked_add(life).ok();
         }
         job.idempotency_key = dice.happens(400).then(|| format!("key-{n}"));
-        let wish = Wish { n, object, deletes };
+        let at_once = job.wait_for == Some(WaitFor::Accepted);
+        let wish = Wish { n, object, deletes, at_once };
         loop {
             let again = job.idempotency_key.is_some();
             if let Some(id) = self.hand_in(control, job.clone()).await {
@@ -106,7 +109,7 @@ impl Wishes {
     pub async fn probe(&self, control: &Rc<Control>) -> Option<JobId> {
         let n = self.number();
         let id = self.hand_in(control, job(n, "probe", false)).await?;
-        let wish = Wish { n, object: "probe".to_owned(), deletes: false };
+        let wish = Wish { n, object: "probe".to_owned(), deletes: false, at_once: false };
         self.taken.borrow_mut().insert(id.clone(), wish);
         Some(id)
     }

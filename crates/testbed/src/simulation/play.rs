@@ -147,11 +147,17 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pod>])
         return;
     }
     for (site, wishes) in sites {
-        let (control, cluster) = (control.clone(), wishes.cluster.clone());
-        let asked = async move { checks::ask(&control, cluster).await };
+        let (answering, cluster) = (control.clone(), wishes.cluster.clone());
+        let asked = async move { checks::ask(&answering, cluster).await };
         match in_time(world, PROBE_WITHIN, asked).flatten() {
             Some(central) => checks::check(&central, site, wishes, &world.history),
             None => world.history.broke("I7 liveness", "the control plane does not answer"),
+        }
+        let (answering, checked, history) = (control.clone(), site.clone(), world.history.clone());
+        let fenced =
+            async move { checks::former_credentials_are_refused(&answering, &checked, &history).await };
+        if in_time(world, PROBE_WITHIN, fenced).flatten().is_none() {
+            world.history.broke("I7 liveness", "the control plane does not answer");
         }
     }
 }

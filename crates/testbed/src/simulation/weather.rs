@@ -32,6 +32,8 @@ pub struct Weather {
     pub line_holds: Duration,
     /// The control plane never offers an acked job again, as a plain v1 one.
     pub never_offers_again: bool,
+    /// The control plane forgets that a job is over, and offers it again.
+    pub forget: u64,
     /// Longest time the disk takes to sync.
     pub sync: Duration,
     /// Clocks are wrong by up to this.
@@ -59,6 +61,7 @@ impl Weather {
             control_lives: time(&[5_000, 15_000, 40_000, 600_000]),
             line_holds: time(&[6_000, 20_000, 60_000, 600_000]),
             never_offers_again: dice.happens(300),
+            forget: rate(200),
             sync: time(&[1, 10, 200]),
             clock_error: time(&[0, 0, 5_000, 3_600_000]),
             clock_holds: time(&[7_000, 30_000, 600_000]),

@@ -8,10 +8,11 @@ use crate::{
     agent::{
         ObjectKey,
         dedup::{self, JobKey},
-        job_run::JobRun,
+        job_run::{JobRun, Observed},
         session::Failure,
     },
     backoff::Backoff,
+    planted::{Bug, planted},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -62,6 +63,10 @@ pub(super) struct Entry {
     backoff: Backoff,
     /// A status update is on its way.
     pub(super) telling: bool,
+    /// What was seen of its object while the next job for it was being applied.
+    pub(super) held_back: Option<Observed>,
+    /// The API server may have it, in this process or in one before.
+    pub(super) may_be_applied: bool,
     /// It was offered again.
     pub(super) ack_again: bool,
     /// It ended with the API server's answer and so takes the place of who waits in its lane.
@@ -75,7 +80,8 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(ticket: Ticket, job: Job, plan: Plan) -> Self {
         let run = JobRun::new(&job);
-        Self::at(Record { ticket, job, taken: None, result: None }, plan, run, Phase::Saving)
+        let first = if planted(Bug::AckBeforeJournal) { Phase::Acking } else { Phase::Saving };
+        Self::at(Record { ticket, job, taken: None, result: None }, plan, run, first)
     }
 
     /// What the last durable step was.
@@ -92,7 +98,7 @@ impl Entry {
             (Some(_), None) => Phase::Waiting { following: false },
             (None, None) => Phase::Acking,
         };
-        Self::at(record, plan, run, phase)
+        Self { may_be_applied: true, ..Self::at(record, plan, run, phase) }
     }
 
     fn at(record: Record, plan: Plan, run: JobRun, phase: Phase) -> Self {
@@ -108,6 +114,8 @@ impl Entry {
             due: None,
             backoff: Backoff::default(),
             telling: false,
+            held_back: None,
+            may_be_applied: false,
             ack_again: false,
             ended_at_once: false,
             is_journaled: true,

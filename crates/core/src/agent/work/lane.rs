@@ -54,6 +54,11 @@ impl Lane {
         self.queue.remove(&ticket)
     }
 
+    /// Who was applied and waits for its goal.
+    pub(super) fn waiting(&self) -> Option<Ticket> {
+        self.waiting
+    }
+
     /// The job's result is durable, or nobody wants one.
     pub(super) fn settle(&mut self, ticket: Ticket) {
         self.unsettled.remove(&ticket);

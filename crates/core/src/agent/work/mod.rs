@@ -284,13 +284,22 @@ impl Work {
         entry.calm();
         entry.handle_progress(now);
         self.touch(ticket);
+        self.release_held_back(ticket, now);
     }
 
-    /// The object of a job that waits, as it is now; `None`: it is gone.
+    /// The object of a job that waits, as it is now; `None`: it is gone. What may be the work of the next job for the
+    /// object is held back until that job's fate is known: the one that waits must not take another's success for its
+    /// own.
     pub fn handle_observed(&mut self, ticket: Ticket, observed: Option<Observed>, now: Timestamp) {
+        let is_anothers = self.may_be_anothers(ticket, observed.as_ref());
         if let Some(entry) = self.jobs.get_mut(&ticket)
             && matches!(entry.phase, Phase::Waiting { .. })
         {
+            entry.held_back = None;
+            if is_anothers {
+                entry.held_back = observed;
+                return;
+            }
             entry.run.handle_observed(observed);
             entry.handle_progress(now);
             self.touch(ticket);

@@ -5,6 +5,10 @@ use super::{
     entry::{Entry, Phase, failed},
     lane::Lane,
 };
+use crate::{
+    agent::job_run::Observed,
+    planted::{Bug, planted},
+};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -28,20 +32,24 @@ impl Work {
             self.touch(ticket);
             return again;
         }
-        if entry.phase == Phase::Queued && self.lanes.get(&entry.lane)?.head() == Some(ticket) {
+        let is_head = self.lanes.get(&entry.lane)?.head() == Some(ticket);
+        if entry.phase == Phase::Queued && (is_head || planted(Bug::IgnoreLanes)) {
             return self.start(ticket, now, control_plane_now);
         }
         let entry = self.jobs.get_mut(&ticket)?;
         let lane = self.lanes.get(&entry.lane)?;
         match entry.phase {
             Phase::Saving if lane.next_to_save() == Some(ticket) => entry.save(),
-            Phase::SavingTaken | Phase::SavingResult if !entry.is_journaled => {
+            Phase::SavingTaken | Phase::SavingResult
+                if !entry.is_journaled || planted(Bug::ResultBeforeJournal) =>
+            {
                 self.handle_saved(ticket, Ok(()), now, 0.0);
                 None
             }
             Phase::SavingTaken | Phase::SavingResult => entry.save(),
             Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
             Phase::Applying => {
+                entry.may_be_applied = true;
                 let job = entry.record.job.clone();
                 entry.once(|_| Command::Apply(ticket, Box::new(job)))
             }
@@ -50,7 +58,10 @@ impl Work {
                 let result = entry.record.result.clone()?;
                 entry.once(|id| Command::Post(ticket, id, result))
             }
-            Phase::Settled if self.shelf.stored >= entry.ledger_version && lane.may_forget(ticket) => {
+            Phase::Settled
+                if (self.shelf.stored >= entry.ledger_version || planted(Bug::LedgerNotAwaited))
+                    && (lane.may_forget(ticket) || planted(Bug::ForgetTooEarly)) =>
+            {
                 entry.phase = Phase::Removing;
                 self.step(ticket, now, control_plane_now)
             }
@@ -132,11 +143,32 @@ impl Work {
         }
     }
 
+    /// Whether an observation of this job's object may show what the next job of its lane did: the API server has that
+    /// one perhaps, and the object moved on.
+    pub(super) fn may_be_anothers(&self, ticket: Ticket, observed: Option<&Observed>) -> bool {
+        let Some((entry, observed)) = self.jobs.get(&ticket).zip(observed) else { return false };
+        let own = entry.run.taken().map_or(i64::MAX, |taken| taken.applied.generation);
+        let head = self.lanes.get(&entry.lane).and_then(Lane::head).filter(|head| *head != ticket);
+        let head = head.and_then(|head| self.jobs.get(&head));
+        let is_applied = |head: &Entry| head.may_be_applied && head.phase <= Phase::SavingTaken;
+        observed.newest_generation() > own && head.is_some_and(is_applied)
+    }
+
+    /// What was held back from the job that waits before this one in its lane is its own after all, unless the API
+    /// server took this one.
+    pub(super) fn release_held_back(&mut self, ticket: Ticket, now: Timestamp) {
+        let Some(former) = self.lane_of(ticket).and_then(|lane| lane.waiting()) else { return };
+        let held_back = self.jobs.get_mut(&former).and_then(|former| former.held_back.take());
+        if let Some(observed) = held_back {
+            self.handle_observed(former, Some(observed), now);
+        }
+    }
+
     /// The result is durable: it may be told, and the ledger takes the effect.
     pub(super) fn handle_result_durable(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.phase = Phase::Posting;
-        if let Some(effect) = entry.effect() {
+        if let Some(effect) = entry.effect().filter(|_| !planted(Bug::ForgetLedger)) {
             self.ledger.handle_done(effect.clone(), effect.at);
             self.shelf.version += 1;
             entry.ledger_version = self.shelf.version;

@@ -93,8 +93,10 @@ impl Agent {
             }) => answer,
         };
         match answer {
-            Ok(jobs) => {
+            Ok(mut jobs) => {
                 self.session().handle_polled(self.now());
+                self.site.seen.borrow_mut().delivered.extend(jobs.iter().cloned());
+                jobs.extend(self.forgotten());
                 if self.take(jobs) == 0 {
                     let passed = self.site.world.executor.now().saturating_sub(started);
                     self.site.world.sleep(MIN_POLL_INTERVAL.saturating_sub(passed)).await;
@@ -102,6 +104,20 @@ impl Agent {
             }
             Err(failure) => self.failed(failure).await,
         }
+    }
+
+    /// A job that is over, from a control plane that was set back to a backup, or that never cared.
+    fn forgotten(&self) -> Option<Job> {
+        let world = &self.site.world;
+        if !world.strikes("job offered again though it is over", world.weather.forget) {
+            return None;
+        }
+        let mut seen = self.site.seen.borrow_mut();
+        let over: Vec<&Job> =
+            seen.delivered.iter().filter(|job| seen.taken_results.contains_key(&job.id)).collect();
+        let job = world.dice.pick(&over).map(|job| (*job).clone())?;
+        seen.repeated.insert(job.id.clone());
+        Some(job)
     }
 
     fn take(&self, jobs: Vec<Job>) -> usize {

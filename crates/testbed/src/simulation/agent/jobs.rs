@@ -69,7 +69,11 @@ impl Agent {
         match command {
             Command::Save(record) => self.save(*record).await,
             Command::Ack(ticket, job) => {
-                let told = self.tell(&job, "ack", |link, job| async move { link.ack(&job).await }).await;
+                let mut told = self.tell(&job, "ack", |link, job| async move { link.ack(&job).await }).await;
+                if told == Err(Failure::Closed) && self.site.seen.borrow().repeated.contains(&job) {
+                    // Who forgot that it is over takes the ack.
+                    told = Ok(());
+                }
                 self.answer(|work| work.handle_acked(ticket, told, self.now(), self.random()));
             }
             Command::Apply(ticket, job) => {

@@ -24,7 +24,7 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 use vworkspace_core::agent::{session::Session, work::Work};
-use vworkspace_protocol::{JobId, Secret, id::SessionId};
+use vworkspace_protocol::{Job, JobId, Secret, id::SessionId};
 use vworkspace_transport::AgentCall;
 
 /// The operator's default.
@@ -53,6 +53,10 @@ pub struct Site {
 pub struct Seen {
     /// Jobs offered to this cluster.
     pub offered: BTreeSet<JobId>,
+    /// Jobs that were delivered, as they were.
+    pub delivered: Vec<Job>,
+    /// Jobs that were offered again although their result had been taken.
+    pub repeated: BTreeSet<JobId>,
     /// Keys of events that the control plane took.
     pub taken_events: BTreeSet<String>,
     /// Results that the control plane took, as text.
@@ -171,7 +175,8 @@ impl Agent {
     fn caller_with(&self, bearer: Option<Secret>) -> AgentCall {
         AgentCall {
             bearer,
-            session: Some(self.session_id.clone()),
+            // A control plane that never offers a job again is one that knows no sessions.
+            session: Some(self.session_id.clone()).filter(|_| !self.site.world.weather.never_offers_again),
             capabilities: Vec::new(),
             user_agent: "vworkspace-operator/simulated".to_owned(),
         }

@@ -68,6 +68,6 @@ impl Agent {
     }
 
     async fn store(&self, credential: Credential) -> Option<()> {
-        self.site.api.call(|state| state.credential = Some(credential)).await.ok()
+        self.site.api.call(|state| state.replace_credential(credential)).await.ok()
     }
 }

@@ -1,0 +1,151 @@
+//! Bugs planted on purpose: they show that the simulation finds what it is there to find.
+//!
+//! Without the feature `planted-bugs` [`planted`] is the constant `false`, and nothing of this is left in a program.
+//! With it one bug is chosen by name when the simulation starts; nothing else ever chooses one.
+
+/// A mistake that somebody could make at the place where it is planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// A job is acked before the journal has it.
+    AckBeforeJournal = 1,
+    /// A result is posted before the journal has it.
+    ResultBeforeJournal,
+    /// The ledger does not learn what took effect.
+    ForgetLedger,
+    /// A job leaves the journal before the ledger that remembers it is stored.
+    LedgerNotAwaited,
+    /// Jobs of one object are applied as they come.
+    IgnoreLanes,
+    /// A job leaves the journal although an earlier one of its object could be repeated.
+    ForgetTooEarly,
+    /// No deadline ends a job.
+    ForgetDeadline,
+    /// Jobs are asked for before the snapshot is told.
+    JobsBeforeSnapshot,
+    /// Events that were not delivered are dropped.
+    DropFailedBatch,
+    /// The key of an event does not count the changes within one second.
+    RepeatEventKey,
+    /// A lease never ends.
+    DropRedelivery,
+    /// A lease given before the clock went back holds until the clock is there again.
+    TrustOldLease,
+    /// A later job for the same object is handed out while an earlier one is on its way.
+    OvertakeOnTheWay,
+    /// A job expires although an agent held it.
+    ExpireAcked,
+    /// A second result takes the place of the first.
+    SecondResultCounts,
+    /// An ack opens a closed job again.
+    AckReopens,
+    /// The old credential ends when the new one is issued.
+    DiscardCredentialTooEarly,
+    /// The old credential goes on working when the new one is used.
+    KeepOldCredential,
+    /// A repeated rotation takes the place of the one before.
+    OneUnusedCredential,
+    /// The exchange of a registration token cannot be repeated.
+    ForgetRegistrationId,
+    /// Writes are answered before they are durable.
+    AnswerBeforeCommit,
+    /// Nobody is woken when a job is handed in.
+    LoseWakeUp,
+    /// A poll does not say whose jobs it wants.
+    AnyCluster,
+    /// An agent may speak about every job.
+    AnyJob,
+    /// Events are stored as often as they come.
+    StoreEventsTwice,
+}
+
+impl Bug {
+    /// Every bug that can be planted.
+    pub const ALL: [Self; 25] = [
+        Self::AckBeforeJournal,
+        Self::ResultBeforeJournal,
+        Self::ForgetLedger,
+        Self::LedgerNotAwaited,
+        Self::IgnoreLanes,
+        Self::ForgetTooEarly,
+        Self::ForgetDeadline,
+        Self::JobsBeforeSnapshot,
+        Self::DropFailedBatch,
+        Self::RepeatEventKey,
+        Self::DropRedelivery,
+        Self::TrustOldLease,
+        Self::OvertakeOnTheWay,
+        Self::ExpireAcked,
+        Self::SecondResultCounts,
+        Self::AckReopens,
+        Self::DiscardCredentialTooEarly,
+        Self::KeepOldCredential,
+        Self::OneUnusedCredential,
+        Self::ForgetRegistrationId,
+        Self::AnswerBeforeCommit,
+        Self::LoseWakeUp,
+        Self::AnyCluster,
+        Self::AnyJob,
+        Self::StoreEventsTwice,
+    ];
+
+    /// The bug of that name: the variant in kebab case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+
+    /// The variant in kebab case.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for (place, letter) in format!("{self:?}").char_indices() {
+            if letter.is_ascii_uppercase() && place > 0 {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+}
+
+/// Whether this bug is planted.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use chosen::{plant, planted};
+
+#[cfg(feature = "planted-bugs")]
+mod chosen {
+    use super::Bug;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    /// The one that is planted; 0: none.
+    static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+    /// Plants a bug in place of any other; `None` plants none.
+    pub fn plant(bug: Option<Bug>) {
+        CHOSEN.store(bug.map_or(0, |bug| bug as u8), Ordering::Relaxed);
+    }
+
+    /// Whether this bug is planted.
+    #[inline]
+    pub fn planted(bug: Bug) -> bool {
+        CHOSEN.load(Ordering::Relaxed) == bug as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_a_name_of_its_own() {
+        for bug in Bug::ALL {
+            assert_eq!(Bug::named(&bug.name()), Some(bug));
+        }
+        assert_eq!(Bug::AckBeforeJournal.name(), "ack-before-journal");
+    }
+}
