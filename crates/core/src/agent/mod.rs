@@ -8,6 +8,7 @@
 //!   rotation   when the credential is exchanged         (Life)
 //!   transition event keys that tell flaps apart       (TransitionLog)
 //!   work       all open jobs: journal, lanes, effects (Work)
+//!   shards     which record is stored where          (Shards)
 //! ```
 //!
 //! Inputs come by `handle_*`, outputs leave by `poll_*`; time and randomness are arguments.
@@ -18,6 +19,8 @@ pub mod object_key;
 pub mod outbox;
 pub mod rotation;
 pub mod session;
+pub mod shards;
+mod shelf;
 pub mod transition;
 pub mod work;
 

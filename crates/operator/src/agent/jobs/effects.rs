@@ -4,6 +4,7 @@ use super::Inner;
 use crate::agent::{
     action::{self, Action},
     applier::{ApplyError, Deletion},
+    ledger::keys_text,
     links::failure_of,
 };
 use std::{
@@ -60,9 +61,9 @@ pub(super) async fn perform(inner: &Inner, command: Command) {
             let removed = timeout(API_CALL, inner.means.journal.remove(&job)).await.unwrap_or(false);
             inner.answer(|work, now| work.handle_removed(ticket, removed, now, rand::random()));
         }
-        Command::StoreLedger => {
-            let stored = crate::agent::ledger::Stored::of(inner.work().ledger());
-            let stored = timeout(API_CALL, inner.means.shelf.store(stored)).await.unwrap_or(false);
+        Command::StoreLedger(writes) => {
+            let keys = keys_text(inner.work().ledger());
+            let stored = inner.means.shelf.store(&writes, &keys).await;
             inner.answer(|work, now| work.handle_ledger_stored(stored, now, rand::random()));
         }
     }

@@ -1,6 +1,6 @@
 //! Does what [`Work`] asks for, side by side, and tells it what became of each.
 
-use super::{Agent, CALL};
+use super::{Agent, CALL, shards};
 use crate::simulation::api::{API_VERSION, Deletion, KIND, NAMESPACE, Put};
 use std::{rc::Rc, time::Duration};
 use vworkspace_core::agent::{
@@ -36,7 +36,8 @@ impl Agent {
             (record, plan)
         });
         let now = self.now();
-        *self.work() = Work::restore(records.collect(), Ledger::restore(ledger, Vec::new(), now), now);
+        let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), Vec::new(), now);
+        *self.work() = Work::restore(records.collect(), ledger, now);
     }
 
     pub(super) async fn run_jobs(self: Rc<Self>) {
@@ -93,10 +94,8 @@ impl Agent {
                 let removed = self.site.api.call(|state| state.journal.remove(&job)).await.is_ok();
                 self.answer(|work| work.handle_removed(ticket, removed, self.now(), self.random()));
             }
-            Command::StoreLedger => {
-                let mut entries: Vec<_> = self.work().ledger().entries().cloned().collect();
-                entries.reverse();
-                let stored = self.site.api.call(|state| state.ledger = entries).await.is_ok();
+            Command::StoreLedger(writes) => {
+                let stored = self.write_shards(writes, |state| &mut state.ledger).await;
                 self.answer(|work| work.handle_ledger_stored(stored, self.now(), self.random()));
             }
         }
