@@ -7,6 +7,7 @@
 //!   outbox     events waiting for delivery            (EventBatcher)
 //!   rotation   when the credential is exchanged         (Life)
 //!   transition event keys that tell flaps apart       (TransitionLog)
+//!   teller     outbox and log: stored before told     (Teller)
 //!   work       all open jobs: journal, lanes, effects (Work)
 //!   shards     which record is stored where          (Shards)
 //! ```
@@ -21,6 +22,7 @@ pub mod rotation;
 pub mod session;
 pub mod shards;
 mod shelf;
+pub mod teller;
 pub mod transition;
 pub mod work;
 

@@ -43,6 +43,8 @@ pub struct State {
     pub journal: BTreeMap<JobId, String>,
     /// Shards of the ledger.
     pub ledger: BTreeMap<Number, String>,
+    /// Shards of what was told about conditions.
+    pub told: BTreeMap<Number, String>,
     /// The credentials Secret.
     pub credential: Option<Credential>,
     /// Under which id the registration token is exchanged.

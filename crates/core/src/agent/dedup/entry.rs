@@ -1,14 +1,12 @@
 //! What the ledger keeps of one job.
 
-use crate::canonical;
+use crate::{agent::object_key::bounded_ref, canonical};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vworkspace_protocol::{JobId, ObjectRef, Outcome, limits};
 
 /// Longest job id kept as it is.
 const ID_BYTES: usize = 128;
-/// Longest part of a reference: no name in Kubernetes is longer.
-const NAME_BYTES: usize = 253;
 /// Longest reason of a failure.
 const ERROR_BYTES: usize = 1024;
 
@@ -42,11 +40,8 @@ impl Entry {
     pub(super) fn bounded(mut self) -> Self {
         self.key = bounded_key(self.key);
         self.job = bounded_id(&self.job);
-        cut(&mut self.error, ERROR_BYTES);
-        let ObjectRef { api_version, kind, namespace, name, uid, generation: _ } = &mut self.applied_ref;
-        for part in [api_version, kind, namespace, name, uid] {
-            cut(part, NAME_BYTES);
-        }
+        self.error.truncate(limits::clip(&self.error, ERROR_BYTES).len());
+        self.applied_ref = bounded_ref(self.applied_ref);
         self
     }
 }
@@ -63,8 +58,4 @@ pub(super) fn bounded_id(id: &JobId) -> JobId {
 
 fn digest(text: &str) -> String {
     format!("sha256:{}", canonical::sha256_hex(text.as_bytes()))
-}
-
-fn cut(text: &mut String, most: usize) {
-    text.truncate(limits::clip(text, most).len());
 }

@@ -20,10 +20,14 @@ use vworkspace_transport::AgentLink as _;
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Agent {
-    /// Goes on with what journal and ledger hold.
+    /// Goes on with what was open, what took effect and what was told.
     pub(super) async fn load(&self) {
-        let (records, ledger) = loop {
-            let read = self.site.api.call(|state| (state.journal.clone(), state.ledger.clone())).await;
+        let (records, ledger, told) = loop {
+            let read = self
+                .site
+                .api
+                .call(|state| (state.journal.clone(), state.ledger.clone(), state.told.clone()))
+                .await;
             if let Ok(read) = read {
                 break read;
             }
@@ -38,6 +42,7 @@ impl Agent {
         let now = self.now();
         let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), Vec::new(), now);
         *self.work() = Work::restore(records.collect(), ledger, now);
+        self.outbox.borrow_mut().restore(shards::read(&told));
     }
 
     pub(super) async fn run_jobs(self: Rc<Self>) {
