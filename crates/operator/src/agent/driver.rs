@@ -15,7 +15,7 @@ use crate::{
         shard_store::ShardStore,
     },
     args::Args,
-    metrics::Metrics,
+    metrics::{JobGauges, LinkGauges, Metrics},
     report::{Observation, Reporter},
 };
 use jiff::Timestamp;
@@ -44,6 +44,10 @@ pub struct Agent {
     pub args: Arc<Args>,
     /// Counters.
     pub metrics: Metrics,
+    /// How the link is.
+    pub link_gauges: LinkGauges,
+    /// How far jobs are behind.
+    pub job_gauges: JobGauges,
     /// What the reconcilers saw change.
     pub observations: mpsc::Receiver<Observation>,
     /// Where deletions go, as one more reconciler.
@@ -83,7 +87,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         });
     };
     let conversation =
-        Arc::new(Conversation::new(agent.args.disconnect_after, agent.link_state, agent.metrics.clone()));
+        Arc::new(Conversation::new(agent.args.disconnect_after, agent.link_state, agent.link_gauges));
     let (connections, links) = watch::channel(None);
     let (snapshots, snapshot_requests) = mpsc::channel(1);
     let follow = Follow::default();
@@ -114,14 +118,14 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
     let told = ShardStore::new(agent.client, &agent.args.agent_credentials_namespace, JOURNAL_OF_EVENTS);
     let events = EventLoop::new(told, driver.links.clone(), conversation, driver.job_ended.clone());
     tasks.spawn(events.run(agent.observations, snapshot_requests, shutdown.clone()));
-    driver.work(&shutdown).await;
+    driver.work(agent.job_gauges, &shutdown).await;
     tasks.close();
     tasks.wait().await;
 }
 
 impl Driver {
     /// Polls and works until `shutdown`, once journal, ledger and objects are known.
-    async fn work(&self, shutdown: &CancellationToken) {
+    async fn work(&self, gauges: JobGauges, shutdown: &CancellationToken) {
         let prepared = async {
             self.follow.synced().await;
             let namespace = &self.args.agent_credentials_namespace;
@@ -133,6 +137,7 @@ impl Driver {
                 journal: Journal::new(self.client.clone(), namespace),
                 shelf: LedgerShelf::new(self.client.clone(), namespace),
                 metrics: self.metrics.clone(),
+                gauges,
                 job_ended: self.job_ended.clone(),
                 shutdown: shutdown.clone(),
             })
@@ -230,7 +235,6 @@ impl Driver {
         if polled.is_empty() {
             return 0;
         }
-        self.metrics.polled(&polled, Timestamp::now());
         let offered = polled.len();
         let new = jobs.handle(polled, &connection.cluster);
         tracing::info!(cluster_id = %connection.cluster, offered, new, "jobs received");

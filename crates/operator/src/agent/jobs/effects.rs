@@ -18,7 +18,7 @@ use vworkspace_core::agent::{
     session::Failure,
     work::{Applied, Command, SaveError, Ticket},
 };
-use vworkspace_protocol::{Job, JobId, outcome::JobResult};
+use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
 use vworkspace_transport::{AgentLink as _, LinkError, http::client::HttpLink};
 
 /// Longest time the API server gets for one call.
@@ -94,6 +94,9 @@ impl Inner {
         let posted = self.tell(job, "result", async |link| link.result(job, result).await).await;
         if posted.is_ok() {
             self.means.metrics.job_ended(result.outcome);
+            if result.outcome == Outcome::Succeeded {
+                self.means.gauges.succeeded();
+            }
             tracing::info!(job_id = %job, outcome = %result.outcome, error = result.error, "job result delivered");
         }
         posted
