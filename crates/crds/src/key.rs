@@ -61,11 +61,17 @@ pub const REGISTRATION_TOKEN_KEY: &str = "registrationToken";
 pub const APPLIED_JOBS: &str = "vworkspace-applied-jobs";
 /// Key of [`APPLIED_JOBS`]: JSON array of idempotency keys, as the reference reads it.
 pub const APPLIED_KEYS: &str = "applied-keys.json";
-/// Label on the Secrets of the journal: one per open job.
+/// Label on what outlives the agent's process: the Secrets of open jobs, the ConfigMaps of shards.
 pub const JOURNAL: &str = "agent.vworkspace.io/journal";
-/// Value of [`JOURNAL`].
+/// Value of [`JOURNAL`] on the Secrets: one per open job.
 pub const JOURNAL_OF_JOBS: &str = "jobs";
-/// Start of their names; a digest of the job's id follows.
+/// Value of [`JOURNAL`] on the ledger's shards, and part of their names: `vworkspace-ledger-<number>`.
+pub const JOURNAL_OF_LEDGER: &str = "ledger";
+/// Value of [`JOURNAL`] on the shards of what was told, and part of their names: `vworkspace-events-<number>`.
+pub const JOURNAL_OF_EVENTS: &str = "events";
+/// The only key of a shard: its records, as a JSON array.
+pub const JOURNAL_SHARD: &str = "records.json";
+/// Start of the names of the Secrets; a digest of the job's id follows.
 pub const JOURNAL_SECRET_PREFIX: &str = "vworkspace-job-";
 /// Their only key: the job and how far it got, as JSON.
 pub const JOURNAL_RECORD: &str = "record.json";

@@ -1,6 +1,6 @@
 //! What every reconciler may use.
 
-use crate::{controllers::gate::Gates, report::Reporter};
+use crate::{controllers::gate::Gates, metrics::Metrics, report::Reporter};
 use kube::Client;
 use tokio::sync::watch;
 use vworkspace_protocol::ClusterId;
@@ -18,4 +18,6 @@ pub struct Context {
     pub reporter: Reporter,
     /// Which namespaces are open to the operator.
     pub gates: Gates,
+    /// Counters.
+    pub metrics: Metrics,
 }

@@ -10,7 +10,7 @@ use crate::{
     context::Context,
     controllers::{application_instance, cluster, gate::Gates},
     lease::Elector,
-    metrics::Metrics,
+    metrics::{Gauges, Metrics},
     metrics_server, probes,
     probes::{AddressError, Readiness},
     report::Reporter,
@@ -65,7 +65,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         tracing::warn!(flags = ?without_effect, "these flags have no effect in this version");
     }
     let args = Arc::new(args);
-    let (metrics, readiness) = (Metrics::new(), watch::Sender::new(Readiness::default()));
+    let ((metrics, gauges), readiness) = (Metrics::new(), watch::Sender::new(Readiness::default()));
     let client = Client::try_default().await.map_err(|error| Error::Client(Box::new(error)))?;
     serve_probes(&args, &readiness, &shutdown).await?;
     metrics_server::start(&args, &client, &metrics, &shutdown).await?;
@@ -82,7 +82,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         return Ok(());
     }
     readiness.send_modify(|readiness| readiness.leading = true);
-    let work = Work { client, args, metrics, version };
+    let work = Work { client, args, metrics, gauges, version };
     lead(work, elector, &shutdown).await
 }
 
@@ -90,6 +90,7 @@ struct Work {
     client: Client,
     args: Arc<Args>,
     metrics: Metrics,
+    gauges: Gauges,
     version: String,
 }
 
@@ -125,7 +126,7 @@ async fn hold(elector: Option<&mut Elector>) {
 impl Work {
     /// Controllers and agent, until `shutdown`.
     async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { client, args, metrics, version } = self;
+        let Self { client, args, metrics, gauges, version } = self;
         let (reporter, observations) = Reporter::channel();
         let (link_state, link) = watch::channel(LinkState::default());
         let (cluster_id, cluster_id_seen) = watch::channel(None);
@@ -136,12 +137,13 @@ impl Work {
             cluster_id: cluster_id_seen,
             reporter: reporter.clone(),
             gates: Gates::watch(client.clone(), shutdown.clone()),
+            metrics: metrics.clone(),
         };
         let clusters = cluster::Controller {
             context: context.clone(),
             args: args.clone(),
             link,
-            metrics: metrics.clone(),
+            credential: gauges.credential,
             session: session.clone(),
         };
         let kubernetes_version = version;
@@ -149,6 +151,8 @@ impl Work {
             client,
             args,
             metrics,
+            link_gauges: gauges.link,
+            job_gauges: gauges.jobs,
             observations,
             reporter,
             link_state,

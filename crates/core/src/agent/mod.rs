@@ -7,7 +7,9 @@
 //!   outbox     events waiting for delivery            (EventBatcher)
 //!   rotation   when the credential is exchanged         (Life)
 //!   transition event keys that tell flaps apart       (TransitionLog)
+//!   teller     outbox and log: stored before told     (Teller)
 //!   work       all open jobs: journal, lanes, effects (Work)
+//!   shards     which record is stored where          (Shards)
 //! ```
 //!
 //! Inputs come by `handle_*`, outputs leave by `poll_*`; time and randomness are arguments.
@@ -18,6 +20,9 @@ pub mod object_key;
 pub mod outbox;
 pub mod rotation;
 pub mod session;
+pub mod shards;
+mod shelf;
+pub mod teller;
 pub mod transition;
 pub mod work;
 

@@ -1,7 +1,10 @@
 //! The identity of an object by name: what jobs are ordered by.
 
 use std::fmt;
-use vworkspace_protocol::ObjectRef;
+use vworkspace_protocol::{ObjectRef, limits};
+
+/// Longest part of a reference: no name in Kubernetes is longer.
+pub(super) const NAME_BYTES: usize = 253;
 
 /// Kind, namespace and name. Jobs for equal keys take effect one after the other (contract, section 2).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,4 +28,13 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.kind.to_lowercase(), self.namespace, self.name)
     }
+}
+
+/// The reference with every part cut to [`NAME_BYTES`]: what is stored is bounded whatever it was made from.
+pub(super) fn bounded_ref(mut object: ObjectRef) -> ObjectRef {
+    let ObjectRef { api_version, kind, namespace, name, uid, generation: _ } = &mut object;
+    for part in [api_version, kind, namespace, name, uid] {
+        part.truncate(limits::clip(part, NAME_BYTES).len());
+    }
+    object
 }

@@ -1,7 +1,7 @@
 //! Events waiting for delivery: batches, coalescing, overflow, poison (contract, section 3).
 
 use crate::{
-    agent::transition::Slot,
+    agent::transition::News,
     planted::{Bug, planted},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -23,8 +23,8 @@ pub const FLUSH_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 /// once, the oldest event is dropped and counted. One batch at a time is on its way.
 #[derive(Debug, Default)]
 pub struct EventBatcher {
-    waiting: VecDeque<(Slot, Event)>,
-    in_flight: Vec<(Slot, Event)>,
+    waiting: VecDeque<News>,
+    in_flight: Vec<News>,
     flush_at: Option<Timestamp>,
     /// So many events at the head hold at least one that the control plane refuses to read.
     suspects: usize,
@@ -46,19 +46,19 @@ pub enum Delivery {
 
 impl EventBatcher {
     /// Adds an event.
-    pub fn handle_event(&mut self, slot: Slot, event: Event, now: Timestamp) {
+    pub fn handle_event(&mut self, news: News, now: Timestamp) {
         self.flush_at.get_or_insert_with(|| now.saturating_add(FLUSH_INTERVAL).unwrap_or(now));
-        self.waiting.push_back((slot, event));
+        self.waiting.push_back(news);
         self.keep_bound();
     }
 
     /// Adds an event of a snapshot, unless its condition's newest event here says the same already: snapshots that
     /// could not be delivered do not pile up.
-    pub fn handle_snapshot(&mut self, slot: Slot, event: Event, now: Timestamp) {
+    pub fn handle_snapshot(&mut self, news: News, now: Timestamp) {
         let mut newest_first = self.waiting.iter().rev().chain(self.in_flight.iter().rev());
-        let newest = newest_first.find(|(other, _)| *other == slot);
-        if newest.is_none_or(|(_, waiting)| waiting.event_key != event.event_key) {
-            self.handle_event(slot, event, now);
+        let newest = newest_first.find(|other| other.slot == news.slot);
+        if newest.is_none_or(|waiting| waiting.event.event_key != news.event.event_key) {
+            self.handle_event(news, now);
         }
     }
 
@@ -69,14 +69,25 @@ impl EventBatcher {
         }
     }
 
-    /// The next batch, if one is due and none is on its way. Answer with [`EventBatcher::handle_delivery`].
-    pub fn poll_batch(&mut self, now: Timestamp) -> Option<EventsRequest> {
-        if !self.in_flight.is_empty() || self.poll_timeout().is_none_or(|due| now < due) {
+    /// The next batch, if one is due and none is on its way; only events that need no more than is `stored`, in order.
+    /// Answer with [`EventBatcher::handle_delivery`].
+    pub fn poll_batch(&mut self, now: Timestamp, stored: u64) -> Option<EventsRequest> {
+        if self.is_held(stored) || self.poll_timeout().is_none_or(|due| now < due) {
             return None;
         }
-        let n = self.batch_size().min(self.waiting.len());
+        let n = self.waiting.iter().take(self.batch_size()).take_while(|news| news.needs <= stored).count();
         self.in_flight = self.waiting.drain(..n).collect();
-        Some(EventsRequest { events: self.in_flight.iter().map(|(_, event)| event.clone()).collect() })
+        Some(EventsRequest { events: self.in_flight.iter().map(|news| news.event.clone()).collect() })
+    }
+
+    /// Whether the first event that waits needs more than is `stored`.
+    pub fn is_held(&self, stored: u64) -> bool {
+        self.waiting.front().is_some_and(|news| news.needs > stored)
+    }
+
+    /// The batch on its way.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Event> {
+        self.in_flight.iter().map(|news| &news.event)
     }
 
     /// What became of the batch. Gives back the poison event, once it is found alone; it is gone from here.
@@ -96,7 +107,7 @@ impl EventBatcher {
             Delivery::Refused if n == 1 => {
                 self.suspects = 0;
                 self.poisoned += 1;
-                batch.into_iter().next().map(|(_, event)| event)
+                batch.into_iter().next().map(|news| news.event)
             }
             Delivery::Refused => {
                 self.put_back(batch);
@@ -156,9 +167,9 @@ impl EventBatcher {
         }
     }
 
-    fn put_back(&mut self, batch: Vec<(Slot, Event)>) {
-        for entry in batch.into_iter().rev() {
-            self.waiting.push_front(entry);
+    fn put_back(&mut self, batch: Vec<News>) {
+        for news in batch.into_iter().rev() {
+            self.waiting.push_front(news);
         }
         self.keep_bound();
     }
@@ -181,9 +192,9 @@ impl EventBatcher {
     fn coalesce(&mut self) {
         let mut seen = BTreeSet::new();
         let mut kept = VecDeque::with_capacity(self.waiting.len());
-        while let Some((slot, event)) = self.waiting.pop_back() {
-            if seen.insert(slot.clone()) {
-                kept.push_front((slot, event));
+        while let Some(news) = self.waiting.pop_back() {
+            if seen.insert(news.slot.clone()) {
+                kept.push_front(news);
             }
         }
         self.waiting = kept;
@@ -193,6 +204,7 @@ impl EventBatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::transition::Slot;
     use proptest::prelude::*;
     use vworkspace_protocol::ObjectRef;
 
@@ -200,7 +212,7 @@ mod tests {
         Timestamp::from_millisecond(ms).unwrap()
     }
 
-    fn event(object: usize, key: usize) -> (Slot, Event) {
+    fn event(object: usize, key: usize) -> News {
         let resource_ref = ObjectRef { uid: object.to_string(), ..ObjectRef::default() };
         let event = Event {
             event_key: key.to_string(),
@@ -211,14 +223,13 @@ mod tests {
             kubernetes_version: String::new(),
             timestamp: None,
         };
-        (Slot::new(&resource_ref, "Ready"), event)
+        News { slot: Slot::new(&resource_ref, "Ready"), event, needs: 0 }
     }
 
     fn filled(n: usize) -> EventBatcher {
         let mut outbox = EventBatcher::default();
         for i in 0..n {
-            let (slot, event) = event(i, i);
-            outbox.handle_event(slot, event, at(0));
+            outbox.handle_event(event(i, i), at(0));
         }
         outbox
     }
@@ -230,55 +241,67 @@ mod tests {
     #[test]
     fn a_batch_goes_out_after_a_second_or_at_a_hundred() {
         let mut outbox = filled(99);
-        assert!(outbox.poll_batch(at(999)).is_none());
-        assert_eq!(outbox.poll_batch(at(1_000)).unwrap().events.len(), 99);
-        assert_eq!(filled(100).poll_batch(at(0)).unwrap().events.len(), 100);
+        assert!(outbox.poll_batch(at(999), 0).is_none());
+        assert_eq!(outbox.poll_batch(at(1_000), 0).unwrap().events.len(), 99);
+        assert_eq!(filled(100).poll_batch(at(0), 0).unwrap().events.len(), 100);
     }
 
     #[test]
     fn the_rest_is_drained_at_once() {
         let mut outbox = filled(150);
-        outbox.poll_batch(at(0)).unwrap();
+        outbox.poll_batch(at(0), 0).unwrap();
         outbox.handle_delivery(Delivery::Taken, at(1));
-        assert_eq!(outbox.poll_batch(at(1)).unwrap().events.len(), 50);
+        assert_eq!(outbox.poll_batch(at(1), 0).unwrap().events.len(), 50);
     }
 
     #[test]
     fn a_failed_batch_goes_back_to_the_head() {
         let mut outbox = filled(3);
         outbox.handle_flush(at(0));
-        let first = outbox.poll_batch(at(0)).unwrap();
-        let (slot, late) = event(9, 9);
-        outbox.handle_event(slot, late, at(0));
+        let first = outbox.poll_batch(at(0), 0).unwrap();
+        outbox.handle_event(event(9, 9), at(0));
         outbox.handle_delivery(Delivery::Failed, at(1));
         assert_eq!(keys(&first), [0, 1, 2]);
-        assert_eq!(keys(&outbox.poll_batch(at(2)).unwrap()), [0, 1, 2, 9]);
+        assert_eq!(keys(&outbox.poll_batch(at(2), 0).unwrap()), [0, 1, 2, 9]);
     }
 
     #[test]
     fn snapshots_do_not_pile_up() {
         let mut outbox = filled(3);
         for key in [1, 1, 7, 7, 1] {
-            let (slot, event) = event(1, key);
-            outbox.handle_snapshot(slot, event, at(0));
+            outbox.handle_snapshot(event(1, key), at(0));
         }
         outbox.handle_flush(at(0));
-        assert_eq!(keys(&outbox.poll_batch(at(0)).unwrap()), [0, 1, 2, 7, 1]);
+        assert_eq!(keys(&outbox.poll_batch(at(0), 0).unwrap()), [0, 1, 2, 7, 1]);
     }
 
     #[test]
     fn the_newest_of_a_condition_wins_before_anything_is_dropped() {
         let mut outbox = filled(MAX_WAITING);
-        let (slot, newer) = event(0, 5_000);
-        outbox.handle_event(slot, newer, at(0));
+        outbox.handle_event(event(0, 5_000), at(0));
         assert_eq!((outbox.len(), outbox.dropped(), outbox.is_overflowing()), (MAX_WAITING, 0, false));
-        let (slot, another) = event(MAX_WAITING, 6_000);
-        outbox.handle_event(slot, another, at(0));
+        outbox.handle_event(event(MAX_WAITING, 6_000), at(0));
         assert_eq!((outbox.len(), outbox.dropped(), outbox.is_overflowing()), (MAX_WAITING, 1, true));
-        assert_eq!(keys(&outbox.poll_batch(at(0)).unwrap())[0], 2);
-        while outbox.handle_delivery(Delivery::Taken, at(0)).is_none() && outbox.poll_batch(at(0)).is_some() {
-        }
+        assert_eq!(keys(&outbox.poll_batch(at(0), 0).unwrap())[0], 2);
+        while outbox.handle_delivery(Delivery::Taken, at(0)).is_none()
+            && outbox.poll_batch(at(0), 0).is_some()
+        {}
         assert!(outbox.is_empty() && !outbox.is_overflowing());
+    }
+
+    #[test]
+    fn an_event_waits_until_what_it_needs_is_stored_and_keeps_its_place() {
+        let mut outbox = EventBatcher::default();
+        for (key, needs) in [(0, 0), (1, 2), (2, 0), (3, 3)] {
+            outbox.handle_event(News { needs, ..event(key, key) }, at(0));
+        }
+        outbox.handle_flush(at(0));
+        assert_eq!(keys(&outbox.poll_batch(at(0), 1).unwrap()), [0]);
+        outbox.handle_delivery(Delivery::Taken, at(0));
+        assert!(outbox.is_held(1) && outbox.poll_batch(at(0), 1).is_none());
+        assert_eq!(keys(&outbox.poll_batch(at(0), 2).unwrap()), [1, 2]);
+        outbox.handle_delivery(Delivery::Failed, at(0));
+        assert_eq!(keys(&outbox.poll_batch(at(0), 3).unwrap()), [1, 2, 3]);
     }
 
     proptest! {
@@ -288,7 +311,7 @@ mod tests {
             let mut outbox = filled(n);
             let (mut delivered, mut poison, mut posts) = (Vec::new(), Vec::new(), 0);
             outbox.handle_flush(at(0));
-            while let Some(batch) = outbox.poll_batch(at(0)) {
+            while let Some(batch) = outbox.poll_batch(at(0), 0) {
                 posts += 1;
                 let batch = keys(&batch);
                 if batch.iter().any(|key| bad.contains(key)) {

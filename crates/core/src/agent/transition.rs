@@ -1,75 +1,132 @@
 //! From observed conditions to events with keys that tell flaps apart (contract, section 3).
 //!
-//! A condition's time has whole seconds and moves with its status only, so the documented key alone would repeat
-//! when a condition flaps or changes its reason. The suffix `#` + 16 hex digits is a digest over status, reason,
-//! message, transition time and `n`: how many different contents this condition had since that transition time.
-//! A snapshot of an unchanged condition repeats the key it had; counting anew per transition time lets a process
-//! that was restarted find the same key again.
+//! A condition's time has whole seconds and moves with its status only, so the documented key alone would repeat when a
+//! condition flaps or changes its reason. The suffix `#` + 16 hex digits is a digest over status, reason, message,
+//! transition time and `n`: how many different contents (these, or the generation they speak about) this condition of
+//! this object had before. The last `n` and
+//! suffix of each are stored, so that a snapshot repeats the key of what did not change, also after a restart.
+//!
+//! An event that counted `n` up must not go out before that is stored: after a crash the same `n` would be given to
+//! something else. [`News`] says up to where.
 
+use super::{
+    ObjectKey,
+    object_key::{NAME_BYTES, bounded_ref},
+    shards::{self, Shards, Stored, Write},
+    shelf::Shelf,
+};
 use crate::{
-    agent::ObjectKey,
     canonical,
     planted::{Bug, planted},
 };
-use jiff::Timestamp;
-use std::collections::BTreeMap;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::{
     Condition, ConditionStatus, ObjectRef,
     condition::reasons,
     event::{Event, condition_key, kind},
+    limits,
 };
 
-/// Most conditions remembered. Beyond it the first by object is forgotten: at worst a snapshot repeats it under
-/// another key, which the control plane records as one more transition.
+/// Most conditions remembered. Beyond it the first object is forgotten: at worst a snapshot repeats its conditions under
+/// other keys, which the control plane records as one more transition.
 pub const MAX_REMEMBERED: usize = 50_000;
+/// Most conditions of one object remembered, by the same rule.
+const MAX_OF_OBJECT: usize = 32;
+/// Shortest time between two writes.
+const STORE_INTERVAL: SignedDuration = SignedDuration::from_millis(250);
 
 /// One condition of one object: what events are counted and coalesced by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     /// The object's uid, or its name where the uid is unknown.
     object: String,
-    /// The condition's type; empty for events about the whole object.
+    /// The condition's type, cut to a bound; empty for events about the whole object.
     condition_type: String,
 }
 
 impl Slot {
     /// The slot of one condition of an object.
     pub fn new(object: &ObjectRef, condition_type: &str) -> Self {
-        let identity =
-            if object.uid.is_empty() { ObjectKey::from(object).to_string() } else { object.uid.clone() };
-        Self { object: identity, condition_type: condition_type.to_owned() }
+        let condition_type = limits::clip(condition_type, NAME_BYTES).to_owned();
+        Self { object: identity(object), condition_type }
     }
 }
 
+/// An event that may go out once the log is stored up to `needs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// What it is about.
+    pub slot: Slot,
+    /// What is told.
+    pub event: Event,
+    /// Compare with [`TransitionLog::stored`].
+    pub needs: u64,
+}
+
+/// What is remembered about one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    #[serde(rename = "r")]
+    object: ObjectRef,
+    #[serde(rename = "c")]
+    conditions: BTreeMap<String, Told>,
+    /// Nothing was told about it since this process started.
+    #[serde(skip)]
+    is_restored: bool,
+    /// It is gone; kept until the control plane knows.
+    #[serde(skip)]
+    is_gone: bool,
+}
+
 /// What was last told about one condition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Told {
-    transition_time: Option<Timestamp>,
-    n: u32,
-    content: [u8; 32],
+    n: u64,
+    #[serde(rename = "s")]
     suffix: String,
+    /// Which generation it spoke about: no part of the digest, and yet something else to tell.
+    #[serde(rename = "g")]
+    observed_generation: i64,
+    #[serde(skip)]
+    needs: u64,
 }
 
 /// Remembers what was last told about each condition, and makes events of what is new.
 #[derive(Debug, Default)]
 pub struct TransitionLog {
-    told: BTreeMap<Slot, Told>,
+    objects: BTreeMap<String, Remembered>,
+    conditions: usize,
+    shards: Shards<String>,
+    shelf: Shelf,
 }
 
 impl TransitionLog {
-    /// Events for what a status write changed: one per condition added, changed or taken away.
+    /// The log as it was stored: shards in rising order. What a shard held that cannot be read is counted anew.
+    pub fn restore(shards: Vec<Stored<Remembered>>) -> Self {
+        let mut log = Self::default();
+        for Stored { number, records } in shards {
+            let records = records.map(|records| records.into_iter().map(|record| log.add(record)).collect());
+            log.shards.restore(number, records);
+        }
+        log.keep_bound();
+        log
+    }
+
+    /// Events for what a status write changed: one per condition added, changed or taken away. None about an object
+    /// whose end was told.
     pub fn handle_transition(
         &mut self,
         object: &ObjectRef,
         before: &[Condition],
         after: &[Condition],
         now: Timestamp,
-    ) -> Vec<(Slot, Event)> {
+    ) -> Vec<News> {
         let changed = after.iter().filter(|condition| !before.iter().any(|b| same_content(b, condition)));
-        let mut events: Vec<_> = changed.map(|condition| self.told(object, condition.clone(), now)).collect();
         let removed = before.iter().filter(|b| !after.iter().any(|a| a.type_ == b.type_));
-        events.extend(removed.map(|condition| self.told(object, as_removed(condition, now), now)));
-        events
+        let removed = removed.map(|condition| as_removed(condition, now));
+        changed.cloned().chain(removed).filter_map(|condition| self.tell(object, condition, now)).collect()
     }
 
     /// Events for everything that is, whether told before or not: the first thing after a reconnect.
@@ -78,33 +135,82 @@ impl TransitionLog {
         object: &ObjectRef,
         conditions: &[Condition],
         now: Timestamp,
-    ) -> Vec<(Slot, Event)> {
-        conditions.iter().map(|condition| self.told(object, condition.clone(), now)).collect()
+    ) -> Vec<News> {
+        conditions.iter().filter_map(|condition| self.tell(object, condition.clone(), now)).collect()
     }
 
-    /// The event for an object that is gone; its conditions are forgotten. Absent where nothing was ever told about
-    /// the object, or its end was told already.
-    pub fn handle_deleted(&mut self, object: &ObjectRef, now: Timestamp) -> Option<(Slot, Event)> {
-        let (slot, before) = (Slot::new(object, ""), self.told.len());
-        self.told.retain(|told, _| told.object != slot.object);
-        if self.told.len() == before {
+    /// The event for an object that is gone. Absent where nothing was ever told about the object, or its end was told
+    /// already.
+    pub fn handle_deleted(&mut self, object: &ObjectRef, now: Timestamp) -> Option<News> {
+        let known = self.objects.get_mut(&identity(object)).filter(|known| !known.is_gone)?;
+        known.is_gone = true;
+        Some(end_of(object, now))
+    }
+
+    /// These are all objects there are: events for those that went while no process looked, and for those whose end
+    /// was told and perhaps not taken.
+    pub fn handle_listed<'a>(
+        &mut self,
+        there: impl Iterator<Item = &'a ObjectRef>,
+        now: Timestamp,
+    ) -> Vec<News> {
+        let there: BTreeSet<String> = there.map(identity).collect();
+        let mut ends = Vec::new();
+        for (object, known) in &mut self.objects {
+            known.is_gone |= known.is_restored && !there.contains(object);
+            if known.is_gone {
+                ends.push(end_of(&known.object, now));
+            }
+        }
+        ends
+    }
+
+    /// The control plane knows that the object is gone: it is forgotten.
+    pub fn handle_end_known(&mut self, object: &ObjectRef) {
+        let object = identity(object);
+        if self.objects.get(&object).is_some_and(|known| known.is_gone) {
+            self.take(&object);
+            self.shards.remove(&object);
+            self.shelf.change();
+        }
+    }
+
+    /// Up to where the log is stored.
+    pub fn stored(&self) -> u64 {
+        self.shelf.stored()
+    }
+
+    /// When the log may be stored again; absent: it is, or a write is on its way.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.shelf.due()
+    }
+
+    /// When the first write failed of those that failed since the last good one.
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.shelf.failing_since()
+    }
+
+    /// What to write so that the log is stored as it is now. Answer with [`TransitionLog::handle_written`].
+    pub fn poll_writes(&mut self) -> Vec<Write> {
+        self.shelf.start();
+        self.shards.compact();
+        let objects = &self.objects;
+        // A shard holds keys of objects that are here: both are taken out together.
+        self.shards.poll_writes(|object| objects.get(object).map_or_else(String::new, shards::render))
+    }
+
+    /// Answers [`TransitionLog::poll_writes`]: whether every step was done.
+    pub fn handle_written(&mut self, done: bool, now: Timestamp, random: f64) {
+        self.shards.handle_written(done);
+        self.shelf.handle_stored(done, STORE_INTERVAL, now, random);
+    }
+
+    fn tell(&mut self, object: &ObjectRef, condition: Condition, now: Timestamp) -> Option<News> {
+        let slot = Slot::new(object, &condition.type_);
+        if self.objects.get(&slot.object).is_some_and(|known| known.is_gone) {
             return None;
         }
-        let event = Event {
-            event_key: format!("{}/{}", kind::OBJECT_DELETED, slot.object),
-            kind: kind::OBJECT_DELETED.to_owned(),
-            resource_ref: object.clone(),
-            conditions: Vec::new(),
-            operator_version: String::new(),
-            kubernetes_version: String::new(),
-            timestamp: Some(now),
-        };
-        Some((slot, event))
-    }
-
-    fn told(&mut self, object: &ObjectRef, condition: Condition, now: Timestamp) -> (Slot, Event) {
-        let slot = Slot::new(object, &condition.type_);
-        let suffix = self.suffix(&slot, &condition);
+        let (suffix, needs) = self.count(object, &slot, &condition);
         let key = condition_key(object, &condition.type_, condition.status);
         let event = Event {
             event_key: format!("{key}#{suffix}"),
@@ -115,26 +221,92 @@ impl TransitionLog {
             kubernetes_version: String::new(),
             timestamp: Some(now),
         };
-        (slot, event)
+        Some(News { slot, event, needs })
     }
 
-    fn suffix(&mut self, slot: &Slot, condition: &Condition) -> String {
+    /// The suffix of the content, and up to where the log must be stored before it is used.
+    fn count(&mut self, object: &ObjectRef, slot: &Slot, condition: &Condition) -> (String, u64) {
         let content = content_digest(condition);
-        let last = self.told.get(slot);
-        if let Some(told) = last.filter(|told| told.content == content) {
-            return told.suffix.clone();
+        let new = || Remembered::new(object);
+        let known = self.objects.entry(slot.object.clone()).or_insert_with(new);
+        known.is_restored = false;
+        let last = known.conditions.get(&slot.condition_type);
+        let is_same = |told: &&Told| {
+            told.observed_generation == condition.observed_generation
+                && told.suffix == suffix_of(&content, told.n)
+        };
+        if let Some(told) = last.filter(is_same) {
+            return (told.suffix.clone(), told.needs);
         }
-        let same_time = last.filter(|told| told.transition_time == condition.last_transition_time);
-        let n = same_time.map_or(0, |told| told.n.saturating_add(1));
-        let suffix = suffix_of(&content, if planted(Bug::RepeatEventKey) { 0 } else { n });
+        let n = last.filter(|_| !planted(Bug::RepeatEventKey)).map_or(0, |told| told.n.saturating_add(1));
+        let (suffix, needs) = (suffix_of(&content, n), self.shelf.change());
         let told =
-            Told { transition_time: condition.last_transition_time, n, content, suffix: suffix.clone() };
-        self.told.insert(slot.clone(), told);
-        if self.told.len() > MAX_REMEMBERED {
-            self.told.pop_first();
+            Told { n, suffix: suffix.clone(), observed_generation: condition.observed_generation, needs };
+        self.conditions += usize::from(last.is_none());
+        known.conditions.insert(slot.condition_type.clone(), told);
+        if known.conditions.len() > MAX_OF_OBJECT {
+            known.conditions.pop_first();
+            self.conditions -= 1;
         }
-        suffix
+        self.shards.put(slot.object.clone(), shards::render(known).len());
+        self.keep_bound();
+        (suffix, needs)
     }
+
+    /// Takes in a record; gives its key and its size.
+    fn add(&mut self, record: Remembered) -> (String, usize) {
+        let (object, bytes) = (identity(&record.object), shards::render(&record).len());
+        self.take(&object);
+        self.conditions += record.conditions.len();
+        self.objects.insert(object.clone(), Remembered { is_restored: true, ..record });
+        (object, bytes)
+    }
+
+    fn take(&mut self, object: &str) {
+        if let Some(known) = self.objects.remove(object) {
+            self.conditions -= known.conditions.len();
+        }
+    }
+
+    fn keep_bound(&mut self) {
+        while self.conditions > MAX_REMEMBERED
+            && let Some((object, known)) = self.objects.pop_first()
+        {
+            self.conditions -= known.conditions.len();
+            self.shards.forget(&object);
+        }
+    }
+}
+
+impl Remembered {
+    fn new(object: &ObjectRef) -> Self {
+        Self {
+            object: bounded_ref(object.clone()),
+            conditions: BTreeMap::new(),
+            is_restored: false,
+            is_gone: false,
+        }
+    }
+}
+
+/// The uid, or the name where the uid is unknown; bounded as what is stored of it.
+fn identity(object: &ObjectRef) -> String {
+    let object = bounded_ref(object.clone());
+    if object.uid.is_empty() { ObjectKey::from(&object).to_string() } else { object.uid }
+}
+
+fn end_of(object: &ObjectRef, now: Timestamp) -> News {
+    let slot = Slot::new(object, "");
+    let event = Event {
+        event_key: format!("{}/{}", kind::OBJECT_DELETED, slot.object),
+        kind: kind::OBJECT_DELETED.to_owned(),
+        resource_ref: object.clone(),
+        conditions: Vec::new(),
+        operator_version: String::new(),
+        kubernetes_version: String::new(),
+        timestamp: Some(now),
+    };
+    News { slot, event, needs: 0 }
 }
 
 /// A condition that speaks about a newer generation is news too: the documented key names the generation, and the
@@ -166,7 +338,7 @@ fn content_digest(condition: &Condition) -> [u8; 32] {
     ])
 }
 
-fn suffix_of(content: &[u8; 32], n: u32) -> String {
+fn suffix_of(content: &[u8; 32], n: u64) -> String {
     let digest = sha256(&[content, &n.to_be_bytes()]);
     hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8]))
 }
@@ -182,87 +354,4 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    fn object() -> ObjectRef {
-        ObjectRef {
-            api_version: "apps.vworkspace.io/v1alpha1".into(),
-            kind: "ApplicationInstance".into(),
-            namespace: "n".into(),
-            name: "web".into(),
-            uid: "u".into(),
-            generation: 1,
-        }
-    }
-
-    fn ready(status: bool, reason: &str, second: i64) -> Condition {
-        Condition {
-            type_: "Ready".into(),
-            status: status.into(),
-            observed_generation: 1,
-            last_transition_time: Timestamp::from_second(second).ok(),
-            reason: reason.into(),
-            message: String::new(),
-        }
-    }
-
-    fn now() -> Timestamp {
-        Timestamp::from_second(100).unwrap()
-    }
-
-    proptest! {
-        /// However a condition moves within one second, no two successive contents share a key.
-        #[test]
-        fn flaps_within_one_second_never_repeat_a_key(steps in proptest::collection::vec((any::<bool>(), 0..3u8), 1..40)) {
-            let mut log = TransitionLog::default();
-            let (mut keys, mut last, mut told) = (BTreeSet::new(), Vec::new(), 0);
-            for (status, reason) in steps {
-                let next = vec![ready(status, &reason.to_string(), 5)];
-                for (_, event) in log.handle_transition(&object(), &last, &next, now()) {
-                    told += 1;
-                    keys.insert(event.event_key);
-                }
-                last = next;
-            }
-            prop_assert_eq!(keys.len(), told);
-        }
-    }
-
-    #[test]
-    fn a_snapshot_repeats_the_stored_key_also_after_a_restart() {
-        let mut log = TransitionLog::default();
-        let (first, second) = (vec![ready(false, "A", 5)], vec![ready(true, "B", 9)]);
-        log.handle_transition(&object(), &[], &first, now());
-        let told = log.handle_transition(&object(), &first, &second, now());
-        assert_eq!(log.handle_snapshot(&object(), &second, now())[0].1.event_key, told[0].1.event_key);
-        let restarted = TransitionLog::default().handle_snapshot(&object(), &second, now());
-        assert_eq!(restarted[0].1.event_key, told[0].1.event_key);
-    }
-
-    #[test]
-    fn the_documented_key_is_the_prefix() {
-        let events = TransitionLog::default().handle_snapshot(&object(), &[ready(true, "R", 1)], now());
-        let (prefix, suffix) = events[0].1.event_key.split_once('#').unwrap();
-        assert_eq!(prefix, "condition/apps.vworkspace.io/v1alpha1/ApplicationInstance/n/web/u/Ready/True@1");
-        assert_eq!(suffix.len(), 16);
-    }
-
-    #[test]
-    fn removal_and_deletion_are_told() {
-        let mut log = TransitionLog::default();
-        let before = vec![ready(true, "R", 1)];
-        let events = log.handle_transition(&object(), &before, &[], now());
-        assert_eq!(events[0].1.conditions[0].reason, reasons::CONDITION_REMOVED);
-        assert_eq!(log.handle_deleted(&object(), now()).unwrap().1.kind, kind::OBJECT_DELETED);
-        assert!(log.handle_deleted(&object(), now()).is_none());
-    }
-
-    #[test]
-    fn unchanged_conditions_make_no_event() {
-        let same = vec![ready(true, "R", 1)];
-        assert!(TransitionLog::default().handle_transition(&object(), &same, &same, now()).is_empty());
-    }
-}
+mod tests;

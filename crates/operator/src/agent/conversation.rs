@@ -1,6 +1,6 @@
 //! The session as all loops of the agent share it, and what it looks like from outside.
 
-use crate::metrics::Metrics;
+use crate::metrics::LinkGauges;
 use jiff::Timestamp;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -46,13 +46,13 @@ impl Default for LinkState {
 pub struct Conversation {
     session: Mutex<Session>,
     state: watch::Sender<LinkState>,
-    metrics: Metrics,
+    gauges: LinkGauges,
 }
 
 impl Conversation {
     /// A conversation that has not begun; `state` is told every change.
-    pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, metrics: Metrics) -> Self {
-        Self { session: Mutex::new(Session::new(disconnect_after)), state, metrics }
+    pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, gauges: LinkGauges) -> Self {
+        Self { session: Mutex::new(Session::new(disconnect_after)), state, gauges }
     }
 
     /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
@@ -104,7 +104,7 @@ impl Conversation {
 
     /// How the outbox is.
     pub fn outbox(&self, waiting: usize, dropped: u64, overflowing: bool) {
-        self.metrics.event_buffer(waiting);
+        self.gauges.event_buffer(waiting);
         self.publish(|state| (state.dropped_events, state.overflowing) = (dropped, overflowing));
     }
 
@@ -140,9 +140,10 @@ impl Conversation {
             let before = state.clone();
             edit(state);
             (state.session, state.disconnected) = (session, disconnected);
+            // Here, where one writer at a time is: what is shown is never older than what is published.
+            self.gauges.show(state);
             *state != before
         });
-        self.metrics.connectivity(&self.state.borrow());
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {

@@ -5,16 +5,17 @@ use crate::{
         applier::Applier,
         conversation::{Conversation, LinkState, until},
         credentials::{self, Credentials, Seed},
-        events::{EventLoop, Snapshot, Told},
-        follow::{Follow, Followed},
+        events::{EventLoop, Part, Snapshot, Told},
+        follow::Follow,
         heartbeat,
         jobs::{Jobs, Means},
         journal::Journal,
         ledger::LedgerShelf,
         links::{Connection, Links, failure_of},
+        shard_store::ShardStore,
     },
     args::Args,
-    metrics::Metrics,
+    metrics::{JobGauges, LinkGauges, Metrics},
     report::{Observation, Reporter},
 };
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vworkspace_core::agent::session::{Failure, Step};
+use vworkspace_crds::key::JOURNAL_OF_EVENTS;
 use vworkspace_protocol::{ClusterId, Job, id::SessionId, limits};
 use vworkspace_transport::AgentLink as _;
 
@@ -42,6 +44,10 @@ pub struct Agent {
     pub args: Arc<Args>,
     /// Counters.
     pub metrics: Metrics,
+    /// How the link is.
+    pub link_gauges: LinkGauges,
+    /// How far jobs are behind.
+    pub job_gauges: JobGauges,
     /// What the reconcilers saw change.
     pub observations: mpsc::Receiver<Observation>,
     /// Where deletions go, as one more reconciler.
@@ -81,7 +87,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         });
     };
     let conversation =
-        Arc::new(Conversation::new(agent.args.disconnect_after, agent.link_state, agent.metrics.clone()));
+        Arc::new(Conversation::new(agent.args.disconnect_after, agent.link_state, agent.link_gauges));
     let (connections, links) = watch::channel(None);
     let (snapshots, snapshot_requests) = mpsc::channel(1);
     let follow = Follow::default();
@@ -109,16 +115,17 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
     spawn_until_shutdown(Box::pin(async move { silence.watch_silence().await }));
     let beats = heartbeat::run(driver.links.clone(), conversation.clone(), follow, agent.kubernetes_version);
     spawn_until_shutdown(Box::pin(beats));
-    let events = EventLoop::new(driver.links.clone(), conversation, driver.job_ended.clone());
+    let told = ShardStore::new(agent.client, &agent.args.agent_credentials_namespace, JOURNAL_OF_EVENTS);
+    let events = EventLoop::new(told, driver.links.clone(), conversation, driver.job_ended.clone());
     tasks.spawn(events.run(agent.observations, snapshot_requests, shutdown.clone()));
-    driver.work(&shutdown).await;
+    driver.work(agent.job_gauges, &shutdown).await;
     tasks.close();
     tasks.wait().await;
 }
 
 impl Driver {
     /// Polls and works until `shutdown`, once journal, ledger and objects are known.
-    async fn work(&self, shutdown: &CancellationToken) {
+    async fn work(&self, gauges: JobGauges, shutdown: &CancellationToken) {
         let prepared = async {
             self.follow.synced().await;
             let namespace = &self.args.agent_credentials_namespace;
@@ -130,6 +137,7 @@ impl Driver {
                 journal: Journal::new(self.client.clone(), namespace),
                 shelf: LedgerShelf::new(self.client.clone(), namespace),
                 metrics: self.metrics.clone(),
+                gauges,
                 job_ended: self.job_ended.clone(),
                 shutdown: shutdown.clone(),
             })
@@ -171,7 +179,7 @@ impl Driver {
         }
     }
 
-    /// Status first: the conditions of all owned objects, in parts that fit into the outbox.
+    /// Status first: who is gone, and the conditions of all owned objects, in parts that fit into the outbox.
     async fn resync(&self, connection: &Arc<Connection>) {
         let objects = self.follow.objects();
         tracing::info!(
@@ -179,8 +187,9 @@ impl Driver {
             "status goes first: telling the conditions of all owned objects"
         );
         let mut round_trip = false;
-        for part in objects.chunks(SNAPSHOT_PART) {
-            match self.tell(part.to_vec()).await {
+        let conditions = objects.chunks(SNAPSHOT_PART).map(|part| Part::Conditions(part.to_vec()));
+        for part in std::iter::once(Part::Listed(objects.clone())).chain(conditions) {
+            match self.tell(part).await {
                 Ok(Told::Taken) => round_trip = true,
                 Ok(Told::Nothing) => {}
                 Err(failure) => {
@@ -192,10 +201,10 @@ impl Driver {
         self.conversation.resynced(round_trip);
     }
 
-    async fn tell(&self, objects: Vec<Arc<Followed>>) -> Result<Told, Failure> {
+    async fn tell(&self, part: Part) -> Result<Told, Failure> {
         let unavailable = Failure::Unavailable { retry_after: None };
         let (done, answer) = oneshot::channel();
-        self.snapshots.send(Snapshot { objects, done }).await.map_err(|_| unavailable)?;
+        self.snapshots.send(Snapshot { part, done }).await.map_err(|_| unavailable)?;
         answer.await.unwrap_or(Err(unavailable))
     }
 
@@ -226,7 +235,6 @@ impl Driver {
         if polled.is_empty() {
             return 0;
         }
-        self.metrics.polled(&polled, Timestamp::now());
         let offered = polled.len();
         let new = jobs.handle(polled, &connection.cluster);
         tracing::info!(cluster_id = %connection.cluster, offered, new, "jobs received");

@@ -1,10 +1,13 @@
-//! Delivers events: from observations to batches, one on its way at a time.
+//! Delivers events: from observations to batches, one on its way at a time, each after what it depends on is stored.
+//!
+//! What is stored and sent when is decided in `core/agent/teller`.
 
 use crate::{
     agent::{
         conversation::{Conversation, until},
         follow::Followed,
         links::{Connection, Links, failure_of},
+        shard_store::ShardStore,
     },
     report::Observation,
 };
@@ -14,11 +17,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use vworkspace_core::{
-    agent::{
-        outbox::{Delivery, EventBatcher},
-        session::Failure,
-        transition::TransitionLog,
-    },
+    agent::{outbox::Delivery, session::Failure, teller::Teller, transition::TransitionLog},
     backoff::Backoff,
 };
 use vworkspace_protocol::event::{Event, EventsRequest};
@@ -29,10 +28,18 @@ const LAST_FLUSH: Duration = Duration::from_secs(3);
 
 /// A part of a snapshot; answered when all that waits, this part included, was taken or refused.
 pub struct Snapshot {
-    /// The objects; few enough for the outbox.
-    pub objects: Vec<Arc<Followed>>,
+    /// What is told.
+    pub part: Part,
     /// Where the answer goes.
     pub done: oneshot::Sender<Result<Told, Failure>>,
+}
+
+/// One part of a snapshot.
+pub enum Part {
+    /// These are all objects there are: what is remembered and not among them is gone.
+    Listed(Vec<Arc<Followed>>),
+    /// The conditions of these; few enough for the outbox.
+    Conditions(Vec<Arc<Followed>>),
 }
 
 /// What became of a snapshot.
@@ -45,45 +52,57 @@ pub enum Told {
 }
 
 type Post = BoxFuture<'static, (Arc<Connection>, Result<(), LinkError>)>;
+/// Answers whether everything was stored.
+type Storing = BoxFuture<'static, bool>;
 
 /// The loop's own state.
 pub struct EventLoop {
-    outbox: EventBatcher,
-    log: TransitionLog,
+    teller: Teller,
+    store: ShardStore,
     links: Links,
     conversation: Arc<Conversation>,
     job_ended: Arc<Notify>,
     on_its_way: Option<Post>,
+    storing: Option<Storing>,
     backoff: Backoff,
     not_before: Timestamp,
     snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
 }
 
 impl EventLoop {
-    /// A loop with an empty outbox. At `job_ended` what waits goes out at once: who waited for the job looks now.
-    pub fn new(links: Links, conversation: Arc<Conversation>, job_ended: Arc<Notify>) -> Self {
+    /// A loop that has told nothing. At `job_ended` what waits goes out at once: who waited for the job looks now.
+    pub fn new(
+        store: ShardStore,
+        links: Links,
+        conversation: Arc<Conversation>,
+        job_ended: Arc<Notify>,
+    ) -> Self {
         Self {
-            outbox: EventBatcher::default(),
-            log: TransitionLog::default(),
+            teller: Teller::default(),
+            store,
             links,
             conversation,
             job_ended,
             on_its_way: None,
+            storing: None,
             backoff: Backoff::default(),
             not_before: Timestamp::MIN,
             snapshots: Vec::new(),
         }
     }
 
-    /// Runs until `shutdown`, then flushes what waits for a few seconds at most.
+    /// Runs until `shutdown`, then flushes what waits for a few seconds at most. Nothing is told before it is known
+    /// what was told by earlier processes.
     pub async fn run(
         mut self,
         mut observations: mpsc::Receiver<Observation>,
         mut snapshots: mpsc::Receiver<Snapshot>,
         shutdown: CancellationToken,
     ) {
+        let Some(shards) = shutdown.run_until_cancelled(self.store.load()).await else { return };
+        self.teller = Teller::new(TransitionLog::restore(shards));
         loop {
-            self.start_post();
+            self.start();
             let (links, job_ended) = (self.links.clone(), self.job_ended.clone());
             let connection = links.now();
             let due = self.due();
@@ -93,92 +112,113 @@ impl EventLoop {
                 Some((connection, answer)) = OptionFuture::from(self.on_its_way.as_mut()) => {
                     self.handle_answer(&connection, answer);
                 }
+                Some(done) = OptionFuture::from(self.storing.as_mut()) => self.handle_stored(done),
                 Some(snapshot) = snapshots.recv() => self.handle_snapshot(snapshot),
                 Some(observation) = observations.recv() => self.handle_observation(observation),
-                () = job_ended.notified() => self.outbox.handle_flush(Timestamp::now()),
+                () = job_ended.notified() => self.teller.handle_flush(Timestamp::now()),
                 () = at(due) => {}
                 () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
             }
-            let (waiting, dropped) = (self.outbox.len(), self.outbox.dropped());
-            self.conversation.outbox(waiting, dropped, self.outbox.is_overflowing());
+            let outbox = self.teller.outbox();
+            self.conversation.outbox(outbox.len(), outbox.dropped(), outbox.is_overflowing());
         }
         while let Ok(observation) = observations.try_recv() {
             self.handle_observation(observation);
         }
         if tokio::time::timeout(LAST_FLUSH, self.flush()).await.is_err() {
             tracing::warn!(
-                events = self.outbox.len(),
+                events = self.teller.outbox().len(),
                 "events were left behind; the next snapshot repairs it"
             );
         }
     }
 
-    /// Posts until nothing waits or a post fails.
+    /// Stores and posts until nothing waits or something fails.
     async fn flush(&mut self) {
         self.not_before = Timestamp::MIN;
         loop {
-            self.outbox.handle_flush(Timestamp::now());
-            self.start_post();
-            let Some(post) = self.on_its_way.as_mut() else {
-                return;
+            self.teller.handle_flush(Timestamp::now());
+            self.start();
+            let failed = if let Some(post) = self.on_its_way.as_mut() {
+                let (connection, answer) = post.await;
+                let failed = answer.is_err();
+                self.handle_answer(&connection, answer);
+                failed
+            } else if let Some(storing) = self.storing.as_mut() {
+                let done = storing.await;
+                self.handle_stored(done);
+                !done
+            } else if let Some(due) = self.due() {
+                at(Some(due)).await;
+                false
+            } else {
+                true
             };
-            let (connection, answer) = post.await;
-            let failed = answer.is_err();
-            self.handle_answer(&connection, answer);
             if failed {
                 return;
             }
         }
     }
 
-    fn start_post(&mut self) {
-        if self.on_its_way.is_some() || Timestamp::now() < self.not_before {
+    /// Begins what is due, as far as there is somebody to talk to.
+    fn start(&mut self) {
+        let now = Timestamp::now();
+        if self.on_its_way.is_some() || now < self.not_before {
             return;
         }
         let Some(connection) = self.links.now() else {
             return;
         };
-        if let Some(batch) = self.outbox.poll_batch(Timestamp::now()) {
+        if let Some(writes) = self.teller.poll_writes(now) {
+            let store = self.store.clone();
+            self.storing = Some(Box::pin(async move { store.write(&writes).await }));
+        }
+        if let Some(batch) = self.teller.poll_batch(now) {
             self.on_its_way = Some(Box::pin(post(connection, batch)));
         }
     }
 
-    /// When the next batch may go out; absent while there is nothing to do or nobody to talk to.
+    /// When something may be stored or go out; absent while there is nothing to do or nobody to talk to.
     fn due(&self) -> Option<Timestamp> {
         let idle = self.on_its_way.is_none() && self.links.now().is_some();
-        self.outbox.poll_timeout().filter(|_| idle).map(|due| due.max(self.not_before))
+        self.teller.poll_timeout().filter(|_| idle).map(|due| due.max(self.not_before))
+    }
+
+    fn handle_stored(&mut self, done: bool) {
+        self.storing = None;
+        self.teller.handle_written(done, Timestamp::now(), rand::random());
     }
 
     fn handle_observation(&mut self, observation: Observation) {
         let now = Timestamp::now();
-        let events = match observation {
+        match observation {
             Observation::Conditions { object, before, after } => {
-                self.log.handle_transition(&object, &before, &after, now)
+                self.teller.handle_transition(&object, &before, &after, now);
             }
-            Observation::Deleted { object } => self.log.handle_deleted(&object, now).into_iter().collect(),
-        };
-        for (slot, event) in events {
-            self.outbox.handle_event(slot, event, now);
+            Observation::Deleted { object } => self.teller.handle_deleted(&object, now),
         }
     }
 
     fn handle_snapshot(&mut self, snapshot: Snapshot) {
         let now = Timestamp::now();
-        for followed in &snapshot.objects {
-            for (slot, event) in
-                self.log.handle_snapshot(&followed.object, &followed.observed.conditions, now)
-            {
-                self.outbox.handle_snapshot(slot, event, now);
+        match &snapshot.part {
+            Part::Listed(objects) => {
+                self.teller.handle_listed(objects.iter().map(|followed| &followed.object), now);
+            }
+            Part::Conditions(objects) => {
+                for followed in objects {
+                    self.teller.handle_snapshot(&followed.object, &followed.observed.conditions, now);
+                }
             }
         }
-        if self.outbox.is_empty() {
+        if self.teller.outbox().is_empty() {
             // Whoever asked may be gone; then there is nobody to tell.
             let _gone = snapshot.done.send(Ok(Told::Nothing));
             return;
         }
         self.snapshots.push(snapshot.done);
         self.not_before = Timestamp::MIN;
-        self.outbox.handle_flush(now);
+        self.teller.handle_flush(now);
     }
 
     fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Result<(), LinkError>) {
@@ -187,26 +227,26 @@ impl EventLoop {
         let Err(error) = answer else {
             self.conversation.good();
             self.backoff.handle_success();
-            self.outbox.handle_delivery(Delivery::Taken, now);
+            self.teller.handle_delivery(Delivery::Taken, now);
             self.answer_snapshots_if_done();
             return;
         };
         let failure = failure_of(&error);
         if failure == Failure::Refused {
-            if let Some(poison) = self.outbox.handle_delivery(Delivery::Refused, now) {
+            if let Some(poison) = self.teller.handle_delivery(Delivery::Refused, now) {
                 tell_poison(&poison, &error);
             }
             self.answer_snapshots_if_done();
             return;
         }
-        self.outbox.handle_delivery(Delivery::Failed, now);
+        self.teller.handle_delivery(Delivery::Failed, now);
         if !self.links.now().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
             // What an earlier connection met, for example a credential that was exchanged meanwhile, says nothing
             // about the one in use.
             return;
         }
         let delay = self.backoff.handle_failure(failure.retry_after(), rand::random());
-        tracing::warn!(%error, ?delay, events = self.outbox.len(), "events were not delivered and are kept");
+        tracing::warn!(%error, ?delay, events = self.teller.outbox().len(), "events were not delivered and are kept");
         let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
         self.not_before = now.saturating_add(delay).unwrap_or(now);
         for done in self.snapshots.drain(..) {
@@ -215,7 +255,7 @@ impl EventLoop {
     }
 
     fn answer_snapshots_if_done(&mut self) {
-        if self.outbox.is_empty() {
+        if self.teller.outbox().is_empty() {
             for done in self.snapshots.drain(..) {
                 let _gone = done.send(Ok(Told::Taken));
             }

@@ -1,139 +1,150 @@
-//! The ledger of jobs that took effect, kept in a ConfigMap.
+//! The ledger of jobs that took effect, kept in shards, and their keys as a plain v1 operator knows them.
 //!
-//! `applied-keys.json` holds the newest keys as the reference reads and writes them; `ledger.json` holds our entries
-//! with outcome and object. When it is written is decided in `core/agent/work`.
+//! Which shard holds what is decided in `core/agent/dedup`, when it is written in `core/agent/work`.
 
+use crate::agent::shard_store::ShardStore;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::timeout;
 use vworkspace_core::{
-    agent::dedup::{Entry, Ledger},
+    agent::{
+        dedup::{Entry, Ledger},
+        shards::Write,
+    },
     backoff::Backoff,
 };
-use vworkspace_crds::key::{APPLIED_JOBS, APPLIED_KEYS, OPERATOR_FIELD_MANAGER};
+use vworkspace_crds::key::{APPLIED_JOBS, APPLIED_KEYS, JOURNAL_OF_LEDGER, OPERATOR_FIELD_MANAGER};
 
-/// Our own key beside the reference's.
-const ENTRIES: &str = "ledger.json";
+/// Where entries were before there were shards: beside the reference's keys.
+const FORMER_ENTRIES: &str = "ledger.json";
 /// Most keys shown to the reference (contract, section 2).
 const MAX_KEYS: usize = 1_000;
-/// Most bytes of those keys.
-const KEYS_BYTES: usize = 256 * 1024;
-/// Most bytes of our entries: together with the keys well below the 1 MiB of a ConfigMap. The newest stay.
-const ENTRIES_BYTES: usize = 512 * 1024;
+/// Most bytes of those keys: well below the 1 MiB of a ConfigMap.
+const KEYS_BYTES: usize = 512 * 1024;
+/// Longest time the API server gets for the keys.
+const API_CALL: Duration = Duration::from_secs(30);
 
-/// The ConfigMap the ledger lives in; cheap to clone.
+/// The ConfigMaps the ledger lives in; cheap to clone.
 #[derive(Clone)]
 pub struct LedgerShelf {
+    shards: ShardStore,
     api: Api<ConfigMap>,
 }
 
 impl LedgerShelf {
     /// The shelf in the operator's namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace) }
+        let shards = ShardStore::new(client.clone(), namespace, JOURNAL_OF_LEDGER);
+        Self { shards, api: Api::namespaced(client, namespace) }
     }
 
     /// Reads the ledger; tries until the API server answers. A part that cannot be read is logged and left out.
     pub async fn load(&self) -> Ledger {
+        let (shards, former) = futures::join!(self.shards.load(), self.load_applied_jobs());
+        let (entries, keys) = parts(&former);
+        Ledger::restore(shards, entries, keys, Timestamp::now())
+    }
+
+    /// Makes the ledger durable; answers whether all of it is. The keys go last: with them the former entries go, and
+    /// only once they are in shards.
+    pub async fn store(&self, writes: &[Write], keys: &str) -> bool {
+        self.shards.write(writes).await && self.store_keys(keys).await
+    }
+
+    async fn store_keys(&self, keys: &str) -> bool {
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": APPLIED_JOBS},
+            "data": {APPLIED_KEYS: keys},
+        });
+        // The ConfigMap is ours alone, or was the reference's: taking its fields over is the purpose.
+        let params = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
+        let patch = Patch::Apply(&map);
+        let problem = match timeout(API_CALL, self.api.patch_metadata(APPLIED_JOBS, &params, &patch)).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the API server did not answer in time".to_owned(),
+        };
+        tracing::warn!(problem, "the keys of applied jobs were not written; it is tried again");
+        false
+    }
+
+    async fn load_applied_jobs(&self) -> ConfigMap {
         let mut backoff = Backoff::default();
         loop {
             match self.api.get_opt(APPLIED_JOBS).await {
-                Ok(stored) => return restore(&stored.unwrap_or_default()),
+                Ok(stored) => return stored.unwrap_or_default(),
                 Err(error) => {
-                    tracing::warn!(%error, "the ledger of applied jobs was not read; no job is taken before it is");
+                    tracing::warn!(%error, "the keys of applied jobs were not read; no job is taken before they are");
                     tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
                 }
             }
         }
     }
-
-    /// Makes the ledger durable; answers whether it is.
-    pub async fn store(&self, stored: Stored) -> bool {
-        let map = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": APPLIED_JOBS},
-            "data": {APPLIED_KEYS: stored.keys, ENTRIES: stored.entries},
-        });
-        // The ConfigMap is ours alone, or was the reference's: taking its fields over is the purpose.
-        let params = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
-        match self.api.patch(APPLIED_JOBS, &params, &Patch::Apply(&map)).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(%error, "the ledger of applied jobs was not written; it is tried again");
-                false
-            }
-        }
-    }
 }
 
-/// A ledger as its ConfigMap holds it.
-pub struct Stored {
-    keys: String,
-    entries: String,
-}
-
-impl Stored {
-    /// The newest entries and keys that fit.
-    pub fn of(ledger: &Ledger) -> Self {
-        let mut entries = newest_that_fit(ledger.entries(), usize::MAX, ENTRIES_BYTES);
-        entries.reverse();
-        let keys = newest_that_fit(ledger.keys(), MAX_KEYS, KEYS_BYTES);
-        Self { keys: json_array(&keys), entries: json_array(&entries) }
-    }
-}
-
-fn restore(stored: &ConfigMap) -> Ledger {
-    let part = |key: &str| stored.data.as_ref().and_then(|data| data.get(key)).map_or("[]", String::as_str);
-    let entries = serde_json::from_str::<Vec<Entry>>(part(ENTRIES)).unwrap_or_else(|error| {
-        tracing::error!(%error, "the ledger's own entries cannot be read and are left out");
-        Vec::new()
+/// The newest keys that fit, as the reference reads them.
+pub fn keys_text(ledger: &Ledger) -> String {
+    let mut room = KEYS_BYTES;
+    let texts = ledger.keys().take(MAX_KEYS).filter_map(|key| serde_json::to_string(key).ok());
+    let fitting = texts.take_while(|text| {
+        let fits = text.len() < room;
+        room = room.saturating_sub(text.len() + 1);
+        fits
     });
-    let keys = serde_json::from_str::<Vec<String>>(part(APPLIED_KEYS)).unwrap_or_else(|error| {
-        tracing::error!(%error, "the ledger's keys cannot be read and are left out");
+    format!("[{}]", fitting.collect::<Vec<_>>().join(","))
+}
+
+fn parts(stored: &ConfigMap) -> (Vec<Entry>, Vec<String>) {
+    (part(stored, FORMER_ENTRIES), part(stored, APPLIED_KEYS))
+}
+
+fn part<T: DeserializeOwned>(stored: &ConfigMap, key: &str) -> Vec<T> {
+    let text = stored.data.as_ref().and_then(|data| data.get(key)).map_or("[]", String::as_str);
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::error!(%error, key, "a part of the ledger cannot be read and is left out");
         Vec::new()
-    });
-    Ledger::restore(entries, keys, Timestamp::now())
-}
-
-/// As JSON texts, as many from the front as the bounds allow.
-fn newest_that_fit<T: serde::Serialize>(
-    items: impl Iterator<Item = T>,
-    most: usize,
-    bytes: usize,
-) -> Vec<String> {
-    let mut room = bytes;
-    let texts = items.take(most).filter_map(|item| serde_json::to_string(&item).ok());
-    texts
-        .take_while(|text| {
-            let fits = text.len() < room;
-            room = room.saturating_sub(text.len() + 1);
-            fits
-        })
-        .collect()
-}
-
-fn json_array(texts: &[String]) -> String {
-    format!("[{}]", texts.join(","))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn stored(parts: &[(&str, &str)]) -> ConfigMap {
+        let data = parts.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        ConfigMap { data: Some(data), ..ConfigMap::default() }
+    }
+
     #[test]
-    fn the_newest_stay_within_the_bound() {
-        let texts = newest_that_fit(["aa", "bb", "cc"].into_iter(), 9, 11);
-        assert_eq!(json_array(&texts), r#"["aa","bb"]"#);
-        assert_eq!(newest_that_fit(0..10, 3, 1_000).len(), 3);
+    fn the_reference_sees_the_newest_keys_within_the_bound() {
+        let keys = |n: usize, bytes: usize| (0..n).map(|i| format!("{i:0bytes$}")).collect::<Vec<_>>();
+        let read = |keys: Vec<String>| {
+            let ledger = Ledger::restore(Vec::new(), Vec::new(), keys, Timestamp::now());
+            let text = keys_text(&ledger);
+            (text.len(), serde_json::from_str::<Vec<String>>(&text).unwrap())
+        };
+        assert_eq!(read(keys(1_200, 4)).1, keys(1_000, 4));
+        let (bytes, shown) = read(keys(1_200, 600));
+        assert!(bytes <= KEYS_BYTES && shown.len() > 800 && shown == keys(shown.len(), 600), "{bytes}");
     }
 
     #[test]
     fn unreadable_parts_are_left_out() {
-        let data = [(APPLIED_KEYS.to_owned(), r#"["k"]"#.to_owned()), (ENTRIES.to_owned(), "{".to_owned())];
-        let stored = ConfigMap { data: Some(data.into()), ..ConfigMap::default() };
-        assert_eq!(restore(&stored).keys().collect::<Vec<_>>(), ["k"]);
+        let (entries, keys) = parts(&stored(&[(APPLIED_KEYS, r#"["k"]"#), (FORMER_ENTRIES, "{")]));
+        assert_eq!((entries.len(), keys), (0, vec!["k".to_owned()]));
+    }
+
+    #[test]
+    fn the_ledger_of_an_old_installation_is_still_read() {
+        let entry = r#"[{"k":"key","j":"1","o":"succeeded","r":{"kind":"K"},"t":"2026-01-01T00:00:00Z"}]"#;
+        let (entries, _) = parts(&stored(&[(FORMER_ENTRIES, entry)]));
+        assert_eq!(entries[0].key, "key");
     }
 }

@@ -22,5 +22,6 @@ pub mod jobs;
 mod journal;
 pub mod ledger;
 pub mod links;
+mod shard_store;
 
 pub use driver::{Agent, run};

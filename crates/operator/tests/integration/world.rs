@@ -30,6 +30,7 @@ use vworkspace_operator::{
     Context,
     controllers::{application_instance, gate::Gates},
     flux::written::FluxKind,
+    metrics::Metrics,
     report::{Observation, Reporter},
 };
 use vworkspace_testbed::Testbed;
@@ -75,6 +76,7 @@ impl World {
             cluster_id: watch::channel(None).1,
             reporter,
             gates: Gates::watch(client, shutdown.clone()),
+            metrics: Metrics::new().0,
         };
         tokio::spawn(application_instance::run(context, shutdown));
         let observations = Arc::<Mutex<Vec<Observation>>>::default();

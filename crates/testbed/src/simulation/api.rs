@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-use vworkspace_core::agent::{dedup::Entry, rotation::Life};
+use vworkspace_core::agent::{rotation::Life, shards::Number};
 use vworkspace_protocol::{ClusterId, Condition, ConditionStatus, JobId, ObjectRef, Secret};
 
 /// Where the applications are.
@@ -41,8 +41,10 @@ pub struct Api {
 pub struct State {
     /// Open jobs.
     pub journal: BTreeMap<JobId, String>,
-    /// Jobs that took effect, oldest first.
-    pub ledger: Vec<Entry>,
+    /// Shards of the ledger.
+    pub ledger: BTreeMap<Number, String>,
+    /// Shards of what was told about conditions.
+    pub told: BTreeMap<Number, String>,
     /// The credentials Secret.
     pub credential: Option<Credential>,
     /// Credentials that the Secret held before.

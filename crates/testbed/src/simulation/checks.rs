@@ -143,7 +143,7 @@ impl Central {
                 format!("{name} is {:?}, shown as {:?}", object.conditions, shown.get(name.as_str()))
             })
             .collect();
-        let gone = shown.keys().filter(|name| false && !state.objects.contains_key(**name));
+        let gone = shown.keys().filter(|name| !state.objects.contains_key(**name));
         differences.extend(gone.map(|name| format!("{name} is gone and shown")));
         differences
     }

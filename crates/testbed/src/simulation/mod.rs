@@ -9,7 +9,7 @@
 //!              agent: the real machines (core/agent), driven as the operator drives them
 //!                 │
 //!                 ▼ API calls: refused, slow, answers lost
-//!               api: journal, ledger, credential, applications and their controllers
+//!               api: journal, ledger, what was told, credential, applications and their controllers
 //! ```
 //!
 //! Real: every decision of both sides, every SQL statement, tenancy, wake-ups. Modelled: HTTP, TLS, Kubernetes.

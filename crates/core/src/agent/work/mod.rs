@@ -24,22 +24,18 @@ mod tests;
 
 pub use record::{Deed, Plan, Record};
 
-use crate::{
-    agent::{
-        ObjectKey,
-        dedup::Ledger,
-        job_run::{Goal, Observed, Taken},
-        session::Failure,
-    },
-    backoff::Backoff,
+use crate::agent::{
+    ObjectKey,
+    dedup::Ledger,
+    job_run::{Goal, Observed, Taken},
+    session::Failure,
+    shards::Write,
+    shelf::Shelf,
 };
 use entry::{Entry, Phase, Verdict, failed};
 use jiff::{SignedDuration, Timestamp};
 use lane::Lane;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::{
     Job, JobId, ObjectRef, Outcome,
     outcome::{FieldConflict, JobResult, StatusUpdate},
@@ -74,8 +70,9 @@ pub enum Command {
     Post(Ticket, JobId, JobResult),
     /// Take the job out of the journal: [`Work::handle_removed`].
     Remove(Ticket, JobId),
-    /// Make the ledger durable as [`Work::ledger`] gives it now: [`Work::handle_ledger_stored`].
-    StoreLedger,
+    /// Make the ledger durable: do all of this in order, and store [`Ledger::keys`] of [`Work::ledger`] for a plain v1
+    /// operator: [`Work::handle_ledger_stored`].
+    StoreLedger(Vec<Write>),
 }
 
 /// Why the journal did not take a record.
@@ -132,16 +129,6 @@ pub struct Work {
     link: bool,
     ledger: Ledger,
     shelf: Shelf,
-}
-
-/// How far the ledger is stored.
-#[derive(Debug, Default)]
-struct Shelf {
-    version: u64,
-    stored: u64,
-    in_flight: Option<u64>,
-    not_before: Option<Timestamp>,
-    backoff: Backoff,
 }
 
 impl Work {
@@ -351,16 +338,10 @@ impl Work {
 
     /// Answers [`Command::StoreLedger`].
     pub fn handle_ledger_stored(&mut self, stored: bool, now: Timestamp, random: f64) {
-        let Some(version) = self.shelf.in_flight.take() else { return };
-        let pause = if stored {
-            self.shelf.stored = version;
-            self.shelf.backoff.handle_success();
+        if self.shelf.handle_stored(stored, LEDGER_INTERVAL, now, random) {
+            self.ledger.handle_written(stored);
             self.touch_settled();
-            LEDGER_INTERVAL
-        } else {
-            signed(self.shelf.backoff.handle_failure(None, random))
-        };
-        self.shelf.not_before = now.checked_add(pause).ok();
+        }
     }
 
     /// The next effect. `control_plane_now` is the control plane's clock, by which jobs expire.
@@ -374,15 +355,15 @@ impl Work {
                 return Some(command);
             }
         }
-        self.ledger_due().filter(|due| *due <= now)?;
-        self.shelf.in_flight = Some(self.shelf.version);
-        Some(Command::StoreLedger)
+        self.shelf.due().filter(|due| *due <= now)?;
+        self.shelf.start();
+        Some(Command::StoreLedger(self.ledger.poll_writes()))
     }
 
     /// When [`Work::poll_command`] has something next, unless an answer comes before.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let job = self.due.first().map(|(at, _)| *at);
-        [job, self.ledger_due()].into_iter().flatten().min()
+        [job, self.shelf.due()].into_iter().flatten().min()
     }
 
     /// The jobs that took effect.
@@ -399,8 +380,4 @@ impl Work {
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
-}
-
-fn signed(delay: Duration) -> SignedDuration {
-    SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX)
 }

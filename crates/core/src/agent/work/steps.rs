@@ -59,7 +59,7 @@ impl Work {
                 entry.once(|id| Command::Post(ticket, id, result))
             }
             Phase::Settled
-                if (self.shelf.stored >= entry.ledger_version || planted(Bug::LedgerNotAwaited))
+                if (self.shelf.stored() >= entry.ledger_version || planted(Bug::LedgerNotAwaited))
                     && (lane.may_forget(ticket) || planted(Bug::ForgetTooEarly)) =>
             {
                 entry.phase = Phase::Removing;
@@ -170,8 +170,7 @@ impl Work {
         entry.phase = Phase::Posting;
         if let Some(effect) = entry.effect().filter(|_| !planted(Bug::ForgetLedger)) {
             self.ledger.handle_done(effect.clone(), effect.at);
-            self.shelf.version += 1;
-            entry.ledger_version = self.shelf.version;
+            entry.ledger_version = self.shelf.change();
         }
         if std::mem::take(&mut entry.ended_at_once) {
             self.handle_taken(ticket, now);
@@ -235,8 +234,7 @@ impl Work {
         if let Some(effect) = entry.effect() {
             if !self.ledger.knows(&effect.job) {
                 self.ledger.handle_done(effect.clone(), effect.at);
-                self.shelf.version += 1;
-                entry.ledger_version = self.shelf.version;
+                entry.ledger_version = self.shelf.change();
             }
             self.handle_taken(ticket, now);
         }
@@ -280,11 +278,6 @@ impl Work {
             entry.not_before = Some(at);
             self.schedule(ticket, at);
         }
-    }
-
-    pub(super) fn ledger_due(&self) -> Option<Timestamp> {
-        let is_due = self.shelf.version > self.shelf.stored && self.shelf.in_flight.is_none();
-        is_due.then(|| self.shelf.not_before.unwrap_or(Timestamp::MIN))
     }
 
     pub(super) fn lane_of(&mut self, ticket: Ticket) -> Option<&mut Lane> {

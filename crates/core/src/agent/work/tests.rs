@@ -2,7 +2,10 @@
 //! process that dies between any two steps. Whatever happens, what the contract promises must hold.
 
 use super::*;
-use crate::agent::dedup;
+use crate::agent::{
+    dedup,
+    shards::{Stored, Write},
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -62,7 +65,8 @@ struct World {
     work: Work,
     in_flight: Vec<Command>,
     journal: BTreeMap<JobId, String>,
-    ledger: Vec<dedup::Entry>,
+    /// The ledger's shards.
+    ledger: BTreeMap<u64, String>,
     jobs: Vec<Enqueued>,
     objects: BTreeMap<String, Object>,
     /// A control plane that never offers an acked job again, or ours, which does when the session changes.
@@ -81,7 +85,7 @@ impl World {
             work: Work::default(),
             in_flight: Vec::new(),
             journal: BTreeMap::new(),
-            ledger: Vec::new(),
+            ledger: BTreeMap::new(),
             jobs: Vec::new(),
             objects: BTreeMap::new(),
             offers_again,
@@ -197,12 +201,20 @@ impl World {
                 }
                 self.work.handle_removed(ticket, told, now, random);
             }
-            Command::StoreLedger => {
-                if happens {
-                    self.ledger = self.work.ledger().entries().cloned().collect();
-                    self.ledger.reverse();
-                }
+            Command::StoreLedger(writes) => {
+                let steps =
+                    if happens { writes.len() } else { self.dice.roll(writes.len() as u64 + 1) as usize };
+                self.store(writes.into_iter().take(steps));
                 self.work.handle_ledger_stored(told, now, random);
+            }
+        }
+    }
+
+    fn store(&mut self, writes: impl Iterator<Item = Write>) {
+        for write in writes {
+            match write {
+                Write::Put { number, text } => drop(self.ledger.insert(number, text)),
+                Write::Delete { number } => drop(self.ledger.remove(&number)),
             }
         }
     }
@@ -297,13 +309,16 @@ impl World {
                     Command::Apply(_, job) => drop(self.apply(&job.id)),
                     Command::Post(_, job, result) => drop(self.close(&job, result)),
                     Command::Remove(_, job) => drop(self.journal.remove(&job)),
-                    Command::Follow(..) | Command::Status(..) | Command::StoreLedger => {}
+                    Command::StoreLedger(writes) => self.store(writes.into_iter()),
+                    Command::Follow(..) | Command::Status(..) => {}
                 }
             }
         }
         let records = self.journal.values().map(|text| serde_json::from_str::<Record>(text).unwrap());
         let records = records.map(|record| (record.clone(), self.plan_of(&record.job.id))).collect();
-        let ledger = Ledger::restore(self.ledger.clone(), Vec::new(), self.now);
+        let read = |text: &String| serde_json::from_str::<Vec<dedup::Entry>>(text).ok();
+        let shards = self.ledger.iter().map(|(number, text)| Stored { number: *number, records: read(text) });
+        let ledger = Ledger::restore(shards.collect(), Vec::new(), Vec::new(), self.now);
         self.work = Work::restore(records, ledger, self.now);
         self.work.handle_link(true);
         if self.offers_again {

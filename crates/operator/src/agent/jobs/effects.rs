@@ -4,6 +4,7 @@ use super::Inner;
 use crate::agent::{
     action::{self, Action},
     applier::{ApplyError, Deletion},
+    ledger::keys_text,
     links::failure_of,
 };
 use std::{
@@ -17,7 +18,7 @@ use vworkspace_core::agent::{
     session::Failure,
     work::{Applied, Command, SaveError, Ticket},
 };
-use vworkspace_protocol::{Job, JobId, outcome::JobResult};
+use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
 use vworkspace_transport::{AgentLink as _, LinkError, http::client::HttpLink};
 
 /// Longest time the API server gets for one call.
@@ -60,9 +61,9 @@ pub(super) async fn perform(inner: &Inner, command: Command) {
             let removed = timeout(API_CALL, inner.means.journal.remove(&job)).await.unwrap_or(false);
             inner.answer(|work, now| work.handle_removed(ticket, removed, now, rand::random()));
         }
-        Command::StoreLedger => {
-            let stored = crate::agent::ledger::Stored::of(inner.work().ledger());
-            let stored = timeout(API_CALL, inner.means.shelf.store(stored)).await.unwrap_or(false);
+        Command::StoreLedger(writes) => {
+            let keys = keys_text(inner.work().ledger());
+            let stored = inner.means.shelf.store(&writes, &keys).await;
             inner.answer(|work, now| work.handle_ledger_stored(stored, now, rand::random()));
         }
     }
@@ -93,6 +94,9 @@ impl Inner {
         let posted = self.tell(job, "result", async |link| link.result(job, result).await).await;
         if posted.is_ok() {
             self.means.metrics.job_ended(result.outcome);
+            if result.outcome == Outcome::Succeeded {
+                self.means.gauges.succeeded();
+            }
             tracing::info!(job_id = %job, outcome = %result.outcome, error = result.error, "job result delivered");
         }
         posted

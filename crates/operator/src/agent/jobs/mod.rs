@@ -14,7 +14,7 @@ use crate::{
         ledger::LedgerShelf,
         links::{Connection, Links},
     },
-    metrics::Metrics,
+    metrics::{JobGauges, Metrics},
 };
 use jiff::Timestamp;
 use std::{
@@ -53,6 +53,8 @@ pub struct Means {
     pub shelf: LedgerShelf,
     /// Counters.
     pub metrics: Metrics,
+    /// How far jobs are behind.
+    pub gauges: JobGauges,
     /// Told when a job has ended.
     pub job_ended: Arc<Notify>,
     /// Ends every task.
@@ -107,6 +109,7 @@ impl Jobs {
 
     /// Takes jobs in enqueue order; gives back how many are new.
     pub fn handle(&self, jobs: Vec<Job>, cluster: &ClusterId) -> usize {
+        self.0.means.gauges.polled(&jobs, Timestamp::now());
         let planned = jobs.into_iter().map(|job| (plan_of(&job, cluster), job));
         let new = {
             let (mut work, now) = (self.0.work(), Timestamp::now());

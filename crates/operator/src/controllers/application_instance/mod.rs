@@ -21,7 +21,11 @@ mod replay;
 
 pub use error::{Category, Error};
 
-use crate::{announce::Announcer, context::Context};
+use crate::{
+    announce::Announcer,
+    context::Context,
+    metrics::{Controller, End},
+};
 use apply::Applied;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -34,7 +38,7 @@ use kube::{
     },
 };
 use situation::Situation;
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use validate::Validated;
@@ -97,11 +101,23 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
 
 /// Makes the cluster hold what the instance asks for, and the instance tell what the cluster holds.
 async fn reconcile(instance: Arc<ApplicationInstance>, shared: Arc<Shared>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let ended = advance(instance, &shared).await;
+    let end = match &ended {
+        Ok(action) if *action == Action::await_change() => End::Success,
+        Ok(_) => End::RequeueAfter,
+        Err(_) => End::Error,
+    };
+    shared.context.metrics.reconciled(Controller::ApplicationInstance, end, started.elapsed());
+    ended
+}
+
+async fn advance(instance: Arc<ApplicationInstance>, shared: &Shared) -> Result<Action, Error> {
     let instance = shared.own_writes.newest(instance);
     let action = if instance.metadata.deletion_timestamp.is_some() {
-        finalize(&shared, &instance).await?
+        finalize(shared, &instance).await?
     } else {
-        keep(&shared, instance.clone()).await?
+        keep(shared, instance.clone()).await?
     };
     shared.failures.forget(&instance.namespace().unwrap_or_default(), &instance.name_any());
     Ok(action)

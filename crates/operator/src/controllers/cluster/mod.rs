@@ -11,12 +11,19 @@ pub mod validate;
 mod wake;
 
 use crate::{
-    agent::conversation::LinkState, announce::Announcer, args::Args, context::Context, metrics::Metrics,
+    agent::conversation::LinkState,
+    announce::Announcer,
+    args::Args,
+    context::Context,
+    metrics::{self, CredentialGauge, End},
 };
 use apply::{Exchange, Registrar};
 use jiff::Timestamp;
 use kube::{Api, api::ListParams};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -58,8 +65,8 @@ pub struct Controller {
     pub args: Arc<Args>,
     /// How the link is.
     pub link: watch::Receiver<LinkState>,
-    /// Counters.
-    pub metrics: Metrics,
+    /// How old the credential is.
+    pub credential: CredentialGauge,
     /// The run of this process, as the control plane knows it.
     pub session: SessionId,
 }
@@ -68,18 +75,18 @@ struct Shared {
     context: Context,
     args: Arc<Args>,
     link: watch::Receiver<LinkState>,
-    metrics: Metrics,
+    credential: CredentialGauge,
     announcer: Announcer,
     registrar: Registrar,
 }
 
 /// Runs the controller until `shutdown`.
 pub async fn run(controller: Controller, shutdown: CancellationToken) {
-    let Controller { context, args, link, metrics, session } = controller;
+    let Controller { context, args, link, credential, session } = controller;
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
     let registrar = Registrar::new(context.client.clone(), args.clone(), session);
     let mut wakes = wake::Wakes::new(context.client.clone(), &args.agent_credentials_namespace, link.clone());
-    let mut shared = Shared { context, args, link, metrics, announcer, registrar };
+    let mut shared = Shared { context, args, link, credential, announcer, registrar };
     let mut backoff = Backoff::default();
     let work = async {
         loop {
@@ -124,7 +131,11 @@ impl Shared {
         let mut again = Again::OnChange;
         for cluster in clusters {
             let is_in_charge = Some(&cluster.metadata.uid) == in_charge.as_ref();
-            if self.reconcile(cluster, is_in_charge).await? == Again::Failed {
+            let started = Instant::now();
+            let ended = self.reconcile(cluster, is_in_charge).await;
+            let end = if matches!(ended, Ok(Again::OnChange)) { End::Success } else { End::Error };
+            self.context.metrics.reconciled(metrics::Controller::Cluster, end, started.elapsed());
+            if ended? == Again::Failed {
                 again = Again::Failed;
             }
         }
@@ -142,7 +153,7 @@ impl Shared {
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
         let link = self.link.borrow().clone();
         let told = status::status(&found, &plan, &exchange, &link, Timestamp::now());
-        status::write(&self.context, &self.announcer, &found.cluster, told, &self.metrics).await?;
+        status::write(&self.context, &self.announcer, &found.cluster, told, &self.credential).await?;
         Ok(if matches!(exchange, Exchange::Failed { .. }) { Again::Failed } else { Again::OnChange })
     }
 }

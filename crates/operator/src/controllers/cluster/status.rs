@@ -7,7 +7,8 @@ use super::{
     validate::{Blocked, Plan},
 };
 use crate::{
-    agent::conversation::LinkState, announce::Announcer, conditions, context::Context, metrics::Metrics,
+    agent::conversation::LinkState, announce::Announcer, conditions, context::Context,
+    metrics::CredentialGauge,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -225,11 +226,11 @@ pub(super) async fn write(
     announcer: &Announcer,
     cluster: &Cluster,
     told: ClusterStatus,
-    metrics: &Metrics,
+    credential: &CredentialGauge,
 ) -> Result<(), Error> {
     let issued = told.credential_status.as_ref().and_then(|credential| credential.registered_at.as_ref());
     if let Some(issued) = issued {
-        metrics.credential_age(Timestamp::now().duration_since(issued.0));
+        credential.issued(issued.0);
     }
     let before = cluster.status.clone().unwrap_or_default();
     if before == told {

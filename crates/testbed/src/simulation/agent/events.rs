@@ -7,9 +7,11 @@ use std::{collections::BTreeMap, pin::Pin, rc::Rc, time::Duration};
 use tokio::sync::oneshot;
 use vworkspace_core::{
     agent::{
-        outbox::{Delivery, EventBatcher, MAX_WAITING},
+        outbox::{Delivery, MAX_WAITING},
         session::Failure,
-        transition::TransitionLog,
+        shards::Stored,
+        teller::Teller,
+        transition::{Remembered, TransitionLog},
     },
     backoff::Backoff,
 };
@@ -30,18 +32,24 @@ pub(super) enum Told {
 /// What waits to be told.
 #[derive(Default)]
 pub(super) struct Outbox {
-    events: EventBatcher,
-    log: TransitionLog,
+    teller: Teller,
     backoff: Backoff,
     not_before: Option<Timestamp>,
     snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
 }
 
 type OnItsWay = Pin<Box<dyn Future<Output = (u64, EventsRequest, Result<(), Failure>)>>>;
+/// Answers whether everything was stored.
+type Storing = Pin<Box<dyn Future<Output = bool>>>;
 
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.teller.outbox().is_empty()
+    }
+
+    /// Goes on with what was told by earlier processes.
+    pub(super) fn restore(&mut self, told: Vec<Stored<Remembered>>) {
+        self.teller = Teller::new(TransitionLog::restore(told));
     }
 
     fn answer_snapshots(&mut self, answer: Result<Told, Failure>) {
@@ -54,23 +62,23 @@ impl Outbox {
 
 impl Agent {
     pub(super) async fn run_events(self: Rc<Self>) {
-        let mut on_its_way: Option<OnItsWay> = None;
+        let (mut on_its_way, mut storing): (Option<OnItsWay>, Option<Storing>) = (None, None);
         loop {
-            if on_its_way.is_none() {
+            if on_its_way.is_none() && self.may_talk() {
+                storing = self.next_store().or(storing);
                 on_its_way = self.next_post();
             }
             let due = self.events_due(on_its_way.is_some());
-            let answered = async {
-                match on_its_way.as_mut() {
-                    Some(post) => post.await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
-                (link, batch, answer) = answered => {
+                (link, batch, answer) = answer_of(&mut on_its_way) => {
                     on_its_way = None;
                     self.handle_answer(link, &batch, answer);
+                }
+                done = answer_of(&mut storing) => {
+                    storing = None;
+                    let (now, random) = (self.now(), self.random());
+                    self.outbox.borrow_mut().teller.handle_written(done, now, random);
                 }
                 () = self.flush.notified() => {}
                 () = self.another_link() => self.outbox.borrow_mut().not_before = None,
@@ -80,13 +88,20 @@ impl Agent {
         }
     }
 
+    fn may_talk(&self) -> bool {
+        let too_early = self.outbox.borrow().not_before.is_some_and(|at| self.now() < at);
+        self.credential.borrow().is_some() && !too_early
+    }
+
+    fn next_store(self: &Rc<Self>) -> Option<Storing> {
+        let writes = self.outbox.borrow_mut().teller.poll_writes(self.now())?;
+        let agent = self.clone();
+        Some(Box::pin(async move { agent.write_shards(writes, |state| &mut state.told).await }))
+    }
+
     fn next_post(self: &Rc<Self>) -> Option<OnItsWay> {
-        let now = self.now();
-        let (caller, mut outbox) = (self.caller()?, self.outbox.borrow_mut());
-        if outbox.not_before.is_some_and(|at| now < at) {
-            return None;
-        }
-        let batch = outbox.events.poll_batch(now)?;
+        let (caller, now) = (self.caller()?, self.now());
+        let batch = self.outbox.borrow_mut().teller.poll_batch(now)?;
         let (agent, link) = (self.clone(), *self.link.borrow());
         Some(Box::pin(async move {
             let answer = agent.post(&caller, batch.clone()).await;
@@ -104,7 +119,7 @@ impl Agent {
 
     fn events_due(&self, busy: bool) -> Option<Timestamp> {
         let outbox = self.outbox.borrow();
-        let due = outbox.events.poll_timeout().filter(|_| !busy && self.credential.borrow().is_some())?;
+        let due = outbox.teller.poll_timeout().filter(|_| !busy && self.credential.borrow().is_some())?;
         Some(outbox.not_before.map_or(due, |at| due.max(at)))
     }
 
@@ -116,8 +131,8 @@ impl Agent {
             self.site.seen.borrow_mut().taken_events.extend(keys);
             self.session().handle_good(now);
             outbox.backoff.handle_success();
-            outbox.events.handle_delivery(Delivery::Taken, now);
-            if outbox.events.is_empty() {
+            outbox.teller.handle_delivery(Delivery::Taken, now);
+            if outbox.is_empty() {
                 outbox.answer_snapshots(Ok(Told::Taken));
             }
             return;
@@ -125,7 +140,7 @@ impl Agent {
         if failure == Failure::Refused {
             self.site.world.history.broke("I5 events", "the control plane cannot read our own events");
         }
-        outbox.events.handle_delivery(Delivery::Failed, now);
+        outbox.teller.handle_delivery(Delivery::Failed, now);
         if link != *self.link.borrow() {
             // What an earlier connection met says nothing about the one in use.
             return;
@@ -142,19 +157,18 @@ impl Agent {
         let answer = {
             let now = self.now();
             let outbox = &mut *self.outbox.borrow_mut();
-            for (name, object) in &objects {
-                let events = outbox.log.handle_snapshot(&object.reference(name), &object.conditions, now);
-                for (slot, event) in events {
-                    outbox.events.handle_snapshot(slot, event, now);
-                }
+            let listed: Vec<_> = objects.iter().map(|(name, object)| object.reference(name)).collect();
+            outbox.teller.handle_listed(listed.iter(), now);
+            for (object, reference) in objects.values().zip(&listed) {
+                outbox.teller.handle_snapshot(reference, &object.conditions, now);
             }
-            if outbox.events.is_empty() {
+            if outbox.is_empty() {
                 return Ok(Told::Nothing);
             }
             let (done, answer) = oneshot::channel();
             outbox.snapshots.push(done);
             outbox.not_before = None;
-            outbox.events.handle_flush(now);
+            outbox.teller.handle_flush(now);
             answer
         };
         self.flush.notify_one();
@@ -163,7 +177,7 @@ impl Agent {
 
     /// A job has ended: who waits for it looks now.
     pub(super) fn flush_events(&self) {
-        self.outbox.borrow_mut().events.handle_flush(self.now());
+        self.outbox.borrow_mut().teller.handle_flush(self.now());
         self.flush.notify_one();
     }
 
@@ -192,17 +206,13 @@ impl Agent {
             let outbox = &mut *self.outbox.borrow_mut();
             let gone = before.iter().filter(|(name, object)| !same(name, object));
             for (name, object) in gone {
-                if let Some((slot, event)) = outbox.log.handle_deleted(&object.reference(name), now) {
-                    outbox.events.handle_event(slot, event, now);
-                }
+                outbox.teller.handle_deleted(&object.reference(name), now);
             }
             for (name, object) in after {
                 let known = before.get(name).filter(|known| known.uid == object.uid);
                 let old = known.map_or(&[][..], |known| &known.conditions);
                 let reference = object.reference(name);
-                for (slot, event) in outbox.log.handle_transition(&reference, old, &object.conditions, now) {
-                    outbox.events.handle_event(slot, event, now);
-                }
+                outbox.teller.handle_transition(&reference, old, &object.conditions, now);
             }
         }
         self.flush.notify_one();
@@ -222,10 +232,18 @@ impl Agent {
     }
 
     fn check_bound(&self) {
-        let waiting = self.outbox.borrow().events.len();
+        let waiting = self.outbox.borrow().teller.outbox().len();
         let mut seen = self.site.seen.borrow_mut();
         seen.most_waiting = seen.most_waiting.max(waiting);
         let bound = MAX_WAITING + EVENTS_PER_BATCH;
         self.site.world.history.holds("I10 bounds", waiting <= bound, || format!("{waiting} events wait"));
+    }
+}
+
+/// Waits for what is on its way; for ever while nothing is.
+async fn answer_of<T>(on_its_way: &mut Option<Pin<Box<dyn Future<Output = T>>>>) -> T {
+    match on_its_way {
+        Some(answer) => answer.await,
+        None => std::future::pending().await,
     }
 }

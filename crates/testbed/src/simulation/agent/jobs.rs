@@ -1,6 +1,6 @@
 //! Does what [`Work`] asks for, side by side, and tells it what became of each.
 
-use super::{Agent, CALL};
+use super::{Agent, CALL, shards};
 use crate::simulation::api::{API_VERSION, Deletion, KIND, NAMESPACE, Put};
 use std::{rc::Rc, time::Duration};
 use vworkspace_core::agent::{
@@ -20,10 +20,14 @@ use vworkspace_transport::AgentLink as _;
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Agent {
-    /// Goes on with what journal and ledger hold.
+    /// Goes on with what was open, what took effect and what was told.
     pub(super) async fn load(&self) {
-        let (records, ledger) = loop {
-            let read = self.site.api.call(|state| (state.journal.clone(), state.ledger.clone())).await;
+        let (records, ledger, told) = loop {
+            let read = self
+                .site
+                .api
+                .call(|state| (state.journal.clone(), state.ledger.clone(), state.told.clone()))
+                .await;
             if let Ok(read) = read {
                 break read;
             }
@@ -36,7 +40,9 @@ impl Agent {
             (record, plan)
         });
         let now = self.now();
-        *self.work() = Work::restore(records.collect(), Ledger::restore(ledger, Vec::new(), now), now);
+        let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), Vec::new(), now);
+        *self.work() = Work::restore(records.collect(), ledger, now);
+        self.outbox.borrow_mut().restore(shards::read(&told));
     }
 
     pub(super) async fn run_jobs(self: Rc<Self>) {
@@ -97,10 +103,8 @@ impl Agent {
                 let removed = self.site.api.call(|state| state.journal.remove(&job)).await.is_ok();
                 self.answer(|work| work.handle_removed(ticket, removed, self.now(), self.random()));
             }
-            Command::StoreLedger => {
-                let mut entries: Vec<_> = self.work().ledger().entries().cloned().collect();
-                entries.reverse();
-                let stored = self.site.api.call(|state| state.ledger = entries).await.is_ok();
+            Command::StoreLedger(writes) => {
+                let stored = self.write_shards(writes, |state| &mut state.ledger).await;
                 self.answer(|work| work.handle_ledger_stored(stored, self.now(), self.random()));
             }
         }

@@ -7,6 +7,7 @@ mod driver;
 mod events;
 mod jobs;
 mod registrar;
+mod shards;
 
 use super::{
     api::{Api, Credential},

@@ -1,0 +1,61 @@
+//! What the ledger keeps of one job.
+
+use crate::{agent::object_key::bounded_ref, canonical};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use vworkspace_protocol::{JobId, ObjectRef, Outcome, limits};
+
+/// Longest job id kept as it is.
+const ID_BYTES: usize = 128;
+/// Longest reason of a failure.
+const ERROR_BYTES: usize = 1024;
+
+/// One job that took effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its key.
+    #[serde(rename = "k")]
+    pub key: String,
+    /// Its id.
+    #[serde(rename = "j")]
+    pub job: JobId,
+    /// How it ended.
+    #[serde(rename = "o")]
+    pub outcome: Outcome,
+    /// Why, where it failed.
+    #[serde(rename = "e", default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// The object it was about.
+    #[serde(rename = "r")]
+    pub applied_ref: ObjectRef,
+    /// When it ended.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+}
+
+impl Entry {
+    /// The entry with every text within its bound, so that a shard holds it whatever the job was like: keys and ids by
+    /// digest, the rest cut.
+    #[must_use]
+    pub(super) fn bounded(mut self) -> Self {
+        self.key = bounded_key(self.key);
+        self.job = bounded_id(&self.job);
+        self.error.truncate(limits::clip(&self.error, ERROR_BYTES).len());
+        self.applied_ref = bounded_ref(self.applied_ref);
+        self
+    }
+}
+
+/// The key itself, or its digest where it is too long to be kept.
+pub(super) fn bounded_key(key: String) -> String {
+    if key.len() > limits::IDEMPOTENCY_KEY_BYTES { digest(&key) } else { key }
+}
+
+/// The id itself, or its digest where it is too long to be kept.
+pub(super) fn bounded_id(id: &JobId) -> JobId {
+    if id.as_str().len() > ID_BYTES { JobId::new(digest(id.as_str())) } else { id.clone() }
+}
+
+fn digest(text: &str) -> String {
+    format!("sha256:{}", canonical::sha256_hex(text.as_bytes()))
+}

@@ -1,0 +1,193 @@
+//! The jobs that took effect, and where they are stored.
+
+use super::{
+    JobKey, KeyOrigin,
+    entry::{Entry, bounded_id},
+};
+use crate::agent::{
+    ObjectKey,
+    shards::{self, Shards, Stored, Write},
+};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use vworkspace_protocol::{JobId, Outcome, outcome::JobResult};
+
+/// Most entries kept; the newest stay.
+pub const MAX_ENTRIES: usize = 5_000;
+/// Longest life of an entry.
+pub const MAX_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// What a replay tells when the first run failed.
+const REPLAY_FAILED: &str = "the job failed when it was run first";
+
+/// Place of an entry: rises with each.
+type Place = u64;
+
+/// The jobs that took effect, newest last; bounded by [`MAX_ENTRIES`] and [`MAX_AGE`], oldest dropped first.
+///
+/// It is stored in [`Shards`]: what is new goes to the newest one, the oldest is deleted when the last of its entries
+/// was dropped.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    entries: VecDeque<Entry>,
+    /// Place of the oldest entry.
+    first: Place,
+    by_job: BTreeMap<JobId, Place>,
+    /// The newest one that succeeded, by key.
+    succeeded: BTreeMap<String, Place>,
+    last_of_object: BTreeMap<ObjectKey, Place>,
+    /// Keys a plain v1 operator recorded, newest first: nothing but the key is known.
+    foreign: Vec<String>,
+    is_foreign: BTreeSet<String>,
+    shards: Shards<Place>,
+}
+
+impl Ledger {
+    /// A ledger as it was stored: shards in rising order, entries of a time before there were shards, oldest first, and
+    /// keys that only a plain v1 operator recorded.
+    pub fn restore(
+        shards: Vec<Stored<Entry>>,
+        former: Vec<Entry>,
+        keys: Vec<String>,
+        now: Timestamp,
+    ) -> Self {
+        let mut ledger = Self::default();
+        for Stored { number, records } in shards {
+            let records: Option<Vec<_>> =
+                records.map(|entries| entries.into_iter().map(|entry| ledger.add(entry.bounded())).collect());
+            ledger.shards.restore(number, records);
+        }
+        // They were being moved into shards, in order, when the process ended: what is in none is newer.
+        for entry in former {
+            if !ledger.knows(&entry.job) {
+                ledger.handle_done(entry, now);
+            }
+        }
+        ledger.drop_beyond_bounds(now);
+        let known = |key: &String| ledger.succeeded.contains_key(key);
+        ledger.foreign = keys.into_iter().filter(|key| !known(key)).take(MAX_ENTRIES).collect();
+        ledger.is_foreign = ledger.foreign.iter().cloned().collect();
+        ledger
+    }
+
+    /// Records a job that took effect.
+    pub fn handle_done(&mut self, entry: Entry, now: Timestamp) {
+        let (place, bytes) = self.add(entry.bounded());
+        self.shards.put(place, bytes);
+        self.drop_beyond_bounds(now);
+    }
+
+    /// The result of a job that took effect before; absent: it is new work.
+    pub fn replay(&self, job: &JobId, key: &JobKey, object: &ObjectKey) -> Option<JobResult> {
+        if let Some(entry) = self.by_job.get(&bounded_id(job)).and_then(|place| self.at(*place)) {
+            return Some(result_of(entry));
+        }
+        match key.origin {
+            KeyOrigin::Given => {
+                let entry = self.succeeded.get(&key.text).and_then(|place| self.at(*place));
+                let foreign = || self.is_foreign.contains(&key.text).then(noop);
+                entry.map(result_of).or_else(foreign)
+            }
+            KeyOrigin::Computed => {
+                let last = self.last_of_object.get(object).and_then(|place| self.at(*place))?;
+                let is_same = last.key == key.text && last.outcome == Outcome::Succeeded;
+                is_same.then(|| result_of(last))
+            }
+        }
+    }
+
+    /// Whether this very job is recorded.
+    pub fn knows(&self, job: &JobId) -> bool {
+        self.by_job.contains_key(&bounded_id(job))
+    }
+
+    /// The entries, newest first.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev()
+    }
+
+    /// Keys for a plain v1 operator, newest first: those of jobs that succeeded, then those it recorded itself.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let ours = self.entries().filter(|entry| entry.outcome == Outcome::Succeeded);
+        ours.map(|entry| entry.key.as_str()).chain(self.foreign.iter().map(String::as_str))
+    }
+
+    /// What to write so that all of it is stored. Answer with [`Ledger::handle_written`] before the next.
+    pub fn poll_writes(&mut self) -> Vec<Write> {
+        let (entries, first) = (&self.entries, self.first);
+        // A shard holds places of entries that are here: they are forgotten there when they are dropped.
+        self.shards
+            .poll_writes(|place| entry_at(entries, first, *place).map_or_else(String::new, shards::render))
+    }
+
+    /// Answers [`Ledger::poll_writes`]: whether every step was done.
+    pub fn handle_written(&mut self, done: bool) {
+        self.shards.handle_written(done);
+    }
+
+    /// Takes the entry in; gives its place and its size as stored.
+    fn add(&mut self, entry: Entry) -> (Place, usize) {
+        let place = self.first + self.entries.len() as Place;
+        let bytes = shards::render(&entry).len();
+        self.by_job.insert(entry.job.clone(), place);
+        self.last_of_object.insert(ObjectKey::from(&entry.applied_ref), place);
+        if entry.outcome == Outcome::Succeeded {
+            self.succeeded.insert(entry.key.clone(), place);
+        }
+        self.entries.push_back(entry);
+        (place, bytes)
+    }
+
+    fn drop_beyond_bounds(&mut self, now: Timestamp) {
+        let too_old = |entry: &Entry| now.duration_since(entry.at) > MAX_AGE;
+        while self.entries.len() > MAX_ENTRIES || self.entries.front().is_some_and(too_old) {
+            let Some(entry) = self.entries.pop_front() else { return };
+            let place = self.first;
+            self.first += 1;
+            self.shards.forget(&place);
+            remove_if(&mut self.by_job, &entry.job, place);
+            remove_if(&mut self.succeeded, &entry.key, place);
+            remove_if(&mut self.last_of_object, &ObjectKey::from(&entry.applied_ref), place);
+        }
+    }
+
+    fn at(&self, place: Place) -> Option<&Entry> {
+        entry_at(&self.entries, self.first, place)
+    }
+}
+
+fn entry_at(entries: &VecDeque<Entry>, first: Place, place: Place) -> Option<&Entry> {
+    entries.get(usize::try_from(place.checked_sub(first)?).ok()?)
+}
+
+/// Takes `key` out unless a newer entry has its place.
+fn remove_if<K: Ord>(index: &mut BTreeMap<K, Place>, key: &K, place: Place) {
+    if index.get(key) == Some(&place) {
+        index.remove(key);
+    }
+}
+
+/// A replay is `noop`, except where that would hide a failure the control plane has not heard of.
+fn result_of(entry: &Entry) -> JobResult {
+    let failed = entry.outcome == Outcome::Failed;
+    let error = match (failed, entry.error.is_empty()) {
+        (true, true) => REPLAY_FAILED.to_owned(),
+        _ => entry.error.clone(),
+    };
+    JobResult {
+        outcome: if failed { Outcome::Failed } else { Outcome::Noop },
+        error,
+        applied_ref: Some(entry.applied_ref.clone()),
+        conflicts: Vec::new(),
+        timestamp: None,
+    }
+}
+
+fn noop() -> JobResult {
+    JobResult {
+        outcome: Outcome::Noop,
+        error: String::new(),
+        applied_ref: None,
+        conflicts: Vec::new(),
+        timestamp: None,
+    }
+}

@@ -1,0 +1,161 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn object() -> ObjectRef {
+    ObjectRef {
+        api_version: "apps.vworkspace.io/v1alpha1".into(),
+        kind: "ApplicationInstance".into(),
+        namespace: "n".into(),
+        name: "web".into(),
+        uid: "u".into(),
+        generation: 1,
+    }
+}
+
+fn ready(status: bool, reason: &str, second: i64) -> Condition {
+    Condition {
+        type_: "Ready".into(),
+        status: status.into(),
+        observed_generation: 1,
+        last_transition_time: Timestamp::from_second(second).ok(),
+        reason: reason.into(),
+        message: String::new(),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(100).unwrap()
+}
+
+proptest! {
+    /// However a condition moves within one second, no two successive contents share a key.
+    #[test]
+    fn flaps_within_one_second_never_repeat_a_key(steps in proptest::collection::vec((any::<bool>(), 0..3u8), 1..40)) {
+        let mut log = TransitionLog::default();
+        let (mut keys, mut last, mut told) = (BTreeSet::new(), Vec::new(), 0);
+        for (status, reason) in steps {
+            let next = vec![ready(status, &reason.to_string(), 5)];
+            for News { event, .. } in log.handle_transition(&object(), &last, &next, now()) {
+                told += 1;
+                keys.insert(event.event_key);
+            }
+            last = next;
+        }
+        prop_assert_eq!(keys.len(), told);
+    }
+}
+
+/// The log as a new process finds it.
+fn restarted(log: &mut TransitionLog, store: &mut BTreeMap<u64, String>) -> TransitionLog {
+    for write in log.poll_writes() {
+        match write {
+            Write::Put { number, text } => drop(store.insert(number, text)),
+            Write::Delete { number } => drop(store.remove(&number)),
+        }
+    }
+    log.handle_written(true, now(), 0.5);
+    let read = |text: &String| serde_json::from_str(text).ok();
+    let shards = store.iter().map(|(number, text)| Stored { number: *number, records: read(text) });
+    TransitionLog::restore(shards.collect())
+}
+
+#[test]
+fn a_snapshot_repeats_the_stored_key_also_after_a_restart() {
+    let (mut log, mut store) = (TransitionLog::default(), BTreeMap::new());
+    let (first, second) = (vec![ready(false, "A", 5)], vec![ready(true, "B", 5)]);
+    log.handle_transition(&object(), &[], &first, now());
+    let told = log.handle_transition(&object(), &first, &second, now());
+    let snapshot = log.handle_snapshot(&object(), &second, now());
+    assert_eq!((&snapshot[0].event.event_key, snapshot[0].needs), (&told[0].event.event_key, told[0].needs));
+    let mut restarted = restarted(&mut log, &mut store);
+    let snapshot = restarted.handle_snapshot(&object(), &second, now());
+    assert_eq!((&snapshot[0].event.event_key, snapshot[0].needs), (&told[0].event.event_key, 0));
+    assert!(restarted.due().is_none(), "there is nothing to store");
+}
+
+#[test]
+fn what_changed_must_be_stored_before_it_is_told() {
+    let mut log = TransitionLog::default();
+    let told = log.handle_snapshot(&object(), &[ready(true, "A", 5)], now());
+    assert!(told[0].needs > log.stored());
+    restarted(&mut log, &mut BTreeMap::new());
+    assert!(told[0].needs <= log.stored());
+}
+
+#[test]
+fn an_object_that_went_while_no_process_looked_is_told_until_that_is_known() {
+    let (mut log, mut store) = (TransitionLog::default(), BTreeMap::new());
+    let stays = ObjectRef { uid: "stays".into(), ..object() };
+    for object in [&object(), &stays] {
+        log.handle_snapshot(object, &[ready(true, "A", 5)], now());
+    }
+    let mut log = restarted(&mut log, &mut store);
+    for _ in 0..2 {
+        let ends = log.handle_listed([&stays].into_iter(), now());
+        let told: Vec<_> =
+            ends.iter().map(|end| (end.event.kind.as_str(), &end.event.resource_ref)).collect();
+        assert_eq!(told, [(kind::OBJECT_DELETED, &object())]);
+    }
+    assert!(log.handle_snapshot(&object(), &[ready(true, "A", 5)], now()).is_empty());
+    log.handle_end_known(&object());
+    let mut log = restarted(&mut log, &mut store);
+    assert!(log.handle_listed([&stays].into_iter(), now()).is_empty());
+    assert_eq!(log.objects.len(), 1);
+}
+
+#[test]
+fn an_object_told_by_this_process_is_not_taken_for_gone() {
+    let mut log = TransitionLog::default();
+    log.handle_snapshot(&object(), &[ready(true, "A", 5)], now());
+    assert!(log.handle_listed([].into_iter(), now()).is_empty());
+}
+
+#[test]
+fn the_log_never_outgrows_its_bounds() {
+    let (mut log, mut store) = (TransitionLog::default(), BTreeMap::new());
+    let huge = "\u{1}".repeat(10_000);
+    for i in 0..(MAX_REMEMBERED / 8 + 50) {
+        let object = ObjectRef { uid: format!("{i:06}"), ..object() };
+        let conditions: Vec<_> =
+            (0..8).map(|c| Condition { type_: format!("C{c}"), ..ready(true, "R", 1) }).collect();
+        log.handle_snapshot(&object, &conditions, now());
+    }
+    let hostile = ObjectRef { uid: huge.clone(), name: huge.clone(), ..object() };
+    for c in 0..100 {
+        let condition = Condition { type_: format!("{c}{huge}"), ..ready(true, "R", 1) };
+        log.handle_snapshot(&hostile, &[condition], now());
+    }
+    let restarted = restarted(&mut log, &mut store);
+    assert!(store.values().all(|text| text.len() <= shards::SHARD_BYTES));
+    assert!(
+        (MAX_REMEMBERED - 100..=MAX_REMEMBERED).contains(&restarted.conditions),
+        "{}",
+        restarted.conditions
+    );
+    assert_eq!(restarted.objects.len(), log.objects.len());
+}
+
+#[test]
+fn the_documented_key_is_the_prefix() {
+    let events = TransitionLog::default().handle_snapshot(&object(), &[ready(true, "R", 1)], now());
+    let (prefix, suffix) = events[0].event.event_key.split_once('#').unwrap();
+    assert_eq!(prefix, "condition/apps.vworkspace.io/v1alpha1/ApplicationInstance/n/web/u/Ready/True@1");
+    assert_eq!(suffix.len(), 16);
+}
+
+#[test]
+fn removal_and_deletion_are_told() {
+    let mut log = TransitionLog::default();
+    let before = vec![ready(true, "R", 1)];
+    let events = log.handle_transition(&object(), &before, &[], now());
+    assert_eq!(events[0].event.conditions[0].reason, reasons::CONDITION_REMOVED);
+    assert_eq!(log.handle_deleted(&object(), now()).unwrap().event.kind, kind::OBJECT_DELETED);
+    assert!(log.handle_deleted(&object(), now()).is_none());
+}
+
+#[test]
+fn unchanged_conditions_make_no_event() {
+    let same = vec![ready(true, "R", 1)];
+    assert!(TransitionLog::default().handle_transition(&object(), &same, &same, now()).is_empty());
+}
