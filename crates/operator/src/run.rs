@@ -14,6 +14,7 @@ use crate::{
     metrics_server, probes,
     probes::{AddressError, Readiness},
     report::Reporter,
+    rotations::Rotations,
 };
 use kube::Client;
 use std::{sync::Arc, time::Duration};
@@ -127,6 +128,7 @@ impl Work {
     async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Self { client, args, metrics, version } = self;
         let (reporter, observations) = Reporter::channel();
+        let (rotations, orders) = Rotations::channel();
         let (link_state, link) = watch::channel(LinkState::default());
         let (cluster_id, cluster_id_seen) = watch::channel(None);
         let session = SessionId::new(uuid::Uuid::new_v4().to_string());
@@ -143,6 +145,7 @@ impl Work {
             link,
             metrics: metrics.clone(),
             session: session.clone(),
+            orders,
         };
         let kubernetes_version = version;
         let agent = Agent {
@@ -150,6 +153,7 @@ impl Work {
             args,
             metrics,
             observations,
+            rotations,
             reporter,
             link_state,
             cluster_id,

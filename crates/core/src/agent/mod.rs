@@ -5,7 +5,8 @@
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
-//!   rotation   when the credential is exchanged         (Life)
+//!   rotation   when the credential is exchanged, and for whom (Life, Cause)
+//!   spacing    the tries of one call that is made again
 //!   transition event keys that tell flaps apart       (TransitionLog)
 //!   work       all open jobs: journal, lanes, effects (Work)
 //! ```
@@ -18,6 +19,7 @@ pub mod object_key;
 pub mod outbox;
 pub mod rotation;
 pub mod session;
+pub mod spacing;
 pub mod transition;
 pub mod work;
 

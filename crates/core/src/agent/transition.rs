@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use vworkspace_protocol::{
     Condition, ConditionStatus, ObjectRef,
-    condition::reasons,
+    condition::{reasons, types},
     event::{Event, condition_key, kind},
 };
 
@@ -96,6 +96,34 @@ impl TransitionLog {
             timestamp: Some(now),
         };
         Some((slot, event))
+    }
+
+    /// The audit event of a rotation, named by the id that was stored with its credential: told again, for example
+    /// after a restart, it is the same event; the next rotation is another one. No two of them share a slot. Its key
+    /// names no generation: the object may have another one by the time it is told again.
+    pub fn handle_rotated(object: &ObjectRef, rotation: &str, at: Timestamp) -> (Slot, Event) {
+        let digest = sha256(&[rotation.as_bytes()]);
+        let suffix = hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8]));
+        let of_none = ObjectRef { generation: 0, ..object.clone() };
+        let key = condition_key(&of_none, types::AUTHENTICATED, ConditionStatus::True);
+        let condition = Condition {
+            type_: types::AUTHENTICATED.to_owned(),
+            status: ConditionStatus::True,
+            observed_generation: object.generation,
+            last_transition_time: None,
+            reason: reasons::CREDENTIAL_ROTATED.to_owned(),
+            message: String::new(),
+        };
+        let event = Event {
+            event_key: format!("{key}#{suffix}"),
+            kind: kind::CREDENTIAL_ROTATED.to_owned(),
+            resource_ref: object.clone(),
+            conditions: vec![condition],
+            operator_version: String::new(),
+            kubernetes_version: String::new(),
+            timestamp: Some(at),
+        };
+        (Slot::new(object, &format!("{}#{suffix}", kind::CREDENTIAL_ROTATED)), event)
     }
 
     fn told(&mut self, object: &ObjectRef, condition: Condition, now: Timestamp) -> (Slot, Event) {
@@ -244,6 +272,23 @@ mod tests {
         let (prefix, suffix) = events[0].1.event_key.split_once('#').unwrap();
         assert_eq!(prefix, "condition/apps.vworkspace.io/v1alpha1/ApplicationInstance/n/web/u/Ready/True@1");
         assert_eq!(suffix.len(), 16);
+    }
+
+    #[test]
+    fn each_rotation_is_an_event_of_its_own_and_the_same_one_when_told_again() {
+        let told = |rotation, second| {
+            let at = Timestamp::from_second(second).unwrap();
+            TransitionLog::handle_rotated(&object(), rotation, at)
+        };
+        let ((slot, event), (later_slot, later)) = (told("r-1", 5), told("r-2", 5));
+        let (prefix, suffix) = event.event_key.split_once('#').unwrap();
+        assert!(prefix.ends_with("/Authenticated/True@0"), "{prefix}");
+        assert_eq!((suffix.len(), event.kind.as_str()), (16, "CredentialRotated"));
+        let changed = ObjectRef { generation: 7, ..object() };
+        assert_eq!(TransitionLog::handle_rotated(&changed, "r-1", now()).1.event_key, event.event_key);
+        assert!(later.event_key != event.event_key && later_slot != slot);
+        let condition = &event.conditions[0];
+        assert_eq!((condition.reason.as_str(), condition.last_transition_time), ("CredentialRotated", None));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
     args::Args,
     metrics::Metrics,
     report::{Observation, Reporter},
+    rotations::Rotations,
 };
 use jiff::Timestamp;
 use kube::Client;
@@ -44,6 +45,8 @@ pub struct Agent {
     pub metrics: Metrics,
     /// What the reconcilers saw change.
     pub observations: mpsc::Receiver<Observation>,
+    /// Has the credential rotated where a job asks for it.
+    pub rotations: Rotations,
     /// Where deletions go, as one more reconciler.
     pub reporter: Reporter,
     /// Told how the link is.
@@ -66,6 +69,7 @@ struct Driver {
     seed: Seed,
     links: Links,
     follow: Follow,
+    rotations: Rotations,
     snapshots: mpsc::Sender<Snapshot>,
     /// Told when a job has ended.
     job_ended: Arc<Notify>,
@@ -94,6 +98,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         credentials: watch::Sender::new(None),
         links: Links::new(links),
         follow: follow.clone(),
+        rotations: agent.rotations,
         snapshots,
         job_ended: Arc::default(),
     });
@@ -124,6 +129,7 @@ impl Driver {
             let namespace = &self.args.agent_credentials_namespace;
             Jobs::load(Means {
                 applier: Applier::new(self.client.clone()),
+                rotations: self.rotations.clone(),
                 follow: self.follow.clone(),
                 links: self.links.clone(),
                 conversation: self.conversation.clone(),

@@ -156,6 +156,9 @@ impl EventLoop {
                 self.log.handle_transition(&object, &before, &after, now)
             }
             Observation::Deleted { object } => self.log.handle_deleted(&object, now).into_iter().collect(),
+            Observation::Rotated { object, rotation, at } => {
+                vec![TransitionLog::handle_rotated(&object, &rotation, at)]
+            }
         };
         for (slot, event) in events {
             self.outbox.handle_event(slot, event, now);

@@ -6,19 +6,25 @@
 pub mod apply;
 pub mod build;
 pub mod dereference;
+mod rotate;
 pub mod status;
 pub mod validate;
 mod wake;
 
 use crate::{
-    agent::conversation::LinkState, announce::Announcer, args::Args, context::Context, metrics::Metrics,
+    agent::conversation::{LinkState, until},
+    announce::Announcer,
+    args::Args,
+    context::Context,
+    metrics::Metrics,
+    rotations::{Order, RotationError},
 };
 use apply::{Exchange, Registrar};
 use jiff::Timestamp;
 use kube::{Api, api::ListParams};
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use validate::Plan;
 use vworkspace_core::backoff::Backoff;
@@ -62,6 +68,8 @@ pub struct Controller {
     pub metrics: Metrics,
     /// The run of this process, as the control plane knows it.
     pub session: SessionId,
+    /// Rotations that jobs ask for.
+    pub orders: mpsc::Receiver<Order>,
 }
 
 struct Shared {
@@ -75,9 +83,9 @@ struct Shared {
 
 /// Runs the controller until `shutdown`.
 pub async fn run(controller: Controller, shutdown: CancellationToken) {
-    let Controller { context, args, link, metrics, session } = controller;
+    let Controller { context, args, link, metrics, session, mut orders } = controller;
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
-    let registrar = Registrar::new(context.client.clone(), args.clone(), session);
+    let registrar = Registrar::new(&context, args.clone(), session);
     let mut wakes = wake::Wakes::new(context.client.clone(), &args.agent_credentials_namespace, link.clone());
     let mut shared = Shared { context, args, link, metrics, announcer, registrar };
     let mut backoff = Backoff::default();
@@ -99,34 +107,37 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) {
                     RESYNC
                 }
                 Again::Failed => backoff.handle_failure(None, rand::random()),
+                Again::At(at) => until(at, Timestamp::now()).min(RESYNC),
             };
-            // Whichever comes first.
-            let _elapsed = tokio::time::timeout(delay, wakes.next()).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = wakes.next() => {}
+                Some(order) = orders.recv() => shared.fulfil(order).await,
+            }
         }
     };
     let _cut_off = shutdown.run_until_cancelled(work).await;
 }
 
-/// When to look again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When to look again, the soonest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Again {
-    /// When something changes.
-    OnChange,
     /// After a growing delay: something did not work that may work later.
     Failed,
+    /// At this time: a call to the control plane is due again.
+    At(Timestamp),
+    /// When something changes.
+    OnChange,
 }
 
 impl Shared {
     async fn reconcile_all(&mut self) -> Result<Again, Error> {
-        let api = Api::<Cluster>::all(self.context.client.clone());
-        let clusters = api.list(&ListParams::default()).await.map_err(Error::api("listing Clusters"))?.items;
+        let clusters = self.clusters().await?;
         let in_charge = validate::in_charge(&clusters).map(|cluster| cluster.metadata.uid.clone());
         let mut again = Again::OnChange;
         for cluster in clusters {
             let is_in_charge = Some(&cluster.metadata.uid) == in_charge.as_ref();
-            if self.reconcile(cluster, is_in_charge).await? == Again::Failed {
-                again = Again::Failed;
-            }
+            again = again.min(self.reconcile(cluster, is_in_charge).await?);
         }
         Ok(again)
     }
@@ -139,10 +150,36 @@ impl Shared {
             apply::finalize(&self.context.client, &found.cluster).await?;
             return Ok(Again::OnChange);
         }
+        if let Some(stored) = found.stored.as_ref().filter(|_| plan == Plan::Keep) {
+            self.registrar.tell_rotation(Some(&found.cluster), stored);
+        }
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
         let link = self.link.borrow().clone();
         let told = status::status(&found, &plan, &exchange, &link, Timestamp::now());
         status::write(&self.context, &self.announcer, &found.cluster, told, &self.metrics).await?;
-        Ok(if matches!(exchange, Exchange::Failed { .. }) { Again::Failed } else { Again::OnChange })
+        Ok(match exchange {
+            Exchange::Waits { at } | Exchange::Failed { at, .. } => Again::At(at),
+            Exchange::None | Exchange::Done { .. } | Exchange::Rejected { .. } => Again::OnChange,
+        })
+    }
+
+    /// Rotates for a job. Whoever gave up waiting asks again.
+    async fn fulfil(&mut self, order: Order) {
+        if order.answer.is_closed() {
+            return;
+        }
+        let answer = match self.clusters().await {
+            Ok(clusters) => {
+                let cluster = validate::in_charge(&clusters);
+                self.registrar.rotate_for(&order.job, cluster, &self.announcer).await
+            }
+            Err(error) => Err(RotationError::Later(error.to_string())),
+        };
+        let _gone = order.answer.send(answer);
+    }
+
+    async fn clusters(&self) -> Result<Vec<Cluster>, Error> {
+        let api = Api::<Cluster>::all(self.context.client.clone());
+        Ok(api.list(&ListParams::default()).await.map_err(Error::api("listing Clusters"))?.items)
     }
 }

@@ -3,7 +3,7 @@
 use super::dereference::{Found, Stored};
 use jiff::Timestamp;
 use vworkspace_core::{
-    agent::rotation::{Rotation, rotation},
+    agent::rotation::{Cause, Rotation, rotation},
     canonical::sha256_hex,
 };
 use vworkspace_crds::{
@@ -31,10 +31,7 @@ pub enum Plan {
     /// Registered: keep the Secret as the object says.
     Keep,
     /// Exchange the credential for a new one; it goes on working until that is used.
-    Rotate {
-        /// Generation of the object that asks for it; absent: its age does.
-        wish: Option<i64>,
-    },
+    Rotate(Cause),
     /// The wish for a rotation was fulfilled: take it back.
     TakeBackWish,
 }
@@ -138,15 +135,15 @@ fn recorded(found: &Found, stored: &Stored, fingerprint: Option<String>, now: Ti
     }
     let asked = found.cluster.spec.rotate_credentials == Some(true);
     let wish = found.cluster.metadata.generation.filter(|_| asked);
-    match rotation(stored.life, wish, stored.rotated, now) {
+    match rotation(stored.life, wish, stored.fulfilled.wish, now) {
         Rotation::No => Plan::Keep,
-        Rotation::Due => Plan::Rotate { wish },
+        Rotation::Due => Plan::Rotate(wish.map_or(Cause::Age, Cause::Wish)),
         Rotation::Fulfilled => Plan::TakeBackWish,
     }
 }
 
 /// A Secret of a Cluster that is no more will be collected soon: it does not count.
-fn belongs(stored: &Stored, cluster: &Cluster) -> bool {
+pub fn belongs(stored: &Stored, cluster: &Cluster) -> bool {
     stored.owner.is_none() || stored.owner == cluster.metadata.uid
 }
 
@@ -178,6 +175,7 @@ pub fn has_finalizer(cluster: &Cluster) -> bool {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use vworkspace_core::agent::rotation::Fulfilled;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -211,7 +209,8 @@ mod tests {
             token: Secret::new("t"),
             ca_pem: None,
             life: None,
-            rotated: None,
+            fulfilled: Fulfilled::default(),
+            rotation: None,
             owner: owner.map(str::to_owned),
         })
     }
@@ -257,8 +256,9 @@ mod tests {
         registered.token = Ok(None);
         registered.cluster.metadata.generation = Some(4);
         registered.stored = stored(Some("u"));
-        assert!(plan(&registered, None, NOW) == Plan::Rotate { wish: Some(4) });
-        registered.stored = registered.stored.map(|stored| Stored { rotated: Some(4), ..stored });
+        assert!(plan(&registered, None, NOW) == Plan::Rotate(Cause::Wish(4)));
+        let fulfilled = Fulfilled { wish: Some(4), job: None };
+        registered.stored = registered.stored.map(|stored| Stored { fulfilled, ..stored });
         assert!(plan(&registered, None, NOW) == Plan::TakeBackWish);
     }
 
