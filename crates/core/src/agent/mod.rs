@@ -3,6 +3,7 @@
 //! ```text
 //!   session    when to resync, poll, wait or stop; connected or not
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
+//!   departure  what follows from the answer to a decommission
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
 //!   rotation   when the credential is exchanged, and for whom (Life, Cause)
@@ -14,6 +15,7 @@
 //! Inputs come by `handle_*`, outputs leave by `poll_*`; time and randomness are arguments.
 
 pub mod dedup;
+pub mod departure;
 pub mod job_run;
 pub mod object_key;
 pub mod outbox;

@@ -222,6 +222,10 @@ impl AgentLink for HttpLink {
         }
         Ok(answer)
     }
+
+    async fn decommission(&self) -> Result<(), LinkError> {
+        self.post(&["cluster", "decommission"], Some(&serde_json::Map::new())).await.map(drop)
+    }
 }
 
 fn base_url(settings: &LinkSettings) -> Result<Url, SettingsError> {

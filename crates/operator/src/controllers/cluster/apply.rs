@@ -2,7 +2,7 @@
 
 use super::{
     Error, build,
-    dereference::{Found, Stored},
+    dereference::{Found, Stored, Way},
     validate::{Plan, Registration, RejectedToken, endpoint, has_finalizer},
 };
 use crate::{
@@ -34,7 +34,7 @@ use vworkspace_crds::{
     key::{CLUSTER_FINALIZER, OPERATOR_FIELD_MANAGER},
 };
 use vworkspace_protocol::{
-    ClusterId, Secret,
+    ClusterId,
     credential::{RegisterRequest, RegisterResponse},
     id::SessionId,
 };
@@ -90,22 +90,9 @@ pub(super) struct Registrar {
     rejected: Option<RejectedToken>,
     registering: Spacing<Registration>,
     pub(super) rotating: Spacing<Way>,
+    pub(super) leaving: Spacing<Way>,
     /// The rotation that was told last.
     pub(super) told_rotation: Option<String>,
-}
-
-/// One identity's way to its control plane: what a call with the credential is made of.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) base_url: String,
-    pub(super) token: Secret,
-    pub(super) ca_pem: Option<Vec<u8>>,
-}
-
-impl Way {
-    pub(super) fn of(stored: &Stored) -> Self {
-        Self { base_url: stored.base_url.clone(), token: stored.token.clone(), ca_pem: stored.ca_pem.clone() }
-    }
 }
 
 impl Registrar {
@@ -118,6 +105,7 @@ impl Registrar {
             rejected: None,
             registering: Spacing::default(),
             rotating: Spacing::default(),
+            leaving: Spacing::default(),
             told_rotation: None,
         }
     }
@@ -133,7 +121,7 @@ impl Registrar {
         announcer: &Announcer,
     ) -> Result<Exchange, Error> {
         match plan {
-            Plan::NotInCharge | Plan::Finalize | Plan::Blocked(_) => Ok(Exchange::None),
+            Plan::NotInCharge | Plan::Finalize { .. } | Plan::Blocked(_) => Ok(Exchange::None),
             Plan::Adopt { .. } | Plan::Keep => {
                 self.add_finalizer(&found.cluster).await?;
                 self.keep_secret(found).await?;
@@ -326,26 +314,8 @@ pub(super) fn issued_now(expires_at: Timestamp) -> Life {
     Life { issued_at: Timestamp::now(), expires_at }
 }
 
-/// Lets the object go; the credentials Secret goes with it.
-pub(super) async fn finalize(client: &Client, cluster: &Cluster) -> Result<(), Error> {
-    if !has_finalizer(cluster) {
-        return Ok(());
-    }
-    let status = json!({"status": {"phase": "Terminating"}});
-    let api = Api::<Cluster>::all(client.clone());
-    api.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(&status))
-        .await
-        .map_err(Error::api("telling that the Cluster goes"))?;
-    let kept: Vec<String> =
-        cluster.finalizers().iter().filter(|f| *f != CLUSTER_FINALIZER).cloned().collect();
-    // The status write above has moved the resource version on.
-    let mut unguarded = cluster.clone();
-    unguarded.metadata.resource_version = None;
-    set_finalizers(client, &unguarded, &kept, "removing the finalizer").await
-}
-
 /// Guarded by the resource version: another's finalizer is not lost.
-async fn set_finalizers(
+pub(super) async fn set_finalizers(
     client: &Client,
     cluster: &Cluster,
     finalizers: &[String],

@@ -59,6 +59,24 @@ pub struct Stored {
     pub owner: Option<String>,
 }
 
+/// One identity's way to its control plane: what a call with the credential is made of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Base URL.
+    pub base_url: String,
+    /// Bearer credential.
+    pub token: Secret,
+    /// PEM certificates.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+impl Way {
+    /// The way that is stored.
+    pub fn of(stored: &Stored) -> Self {
+        Self { base_url: stored.base_url.clone(), token: stored.token.clone(), ca_pem: stored.ca_pem.clone() }
+    }
+}
+
 /// Reads the Secrets of the operator's own namespace that the Cluster is about.
 pub(super) async fn dereference(
     client: &Client,

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod build;
 pub mod dereference;
+mod leave;
 mod rotate;
 pub mod status;
 pub mod validate;
@@ -146,9 +147,9 @@ impl Shared {
     async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
         let plan = validate::plan(&found, self.registrar.rejected(), Timestamp::now());
-        if plan == Plan::Finalize {
-            apply::finalize(&self.context.client, &found.cluster).await?;
-            return Ok(Again::OnChange);
+        if let Plan::Finalize { identity } = &plan {
+            let again = self.registrar.leave(&found.cluster, identity.as_ref(), &self.announcer).await?;
+            return Ok(again.map_or(Again::OnChange, Again::At));
         }
         if let Some(stored) = found.stored.as_ref().filter(|_| plan == Plan::Keep) {
             self.registrar.tell_rotation(Some(&found.cluster), stored);

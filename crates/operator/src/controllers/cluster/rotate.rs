@@ -2,9 +2,9 @@
 
 use super::{
     Error,
-    apply::{Registrar, Way, issued_now},
+    apply::{Registrar, issued_now},
     build::object_ref_or_identity,
-    dereference::{Stored, credential},
+    dereference::{Stored, Way, credential},
     validate::belongs,
 };
 use crate::{

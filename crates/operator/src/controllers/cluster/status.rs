@@ -80,7 +80,7 @@ pub fn status(
             );
             return status;
         }
-        Plan::Finalize => teller.status.phase = Some(ClusterPhase::Terminating),
+        Plan::Finalize { .. } => teller.status.phase = Some(ClusterPhase::Terminating),
         Plan::Blocked(blocked) => tell_blocked(&mut teller, blocked),
         Plan::Register(_) => tell_exchange(&mut teller, found, exchange),
         Plan::Adopt { fingerprint } => {

@@ -1,6 +1,6 @@
 //! Step 2: decides what a Cluster needs. Pure.
 
-use super::dereference::{Found, Stored};
+use super::dereference::{Found, Stored, Way};
 use jiff::Timestamp;
 use vworkspace_core::{
     agent::rotation::{Cause, Rotation, rotation},
@@ -18,7 +18,10 @@ pub enum Plan {
     /// Another Cluster is in charge: say so, do nothing.
     NotInCharge,
     /// The object is going away.
-    Finalize,
+    Finalize {
+        /// The identity that goes with it; absent: it never had one, or another Cluster's is in use.
+        identity: Option<Way>,
+    },
     /// Nothing can be done before the object, or a Secret it names, changes.
     Blocked(Blocked),
     /// Exchange the token for an identity.
@@ -85,7 +88,9 @@ pub fn in_charge(clusters: &[Cluster]) -> Option<&Cluster> {
 pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> Plan {
     let metadata = &found.cluster.metadata;
     if metadata.deletion_timestamp.is_some() {
-        return Plan::Finalize;
+        let stored = found.stored.as_ref().filter(|_| found.is_in_charge && has_finalizer(&found.cluster));
+        let identity = stored.filter(|stored| belongs(stored, &found.cluster)).map(Way::of);
+        return Plan::Finalize { identity };
     }
     if !found.is_in_charge {
         return Plan::NotInCharge;
@@ -269,6 +274,23 @@ mod tests {
         assert!(matches!(plan(&strange, None, NOW), Plan::Adopt { .. }));
         strange.stored = stored(Some("a former uid"));
         assert!(matches!(plan(&strange, None, NOW), Plan::Register(_)));
+    }
+
+    #[test]
+    fn only_the_identity_of_the_cluster_in_charge_goes_with_it() {
+        let mut going = found(endpoint_only(), json!({}));
+        going.cluster.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-03T00:00:00Z")).unwrap();
+        going.cluster.metadata.finalizers = Some(vec![CLUSTER_FINALIZER.to_owned()]);
+        let ends = |found: &Found| matches!(plan(found, None, NOW), Plan::Finalize { identity: Some(_) });
+        assert!(!ends(&going), "there is none");
+        going.stored = stored(Some("u"));
+        assert!(ends(&going));
+        going.is_in_charge = false;
+        assert!(!ends(&going), "another Cluster is in charge");
+        going.is_in_charge = true;
+        going.stored = stored(Some("a former uid"));
+        assert!(!ends(&going), "it was a former Cluster's");
     }
 
     #[test]
