@@ -20,18 +20,16 @@ use crate::{
 };
 use jiff::Timestamp;
 use kube::Client;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vworkspace_core::agent::session::{Failure, Step};
+use vworkspace_core::agent::session::{Failure, Step, pause_after_poll};
 use vworkspace_protocol::{ClusterId, Job, id::SessionId, limits};
 use vworkspace_transport::AgentLink as _;
 
-/// Shortest time between two polls that brought nothing new, whatever the control plane answers.
-const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
 const SNAPSHOT_PART: usize = 80;
 
@@ -217,8 +215,8 @@ impl Driver {
             Ok(polled) => {
                 self.conversation.polled();
                 let new = self.take(polled, connection, jobs);
-                if new == 0 {
-                    let rest = MIN_POLL_INTERVAL.saturating_sub(started.elapsed());
+                let rest = pause_after_poll(new, started.elapsed());
+                if !rest.is_zero() {
                     self.links.pause(connection, rest).await;
                 }
             }

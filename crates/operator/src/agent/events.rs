@@ -85,6 +85,7 @@ impl EventLoop {
         loop {
             self.start_post();
             let (links, job_ended) = (self.links.clone(), self.job_ended.clone());
+            let conversation = self.conversation.clone();
             let connection = links.now();
             let due = self.due();
             tokio::select! {
@@ -97,6 +98,7 @@ impl EventLoop {
                 Some(observation) = observations.recv() => self.handle_observation(observation),
                 () = job_ended.notified() => self.outbox.handle_flush(Timestamp::now()),
                 () = at(due) => {}
+                () = conversation.talkable(), if !conversation.may_talk() => {}
                 () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
             }
             let (waiting, dropped) = (self.outbox.len(), self.outbox.dropped());
@@ -132,7 +134,7 @@ impl EventLoop {
     }
 
     fn start_post(&mut self) {
-        if self.on_its_way.is_some() || Timestamp::now() < self.not_before {
+        if self.on_its_way.is_some() || Timestamp::now() < self.not_before || !self.conversation.may_talk() {
             return;
         }
         let Some(connection) = self.links.now() else {
@@ -145,7 +147,7 @@ impl EventLoop {
 
     /// When the next batch may go out; absent while there is nothing to do or nobody to talk to.
     fn due(&self) -> Option<Timestamp> {
-        let idle = self.on_its_way.is_none() && self.links.now().is_some();
+        let idle = self.on_its_way.is_none() && self.links.now().is_some() && self.conversation.may_talk();
         self.outbox.poll_timeout().filter(|_| idle).map(|due| due.max(self.not_before))
     }
 

@@ -210,7 +210,7 @@ impl Registrar {
         failure: Option<Failure>,
     ) -> Exchange {
         tracing::warn!(reason, ?failure, "the registration token was not exchanged");
-        if let Some(Failure::Unauthorized | Failure::Forbidden) = failure {
+        if failure.is_some_and(Failure::is_rejection) {
             let fingerprint = registration.fingerprint.clone();
             self.rejected = Some(RejectedToken { fingerprint, reason: reason.clone() });
             return Exchange::Rejected { reason };

@@ -62,8 +62,7 @@ impl Registrar {
                 tell(announcer, cluster, EventType::Warning, "RotationFailed", &reason).await;
                 let asked = failure.and_then(Failure::retry_after);
                 let at = self.rotating.handle_failure(way, asked, Timestamp::now(), rand::random());
-                let for_good =
-                    matches!(failure, Some(Failure::NotFound | Failure::Closed | Failure::Refused));
+                let for_good = failure.is_some_and(Failure::is_final);
                 return Ok(Err(Unrotated { reason, at, for_good }));
             }
         };
