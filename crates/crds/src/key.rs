@@ -54,6 +54,10 @@ pub const SECRET_ISSUED_AT: &str = "issued-at";
 pub const SECRET_EXPIRES_AT: &str = "expires-at";
 /// Key of [`CREDENTIALS_SECRET`]: generation of the Cluster whose wish for a rotation it fulfilled (additive).
 pub const SECRET_ROTATED: &str = "rotated-generation";
+/// Key of [`CREDENTIALS_SECRET`]: id of the last job whose wish for a rotation was fulfilled (additive).
+pub const SECRET_ROTATED_JOB: &str = "rotated-job";
+/// Key of [`CREDENTIALS_SECRET`]: id of the rotation that gave this credential; absent after a registration (additive).
+pub const SECRET_ROTATION: &str = "rotation-id";
 /// Default key of the registration token in its Secret.
 pub const REGISTRATION_TOKEN_KEY: &str = "registrationToken";
 

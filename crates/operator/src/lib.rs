@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod metrics_server;
 pub mod probes;
 pub mod report;
+pub mod rotations;
 pub mod run;
 
 pub use context::Context;

@@ -4,6 +4,7 @@
 //! there. With the agent off the reporter drops everything and reconciling works unchanged (seed, "Implemented
 //! behavior").
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use vworkspace_protocol::{Condition, ObjectRef};
 
@@ -27,6 +28,15 @@ pub enum Observation {
     Deleted {
         /// The object, with uid.
         object: ObjectRef,
+    },
+    /// The credential was exchanged for a new one.
+    Rotated {
+        /// The Cluster.
+        object: ObjectRef,
+        /// Id of the rotation.
+        rotation: String,
+        /// When the new credential was issued.
+        at: Timestamp,
     },
 }
 
@@ -56,6 +66,13 @@ impl Reporter {
     /// Tells that an object is gone.
     pub fn deleted(&self, object: ObjectRef) {
         self.send(Observation::Deleted { object });
+    }
+
+    /// Tells that the credential was rotated. Answers whether it will be: a full queue takes it another time.
+    #[must_use]
+    pub fn rotated(&self, object: ObjectRef, rotation: String, at: Timestamp) -> bool {
+        let observation = Observation::Rotated { object, rotation, at };
+        self.0.as_ref().is_none_or(|sender| sender.try_send(observation).is_ok())
     }
 
     fn send(&self, observation: Observation) {

@@ -14,6 +14,7 @@ use crate::{
     metrics_server, probes,
     probes::{AddressError, Readiness},
     report::Reporter,
+    rotations::Rotations,
 };
 use kube::Client;
 use std::{sync::Arc, time::Duration};
@@ -128,6 +129,7 @@ impl Work {
     async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Self { client, args, metrics, gauges, version } = self;
         let (reporter, observations) = Reporter::channel();
+        let (rotations, orders) = Rotations::channel();
         let (link_state, link) = watch::channel(LinkState::default());
         let (cluster_id, cluster_id_seen) = watch::channel(None);
         let session = SessionId::new(uuid::Uuid::new_v4().to_string());
@@ -145,6 +147,7 @@ impl Work {
             link,
             credential: gauges.credential,
             session: session.clone(),
+            orders,
         };
         let kubernetes_version = version;
         let agent = Agent {
@@ -154,6 +157,7 @@ impl Work {
             link_gauges: gauges.link,
             job_gauges: gauges.jobs,
             observations,
+            rotations,
             reporter,
             link_state,
             cluster_id,

@@ -158,6 +158,8 @@ pub mod reasons {
     pub const IDENTITY_FORBIDDEN: &str = "IdentityForbidden";
     /// Cluster: there is no credential.
     pub const CREDENTIAL_MISSING: &str = "CredentialMissing";
+    /// In the audit event of a rotation only.
+    pub const CREDENTIAL_ROTATED: &str = "CredentialRotated";
     /// Cluster: the registration token's Secret or key is missing.
     pub const TOKEN_SECRET_MISSING: &str = "TokenSecretMissing";
     /// Cluster: not registered yet.

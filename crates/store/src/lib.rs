@@ -14,6 +14,7 @@ mod cluster;
 mod codec;
 mod connection;
 mod credential;
+mod decommission;
 mod error;
 mod event;
 mod job;

@@ -162,6 +162,14 @@ impl PresenceMap {
         entry.dirty = true;
     }
 
+    /// The Cluster object is gone: its conditions say nothing any more.
+    pub(crate) fn left(&self, cluster: i64) {
+        if let Some(entry) = self.entries().get_mut(&cluster) {
+            entry.known.conditions.clear();
+            entry.dirty = true;
+        }
+    }
+
     fn take_dirty(&self) -> Vec<(i64, Known)> {
         let mut entries = self.entries();
         let taken = entries

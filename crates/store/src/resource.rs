@@ -64,7 +64,8 @@ pub(crate) fn project(
     if event.kind == kind::OBJECT_DELETED {
         return forget(connection, cluster, object);
     }
-    if event.conditions.is_empty() {
+    // An audit event tells what was done, not how the object is.
+    if event.conditions.is_empty() || event.kind == kind::CREDENTIAL_ROTATED {
         return Ok(());
     }
     let row = upsert(connection, cluster, object, now)?;

@@ -92,4 +92,7 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
 
     /// Issues a new credential beside the current one.
     fn rotate(&self, call: AgentCall) -> impl Future<Output = Result<RotateResponse, Refusal>> + Send;
+
+    /// The cluster leaves: every credential of it ends. A repeat is refused with 401, like any dead credential.
+    fn decommission(&self, call: AgentCall) -> impl Future<Output = Result<(), Refusal>> + Send;
 }

@@ -46,6 +46,9 @@ pub trait AgentLink: Send + Sync + 'static {
 
     /// Asks for a new credential.
     fn rotate(&self) -> impl Future<Output = Result<RotateResponse, LinkError>> + Send;
+
+    /// Ends the identity: the credential is dead afterwards, and a repeat is refused with 401.
+    fn decommission(&self) -> impl Future<Output = Result<(), LinkError>> + Send;
 }
 
 /// Why a call did not succeed, as data: nobody matches on texts.

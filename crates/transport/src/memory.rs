@@ -62,6 +62,10 @@ impl<P: ControlPort> AgentLink for MemoryLink<P> {
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
         Ok(self.port.rotate(self.caller()).await?)
     }
+
+    async fn decommission(&self) -> Result<(), LinkError> {
+        Ok(self.port.decommission(self.caller()).await?)
+    }
 }
 
 impl From<Refusal> for LinkError {

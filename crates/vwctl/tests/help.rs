@@ -13,7 +13,18 @@ fn help(arguments: &[&str]) -> String {
 
 #[test]
 fn every_command_explains_itself() {
-    for words in ["", "login", "org", "cluster", "cluster token", "app", "app deploy", "job", "job watch"] {
+    for words in [
+        "",
+        "login",
+        "org",
+        "cluster",
+        "cluster token",
+        "cluster rotate",
+        "app",
+        "app deploy",
+        "job",
+        "job watch",
+    ] {
         let arguments: Vec<_> = words.split_whitespace().collect();
         let name = if words.is_empty() { "vwctl".to_owned() } else { words.replace(' ', "_") };
         insta::assert_snapshot!(name, help(&arguments));

@@ -216,7 +216,7 @@ impl JobRun {
         }
         match &self.state {
             State::Applying { deadline } if now >= *deadline => {
-                self.end(Outcome::Failed, "DeadlineExceeded: the API server did not take the object", None);
+                self.end(Outcome::Failed, "DeadlineExceeded: it could not be carried out in time", None);
             }
             State::Waiting { taken, last } if now >= taken.deadline => {
                 let error = format!("DeadlineExceeded: {}", last_word(taken.goal, last.as_ref()));

@@ -3,9 +3,11 @@
 //! ```text
 //!   session    when to resync, poll, wait or stop; connected or not
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
+//!   departure  what follows from the answer to a decommission
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
-//!   rotation   when the credential is exchanged         (Life)
+//!   rotation   when the credential is exchanged, and for whom (Life, Cause)
+//!   spacing    the tries of one call that is made again
 //!   transition event keys that tell flaps apart       (TransitionLog)
 //!   teller     outbox and log: stored before told     (Teller)
 //!   work       all open jobs: journal, lanes, effects (Work)
@@ -15,6 +17,7 @@
 //! Inputs come by `handle_*`, outputs leave by `poll_*`; time and randomness are arguments.
 
 pub mod dedup;
+pub mod departure;
 pub mod job_run;
 pub mod object_key;
 pub mod outbox;
@@ -22,6 +25,7 @@ pub mod rotation;
 pub mod session;
 pub mod shards;
 mod shelf;
+pub mod spacing;
 pub mod teller;
 pub mod transition;
 pub mod work;

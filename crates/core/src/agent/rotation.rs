@@ -1,6 +1,7 @@
 //! When a credential is exchanged for a new one (contract, section 4).
 
 use jiff::{SignedDuration, Timestamp};
+use vworkspace_protocol::JobId;
 
 /// Shortest age at which a credential is rotated: one that is told to be over at once must not be exchanged for ever.
 const MIN_AGE: SignedDuration = SignedDuration::from_mins(1);
@@ -46,6 +47,45 @@ pub fn rotation(life: Option<Life>, wish: Option<i64>, fulfilled: Option<i64>, n
     }
 }
 
+/// Decides about a job that asks for a rotation. Such jobs take effect one after the other, each until its result is
+/// durable, so the last one fulfilled is all that must be remembered.
+pub fn rotation_by_job(job: &JobId, fulfilled: Option<&JobId>) -> Rotation {
+    if fulfilled == Some(job) { Rotation::Fulfilled } else { Rotation::Due }
+}
+
+/// Why a credential is rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Two thirds of its life are over.
+    Age,
+    /// The Cluster object asks for it, in this generation.
+    Wish(i64),
+    /// This job does.
+    Job(JobId),
+}
+
+/// Which wishes were fulfilled last. Stored in the same write as the credential that fulfils one: after a crash either
+/// both are there or neither is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fulfilled {
+    /// Generation of the object that asked.
+    pub wish: Option<i64>,
+    /// The job that asked.
+    pub job: Option<JobId>,
+}
+
+impl Fulfilled {
+    /// What is to be stored with the credential that `cause` brought.
+    #[must_use]
+    pub fn by(&self, cause: &Cause) -> Self {
+        match cause {
+            Cause::Age => self.clone(),
+            Cause::Wish(generation) => Self { wish: Some(*generation), ..self.clone() },
+            Cause::Job(job) => Self { job: Some(job.clone()), ..self.clone() },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +111,17 @@ mod tests {
         assert_eq!(rotation(life(), Some(3), None, at(0)), Rotation::Due);
         assert_eq!(rotation(life(), Some(3), Some(3), at(0)), Rotation::Fulfilled);
         assert_eq!(rotation(life(), Some(5), Some(3), at(0)), Rotation::Due);
+    }
+
+    #[test]
+    fn a_job_rotates_once_whatever_else_rotates_in_between() {
+        let job = JobId::new("j");
+        let mut fulfilled = Fulfilled::default();
+        assert_eq!(rotation_by_job(&job, fulfilled.job.as_ref()), Rotation::Due);
+        fulfilled = fulfilled.by(&Cause::Job(job.clone())).by(&Cause::Age).by(&Cause::Wish(7));
+        assert_eq!(rotation_by_job(&job, fulfilled.job.as_ref()), Rotation::Fulfilled);
+        assert_eq!(rotation(life(), Some(7), fulfilled.wish, at(0)), Rotation::Fulfilled);
+        assert_eq!(rotation_by_job(&JobId::new("k"), fulfilled.job.as_ref()), Rotation::Due);
     }
 
     #[test]

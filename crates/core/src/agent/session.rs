@@ -16,6 +16,8 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
+/// Shortest time between two polls that brought nothing new, whatever the control plane answers.
+pub const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long without a good round trip before `Disconnected=True`, by default.
 pub const DISCONNECT_AFTER: Duration = Duration::from_secs(60);
 /// So many failed calls in a row are a cut.
@@ -62,6 +64,28 @@ impl Failure {
         }
     }
 
+    /// Whether this one message never will be taken, however often it is sent.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::NotFound | Self::Closed | Self::Refused => true,
+            Self::Unauthorized | Self::Forbidden | Self::RateLimited { .. } | Self::Unavailable { .. } => {
+                false
+            }
+        }
+    }
+
+    /// Whether what was presented, a registration token or a credential, is of no use until it is another one.
+    pub fn is_rejection(self) -> bool {
+        match self {
+            Self::Unauthorized | Self::Forbidden => true,
+            Self::NotFound
+            | Self::Closed
+            | Self::Refused
+            | Self::RateLimited { .. }
+            | Self::Unavailable { .. } => false,
+        }
+    }
+
     /// When the other side asked to come back.
     pub fn retry_after(self) -> Option<Duration> {
         match self {
@@ -69,6 +93,12 @@ impl Failure {
             Self::Unauthorized | Self::Forbidden | Self::NotFound | Self::Closed | Self::Refused => None,
         }
     }
+}
+
+/// The pause after a poll that brought so many new jobs and took so long: an instant answer without news, again and
+/// again, must not become a hot loop.
+pub fn pause_after_poll(new: usize, took: Duration) -> Duration {
+    if new > 0 { Duration::ZERO } else { MIN_POLL_INTERVAL.saturating_sub(took) }
 }
 
 /// Why the agent stopped.
@@ -317,11 +347,66 @@ mod tests {
 
     #[test]
     fn each_status_has_one_meaning() {
-        assert_eq!(Failure::of_status(401, None), Failure::Unauthorized);
-        assert_eq!(Failure::of_status(409, None), Failure::Closed);
-        assert_eq!(Failure::of_status(400, None), Failure::Refused);
-        assert_eq!(Failure::of_status(413, None), Failure::Refused);
+        let asked = Some(Duration::from_secs(7));
+        let (limited, unavailable) =
+            (Failure::RateLimited { retry_after: asked }, Failure::Unavailable { retry_after: asked });
+        for (status, meaning) in [
+            (302, unavailable),
+            (400, Failure::Refused),
+            (401, Failure::Unauthorized),
+            (403, Failure::Forbidden),
+            (404, Failure::NotFound),
+            (405, Failure::Refused),
+            (408, unavailable),
+            (409, Failure::Closed),
+            (410, Failure::NotFound),
+            (413, Failure::Refused),
+            (429, limited),
+            (500, unavailable),
+            (502, unavailable),
+            (503, unavailable),
+        ] {
+            assert_eq!(Failure::of_status(status, asked), meaning, "{status}");
+        }
         assert_eq!(Failure::of_status(502, None), Failure::Unavailable { retry_after: None });
-        assert_eq!(Failure::of_status(302, None), Failure::Unavailable { retry_after: None });
+    }
+
+    /// State, seconds until something is asked again, and what; for an agent that was pulling jobs.
+    #[test]
+    fn each_failure_of_a_poll_has_one_consequence() {
+        let asked = Some(Duration::from_secs(17));
+        let rejected = |rejection| (State::Rejected(rejection), None, Step::Halt);
+        let later = |seconds| (State::Active, Some(seconds), Step::Poll);
+        for (failure, (state, wait, then)) in [
+            (Failure::Unauthorized, rejected(Rejection::CredentialRejected)),
+            (Failure::Forbidden, rejected(Rejection::IdentityForbidden)),
+            (Failure::NotFound, later(1)),
+            (Failure::Closed, later(1)),
+            (Failure::Refused, later(1)),
+            (Failure::RateLimited { retry_after: asked }, later(17)),
+            (Failure::RateLimited { retry_after: None }, later(1)),
+            (Failure::Unavailable { retry_after: asked }, later(17)),
+            (Failure::Unavailable { retry_after: None }, later(1)),
+        ] {
+            let mut session = active();
+            session.handle_failure(failure, at(0), 0.0);
+            assert_eq!(session.state(), state, "{failure:?}");
+            match wait {
+                Some(seconds) => {
+                    assert_eq!(session.poll_step(at(seconds - 1)), Step::Wait(at(seconds)), "{failure:?}");
+                    assert_eq!(session.poll_step(at(seconds)), then, "{failure:?}");
+                }
+                None => assert_eq!(session.poll_step(at(9_999)), then, "{failure:?}"),
+            }
+            assert_eq!(failure.is_rejection(), wait.is_none(), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn instant_answers_without_news_are_no_hot_loop() {
+        assert_eq!(pause_after_poll(0, Duration::ZERO), MIN_POLL_INTERVAL);
+        assert_eq!(pause_after_poll(0, Duration::from_millis(400)), Duration::from_millis(600));
+        assert_eq!(pause_after_poll(0, Duration::from_secs(30)), Duration::ZERO);
+        assert_eq!(pause_after_poll(3, Duration::ZERO), Duration::ZERO);
     }
 }

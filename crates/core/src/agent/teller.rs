@@ -61,6 +61,11 @@ impl Teller {
         }
     }
 
+    /// A rotation was stored, or is told again.
+    pub fn handle_rotated(&mut self, object: &ObjectRef, rotation: &str, at: Timestamp, now: Timestamp) {
+        self.outbox.handle_event(TransitionLog::handle_rotated(object, rotation, at), now);
+    }
+
     /// These are all objects there are: what went while no process looked is told.
     pub fn handle_listed<'a>(&mut self, there: impl Iterator<Item = &'a ObjectRef>, now: Timestamp) {
         let ends = self.log.handle_listed(there, now);

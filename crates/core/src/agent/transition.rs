@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::{
     Condition, ConditionStatus, ObjectRef,
-    condition::reasons,
+    condition::{reasons, types},
     event::{Event, condition_key, kind},
     limits,
 };
@@ -173,6 +173,35 @@ impl TransitionLog {
             self.shards.remove(&object);
             self.shelf.change();
         }
+    }
+
+    /// The audit event of a rotation, named by the id that was stored with its credential: told again, for example
+    /// after a restart, it is the same event; the next rotation is another one. No two of them share a slot. Its key
+    /// names no generation: the object may have another one by the time it is told again.
+    pub fn handle_rotated(object: &ObjectRef, rotation: &str, at: Timestamp) -> News {
+        let digest = sha256(&[rotation.as_bytes()]);
+        let suffix = hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8]));
+        let of_none = ObjectRef { generation: 0, ..object.clone() };
+        let key = condition_key(&of_none, types::AUTHENTICATED, ConditionStatus::True);
+        let condition = Condition {
+            type_: types::AUTHENTICATED.to_owned(),
+            status: ConditionStatus::True,
+            observed_generation: object.generation,
+            last_transition_time: None,
+            reason: reasons::CREDENTIAL_ROTATED.to_owned(),
+            message: String::new(),
+        };
+        let event = Event {
+            event_key: format!("{key}#{suffix}"),
+            kind: kind::CREDENTIAL_ROTATED.to_owned(),
+            resource_ref: object.clone(),
+            conditions: vec![condition],
+            operator_version: String::new(),
+            kubernetes_version: String::new(),
+            timestamp: Some(at),
+        };
+        let slot = Slot::new(object, &format!("{}#{suffix}", kind::CREDENTIAL_ROTATED));
+        News { slot, event, needs: 0 }
     }
 
     /// Up to where the log is stored.

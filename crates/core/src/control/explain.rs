@@ -72,8 +72,9 @@ fn lease_ends(job: &Job, around: &Surroundings) -> NextStep {
 fn held(around: &Surroundings) -> Vec<NextStep> {
     let told = match around.presence {
         Presence::Connected => "the agent tells progress and, in the end, the result",
-        Presence::Disconnected | Presence::Unregistered => {
-            "the agent goes on with it, and tells the result once it is back"
+        Presence::Disconnected => "the agent goes on with it, and tells the result once it is back",
+        Presence::Unregistered => {
+            "the cluster has left; the agent that registers next tells the result, or is offered it again"
         }
     };
     let silent = around.last_seen.map(|seen| seen + around.stale_session);
@@ -164,6 +165,8 @@ mod tests {
         let (holder, next) = told(JobState::Acked, &acked);
         assert_eq!((holder, next.len()), (Holder::Agent, 2));
         assert!(next[0].contains("once it is back") && next[1].starts_with("605 "), "{next:?}");
+        let left = told(JobState::Acked, &around(Presence::Unregistered)).1;
+        assert!(left[0].contains("registers next"), "{left:?}");
     }
 
     #[test]

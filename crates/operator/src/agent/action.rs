@@ -11,6 +11,9 @@ use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget}
 const OWN_KINDS: [(&str, &str); 2] =
     [("apps.vworkspace.io/v1alpha1", "ApplicationInstance"), ("ops.vworkspace.io/v1alpha1", "Operation")];
 
+/// The kind that a rotation is about.
+const CLUSTER: &str = "Cluster";
+
 /// What a job does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -28,19 +31,19 @@ pub enum Action {
         /// The object, without uid and generation.
         object: ObjectRef,
     },
+    /// Exchange the credential for a new one.
+    Rotate,
 }
 
 impl Action {
-    /// What the job is about.
-    pub fn object(&self) -> &ObjectRef {
-        match self {
-            Self::Apply { object, .. } | Self::Delete { object } => object,
-        }
-    }
-
-    /// The lane the job belongs to.
+    /// The lane the job belongs to. Rotations have one of their own: they are made one after the other.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey::from(self.object())
+        match self {
+            Self::Apply { object, .. } | Self::Delete { object } => ObjectKey::from(object),
+            Self::Rotate => {
+                ObjectKey { kind: CLUSTER.to_owned(), namespace: String::new(), name: String::new() }
+            }
+        }
     }
 }
 
@@ -106,6 +109,7 @@ fn intent(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
                 namespace: text(member("namespace").ok()),
             })
         }
+        "rotate-operator-credentials" => Ok(Action::Rotate),
         "" => Err(Refusal::Malformed("an intent needs the member \"intent\"".to_owned())),
         _ => Err(Refusal::UnknownIntent(name)),
     }
@@ -114,10 +118,9 @@ fn intent(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
 /// An intent names the kind by itself: a manifest of another kind in it is an error, not a way around.
 fn own(manifest: Value, kind: &str, job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
     let action = apply(manifest, job, cluster)?;
-    if action.object().kind == kind {
-        Ok(action)
-    } else {
-        Err(Refusal::Malformed(format!("the object is a {}, not a {kind}", action.object().kind)))
+    match action.key().kind {
+        named if named == kind => Ok(action),
+        named => Err(Refusal::Malformed(format!("the object is a {named}, not a {kind}"))),
     }
 }
 
@@ -256,6 +259,13 @@ mod tests {
             json!({"intent": "delete-application-instance", "name": "web", "namespace": "org-a"}),
         );
         assert_eq!(gone.unwrap().key(), plain.key());
+    }
+
+    #[test]
+    fn rotations_share_a_lane_that_is_no_objects() {
+        let rotation = of("intent", json!({"intent": "rotate-operator-credentials"})).unwrap();
+        assert_eq!(rotation, Action::Rotate);
+        assert_eq!(rotation.key().to_string(), "cluster//");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Handing objects to the API server: gate, server-side apply without force, delete.
 
+use crate::rotations::RotationError;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -14,7 +15,7 @@ use vworkspace_protocol::{ObjectRef, outcome::FieldConflict};
 /// Cause of a 409 that is about field ownership (Kubernetes API, `metav1.CauseTypeFieldManagerConflict`).
 const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
 
-/// Why the API server did not take the object.
+/// Why a job was not taken.
 #[derive(Debug, Error)]
 pub enum ApplyError {
     /// Other managers own fields that the job wants to set. Nothing is retried or forced.
@@ -31,6 +32,16 @@ pub enum ApplyError {
     /// It may, later.
     #[error("{0}")]
     Transient(String),
+}
+
+impl From<RotationError> for ApplyError {
+    fn from(error: RotationError) -> Self {
+        let text = error.to_string();
+        match error {
+            RotationError::Refused(_) => Self::Refused(text),
+            RotationError::Later(_) => Self::Transient(text),
+        }
+    }
 }
 
 /// What became of a deletion request.

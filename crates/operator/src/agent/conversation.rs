@@ -108,6 +108,19 @@ impl Conversation {
         self.publish(|state| (state.dropped_events, state.overflowing) = (dropped, overflowing));
     }
 
+    /// Whether the control plane may be told anything: not with a credential that it rejected.
+    pub fn may_talk(&self) -> bool {
+        !matches!(self.session().state(), State::Rejected(_))
+    }
+
+    /// Waits until it may.
+    pub async fn talkable(&self) {
+        let rejected = |state: &LinkState| matches!(state.session, State::Rejected(_));
+        // The sender lives in `self`: waiting cannot fail.
+        let mut state = self.watch();
+        let _never_fails = state.wait_for(|state| !rejected(state)).await;
+    }
+
     /// What the poll loop does next.
     pub fn step(&self) -> Step {
         let step = self.session().poll_step(Timestamp::now());

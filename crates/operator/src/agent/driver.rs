@@ -17,22 +17,21 @@ use crate::{
     args::Args,
     metrics::{JobGauges, LinkGauges, Metrics},
     report::{Observation, Reporter},
+    rotations::Rotations,
 };
 use jiff::Timestamp;
 use kube::Client;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vworkspace_core::agent::session::{Failure, Step};
+use vworkspace_core::agent::session::{Failure, Step, pause_after_poll};
 use vworkspace_crds::key::JOURNAL_OF_EVENTS;
 use vworkspace_protocol::{ClusterId, Job, id::SessionId, limits};
 use vworkspace_transport::AgentLink as _;
 
-/// Shortest time between two polls that brought nothing new, whatever the control plane answers.
-const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
 const SNAPSHOT_PART: usize = 80;
 
@@ -50,6 +49,8 @@ pub struct Agent {
     pub job_gauges: JobGauges,
     /// What the reconcilers saw change.
     pub observations: mpsc::Receiver<Observation>,
+    /// Has the credential rotated where a job asks for it.
+    pub rotations: Rotations,
     /// Where deletions go, as one more reconciler.
     pub reporter: Reporter,
     /// Told how the link is.
@@ -72,6 +73,7 @@ struct Driver {
     seed: Seed,
     links: Links,
     follow: Follow,
+    rotations: Rotations,
     snapshots: mpsc::Sender<Snapshot>,
     /// Told when a job has ended.
     job_ended: Arc<Notify>,
@@ -100,6 +102,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         credentials: watch::Sender::new(None),
         links: Links::new(links),
         follow: follow.clone(),
+        rotations: agent.rotations,
         snapshots,
         job_ended: Arc::default(),
     });
@@ -131,6 +134,7 @@ impl Driver {
             let namespace = &self.args.agent_credentials_namespace;
             Jobs::load(Means {
                 applier: Applier::new(self.client.clone()),
+                rotations: self.rotations.clone(),
                 follow: self.follow.clone(),
                 links: self.links.clone(),
                 conversation: self.conversation.clone(),
@@ -220,8 +224,8 @@ impl Driver {
             Ok(polled) => {
                 self.conversation.polled();
                 let new = self.take(polled, connection, jobs);
-                if new == 0 {
-                    let rest = MIN_POLL_INTERVAL.saturating_sub(started.elapsed());
+                let rest = pause_after_poll(new, started.elapsed());
+                if !rest.is_zero() {
                     self.links.pause(connection, rest).await;
                 }
             }

@@ -104,6 +104,7 @@ impl EventLoop {
         loop {
             self.start();
             let (links, job_ended) = (self.links.clone(), self.job_ended.clone());
+            let conversation = self.conversation.clone();
             let connection = links.now();
             let due = self.due();
             tokio::select! {
@@ -117,6 +118,7 @@ impl EventLoop {
                 Some(observation) = observations.recv() => self.handle_observation(observation),
                 () = job_ended.notified() => self.teller.handle_flush(Timestamp::now()),
                 () = at(due) => {}
+                () = conversation.talkable(), if !conversation.may_talk() => {}
                 () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
             }
             let outbox = self.teller.outbox();
@@ -163,7 +165,7 @@ impl EventLoop {
     /// Begins what is due, as far as there is somebody to talk to.
     fn start(&mut self) {
         let now = Timestamp::now();
-        if self.on_its_way.is_some() || now < self.not_before {
+        if self.on_its_way.is_some() || now < self.not_before || !self.conversation.may_talk() {
             return;
         }
         let Some(connection) = self.links.now() else {
@@ -180,7 +182,7 @@ impl EventLoop {
 
     /// When something may be stored or go out; absent while there is nothing to do or nobody to talk to.
     fn due(&self) -> Option<Timestamp> {
-        let idle = self.on_its_way.is_none() && self.links.now().is_some();
+        let idle = self.on_its_way.is_none() && self.links.now().is_some() && self.conversation.may_talk();
         self.teller.poll_timeout().filter(|_| idle).map(|due| due.max(self.not_before))
     }
 
@@ -196,6 +198,9 @@ impl EventLoop {
                 self.teller.handle_transition(&object, &before, &after, now);
             }
             Observation::Deleted { object } => self.teller.handle_deleted(&object, now),
+            Observation::Rotated { object, rotation, at } => {
+                self.teller.handle_rotated(&object, &rotation, at, now);
+            }
         }
     }
 

@@ -92,7 +92,9 @@ impl World {
     /// What the reconciler has reported of one instance.
     pub fn observations(&self, namespace: &str, name: &str) -> Vec<Observation> {
         let is_about = |observation: &&Observation| {
-            let (Observation::Conditions { object, .. } | Observation::Deleted { object }) = observation;
+            let (Observation::Conditions { object, .. }
+            | Observation::Deleted { object }
+            | Observation::Rotated { object, .. }) = observation;
             object.namespace == namespace && object.name == name
         };
         self.observations.lock().unwrap().iter().filter(is_about).cloned().collect()

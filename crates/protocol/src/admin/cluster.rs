@@ -19,7 +19,7 @@ pub struct Cluster {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub last_seen: Option<Timestamp>,
-    /// When a registration token was exchanged, if ever.
+    /// When a registration token was exchanged; absent before, and after the cluster has left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub registered_at: Option<Timestamp>,
@@ -50,7 +50,7 @@ pub struct Cluster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Presence {
-    /// No agent has registered yet.
+    /// No agent is registered: none has been yet, or the cluster has left.
     Unregistered,
     /// Seen within the disconnect window.
     Connected,

@@ -178,6 +178,15 @@ impl ControlPort for AgentPort {
         let agent = self.agent(call).await?;
         Ok(self.app.store.rotate(&agent.cluster, self.app.clock.now()).await.map_err(Error::from)?)
     }
+
+    async fn decommission(&self, call: AgentCall) -> Result<(), Refusal> {
+        let agent = self.agent(call).await?;
+        let (bearer, now) = (&agent.bearer, self.app.clock.now());
+        self.app.store.decommission(&agent.cluster, bearer, now).await.map_err(Error::from)?;
+        // Its open poll finds the credential dead.
+        self.app.polls.wake(agent.cluster.id());
+        Ok(())
+    }
 }
 
 /// Cuts a request into batches of the size the protocol promises, in order.

@@ -25,6 +25,8 @@ enum Stranger {
     Forbidden(&'static str),
     /// A good answer that holds nothing of the owner.
     OwnView,
+    /// The caller, and nobody else, is nobody afterwards.
+    Leaves,
 }
 
 /// What the owner has; the ids fill the paths.
@@ -48,7 +50,7 @@ fn agent(stranger: Stranger, body: fn(&Owned) -> Option<Value>) -> Route {
 
 /// One entry for each operation of the document: one that is missing here fails the walk.
 fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
-    use Stranger::{Forbidden, NotFound, OwnView};
+    use Stranger::{Forbidden, Leaves, NotFound, OwnView};
     BTreeMap::from([
         (("get", "/livez"), Route::Public),
         (("get", "/readyz"), Route::Public),
@@ -107,6 +109,7 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
         ),
         (("post", "/api/agent/events"), agent(OwnView, |_| Some(json!({ "events": [] })))),
         (("post", "/api/agent/credentials/rotate"), agent(OwnView, |_| Some(json!({})))),
+        (("post", "/api/agent/cluster/decommission"), agent(Leaves, |_| Some(json!({})))),
     ])
 }
 
@@ -224,6 +227,12 @@ async fn meet_stranger(
     expected: &Stranger,
     (method, path, route): (&str, &str, &Route),
 ) {
+    if let Stranger::Leaves = expected {
+        let leaver = world.server.agent(&world.stranger, "leaver").await.client;
+        assert_eq!(ask(&leaver, method, path, route, &world.owned).await.status, 204);
+        ask(&leaver, method, path, route, &world.owned).await.refused(401, "unauthenticated");
+        return;
+    }
     let answer = ask(stranger, method, path, route, &world.owned).await;
     let nothing = ask(stranger, method, path, route, &World::nothing()).await;
     match expected {
@@ -235,6 +244,7 @@ async fn meet_stranger(
             assert_eq!(answer.without_request_id(), nothing.without_request_id(), "{method} {path}");
             answer.refused(403, code);
         }
+        Stranger::Leaves => {}
         Stranger::OwnView => {
             assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
             for id in [&world.owned.organization, &world.owned.cluster, &world.owned.job] {

@@ -200,6 +200,29 @@ async fn events_are_listed_newest_first_by_kind() {
 }
 
 #[tokio::test]
+async fn every_rotation_is_kept_as_an_event_and_changes_no_condition() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let cluster = || ObjectRef { kind: "Cluster".into(), ..object("c", "u") };
+    let accepted = condition("Authenticated", ConditionStatus::True, reasons::CREDENTIAL_ACCEPTED, 1);
+    world.report(&agent, vec![transition("condition/a", cluster(), accepted)], 1).await;
+    let rotated = |suffix: &str| {
+        let condition = Condition {
+            last_transition_time: None,
+            ..condition("Authenticated", ConditionStatus::True, reasons::CREDENTIAL_ROTATED, 0)
+        };
+        event(kind::CREDENTIAL_ROTATED, &format!("condition/a#{suffix}"), cluster(), vec![condition])
+    };
+    for suffix in ["1", "2", "2"] {
+        world.report(&agent, vec![rotated(suffix)], 2).await;
+    }
+    assert_eq!(stored(&world, &tenant, &agent).await, 3);
+    let conditions = &resources(&world, &tenant, &agent).await[0].conditions;
+    assert_eq!(conditions[0].reason, reasons::CREDENTIAL_ACCEPTED);
+}
+
+#[tokio::test]
 async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event() {
     let world = World::new().await;
     let tenant = world.tenant("o").await;

@@ -214,3 +214,20 @@ async fn a_registration_token_lives_as_long_as_was_asked() {
     assert_eq!(issued.expires_at, at(60));
     assert!(matches!(world.store.register(&issued.token, "r", at(60)).await, Err(Error::TokenExpired)));
 }
+
+#[tokio::test]
+async fn a_decommission_that_comes_late_does_not_end_who_registered_since() {
+    let world = World::new().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let token = world.registration_token(&tenant, &agent.id).await;
+    let fresh = world.store.register(&token, "again", at(1)).await.unwrap().token;
+    let late = world.store.decommission(&agent.serve, &agent.credential, at(2)).await;
+    assert!(matches!(late, Err(Error::Unauthenticated)));
+    assert!(works(&world, &fresh, 3).await);
+    world.store.decommission(&agent.serve, &fresh, at(4)).await.unwrap();
+    assert!(!works(&world, &fresh, 5).await);
+    assert!(matches!(world.store.register(&token, "again", at(6)).await, Err(Error::TokenConsumed)));
+    let shown = world.store.cluster(&world.reading(&tenant, &agent).await, at(6)).await.unwrap();
+    assert_eq!(shown.registered_at, None);
+}

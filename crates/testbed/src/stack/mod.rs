@@ -13,6 +13,7 @@ mod vwctl;
 pub use cluster_admin::{register_cluster, release_is_named};
 pub use operator::Operator;
 pub use server::Server;
+pub use tls::Tls;
 pub use vwctl::Vwctl;
 
 use crate::Testbed;

@@ -31,6 +31,7 @@ pub struct Server {
 struct Start {
     program: PathBuf,
     work: PathBuf,
+    data: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -41,6 +42,7 @@ impl Server {
         let start = Start {
             program: programs.join("vworkspace-server"),
             work: work.to_path_buf(),
+            data: work.join("data"),
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),
         };
@@ -76,6 +78,22 @@ impl Server {
         Ok(())
     }
 
+    /// Ends it and starts another one with its data on a new port, with the certificate of `tls`; `work` takes its log.
+    pub async fn moved(&self, work: &Path, tls: &Tls) -> anyhow::Result<Self> {
+        self.kill();
+        let start = Start {
+            program: self.start.program.clone(),
+            work: work.to_path_buf(),
+            data: self.start.data.clone(),
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+        };
+        let mut process = start.spawn("127.0.0.1:0")?;
+        let url = said(&mut process, work, "listening: ").await?;
+        let (ca, admin_token) = (tls.ca.clone(), self.admin_token.clone());
+        Ok(Self { process: Mutex::new(process), url, ca, admin_token, start })
+    }
+
     fn process(&self) -> MutexGuard<'_, Process> {
         // A process is replaced as a whole.
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
@@ -85,7 +103,7 @@ impl Server {
 impl Start {
     fn spawn(&self, listen: &str) -> anyhow::Result<Process> {
         let mut command = Command::new(&self.program);
-        command.args(["serve", "--listen", listen, "--data-dir"]).arg(self.work.join("data"));
+        command.args(["serve", "--listen", listen, "--data-dir"]).arg(&self.data);
         command.arg("--tls-cert").arg(&self.certificate).arg("--tls-key").arg(&self.key);
         Process::start("server", command, &self.work)
     }

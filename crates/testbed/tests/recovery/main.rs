@@ -9,6 +9,7 @@
 )]
 
 mod crash;
+mod membership;
 mod rotation;
 #[path = "../end_to_end/support.rs"]
 #[allow(dead_code, reason = "the end-to-end tests ask more questions than these")]

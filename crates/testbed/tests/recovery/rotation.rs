@@ -1,6 +1,7 @@
 //! The credential changes under a running conversation.
 
 use crate::{crash::world, support::World};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
@@ -10,9 +11,9 @@ use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
 use vworkspace_crds::{
     Cluster,
-    key::{CREDENTIALS_SECRET, DEFAULT_NAMESPACE, SECRET_TOKEN},
+    key::{CREDENTIALS_SECRET, DEFAULT_NAMESPACE, SECRET_ROTATED_JOB, SECRET_TOKEN},
 };
-use vworkspace_protocol::{Outcome, admin::EnqueueJob, condition::reasons::CREDENTIAL_REJECTED};
+use vworkspace_protocol::{JobId, Outcome, admin::EnqueueJob, condition::reasons::CREDENTIAL_REJECTED};
 
 const ROTATIONS: usize = 100;
 
@@ -41,8 +42,45 @@ async fn credential(world: &World) -> Vec<u8> {
     secrets.get(CREDENTIALS_SECRET).await.unwrap().data.unwrap()[SECRET_TOKEN].0.clone()
 }
 
+/// The audit events of the rotations since then.
+async fn told(world: &World, since: Timestamp) -> usize {
+    let told = world.client.events(&world.stack.cluster, "CredentialRotated", 1_000).await.unwrap().items;
+    for event in &told {
+        let condition = &event.conditions[0];
+        assert_eq!(
+            (condition.type_.as_str(), condition.reason.as_str()),
+            ("Authenticated", "CredentialRotated")
+        );
+    }
+    told.iter().filter(|event| event.timestamp.is_some_and(|at| at >= since)).count()
+}
+
+async fn until_told(world: &World, since: Timestamp, at_least: usize) {
+    let look = async {
+        while told(world, since).await < at_least {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), look).await;
+    told.unwrap_or_else(|_| {
+        panic!("a rotation was not told; the operator's log:\n{}", world.stack.operator.log())
+    });
+}
+
+/// Hands in the intent.
+async fn rotation_job(world: &World) -> JobId {
+    let intent = json!({ "intent": "rotate-operator-credentials" });
+    world.enqueue("intent", intent, Duration::from_secs(80)).await
+}
+
+async fn succeeds(world: &World, job: &JobId) {
+    let ended = world.end_of(job).await;
+    assert_eq!(ended.outcome, Some(Outcome::Succeeded), "{}", ended.error);
+    assert_eq!(ended.applied_ref.unwrap().kind, "Cluster");
+}
+
 /// One more version of an instance whose release is not waited for.
-async fn job(world: &World, namespace: &str, n: usize) -> vworkspace_protocol::JobId {
+async fn job(world: &World, namespace: &str, n: usize) -> JobId {
     let mut instance = world.hello(namespace, &format!("web-{}", n % 5), "1.0.0");
     instance["metadata"]["labels"] = json!({ "n": n.to_string() });
     let request = EnqueueJob {
@@ -60,7 +98,7 @@ async fn job(world: &World, namespace: &str, n: usize) -> vworkspace_protocol::J
 async fn a_hundred_rotations_in_a_row_lose_no_job_and_no_credential_comes_back() {
     let (world, _turn) = world().await;
     let namespace = world.namespace().await;
-    let mut seen = BTreeSet::new();
+    let (mut seen, start) = (BTreeSet::new(), Timestamp::now());
     let mut now = credential(&world).await;
     for n in 0..ROTATIONS {
         let job = job(&world, &namespace, n).await;
@@ -70,7 +108,46 @@ async fn a_hundred_rotations_in_a_row_lose_no_job_and_no_credential_comes_back()
         assert_eq!(ended.outcome, Some(Outcome::Succeeded), "{n}: {}", ended.error);
     }
     assert_eq!(seen.len(), ROTATIONS, "a credential came back");
+    until_told(&world, start, ROTATIONS).await;
     let told = world.client.events(&world.stack.cluster, "ConditionTransition", 1_000).await.unwrap().items;
     let rejected = told.iter().flat_map(|event| &event.conditions).find(|c| c.reason == CREDENTIAL_REJECTED);
     assert!(!told.is_empty() && rejected.is_none(), "a rejected credential was shown: {rejected:?}");
+}
+
+#[tokio::test]
+async fn jobs_and_the_command_line_rotate_and_each_rotation_is_told_once() {
+    let (world, _turn) = world().await;
+    let (before, start) = (credential(&world).await, Timestamp::now());
+    let job = rotation_job(&world).await;
+    succeeds(&world, &job).await;
+    let by_job = credential(&world).await;
+    let mut rotate = world.stack.vwctl.command();
+    rotate.args(["cluster", "rotate", &world.stack.cluster_name, "--wait"]);
+    let ended = tokio::task::spawn_blocking(move || rotate.output()).await.unwrap().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let by_command = credential(&world).await;
+    assert_eq!(BTreeSet::from([before, by_job, by_command]).len(), 3);
+    // A new process tells the last rotation again: it is the same event.
+    world.stack.operator.kill();
+    world.stack.operator.restart().unwrap();
+    succeeds(&world, &rotation_job(&world).await).await;
+    until_told(&world, start, 3).await;
+    assert_eq!(told(&world, start).await, 3);
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_stored_before_a_crash_is_not_made_again_for_its_job() {
+    let (world, _turn) = world().await;
+    world.stack.operator.kill();
+    let job = rotation_job(&world).await;
+    // As the crash left it: the new credential is stored, in the same write as the job it was made for.
+    let secrets: Api<Secret> = Api::namespaced(world.testbed.admin(), DEFAULT_NAMESPACE);
+    let crashed = Patch::Merge(json!({ "stringData": { SECRET_ROTATED_JOB: job.as_str() } }));
+    secrets.patch(CREDENTIALS_SECRET, &PatchParams::default(), &crashed).await.unwrap();
+    let before = credential(&world).await;
+    world.stack.operator.restart().unwrap();
+    succeeds(&world, &job).await;
+    assert_eq!(credential(&world).await, before);
+    succeeds(&world, &rotation_job(&world).await).await;
+    assert_ne!(credential(&world).await, before);
 }

@@ -32,6 +32,8 @@ const POLL_MARGIN: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer read, after decompression: a poll holds 4 MiB of payloads at most, escaping may double them.
 const RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Largest error body read. The status alone decides; the rest is for people.
+const PROBLEM_BYTES: usize = 64 * 1024;
 /// `Retry-After` beyond this is cut: a typing error of a proxy must not silence a cluster for days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// No clock offset is known yet.
@@ -123,7 +125,17 @@ impl HttpLink {
         url
     }
 
+    /// Makes the call and reads the body of a good answer.
     async fn call<B: Serialize + Sync>(&self, request: Request<'_, B>) -> Result<Bytes, LinkError> {
+        read_bounded(self.send(request).await?).await
+    }
+
+    /// Makes the call; a good answer's body is still to be read. The status counts as soon as it is there: a broken or
+    /// endless error body changes nothing about what was refused.
+    async fn send<B: Serialize + Sync>(
+        &self,
+        request: Request<'_, B>,
+    ) -> Result<reqwest::Response, LinkError> {
         let mut builder = self.client.request(request.method, request.url).timeout(request.timeout);
         if let Some(bearer) = request.bearer.or_else(|| self.bearer.clone()) {
             builder = builder.header(header::AUTHORIZATION, bearer);
@@ -134,27 +146,32 @@ impl HttpLink {
             builder = builder.header(header::CONTENT_TYPE, headers::MEDIA_TYPE).body(json);
         }
         let response = builder.send().await.map_err(|e| unreachable(&e))?;
+        self.learn_clock(response.headers());
+        if response.status().is_success() {
+            return Ok(response);
+        }
         let (status, head) = (response.status(), response.headers().clone());
-        self.learn_clock(&head);
-        let body = read_bounded(response).await?;
-        if status.is_success() { Ok(body) } else { Err(refused(status, &head, &body)) }
+        Err(refused(status, &head, &read_some(response).await))
     }
 
     fn learn_clock(&self, head: &HeaderMap) {
-        let date = head.get(header::DATE).and_then(|value| value.to_str().ok());
-        if let Some(theirs) = date.and_then(|text| rfc2822::parse(text).ok()) {
-            let offset = theirs.timestamp().as_millisecond() - Timestamp::now().as_millisecond();
+        if let Some(theirs) = date(head, &header::DATE) {
+            let offset = theirs.as_millisecond() - Timestamp::now().as_millisecond();
             self.clock_offset_ms.store(offset, Ordering::Relaxed);
         }
     }
 
-    async fn post<B: Serialize + Sync>(
-        &self,
-        segments: &[&str],
-        body: Option<&B>,
-    ) -> Result<Bytes, LinkError> {
+    /// Tells something: any 2xx is good, whatever its body is.
+    async fn tell<B: Serialize + Sync>(&self, segments: &[&str], body: Option<&B>) -> Result<(), LinkError> {
+        let response = self.send(self.post(segments, body)).await?;
+        // Read so that the connection can be used again.
+        read_some(response).await;
+        Ok(())
+    }
+
+    fn post<'a, B>(&self, segments: &[&str], body: Option<&'a B>) -> Request<'a, B> {
         let url = self.url(segments);
-        self.call(Request { method: Method::POST, url, bearer: None, body, timeout: CALL_TIMEOUT }).await
+        Request { method: Method::POST, url, bearer: None, body, timeout: CALL_TIMEOUT }
     }
 }
 
@@ -171,14 +188,7 @@ impl AgentLink for HttpLink {
     async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, LinkError> {
         let bearer = bearer_value(&request.registration_token)
             .map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
-        let url = self.url(&["register"]);
-        let call = Request {
-            method: Method::POST,
-            url,
-            bearer: Some(bearer),
-            body: Some(request),
-            timeout: CALL_TIMEOUT,
-        };
+        let call = Request { bearer: Some(bearer), ..self.post(&["register"], Some(request)) };
         let answer: RegisterResponse = read_json(&self.call(call).await?)?;
         if answer.token.is_empty() || answer.cluster_id.as_str().trim().is_empty() {
             return Err(LinkError::Malformed { detail: "clusterId or token is empty".to_owned() });
@@ -199,28 +209,33 @@ impl AgentLink for HttpLink {
     }
 
     async fn ack(&self, job: &JobId) -> Result<(), LinkError> {
-        self.post(&["jobs", job.as_str(), "ack"], None::<&()>).await.map(drop)
+        self.tell(&["jobs", job.as_str(), "ack"], None::<&()>).await
     }
 
     async fn status(&self, job: &JobId, update: &StatusUpdate) -> Result<(), LinkError> {
-        self.post(&["jobs", job.as_str(), "status"], Some(update)).await.map(drop)
+        self.tell(&["jobs", job.as_str(), "status"], Some(update)).await
     }
 
     async fn result(&self, job: &JobId, result: &JobResult) -> Result<(), LinkError> {
-        self.post(&["jobs", job.as_str(), "result"], Some(result)).await.map(drop)
+        self.tell(&["jobs", job.as_str(), "result"], Some(result)).await
     }
 
     async fn events(&self, batch: &EventsRequest) -> Result<(), LinkError> {
-        self.post(&["events"], Some(batch)).await.map(drop)
+        self.tell(&["events"], Some(batch)).await
     }
 
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
-        let answer: RotateResponse =
-            read_json(&self.post(&["credentials", "rotate"], Some(&serde_json::Map::new())).await?)?;
+        let nothing = serde_json::Map::new();
+        let call = self.post(&["credentials", "rotate"], Some(&nothing));
+        let answer: RotateResponse = read_json(&self.call(call).await?)?;
         if answer.token.is_empty() {
             return Err(LinkError::Malformed { detail: "token is empty".to_owned() });
         }
         Ok(answer)
+    }
+
+    async fn decommission(&self) -> Result<(), LinkError> {
+        self.tell(&["cluster", "decommission"], Some(&serde_json::Map::new())).await
     }
 }
 
@@ -308,6 +323,18 @@ async fn read_bounded(mut response: reqwest::Response) -> Result<Bytes, LinkErro
     Ok(body.into())
 }
 
+/// What there is of a body, up to a bound: nobody depends on it.
+async fn read_some(mut response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if body.len() + chunk.len() > PROBLEM_BYTES {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
     serde_json::from_slice(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })
 }
@@ -324,10 +351,23 @@ fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> LinkError {
     LinkError::Refused { status: status.as_u16(), problem, retry_after: retry_after(head) }
 }
 
-/// Seconds only; the date form of `Retry-After` is not part of the protocol.
+/// Seconds, as the protocol says, or a date, as proxies may: measured from the answer's own `Date`, so that neither
+/// clock need be right. A date that has passed asks for no pause, which is no request at all.
 fn retry_after(head: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = head.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+    let text = head.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let now = date(head, &header::DATE).unwrap_or_else(Timestamp::now);
+            Duration::try_from(date(head, &header::RETRY_AFTER)?.duration_since(now)).ok()?
+        }
+    };
+    Some(asked.min(MAX_RETRY_AFTER)).filter(|asked| !asked.is_zero())
+}
+
+fn date(head: &HeaderMap, name: &header::HeaderName) -> Option<Timestamp> {
+    let text = head.get(name)?.to_str().ok()?;
+    Some(rfc2822::parse(text.trim()).ok()?.timestamp())
 }
 
 fn unreachable(error: &reqwest::Error) -> LinkError {

@@ -98,6 +98,19 @@ fn keys_of_the_reference_count_and_survive() {
     assert_eq!(ledger.keys().collect::<Vec<_>>(), ["ours", "theirs"]);
 }
 
+/// No object stands in its lane: nothing is the last one recorded there.
+#[test]
+fn a_rotation_without_a_key_is_new_work_each_time_and_a_repeated_id_is_not() {
+    let lane = ObjectKey { kind: "Cluster".into(), namespace: String::new(), name: String::new() };
+    let mut first = job("1", "", r#"{"intent":"rotate-operator-credentials"}"#);
+    first.kind = JobKind::Intent;
+    let key = JobKey::of(&first, &lane);
+    let mut ledger = Ledger::default();
+    ledger.handle_done(entry("1", &key.text, Outcome::Succeeded), Timestamp::UNIX_EPOCH);
+    assert!(ledger.replay(&JobId::new("2"), &key, &lane).is_none());
+    assert_eq!(ledger.replay(&JobId::new("1"), &key, &lane).unwrap().outcome, Outcome::Noop);
+}
+
 #[test]
 fn old_entries_go() {
     let mut ledger = Ledger::default();

@@ -145,6 +145,21 @@ fn the_documented_key_is_the_prefix() {
 }
 
 #[test]
+fn each_rotation_is_an_event_of_its_own_and_the_same_one_when_told_again() {
+    let told = |rotation| TransitionLog::handle_rotated(&object(), rotation, now());
+    let (first, later) = (told("r-1"), told("r-2"));
+    let (prefix, suffix) = first.event.event_key.split_once('#').unwrap();
+    assert!(prefix.ends_with("/Authenticated/True@0"), "{prefix}");
+    assert_eq!((suffix.len(), first.event.kind.as_str()), (16, "CredentialRotated"));
+    let changed = ObjectRef { generation: 7, ..object() };
+    let again = TransitionLog::handle_rotated(&changed, "r-1", now());
+    assert_eq!(again.event.event_key, first.event.event_key);
+    assert!(later.event.event_key != first.event.event_key && later.slot != first.slot);
+    let condition = &first.event.conditions[0];
+    assert_eq!((condition.reason.as_str(), condition.last_transition_time), ("CredentialRotated", None));
+}
+
+#[test]
 fn removal_and_deletion_are_told() {
     let mut log = TransitionLog::default();
     let before = vec![ready(true, "R", 1)];

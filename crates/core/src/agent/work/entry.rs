@@ -67,6 +67,10 @@ pub(super) struct Entry {
     pub(super) held_back: Option<Observed>,
     /// The API server may have it, in this process or in one before.
     pub(super) may_be_applied: bool,
+    /// The control plane asked for so long without status updates.
+    pub(super) asked_for_quiet: Option<Duration>,
+    /// And so there are none until then.
+    quiet_until: Option<Timestamp>,
     /// It was offered again.
     pub(super) ack_again: bool,
     /// It ended with the API server's answer and so takes the place of who waits in its lane.
@@ -116,6 +120,8 @@ impl Entry {
             telling: false,
             held_back: None,
             may_be_applied: false,
+            asked_for_quiet: None,
+            quiet_until: None,
             ack_again: false,
             ended_at_once: false,
             is_journaled: true,
@@ -152,6 +158,15 @@ impl Entry {
     pub(super) fn save(&mut self) -> Option<Command> {
         let record = self.record.clone();
         self.once(|_| Command::Save(Box::new(record)))
+    }
+
+    /// Until when no progress may be told, if the control plane asked for that.
+    pub(super) fn quiet_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        if let Some(asked) = self.asked_for_quiet.take() {
+            let asked = SignedDuration::try_from(asked).unwrap_or(SignedDuration::MAX);
+            self.quiet_until = Some(now.saturating_add(asked).unwrap_or(Timestamp::MAX));
+        }
+        self.quiet_until.filter(|until| *until > now)
     }
 
     /// Answered: the next effect may be given, and the next failure waits for the shortest time again.

@@ -15,6 +15,8 @@
 //!
 //! Inputs come by `handle_*`, effects leave by [`Work::poll_command`], each answered by one `handle_*`.
 
+#[cfg(test)]
+mod answers;
 mod entry;
 mod lane;
 mod record;
@@ -297,6 +299,7 @@ impl Work {
     pub fn handle_status(&mut self, ticket: Ticket, told: Result<(), Failure>) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.telling = false;
+        entry.asked_for_quiet = told.err().and_then(Failure::retry_after);
         let waits = matches!(entry.phase, Phase::Waiting { .. });
         if waits && matches!(told, Err(Failure::NotFound | Failure::Closed)) {
             self.abandon(ticket);

@@ -33,7 +33,7 @@ pub struct Plan {
 /// What is done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// It is applied. Its lane goes on once the API server took it.
+    /// It is applied, or done in one step. Its lane goes on once that was taken.
     Apply,
     /// It is deleted. Its lane goes on once it is gone.
     Delete,

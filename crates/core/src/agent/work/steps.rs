@@ -106,8 +106,10 @@ impl Work {
             self.touch(ticket);
             return None;
         };
+        let quiet = entry.quiet_until(now);
         let command = if following {
-            let update = if link && !entry.telling { entry.run.poll_status(now) } else { None };
+            let may_tell = link && !entry.telling && quiet.is_none();
+            let update = if may_tell { entry.run.poll_status(now) } else { None };
             update.map(|update| {
                 entry.telling = true;
                 Command::Status(ticket, entry.id().clone(), update)
@@ -117,9 +119,9 @@ impl Work {
             let taken = entry.run.taken()?.clone();
             Some(Command::Follow(ticket, taken))
         };
-        let tells_next = link && !entry.telling;
+        let tells_next = link && !entry.telling && quiet.is_none();
         let next = if tells_next { entry.run.poll_timeout() } else { entry.run.deadline() };
-        if let Some(next) = next {
+        for next in next.into_iter().chain(quiet) {
             self.schedule(ticket, next);
         }
         command

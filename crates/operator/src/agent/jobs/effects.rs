@@ -102,7 +102,7 @@ impl Inner {
         posted
     }
 
-    /// Gives the object, or its deletion, to the API server.
+    /// Gives the object, or its deletion, to the API server; or has the credential rotated.
     async fn apply(&self, job: &Job) -> Applied {
         let _permit = self.applying.acquire().await;
         let Some(connection) = self.means.links.now() else {
@@ -123,15 +123,19 @@ impl Inner {
                     Deletion::Gone => Applied::Taken { object: object.clone(), goal: Goal::Gone, gone: true },
                     Deletion::Pending(object) => Applied::Taken { object, goal: Goal::Gone, gone: false },
                 }),
+                Action::Rotate => {
+                    let object = self.means.rotations.rotate(&job.id).await?;
+                    Ok(Applied::Taken { object, goal: Goal::Accepted, gone: false })
+                }
             }
         };
-        let slow = || Err(ApplyError::Transient("the API server did not answer in time".to_owned()));
+        let slow = || Err(ApplyError::Transient("there was no answer in time".to_owned()));
         match timeout(API_CALL, attempt).await.unwrap_or_else(|_| slow()) {
             Ok(applied) => applied,
             Err(ApplyError::Refused(message)) => Applied::Refused(message),
             Err(ApplyError::Conflict { message, conflicts }) => Applied::Conflict { message, conflicts },
             Err(ApplyError::Transient(cause)) => {
-                tracing::warn!(job_id = %job.id, cause, "the API server did not take the object yet");
+                tracing::warn!(job_id = %job.id, cause, "the job could not be carried out yet");
                 Applied::Later { random: rand::random() }
             }
         }

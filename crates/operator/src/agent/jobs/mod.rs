@@ -6,7 +6,7 @@ mod effects;
 
 use crate::{
     agent::{
-        action,
+        action::{self, Action},
         applier::Applier,
         conversation::{Conversation, until},
         follow::Follow,
@@ -15,6 +15,7 @@ use crate::{
         links::{Connection, Links},
     },
     metrics::{JobGauges, Metrics},
+    rotations::Rotations,
 };
 use jiff::Timestamp;
 use std::{
@@ -41,6 +42,8 @@ const TELLING: usize = 16;
 pub struct Means {
     /// Hands objects to the API server.
     pub applier: Applier,
+    /// Has the credential rotated.
+    pub rotations: Rotations,
     /// The conditions of all owned objects.
     pub follow: Follow,
     /// The way to the control plane.
@@ -198,8 +201,10 @@ impl Inner {
 fn plan_of(job: &Job, cluster: &ClusterId) -> Plan {
     match action::of_job(job, cluster) {
         Ok(action) => {
-            let deed =
-                if matches!(action, action::Action::Apply { .. }) { Deed::Apply } else { Deed::Delete };
+            let deed = match &action {
+                Action::Apply { .. } | Action::Rotate => Deed::Apply,
+                Action::Delete { .. } => Deed::Delete,
+            };
             Plan { lane: action.key(), deed: Ok(deed) }
         }
         // A job that concerns no object has a lane of its own.

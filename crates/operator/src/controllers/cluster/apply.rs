@@ -1,9 +1,8 @@
 //! Step 4: carries the plan out: finalizer, exchange of the token, credentials Secret.
 
 use super::{
-    Error,
-    build::{self, Contents},
-    dereference::{Found, Stored},
+    Error, build,
+    dereference::{Found, Stored, Way},
     validate::{Plan, Registration, RejectedToken, endpoint, has_finalizer},
 };
 use crate::{
@@ -13,6 +12,8 @@ use crate::{
     },
     announce::Announcer,
     args::Args,
+    context::Context,
+    report::Reporter,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
@@ -23,14 +24,18 @@ use kube::{
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vworkspace_core::agent::{rotation::Life, session::Failure};
+use vworkspace_core::agent::{
+    rotation::{Fulfilled, Life},
+    session::Failure,
+    spacing::Spacing,
+};
 use vworkspace_crds::{
     Cluster,
     key::{CLUSTER_FINALIZER, OPERATOR_FIELD_MANAGER},
 };
 use vworkspace_protocol::{
     ClusterId,
-    credential::{RegisterRequest, RegisterResponse, RotateResponse},
+    credential::{RegisterRequest, RegisterResponse},
     id::SessionId,
 };
 use vworkspace_transport::{
@@ -49,10 +54,13 @@ const TOKEN_FINGERPRINT: &str = "token-fingerprint";
 /// What came of the exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exchange {
-    /// There was none to be made.
+    /// There was none to be made, or a rotation, of which only its Secret tells.
     None,
-    /// A rotated credential is in the Secret.
-    Rotated,
+    /// It failed before, and is not due again yet.
+    Waits {
+        /// When it is.
+        at: Timestamp,
+    },
     /// The credential is in the Secret.
     Done {
         /// Of the token.
@@ -62,6 +70,8 @@ pub enum Exchange {
     Failed {
         /// For people.
         reason: String,
+        /// When it is.
+        at: Timestamp,
     },
     /// The control plane refused the token for good.
     Rejected {
@@ -70,18 +80,34 @@ pub enum Exchange {
     },
 }
 
-/// Carries plans out; remembers which token is of no use.
+/// Carries plans out; remembers which token is of no use, and what failed a moment ago.
 pub(super) struct Registrar {
-    client: Client,
-    args: Arc<Args>,
+    pub(super) client: Client,
+    pub(super) args: Arc<Args>,
+    pub(super) reporter: Reporter,
     /// The run of this process: what rotates is what polls.
-    session: SessionId,
+    pub(super) session: SessionId,
     rejected: Option<RejectedToken>,
+    registering: Spacing<Registration>,
+    pub(super) rotating: Spacing<Way>,
+    pub(super) leaving: Spacing<Way>,
+    /// The rotation that was told last.
+    pub(super) told_rotation: Option<String>,
 }
 
 impl Registrar {
-    pub(super) fn new(client: Client, args: Arc<Args>, session: SessionId) -> Self {
-        Self { client, args, session, rejected: None }
+    pub(super) fn new(context: &Context, args: Arc<Args>, session: SessionId) -> Self {
+        Self {
+            client: context.client.clone(),
+            args,
+            reporter: context.reporter.clone(),
+            session,
+            rejected: None,
+            registering: Spacing::default(),
+            rotating: Spacing::default(),
+            leaving: Spacing::default(),
+            told_rotation: None,
+        }
     }
 
     pub(super) fn rejected(&self) -> Option<&RejectedToken> {
@@ -95,13 +121,17 @@ impl Registrar {
         announcer: &Announcer,
     ) -> Result<Exchange, Error> {
         match plan {
-            Plan::NotInCharge | Plan::Finalize | Plan::Blocked(_) => Ok(Exchange::None),
+            Plan::NotInCharge | Plan::Finalize { .. } | Plan::Blocked(_) => Ok(Exchange::None),
             Plan::Adopt { .. } | Plan::Keep => {
                 self.add_finalizer(&found.cluster).await?;
                 self.keep_secret(found).await?;
                 Ok(Exchange::None)
             }
-            Plan::Rotate { wish } => self.rotate(found, *wish, announcer).await,
+            Plan::Rotate(cause) => {
+                let Some(stored) = &found.stored else { return Ok(Exchange::None) };
+                let rotated = self.rotate(Some(&found.cluster), stored, cause, announcer).await?;
+                Ok(rotated.map_or_else(|unrotated| Exchange::Waits { at: unrotated.at }, |()| Exchange::None))
+            }
             Plan::TakeBackWish => {
                 self.take_back_wish(&found.cluster).await?;
                 Ok(Exchange::None)
@@ -119,30 +149,28 @@ impl Registrar {
         registration: &Registration,
         announcer: &Announcer,
     ) -> Result<Exchange, Error> {
+        if let Some(at) = self.registering.not_before(registration, Timestamp::now()) {
+            return Ok(Exchange::Waits { at });
+        }
         let registration_id = self.registration_id(&registration.fingerprint).await?;
         let answer = match self.exchange(cluster, registration, registration_id).await {
             Ok(answer) => answer,
-            Err(failed) => {
-                tracing::warn!(?failed, "the registration token was not exchanged");
-                if let Exchange::Rejected { reason } = &failed {
-                    let fingerprint = registration.fingerprint.clone();
-                    self.rejected = Some(RejectedToken { fingerprint, reason: reason.clone() });
-                }
-                return Ok(failed);
+            Err(Unregistered { reason, failure }) => {
+                return Ok(self.handle_unregistered(registration, reason, failure));
             }
         };
-        self.write_secret(
-            cluster,
-            &Contents {
-                base_url: &registration.base_url,
-                cluster_id: answer.cluster_id.as_str(),
-                token: &answer.token,
-                ca_pem: registration.ca_pem.as_deref(),
-                life: answer.expires_at.map(issued_now),
-                rotated: None,
-            },
-        )
-        .await?;
+        let stored = Stored {
+            base_url: registration.base_url.clone(),
+            cluster_id: answer.cluster_id.to_string(),
+            token: answer.token,
+            ca_pem: registration.ca_pem.clone(),
+            life: answer.expires_at.map(issued_now),
+            fulfilled: Fulfilled::default(),
+            rotation: None,
+            owner: None,
+        };
+        self.write_secret(Some(cluster), &stored).await?;
+        self.registering.handle_success();
         self.record(cluster, &answer.cluster_id, announcer).await?;
         tracing::info!(cluster_id = %answer.cluster_id, "this cluster is registered");
         Ok(Exchange::Done { fingerprint: registration.fingerprint.clone() })
@@ -153,7 +181,7 @@ impl Registrar {
         cluster: &Cluster,
         registration: &Registration,
         registration_id: String,
-    ) -> Result<RegisterResponse, Exchange> {
+    ) -> Result<RegisterResponse, Unregistered> {
         let link = HttpLink::new(&LinkSettings {
             base_url: registration.base_url.clone(),
             ca_pem: registration.ca_pem.clone(),
@@ -162,86 +190,35 @@ impl Registrar {
             user_agent: USER_AGENT.to_owned(),
             allow_insecure_http: self.args.allow_insecure_http,
         })
-        .map_err(|error| Exchange::Failed { reason: error.to_string() })?;
+        .map_err(|error| Unregistered { reason: error.to_string(), failure: None })?;
         let request = RegisterRequest {
             registration_token: registration.token.clone(),
             cluster_id: cluster.spec.cluster_id.clone().filter(|id| !id.is_empty()).map(ClusterId::new),
             display_name: cluster.name_any(),
             registration_id,
         };
-        link.register(&request).await.map_err(|error| {
-            let reason = error.to_string();
-            match failure_of(&error) {
-                Failure::Unauthorized | Failure::Forbidden => Exchange::Rejected { reason },
-                Failure::NotFound
-                | Failure::Closed
-                | Failure::Refused
-                | Failure::RateLimited { .. }
-                | Failure::Unavailable { .. } => Exchange::Failed { reason },
-            }
-        })
+        link.register(&request)
+            .await
+            .map_err(|error| Unregistered { reason: error.to_string(), failure: Some(failure_of(&error)) })
     }
 
-    /// Both credentials work until the new one is used, which is after it is stored: whatever fails in between, one
-    /// that the cluster holds works, and the next try replaces the unused one.
-    async fn rotate(
-        &self,
-        found: &Found,
-        wish: Option<i64>,
-        announcer: &Announcer,
-    ) -> Result<Exchange, Error> {
-        let Some(stored) = &found.stored else {
-            return Ok(Exchange::None);
-        };
-        let cluster = &found.cluster;
-        let answer = match self.ask_for_another(stored).await {
-            Ok(answer) => answer,
-            Err(reason) => {
-                tracing::warn!(reason, "the credential was not rotated; the old one goes on working");
-                let object = cluster.object_ref(&());
-                announcer.tell(&object, EventType::Warning, "RotationFailed", &reason).await;
-                return Ok(Exchange::Failed { reason });
-            }
-        };
-        self.write_secret(
-            cluster,
-            &Contents {
-                base_url: &stored.base_url,
-                cluster_id: &stored.cluster_id,
-                token: &answer.token,
-                ca_pem: stored.ca_pem.as_deref(),
-                life: answer.expires_at.map(issued_now),
-                rotated: wish.or(stored.rotated),
-            },
-        )
-        .await?;
-        tracing::info!(cluster_id = stored.cluster_id, "the credential is rotated");
-        let note = "a new credential is stored; the old one ends when it is first used";
-        announcer.tell(&cluster.object_ref(&()), EventType::Normal, "CredentialRotated", note).await;
-        if wish.is_some() {
-            self.take_back_wish(cluster).await?;
+    /// A token that the control plane refuses is not tried again; everything else is, when it is due.
+    fn handle_unregistered(
+        &mut self,
+        registration: &Registration,
+        reason: String,
+        failure: Option<Failure>,
+    ) -> Exchange {
+        tracing::warn!(reason, ?failure, "the registration token was not exchanged");
+        if failure.is_some_and(Failure::is_rejection) {
+            let fingerprint = registration.fingerprint.clone();
+            self.rejected = Some(RejectedToken { fingerprint, reason: reason.clone() });
+            return Exchange::Rejected { reason };
         }
-        Ok(Exchange::Rotated)
-    }
-
-    async fn ask_for_another(&self, stored: &Stored) -> Result<RotateResponse, String> {
-        let link = HttpLink::new(&LinkSettings {
-            base_url: stored.base_url.clone(),
-            ca_pem: stored.ca_pem.clone(),
-            bearer: Some(stored.token.clone()),
-            session: self.session.clone(),
-            user_agent: USER_AGENT.to_owned(),
-            allow_insecure_http: self.args.allow_insecure_http,
-        })
-        .map_err(|error| error.to_string())?;
-        link.rotate().await.map_err(|error| error.to_string())
-    }
-
-    async fn take_back_wish(&self, cluster: &Cluster) -> Result<(), Error> {
-        let patch = Patch::Merge(json!({"spec": {"rotateCredentials": false}}));
-        let api = Api::<Cluster>::all(self.client.clone());
-        let taken_back = api.patch(&cluster.name_any(), &PatchParams::default(), &patch).await;
-        taken_back.map_err(Error::api("taking back the wish for a rotation")).map(drop)
+        let asked = failure.and_then(Failure::retry_after);
+        let now = Timestamp::now();
+        let at = self.registering.handle_failure(registration.clone(), asked, now, rand::random());
+        Exchange::Failed { reason, at }
     }
 
     /// The id of this token's exchange, made and stored on first use.
@@ -279,23 +256,12 @@ impl Registrar {
         if wanted == *stored {
             return Ok(());
         }
-        self.write_secret(
-            &found.cluster,
-            &Contents {
-                base_url: &wanted.base_url,
-                cluster_id: &wanted.cluster_id,
-                token: &wanted.token,
-                ca_pem: wanted.ca_pem.as_deref(),
-                life: wanted.life,
-                rotated: wanted.rotated,
-            },
-        )
-        .await
+        self.write_secret(Some(&found.cluster), &wanted).await
     }
 
-    async fn write_secret(&self, cluster: &Cluster, contents: &Contents<'_>) -> Result<(), Error> {
+    pub(super) async fn write_secret(&self, owner: Option<&Cluster>, contents: &Stored) -> Result<(), Error> {
         let name = &self.args.agent_credentials_secret;
-        let secret = build::credentials_secret(cluster, name, contents);
+        let secret = build::credentials_secret(owner, name, contents);
         self.put_secret(name, &secret, "writing the credentials Secret").await
     }
 
@@ -336,30 +302,20 @@ impl Registrar {
     }
 }
 
-fn issued_now(expires_at: Timestamp) -> Life {
+/// Why the token was not exchanged.
+struct Unregistered {
+    /// For people.
+    reason: String,
+    /// What the control plane's answer means; absent: there is no way to it.
+    failure: Option<Failure>,
+}
+
+pub(super) fn issued_now(expires_at: Timestamp) -> Life {
     Life { issued_at: Timestamp::now(), expires_at }
 }
 
-/// Lets the object go; the credentials Secret goes with it.
-pub(super) async fn finalize(client: &Client, cluster: &Cluster) -> Result<(), Error> {
-    if !has_finalizer(cluster) {
-        return Ok(());
-    }
-    let status = json!({"status": {"phase": "Terminating"}});
-    let api = Api::<Cluster>::all(client.clone());
-    api.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(&status))
-        .await
-        .map_err(Error::api("telling that the Cluster goes"))?;
-    let kept: Vec<String> =
-        cluster.finalizers().iter().filter(|f| *f != CLUSTER_FINALIZER).cloned().collect();
-    // The status write above has moved the resource version on.
-    let mut unguarded = cluster.clone();
-    unguarded.metadata.resource_version = None;
-    set_finalizers(client, &unguarded, &kept, "removing the finalizer").await
-}
-
 /// Guarded by the resource version: another's finalizer is not lost.
-async fn set_finalizers(
+pub(super) async fn set_finalizers(
     client: &Client,
     cluster: &Cluster,
     finalizers: &[String],

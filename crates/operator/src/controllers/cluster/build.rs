@@ -1,56 +1,75 @@
 //! Step 3: builds what is written. Pure and infallible.
 
+use super::dereference::Stored;
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
-use vworkspace_core::agent::rotation::Life;
 use vworkspace_crds::{
     Cluster,
     key::{
         FORCE_REGISTRATION, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT,
-        SECRET_ROTATED, SECRET_TOKEN, SECRET_URL,
+        SECRET_ROTATED, SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
     },
 };
-use vworkspace_protocol::Secret;
+use vworkspace_protocol::ObjectRef;
 
-/// The data of a credentials Secret.
-pub struct Contents<'a> {
-    /// Base URL.
-    pub base_url: &'a str,
-    /// Cluster identity.
-    pub cluster_id: &'a str,
-    /// Bearer credential.
-    pub token: &'a Secret,
-    /// PEM certificates.
-    pub ca_pem: Option<&'a [u8]>,
-    /// How long the credential is good for, if that was told.
-    pub life: Option<Life>,
-    /// Generation of the Cluster whose wish for a rotation it fulfils.
-    pub rotated: Option<i64>,
-}
-
-/// The credentials Secret, owned by the Cluster.
-pub fn credentials_secret(cluster: &Cluster, name: &str, contents: &Contents<'_>) -> Value {
+/// The credentials Secret, owned by the Cluster where there is one.
+pub fn credentials_secret(owner: Option<&Cluster>, name: &str, contents: &Stored) -> Value {
     let mut data = Map::new();
-    data.insert(SECRET_URL.to_owned(), contents.base_url.into());
-    data.insert(SECRET_CLUSTER_ID.to_owned(), contents.cluster_id.into());
+    data.insert(SECRET_URL.to_owned(), contents.base_url.as_str().into());
+    data.insert(SECRET_CLUSTER_ID.to_owned(), contents.cluster_id.as_str().into());
     data.insert(SECRET_TOKEN.to_owned(), contents.token.expose().into());
-    if let Some(pem) = contents.ca_pem {
+    if let Some(pem) = &contents.ca_pem {
         data.insert(SECRET_CA.to_owned(), String::from_utf8_lossy(pem).into());
     }
     if let Some(life) = contents.life {
         data.insert(SECRET_ISSUED_AT.to_owned(), life.issued_at.to_string().into());
         data.insert(SECRET_EXPIRES_AT.to_owned(), life.expires_at.to_string().into());
     }
-    if let Some(generation) = contents.rotated {
+    if let Some(generation) = contents.fulfilled.wish {
         data.insert(SECRET_ROTATED.to_owned(), generation.to_string().into());
     }
-    json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-        "metadata": {"name": name, "ownerReferences": [{
+    if let Some(job) = &contents.fulfilled.job {
+        data.insert(SECRET_ROTATED_JOB.to_owned(), job.as_str().into());
+    }
+    if let Some(rotation) = &contents.rotation {
+        data.insert(SECRET_ROTATION.to_owned(), rotation.as_str().into());
+    }
+    let owners = owner.map(|cluster| {
+        json!({
             "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster", "controller": true,
             "name": cluster.metadata.name, "uid": cluster.metadata.uid,
-        }]},
+        })
+    });
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": name, "ownerReferences": Vec::from_iter(owners)},
         "stringData": data,
     })
+}
+
+/// The Cluster as reports name it.
+pub fn object_ref(cluster: &Cluster) -> ObjectRef {
+    ObjectRef {
+        api_version: Cluster::api_version(&()).into_owned(),
+        kind: Cluster::kind(&()).into_owned(),
+        namespace: String::new(),
+        name: cluster.name_any(),
+        uid: cluster.uid().unwrap_or_default(),
+        generation: cluster.metadata.generation.unwrap_or_default(),
+    }
+}
+
+/// The Cluster in charge as reports name it; without one the identity is all there is to name.
+pub fn object_ref_or_identity(cluster: Option<&Cluster>, id: &str) -> ObjectRef {
+    cluster.map_or_else(
+        || ObjectRef {
+            api_version: Cluster::api_version(&()).into_owned(),
+            kind: Cluster::kind(&()).into_owned(),
+            name: id.to_owned(),
+            ..ObjectRef::default()
+        },
+        object_ref,
+    )
 }
 
 /// What a successful registration changes in the Cluster itself; absent: nothing.

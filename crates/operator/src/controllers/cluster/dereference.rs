@@ -7,16 +7,16 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{Api, Client};
-use vworkspace_core::agent::rotation::Life;
+use vworkspace_core::agent::rotation::{Fulfilled, Life};
 use vworkspace_crds::{
     Cluster,
     cluster::SecretKeyRef,
     key::{
         REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT,
-        SECRET_ROTATED, SECRET_TOKEN, SECRET_URL,
+        SECRET_ROTATED, SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
     },
 };
-use vworkspace_protocol::Secret;
+use vworkspace_protocol::{JobId, Secret};
 
 /// A Cluster with everything it refers to.
 pub struct Found {
@@ -51,10 +51,30 @@ pub struct Stored {
     pub ca_pem: Option<Vec<u8>>,
     /// How long the credential is good for, if that was told.
     pub life: Option<Life>,
-    /// Generation of the Cluster whose wish for a rotation it fulfilled.
-    pub rotated: Option<i64>,
+    /// Whose wishes for a rotation were fulfilled.
+    pub fulfilled: Fulfilled,
+    /// Id of the rotation that gave this credential; absent after a registration.
+    pub rotation: Option<String>,
     /// Uid of the Cluster that owns it.
     pub owner: Option<String>,
+}
+
+/// One identity's way to its control plane: what a call with the credential is made of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Way {
+    /// Base URL.
+    pub base_url: String,
+    /// Bearer credential.
+    pub token: Secret,
+    /// PEM certificates.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+impl Way {
+    /// The way that is stored.
+    pub fn of(stored: &Stored) -> Self {
+        Self { base_url: stored.base_url.clone(), token: stored.token.clone(), ca_pem: stored.ca_pem.clone() }
+    }
 }
 
 /// Reads the Secrets of the operator's own namespace that the Cluster is about.
@@ -78,11 +98,7 @@ pub(super) async fn dereference(
         Some(reference) => key_of(&secrets, reference, SECRET_CA).await?.map(Some),
         None => Ok(None),
     };
-    let stored = secrets
-        .get_opt(&args.agent_credentials_secret)
-        .await
-        .map_err(Error::api("reading the credentials Secret"))?
-        .and_then(|secret| stored(&secret));
+    let stored = credential(client, args).await?;
     let seed_url = args.control_plane_base_url.trim().to_owned();
     Ok(Found {
         cluster,
@@ -94,6 +110,14 @@ pub(super) async fn dereference(
         secret_name: args.agent_credentials_secret.clone(),
         secret_namespace: args.agent_credentials_namespace.clone(),
     })
+}
+
+/// Reads the credentials Secret.
+pub(super) async fn credential(client: &Client, args: &Args) -> Result<Option<Stored>, Error> {
+    let secrets = Api::<KubeSecret>::namespaced(client.clone(), &args.agent_credentials_namespace);
+    let secret = secrets.get_opt(&args.agent_credentials_secret).await;
+    let secret = secret.map_err(Error::api("reading the credentials Secret"))?;
+    Ok(secret.and_then(|secret| stored(&secret)))
 }
 
 async fn key_of(
@@ -119,7 +143,11 @@ fn stored(secret: &KubeSecret) -> Option<Stored> {
         token: Secret::new(&whole(SECRET_TOKEN)?),
         ca_pem: bytes(secret, SECRET_CA),
         life: life(secret),
-        rotated: text(secret, SECRET_ROTATED).and_then(|text| text.parse().ok()),
+        fulfilled: Fulfilled {
+            wish: whole(SECRET_ROTATED).and_then(|text| text.parse().ok()),
+            job: whole(SECRET_ROTATED_JOB).map(JobId::new),
+        },
+        rotation: whole(SECRET_ROTATION),
         owner: owners.iter().find(|owner| owner.kind == "Cluster").map(|owner| owner.uid.clone()),
     })
 }

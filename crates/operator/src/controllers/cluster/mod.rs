@@ -6,16 +6,19 @@
 pub mod apply;
 pub mod build;
 pub mod dereference;
+mod leave;
+mod rotate;
 pub mod status;
 pub mod validate;
 mod wake;
 
 use crate::{
-    agent::conversation::LinkState,
+    agent::conversation::{LinkState, until},
     announce::Announcer,
     args::Args,
     context::Context,
     metrics::{self, CredentialGauge, End},
+    rotations::{Order, RotationError},
 };
 use apply::{Exchange, Registrar};
 use jiff::Timestamp;
@@ -25,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use validate::Plan;
 use vworkspace_core::backoff::Backoff;
@@ -69,6 +72,8 @@ pub struct Controller {
     pub credential: CredentialGauge,
     /// The run of this process, as the control plane knows it.
     pub session: SessionId,
+    /// Rotations that jobs ask for.
+    pub orders: mpsc::Receiver<Order>,
 }
 
 struct Shared {
@@ -82,9 +87,9 @@ struct Shared {
 
 /// Runs the controller until `shutdown`.
 pub async fn run(controller: Controller, shutdown: CancellationToken) {
-    let Controller { context, args, link, credential, session } = controller;
+    let Controller { context, args, link, credential, session, mut orders } = controller;
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
-    let registrar = Registrar::new(context.client.clone(), args.clone(), session);
+    let registrar = Registrar::new(&context, args.clone(), session);
     let mut wakes = wake::Wakes::new(context.client.clone(), &args.agent_credentials_namespace, link.clone());
     let mut shared = Shared { context, args, link, credential, announcer, registrar };
     let mut backoff = Backoff::default();
@@ -106,38 +111,45 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) {
                     RESYNC
                 }
                 Again::Failed => backoff.handle_failure(None, rand::random()),
+                Again::At(at) => until(at, Timestamp::now()).min(RESYNC),
             };
-            // Whichever comes first.
-            let _elapsed = tokio::time::timeout(delay, wakes.next()).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = wakes.next() => {}
+                Some(order) = orders.recv() => shared.fulfil(order).await,
+            }
         }
     };
     let _cut_off = shutdown.run_until_cancelled(work).await;
 }
 
-/// When to look again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When to look again, the soonest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Again {
-    /// When something changes.
-    OnChange,
     /// After a growing delay: something did not work that may work later.
     Failed,
+    /// At this time: a call to the control plane is due again.
+    At(Timestamp),
+    /// When something changes.
+    OnChange,
 }
 
 impl Shared {
     async fn reconcile_all(&mut self) -> Result<Again, Error> {
-        let api = Api::<Cluster>::all(self.context.client.clone());
-        let clusters = api.list(&ListParams::default()).await.map_err(Error::api("listing Clusters"))?.items;
+        let clusters = self.clusters().await?;
         let in_charge = validate::in_charge(&clusters).map(|cluster| cluster.metadata.uid.clone());
         let mut again = Again::OnChange;
         for cluster in clusters {
             let is_in_charge = Some(&cluster.metadata.uid) == in_charge.as_ref();
             let started = Instant::now();
             let ended = self.reconcile(cluster, is_in_charge).await;
-            let end = if matches!(ended, Ok(Again::OnChange)) { End::Success } else { End::Error };
+            let end = match ended {
+                Ok(Again::OnChange) => End::Success,
+                Ok(Again::At(_)) => End::RequeueAfter,
+                Ok(Again::Failed) | Err(_) => End::Error,
+            };
             self.context.metrics.reconciled(metrics::Controller::Cluster, end, started.elapsed());
-            if ended? == Again::Failed {
-                again = Again::Failed;
-            }
+            again = again.min(ended?);
         }
         Ok(again)
     }
@@ -146,14 +158,40 @@ impl Shared {
     async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
         let plan = validate::plan(&found, self.registrar.rejected(), Timestamp::now());
-        if plan == Plan::Finalize {
-            apply::finalize(&self.context.client, &found.cluster).await?;
-            return Ok(Again::OnChange);
+        if let Plan::Finalize { identity } = &plan {
+            let again = self.registrar.leave(&found.cluster, identity.as_ref(), &self.announcer).await?;
+            return Ok(again.map_or(Again::OnChange, Again::At));
+        }
+        if let Some(stored) = found.stored.as_ref().filter(|_| plan == Plan::Keep) {
+            self.registrar.tell_rotation(Some(&found.cluster), stored);
         }
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
         let link = self.link.borrow().clone();
         let told = status::status(&found, &plan, &exchange, &link, Timestamp::now());
         status::write(&self.context, &self.announcer, &found.cluster, told, &self.credential).await?;
-        Ok(if matches!(exchange, Exchange::Failed { .. }) { Again::Failed } else { Again::OnChange })
+        Ok(match exchange {
+            Exchange::Waits { at } | Exchange::Failed { at, .. } => Again::At(at),
+            Exchange::None | Exchange::Done { .. } | Exchange::Rejected { .. } => Again::OnChange,
+        })
+    }
+
+    /// Rotates for a job. Whoever gave up waiting asks again.
+    async fn fulfil(&mut self, order: Order) {
+        if order.answer.is_closed() {
+            return;
+        }
+        let answer = match self.clusters().await {
+            Ok(clusters) => {
+                let cluster = validate::in_charge(&clusters);
+                self.registrar.rotate_for(&order.job, cluster, &self.announcer).await
+            }
+            Err(error) => Err(RotationError::Later(error.to_string())),
+        };
+        let _gone = order.answer.send(answer);
+    }
+
+    async fn clusters(&self) -> Result<Vec<Cluster>, Error> {
+        let api = Api::<Cluster>::all(self.context.client.clone());
+        Ok(api.list(&ListParams::default()).await.map_err(Error::api("listing Clusters"))?.items)
     }
 }

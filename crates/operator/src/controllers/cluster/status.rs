@@ -3,6 +3,7 @@
 use super::{
     Error,
     apply::Exchange,
+    build::object_ref,
     dereference::Found,
     validate::{Blocked, Plan},
 };
@@ -23,7 +24,7 @@ use vworkspace_crds::{
     cluster::{ClusterPhase, ClusterStatus, CredentialStatus, CredentialsSecretRef},
 };
 use vworkspace_protocol::{
-    ConditionStatus, ObjectRef,
+    ConditionStatus,
     condition::{reasons, types},
 };
 
@@ -80,7 +81,7 @@ pub fn status(
             );
             return status;
         }
-        Plan::Finalize => teller.status.phase = Some(ClusterPhase::Terminating),
+        Plan::Finalize { .. } => teller.status.phase = Some(ClusterPhase::Terminating),
         Plan::Blocked(blocked) => tell_blocked(&mut teller, blocked),
         Plan::Register(_) => tell_exchange(&mut teller, found, exchange),
         Plan::Adopt { fingerprint } => {
@@ -89,12 +90,9 @@ pub fn status(
                 fingerprint.clone().or_else(|| teller.status.observed_token.clone());
             tell_link(&mut teller, link);
         }
-        Plan::Keep | Plan::TakeBackWish => tell_link(&mut teller, link),
-        // The old credential goes on working until the new one is used: only the link tells how it is.
-        Plan::Rotate { .. } => {
-            if *exchange == Exchange::Rotated {
-                record(teller.status, found, now);
-            }
+        // A rotated credential works until the new one is used: only the link tells how it is.
+        Plan::Keep | Plan::TakeBackWish | Plan::Rotate(_) => {
+            tell_age(teller.status, found);
             tell_link(&mut teller, link);
         }
     }
@@ -128,7 +126,7 @@ fn tell_blocked(teller: &mut Teller<'_>, blocked: &Blocked) {
 
 fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange) {
     match exchange {
-        Exchange::None | Exchange::Rotated => {}
+        Exchange::None | Exchange::Waits { .. } => {}
         Exchange::Done { fingerprint } => {
             teller.status.phase = Some(ClusterPhase::Registering);
             teller.status.observed_token = Some(fingerprint.clone());
@@ -143,7 +141,7 @@ fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange) {
         }
         // An older credential goes on working: only the new token did not.
         Exchange::Failed { .. } | Exchange::Rejected { .. } if found.stored.is_some() => {}
-        Exchange::Failed { reason } => {
+        Exchange::Failed { reason, .. } => {
             let pending = reasons::REGISTRATION_PENDING;
             teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, reason);
         }
@@ -164,6 +162,14 @@ fn record(status: &mut ClusterStatus, found: &Found, now: Timestamp) {
         registered_at: Some(Time(vworkspace_protocol::time::whole_seconds(now))),
         registration_token_consumed: true,
     });
+}
+
+/// The credential is as old as its Secret says, whoever exchanged it and for whom.
+fn tell_age(status: &mut ClusterStatus, found: &Found) {
+    let issued = found.stored.as_ref().and_then(|stored| stored.life).map(|life| life.issued_at);
+    if let (Some(credential), Some(issued)) = (&mut status.credential_status, issued) {
+        credential.registered_at = Some(Time(vworkspace_protocol::time::whole_seconds(issued)));
+    }
 }
 
 fn tell_link(teller: &mut Teller<'_>, link: &LinkState) {
@@ -246,14 +252,7 @@ pub(super) async fn write(
 }
 
 fn report(context: &Context, cluster: &Cluster, before: &[Condition], after: &[Condition]) {
-    let object = ObjectRef {
-        api_version: Cluster::api_version(&()).into_owned(),
-        kind: Cluster::kind(&()).into_owned(),
-        namespace: String::new(),
-        name: cluster.name_any(),
-        uid: cluster.uid().unwrap_or_default(),
-        generation: cluster.metadata.generation.unwrap_or_default(),
-    };
+    let object = object_ref(cluster);
     context.reporter.transition(object, conditions::to_wire(before), conditions::to_wire(after));
 }
 

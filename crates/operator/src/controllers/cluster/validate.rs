@@ -1,9 +1,9 @@
 //! Step 2: decides what a Cluster needs. Pure.
 
-use super::dereference::{Found, Stored};
+use super::dereference::{Found, Stored, Way};
 use jiff::Timestamp;
 use vworkspace_core::{
-    agent::rotation::{Rotation, rotation},
+    agent::rotation::{Cause, Rotation, rotation},
     canonical::sha256_hex,
 };
 use vworkspace_crds::{
@@ -18,7 +18,10 @@ pub enum Plan {
     /// Another Cluster is in charge: say so, do nothing.
     NotInCharge,
     /// The object is going away.
-    Finalize,
+    Finalize {
+        /// The identity that goes with it; absent: it never had one, or another Cluster's is in use.
+        identity: Option<Way>,
+    },
     /// Nothing can be done before the object, or a Secret it names, changes.
     Blocked(Blocked),
     /// Exchange the token for an identity.
@@ -31,10 +34,7 @@ pub enum Plan {
     /// Registered: keep the Secret as the object says.
     Keep,
     /// Exchange the credential for a new one; it goes on working until that is used.
-    Rotate {
-        /// Generation of the object that asks for it; absent: its age does.
-        wish: Option<i64>,
-    },
+    Rotate(Cause),
     /// The wish for a rotation was fulfilled: take it back.
     TakeBackWish,
 }
@@ -88,7 +88,9 @@ pub fn in_charge(clusters: &[Cluster]) -> Option<&Cluster> {
 pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> Plan {
     let metadata = &found.cluster.metadata;
     if metadata.deletion_timestamp.is_some() {
-        return Plan::Finalize;
+        let stored = found.stored.as_ref().filter(|_| found.is_in_charge && has_finalizer(&found.cluster));
+        let identity = stored.filter(|stored| belongs(stored, &found.cluster)).map(Way::of);
+        return Plan::Finalize { identity };
     }
     if !found.is_in_charge {
         return Plan::NotInCharge;
@@ -138,15 +140,15 @@ fn recorded(found: &Found, stored: &Stored, fingerprint: Option<String>, now: Ti
     }
     let asked = found.cluster.spec.rotate_credentials == Some(true);
     let wish = found.cluster.metadata.generation.filter(|_| asked);
-    match rotation(stored.life, wish, stored.rotated, now) {
+    match rotation(stored.life, wish, stored.fulfilled.wish, now) {
         Rotation::No => Plan::Keep,
-        Rotation::Due => Plan::Rotate { wish },
+        Rotation::Due => Plan::Rotate(wish.map_or(Cause::Age, Cause::Wish)),
         Rotation::Fulfilled => Plan::TakeBackWish,
     }
 }
 
 /// A Secret of a Cluster that is no more will be collected soon: it does not count.
-fn belongs(stored: &Stored, cluster: &Cluster) -> bool {
+pub fn belongs(stored: &Stored, cluster: &Cluster) -> bool {
     stored.owner.is_none() || stored.owner == cluster.metadata.uid
 }
 
@@ -178,6 +180,7 @@ pub fn has_finalizer(cluster: &Cluster) -> bool {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use vworkspace_core::agent::rotation::Fulfilled;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -211,7 +214,8 @@ mod tests {
             token: Secret::new("t"),
             ca_pem: None,
             life: None,
-            rotated: None,
+            fulfilled: Fulfilled::default(),
+            rotation: None,
             owner: owner.map(str::to_owned),
         })
     }
@@ -257,8 +261,9 @@ mod tests {
         registered.token = Ok(None);
         registered.cluster.metadata.generation = Some(4);
         registered.stored = stored(Some("u"));
-        assert!(plan(&registered, None, NOW) == Plan::Rotate { wish: Some(4) });
-        registered.stored = registered.stored.map(|stored| Stored { rotated: Some(4), ..stored });
+        assert!(plan(&registered, None, NOW) == Plan::Rotate(Cause::Wish(4)));
+        let fulfilled = Fulfilled { wish: Some(4), job: None };
+        registered.stored = registered.stored.map(|stored| Stored { fulfilled, ..stored });
         assert!(plan(&registered, None, NOW) == Plan::TakeBackWish);
     }
 
@@ -269,6 +274,23 @@ mod tests {
         assert!(matches!(plan(&strange, None, NOW), Plan::Adopt { .. }));
         strange.stored = stored(Some("a former uid"));
         assert!(matches!(plan(&strange, None, NOW), Plan::Register(_)));
+    }
+
+    #[test]
+    fn only_the_identity_of_the_cluster_in_charge_goes_with_it() {
+        let mut going = found(endpoint_only(), json!({}));
+        going.cluster.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-03T00:00:00Z")).unwrap();
+        going.cluster.metadata.finalizers = Some(vec![CLUSTER_FINALIZER.to_owned()]);
+        let ends = |found: &Found| matches!(plan(found, None, NOW), Plan::Finalize { identity: Some(_) });
+        assert!(!ends(&going), "there is none");
+        going.stored = stored(Some("u"));
+        assert!(ends(&going));
+        going.is_in_charge = false;
+        assert!(!ends(&going), "another Cluster is in charge");
+        going.is_in_charge = true;
+        going.stored = stored(Some("a former uid"));
+        assert!(!ends(&going), "it was a former Cluster's");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The link against a real socket: headers, leniency, bounds.
 
+mod answers;
+
 use super::*;
 use axum::{
     Json, Router,

@@ -101,6 +101,11 @@ pub(super) async fn rotate<P: ControlPort>(State(port): State<P>, call: Caller) 
     json(&port.rotate(call.0).await?)
 }
 
+pub(super) async fn decommission<P: ControlPort>(State(port): State<P>, call: Caller) -> Answer {
+    port.decommission(call.0).await?;
+    no_content()
+}
+
 /// The caller as the headers tell, refused at once when there is no bearer: nothing of its body is read then.
 pub(super) struct Caller(AgentCall);
 

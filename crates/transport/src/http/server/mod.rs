@@ -1,4 +1,4 @@
-//! Server side of the HTTP transport: the seven routes of the agent protocol v1 over a [`ControlPort`].
+//! Server side of the HTTP transport: the routes of the agent protocol v1 over a [`ControlPort`].
 //!
 //! ```text
 //!   request → identify (request id) → agent::* (parse) → ControlPort → answer
@@ -37,6 +37,7 @@ pub fn router<P: ControlPort>(port: P) -> Router {
         .route("/api/agent/jobs/{jobId}/result", post(agent::result::<P>))
         .route("/api/agent/events", post(agent::events::<P>))
         .route("/api/agent/credentials/rotate", post(agent::rotate::<P>))
+        .route("/api/agent/cluster/decommission", post(agent::decommission::<P>))
         .route("/api/agent/{*rest}", axum::routing::any(problem::no_such_path))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(MEDIA_TYPE, identify))

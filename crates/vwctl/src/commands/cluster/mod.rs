@@ -2,6 +2,7 @@
 
 mod manifest;
 
+use super::enqueue::Waiting;
 use crate::{
     Error,
     connect::Context,
@@ -11,6 +12,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use manifest::Join;
+use serde_json::json;
 use vworkspace_client::Client;
 use vworkspace_protocol::admin::{CreateCluster, CreateRegistrationToken};
 
@@ -44,6 +46,8 @@ enum Action {
     },
     /// Make a single-use token that registers a cluster.
     Token(Token),
+    /// Have the cluster's operator exchange its credential for a new one; the old one ends when that is first used.
+    Rotate(Rotate),
 }
 
 #[derive(Args, Debug)]
@@ -64,6 +68,14 @@ struct Token {
     endpoint: Option<String>,
 }
 
+#[derive(Args, Debug)]
+struct Rotate {
+    /// Name or id of the cluster.
+    cluster: String,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
 impl Cluster {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
@@ -75,6 +87,7 @@ impl Cluster {
                 print(&context.format.render(&cluster, render::cluster)?)
             }
             Action::Token(token) => token.run(context, &client).await,
+            Action::Rotate(rotate) => rotate.run(context, &client).await,
         }
     }
 }
@@ -97,6 +110,14 @@ async fn list(context: &Context, client: &Client, org: Option<&str>) -> Result<(
     let page = client.clusters(organization.as_ref()).await?;
     say_if_cut(page.next_cursor.is_some(), page.items.len());
     print(&context.format.render(&page, render::clusters)?)
+}
+
+impl Rotate {
+    async fn run(self, context: &Context, client: &Client) -> Result<(), Error> {
+        let cluster = resolve::cluster(client, &self.cluster).await?;
+        let intent = json!({ "intent": "rotate-operator-credentials" });
+        self.waiting.hand_in(context, client, &cluster.id, intent).await
+    }
 }
 
 impl Token {

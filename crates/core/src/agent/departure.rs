@@ -1,0 +1,65 @@
+//! How a cluster leaves its control plane (contract, section 4).
+
+use super::session::Failure;
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+/// How long the end of the Cluster object is held up for a control plane that cannot be told.
+pub const TELL_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// What follows from an answer to the decommission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The credential is dead.
+    Told,
+    /// The control plane will not end it, now or later: it lives until it expires, or somebody revokes it there.
+    Refused,
+    /// Tell it again, after this time if it was asked for.
+    Again(Option<Duration>),
+}
+
+/// Decides. A credential that is not accepted any more has ended before: the answer to an earlier try was lost.
+pub fn departure(answer: Result<(), Failure>) -> Departure {
+    match answer {
+        Ok(()) | Err(Failure::Unauthorized) => Departure::Told,
+        Err(Failure::Forbidden | Failure::NotFound | Failure::Closed | Failure::Refused) => {
+            Departure::Refused
+        }
+        Err(Failure::RateLimited { retry_after } | Failure::Unavailable { retry_after }) => {
+            Departure::Again(retry_after)
+        }
+    }
+}
+
+/// From here on the object goes whether the control plane was told or not.
+pub fn gives_up_at(deleted_at: Timestamp) -> Timestamp {
+    deleted_at.saturating_add(TELL_WITHIN).unwrap_or(deleted_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let asked = Some(Duration::from_secs(3));
+        for (status, departure_is) in [
+            (401, Departure::Told),
+            (403, Departure::Refused),
+            (404, Departure::Refused),
+            (405, Departure::Refused),
+            (409, Departure::Refused),
+            (429, Departure::Again(asked)),
+            (500, Departure::Again(asked)),
+            (503, Departure::Again(asked)),
+        ] {
+            assert_eq!(departure(Err(Failure::of_status(status, asked))), departure_is, "{status}");
+        }
+        assert_eq!(departure(Ok(())), Departure::Told);
+    }
+
+    #[test]
+    fn an_unreachable_control_plane_holds_the_end_up_for_a_minute() {
+        assert_eq!(gives_up_at(Timestamp::UNIX_EPOCH).as_second(), 60);
+    }
+}

@@ -1,0 +1,114 @@
+//! Step 4 for an object that goes: the control plane is told, and the identity ends with the object.
+
+use super::{
+    Error,
+    apply::{Registrar, set_finalizers},
+    dereference::Way,
+    validate::has_finalizer,
+};
+use crate::{
+    agent::{conversation::until, links::failure_of},
+    announce::Announcer,
+};
+use jiff::Timestamp;
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::events::EventType,
+};
+use serde_json::json;
+use std::time::Duration;
+use vworkspace_core::agent::departure::{Departure, departure, gives_up_at};
+use vworkspace_crds::{Cluster, cluster::ClusterPhase, key::CLUSTER_FINALIZER};
+use vworkspace_transport::AgentLink as _;
+
+impl Registrar {
+    /// Ends the identity at the control plane and lets the object go; the credentials Secret goes with it. Answers
+    /// when to look again: a control plane that cannot be told holds the object up for a minute.
+    pub(super) async fn leave(
+        &mut self,
+        cluster: &Cluster,
+        identity: Option<&Way>,
+        announcer: &Announcer,
+    ) -> Result<Option<Timestamp>, Error> {
+        tell_terminating(&self.client, cluster).await?;
+        if let Some(way) = identity
+            && let Some(again) = self.decommission(cluster, way, announcer).await
+        {
+            return Ok(Some(again));
+        }
+        finalize(&self.client, cluster).await?;
+        Ok(None)
+    }
+
+    /// Tells the control plane; answers when to try again, or nothing once the object may go.
+    async fn decommission(
+        &mut self,
+        cluster: &Cluster,
+        way: &Way,
+        announcer: &Announcer,
+    ) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        let ends = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| gives_up_at(at.0));
+        if let Some(at) = self.leaving.not_before(way, now).filter(|_| now < ends) {
+            return Some(at.min(ends));
+        }
+        let (departure, problem) = self.tell_departure(way, until(ends, now)).await;
+        match departure {
+            Departure::Told => {
+                tracing::info!("the cluster is decommissioned; its credential is dead");
+                None
+            }
+            Departure::Again(asked) if Timestamp::now() < ends => {
+                tracing::warn!(problem, "the control plane could not be told that this cluster leaves");
+                let now = Timestamp::now();
+                Some(self.leaving.handle_failure(way.clone(), asked, now, rand::random()).min(ends))
+            }
+            Departure::Refused | Departure::Again(_) => {
+                tracing::warn!(problem, "the control plane was not told that this cluster leaves; it goes");
+                let object = cluster.object_ref(&());
+                announcer.tell(&object, EventType::Warning, "NotDecommissioned", &problem).await;
+                None
+            }
+        }
+    }
+
+    /// Tells it once, within the time that is left, and says what follows, and why for people.
+    async fn tell_departure(&self, way: &Way, left: Duration) -> (Departure, String) {
+        let link = match self.link(way) {
+            Ok(link) => link,
+            Err(problem) => return (Departure::Refused, problem),
+        };
+        match tokio::time::timeout(left, link.decommission()).await {
+            Ok(Ok(())) => (departure(Ok(())), String::new()),
+            Ok(Err(error)) => (departure(Err(failure_of(&error))), error.to_string()),
+            Err(_) => (Departure::Again(None), "the control plane did not answer in time".to_owned()),
+        }
+    }
+}
+
+async fn tell_terminating(client: &Client, cluster: &Cluster) -> Result<(), Error> {
+    let phase = cluster.status.as_ref().and_then(|status| status.phase);
+    if !has_finalizer(cluster) || phase == Some(ClusterPhase::Terminating) {
+        return Ok(());
+    }
+    let status = json!({"status": {"phase": "Terminating"}});
+    let api = Api::<Cluster>::all(client.clone());
+    api.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(&status))
+        .await
+        .map_err(Error::api("telling that the Cluster goes"))
+        .map(drop)
+}
+
+/// Lets the object go.
+async fn finalize(client: &Client, cluster: &Cluster) -> Result<(), Error> {
+    if !has_finalizer(cluster) {
+        return Ok(());
+    }
+    let kept: Vec<String> =
+        cluster.finalizers().iter().filter(|f| *f != CLUSTER_FINALIZER).cloned().collect();
+    // A status write may have moved the resource version on.
+    let mut unguarded = cluster.clone();
+    unguarded.metadata.resource_version = None;
+    set_finalizers(client, &unguarded, &kept, "removing the finalizer").await
+}

@@ -1,0 +1,160 @@
+//! Step 4 for a rotation: the credential is exchanged for a new one. Nothing else in the operator rotates.
+
+use super::{
+    Error,
+    apply::{Registrar, issued_now},
+    build::object_ref_or_identity,
+    dereference::{Stored, Way, credential},
+    validate::belongs,
+};
+use crate::{
+    agent::links::{USER_AGENT, failure_of},
+    announce::Announcer,
+    rotations::{Answer, RotationError},
+};
+use jiff::Timestamp;
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::events::EventType,
+};
+use serde_json::json;
+use vworkspace_core::agent::{
+    rotation::{Cause, Rotation, rotation_by_job},
+    session::Failure,
+};
+use vworkspace_crds::Cluster;
+use vworkspace_protocol::{JobId, credential::RotateResponse};
+use vworkspace_transport::{
+    AgentLink as _,
+    http::client::{HttpLink, LinkSettings},
+};
+
+/// Why the credential was not rotated; the old one goes on working.
+pub(super) struct Unrotated {
+    /// For people.
+    reason: String,
+    /// When it is tried again.
+    pub(super) at: Timestamp,
+    /// Whether the control plane never will do it.
+    for_good: bool,
+}
+
+impl Registrar {
+    /// Both credentials work until the new one is used, which is after it is stored: whatever fails in between, one
+    /// that the cluster holds works, and the next try replaces the unused one.
+    pub(super) async fn rotate(
+        &mut self,
+        cluster: Option<&Cluster>,
+        stored: &Stored,
+        cause: &Cause,
+        announcer: &Announcer,
+    ) -> Result<Result<(), Unrotated>, Error> {
+        let way = Way::of(stored);
+        if let Some(at) = self.rotating.not_before(&way, Timestamp::now()) {
+            let reason = format!("it failed a moment ago and is tried again at {at}");
+            return Ok(Err(Unrotated { reason, at, for_good: false }));
+        }
+        let answer = match self.ask_for_another(&way).await {
+            Ok(answer) => answer,
+            Err((reason, failure)) => {
+                tracing::warn!(reason, ?cause, "the credential was not rotated; the old one goes on working");
+                tell(announcer, cluster, EventType::Warning, "RotationFailed", &reason).await;
+                let asked = failure.and_then(Failure::retry_after);
+                let at = self.rotating.handle_failure(way, asked, Timestamp::now(), rand::random());
+                let for_good = failure.is_some_and(Failure::is_final);
+                return Ok(Err(Unrotated { reason, at, for_good }));
+            }
+        };
+        let rotated = Stored {
+            token: answer.token,
+            life: answer.expires_at.map(issued_now),
+            fulfilled: stored.fulfilled.by(cause),
+            rotation: Some(uuid::Uuid::new_v4().to_string()),
+            ..stored.clone()
+        };
+        self.write_secret(cluster, &rotated).await?;
+        self.rotating.handle_success();
+        tracing::info!(cluster_id = stored.cluster_id, ?cause, "the credential is rotated");
+        let note = "a new credential is stored; the old one ends when it is first used";
+        tell(announcer, cluster, EventType::Normal, "CredentialRotated", note).await;
+        self.tell_rotation(cluster, &rotated);
+        if let (Cause::Wish(_), Some(cluster)) = (cause, cluster) {
+            self.take_back_wish(cluster).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Rotates for a job, once however often the job asks.
+    pub(super) async fn rotate_for(
+        &mut self,
+        job: &JobId,
+        cluster: Option<&Cluster>,
+        announcer: &Announcer,
+    ) -> Answer {
+        if self.args.agent_token.as_ref().is_some_and(|token| !token.is_empty()) {
+            let why = "the credential is given by flag or environment; it is exchanged there";
+            return Err(RotationError::Refused(why.to_owned()));
+        }
+        let later = |error: Error| RotationError::Later(error.to_string());
+        let stored = credential(&self.client, &self.args).await.map_err(later)?;
+        let ours = |stored: &Stored| cluster.is_none_or(|cluster| belongs(stored, cluster));
+        let stored = stored.filter(ours);
+        let stored = stored.ok_or_else(|| RotationError::Later("there is no credential".to_owned()))?;
+        let object = object_ref_or_identity(cluster, &stored.cluster_id);
+        match rotation_by_job(job, stored.fulfilled.job.as_ref()) {
+            Rotation::Fulfilled | Rotation::No => return Ok(object),
+            Rotation::Due => {}
+        }
+        match self.rotate(cluster, &stored, &Cause::Job(job.clone()), announcer).await.map_err(later)? {
+            Ok(()) => Ok(object),
+            Err(Unrotated { reason, for_good: true, .. }) => Err(RotationError::Refused(reason)),
+            Err(Unrotated { reason, .. }) => Err(RotationError::Later(reason)),
+        }
+    }
+
+    /// Reports the rotation that gave the stored credential, once per process: whether an earlier process got so far
+    /// is not known, and told again it is the same event.
+    pub(super) fn tell_rotation(&mut self, cluster: Option<&Cluster>, stored: &Stored) {
+        let Some(rotation) = stored.rotation.as_ref().filter(|id| self.told_rotation.as_ref() != Some(*id))
+        else {
+            return;
+        };
+        let object = object_ref_or_identity(cluster, &stored.cluster_id);
+        let at = stored.life.map_or_else(Timestamp::now, |life| life.issued_at);
+        if self.reporter.rotated(object, rotation.clone(), at) {
+            self.told_rotation = Some(rotation.clone());
+        }
+    }
+
+    pub(super) async fn take_back_wish(&self, cluster: &Cluster) -> Result<(), Error> {
+        let patch = Patch::Merge(json!({"spec": {"rotateCredentials": false}}));
+        let api = Api::<Cluster>::all(self.client.clone());
+        let taken_back = api.patch(&cluster.name_any(), &PatchParams::default(), &patch).await;
+        taken_back.map_err(Error::api("taking back the wish for a rotation")).map(drop)
+    }
+
+    async fn ask_for_another(&self, way: &Way) -> Result<RotateResponse, (String, Option<Failure>)> {
+        let link = self.link(way).map_err(|reason| (reason, None))?;
+        link.rotate().await.map_err(|error| (error.to_string(), Some(failure_of(&error))))
+    }
+
+    /// A link with the credential; why there can be none.
+    pub(super) fn link(&self, way: &Way) -> Result<HttpLink, String> {
+        HttpLink::new(&LinkSettings {
+            base_url: way.base_url.clone(),
+            ca_pem: way.ca_pem.clone(),
+            bearer: Some(way.token.clone()),
+            session: self.session.clone(),
+            user_agent: USER_AGENT.to_owned(),
+            allow_insecure_http: self.args.allow_insecure_http,
+        })
+        .map_err(|error| error.to_string())
+    }
+}
+
+async fn tell(announcer: &Announcer, cluster: Option<&Cluster>, type_: EventType, reason: &str, note: &str) {
+    if let Some(cluster) = cluster {
+        announcer.tell(&cluster.object_ref(&()), type_, reason, note).await;
+    }
+}

@@ -1,0 +1,263 @@
+//! Every call against every answer (contract, section 4): what the agent learns of it.
+
+use super::{settings, *};
+use std::net::SocketAddr;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use vworkspace_protocol::Outcome;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Register,
+    Jobs,
+    Ack,
+    Status,
+    Result,
+    Events,
+    Rotate,
+    Decommission,
+}
+
+const CALLS: [Call; 8] = [
+    Call::Register,
+    Call::Jobs,
+    Call::Ack,
+    Call::Status,
+    Call::Result,
+    Call::Events,
+    Call::Rotate,
+    Call::Decommission,
+];
+
+/// How long the poll of these tests waits for jobs.
+const WAIT: Duration = Duration::from_secs(120);
+
+impl Call {
+    async fn make(self, link: &HttpLink) -> Meaning {
+        let job = JobId::new("j");
+        let made = match self {
+            Self::Register => {
+                let request = RegisterRequest {
+                    registration_token: Secret::new("vwksp-reg-test"),
+                    cluster_id: None,
+                    display_name: String::new(),
+                    registration_id: String::new(),
+                };
+                link.register(&request).await.map(drop)
+            }
+            Self::Jobs => link.jobs(&ClusterId::new("c"), WAIT).await.map(drop),
+            Self::Ack => link.ack(&job).await,
+            Self::Status => {
+                let update = StatusUpdate {
+                    phase: "Applying".to_owned(),
+                    conditions: Vec::new(),
+                    message: String::new(),
+                    timestamp: None,
+                };
+                link.status(&job, &update).await
+            }
+            Self::Result => {
+                let result = JobResult {
+                    outcome: Outcome::Succeeded,
+                    error: String::new(),
+                    applied_ref: None,
+                    conflicts: Vec::new(),
+                    timestamp: None,
+                };
+                link.result(&job, &result).await
+            }
+            Self::Events => link.events(&EventsRequest::default()).await,
+            Self::Rotate => link.rotate().await.map(drop),
+            Self::Decommission => link.decommission().await,
+        };
+        match made {
+            Ok(()) => Meaning::Good,
+            Err(LinkError::Refused { status, retry_after, .. }) => {
+                Meaning::Refused(status, retry_after.map(|after| after.as_secs()))
+            }
+            Err(LinkError::Unreachable { .. }) => Meaning::Unreachable,
+            Err(LinkError::Malformed { .. }) => Meaning::Malformed,
+        }
+    }
+
+    /// Whether a good answer carries something that must be read.
+    fn needs_body(self) -> bool {
+        matches!(self, Self::Register | Self::Jobs | Self::Rotate)
+    }
+}
+
+/// What the agent learns.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    Good,
+    /// Status and seconds to wait.
+    Refused(u16, Option<u64>),
+    Unreachable,
+    Malformed,
+}
+
+/// What the other side does once it has read a request.
+#[derive(Clone, Debug)]
+enum Script {
+    /// Writes this and closes.
+    Say(String),
+    /// Writes this and keeps the connection open without another word.
+    SayAndHang(String),
+}
+
+/// A control plane that does the same to everybody.
+async fn scripted(script: Script) -> HttpLink {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(play(stream, script.clone()));
+        }
+    });
+    link_at(address)
+}
+
+fn link_at(address: SocketAddr) -> HttpLink {
+    HttpLink::new(&settings(&format!("http://{address}"))).unwrap()
+}
+
+async fn play(mut stream: TcpStream, script: Script) {
+    read_request(&mut stream).await;
+    let (text, hangs) = match &script {
+        Script::Say(text) => (text, false),
+        Script::SayAndHang(text) => (text, true),
+    };
+    // Whoever has heard enough closes.
+    let _closed = stream.write_all(text.as_bytes()).await;
+    if hangs {
+        std::future::pending::<()>().await;
+    }
+    let _closed = stream.shutdown().await;
+    let _rest = stream.read_to_end(&mut Vec::new()).await;
+}
+
+async fn read_request(stream: &mut TcpStream) {
+    let mut seen = Vec::new();
+    loop {
+        let mut chunk = [0; 4096];
+        let n = stream.read(&mut chunk).await.unwrap_or(0);
+        seen.extend_from_slice(&chunk[..n]);
+        let text = String::from_utf8_lossy(&seen).to_lowercase();
+        let body = text.split_once("\r\n\r\n").map(|(head, body)| {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            body.len() >= length.and_then(|length| length.parse().ok()).unwrap_or(0)
+        });
+        if n == 0 || body == Some(true) {
+            return;
+        }
+    }
+}
+
+/// An answer whose head promises `length` bytes and whose body is `body`.
+fn answer(status: &str, headers: &str, length: usize, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn a_refusal_means_the_same_for_every_call_whatever_its_body_is() {
+    let at = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let with_date = format!("{at}Retry-After: Sun, 06 Nov 1994 08:49:54 GMT\r\n");
+    let passed = format!("{at}Retry-After: Sun, 06 Nov 1994 08:00:00 GMT\r\n");
+    let seconds = "Retry-After: 7\r\n";
+    let table: [(&str, &str, Meaning); 16] = [
+        ("302 Found", "Location: http://127.0.0.1:1/\r\n", Meaning::Refused(302, None)),
+        ("400 Bad Request", "", Meaning::Refused(400, None)),
+        ("401 Unauthorized", "", Meaning::Refused(401, None)),
+        ("403 Forbidden", "", Meaning::Refused(403, None)),
+        ("404 Not Found", "", Meaning::Refused(404, None)),
+        ("409 Conflict", "", Meaning::Refused(409, None)),
+        ("413 Payload Too Large", "", Meaning::Refused(413, None)),
+        ("429 Too Many Requests", "", Meaning::Refused(429, None)),
+        ("429 Too Many Requests", seconds, Meaning::Refused(429, Some(7))),
+        ("429 Too Many Requests", &with_date, Meaning::Refused(429, Some(17))),
+        ("429 Too Many Requests", &passed, Meaning::Refused(429, None)),
+        ("429 Too Many Requests", "Retry-After: 0\r\n", Meaning::Refused(429, None)),
+        ("500 Internal Server Error", seconds, Meaning::Refused(500, Some(7))),
+        ("502 Bad Gateway", "", Meaning::Refused(502, None)),
+        ("503 Service Unavailable", "Retry-After: soon\r\n", Meaning::Refused(503, None)),
+        ("503 Service Unavailable", &with_date, Meaning::Refused(503, Some(17))),
+    ];
+    let problem = r#"{"error":"x","message":"m"}"#;
+    let big = "x".repeat(2 * PROBLEM_BYTES);
+    for (status, headers, meaning) in table {
+        let bodies = [
+            Script::Say(answer(status, headers, problem.len(), problem)),
+            Script::Say(answer(status, headers, 6, "<html>")),
+            Script::Say(answer(status, headers, 0, "")),
+            Script::Say(answer(status, headers, 500, "{\"error\"")),
+            Script::SayAndHang(answer(status, headers, 4 * PROBLEM_BYTES, &big)),
+        ];
+        for script in bodies {
+            let link = scripted(script).await;
+            for call in CALLS {
+                assert_eq!(call.make(&link).await, meaning, "{call:?} {status} {headers}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_answer_at_all_is_unreachable_for_every_call() {
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let links = [
+        link_at(nobody),
+        scripted(Script::Say(String::new())).await,
+        scripted(Script::Say("HTTP/1.1 20".to_owned())).await,
+        scripted(Script::Say("SSH-2.0-nothing of ours\r\n\r\n".to_owned())).await,
+    ];
+    for link in links {
+        for call in CALLS {
+            assert_eq!(call.make(&link).await, Meaning::Unreachable, "{call:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_good_answer_counts_by_its_status_unless_its_body_is_needed() {
+    let huge = "x".repeat(RESPONSE_BYTES + 1);
+    for (script, where_needed) in [
+        (Script::Say(answer("200 OK", "", 500, "{")), Meaning::Unreachable),
+        (Script::Say(answer("200 OK", "", huge.len(), &huge)), Meaning::Malformed),
+        (Script::Say(answer("200 OK", "", 6, "<html>")), Meaning::Malformed),
+        (Script::Say(answer("200 OK", "", 2, "17")), Meaning::Malformed),
+    ] {
+        let link = scripted(script).await;
+        for call in CALLS {
+            let meaning = call.make(&link).await;
+            let expected = if call.needs_body() { &where_needed } else { &Meaning::Good };
+            assert_eq!(&meaning, expected, "{call:?}");
+        }
+    }
+    let link = scripted(Script::Say("HTTP/1.1 204 No Content\r\n\r\n".to_owned())).await;
+    for call in CALLS {
+        let expected = match call {
+            Call::Register | Call::Rotate => Meaning::Malformed,
+            // No body is no jobs.
+            _ => Meaning::Good,
+        };
+        assert_eq!(call.make(&link).await, expected, "{call:?}");
+    }
+}
+
+/// In virtual time: nothing is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_answers_is_given_up_and_a_poll_not_before_its_wait_is_over() {
+    let link = scripted(Script::SayAndHang(String::new())).await;
+    for call in CALLS {
+        let start = tokio::time::Instant::now();
+        assert_eq!(call.make(&link).await, Meaning::Unreachable, "{call:?}");
+        let bound = if call == Call::Jobs { WAIT + POLL_MARGIN } else { CALL_TIMEOUT };
+        assert!(start.elapsed() >= bound, "{call:?} was given up after {:?}", start.elapsed());
+        assert!(start.elapsed() < bound + Duration::from_secs(1), "{call:?} took {:?}", start.elapsed());
+    }
+}
