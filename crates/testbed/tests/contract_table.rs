@@ -16,7 +16,8 @@ fn every_test_that_the_contract_table_names_exists() {
     assert!(missing.is_empty(), "no test is called {missing:?}");
 }
 
-/// Names of all functions that follow a test attribute, or stand in a property test.
+/// Names of all functions that follow a test attribute, stand in a property test, or are listed as a case of a
+/// conformance suite.
 fn functions_below(folder: &Path, functions: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -24,13 +25,16 @@ fn functions_below(folder: &Path, functions: &mut BTreeSet<String>) {
             functions_below(&path, functions);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let mut is_test = false;
+            let (mut is_test, mut is_suite) = (false, false);
             for line in text.lines().map(str::trim) {
+                is_suite |= line == "macro_rules! conformance {";
                 if line == "#[test]" || line.starts_with("#[tokio::test") {
                     is_test = true;
                 } else if is_test && let Some((_, rest)) = line.split_once("fn ") {
                     functions.extend(rest.split('(').next().map(str::to_owned));
                     is_test = false;
+                } else if is_suite && let Some(case) = line.strip_suffix(',') {
+                    functions.insert(case.to_owned());
                 }
             }
         }
