@@ -18,6 +18,8 @@
 mod entry;
 mod lane;
 mod record;
+#[cfg(test)]
+mod step_tests;
 mod steps;
 #[cfg(test)]
 mod tests;
