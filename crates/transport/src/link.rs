@@ -54,7 +54,10 @@ pub trait AgentLink: Send + Sync + 'static {
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<Job>, LinkError>> + Send;
 
-    /// Tells that the job is durable in the cluster. Any job id MUST arrive as it is. Repeating it is safe.
+    /// Tells that the job is durable in the cluster. Repeating it is safe.
+    ///
+    /// Any job id MUST arrive as it is, here and below. One that a transport cannot tell (an empty one, `.` and `..` in
+    /// a path) MUST be refused with 404 and MUST NOT reach anything else.
     fn ack(&self, job: &JobId) -> impl Future<Output = Result<(), LinkError>> + Send;
 
     /// Tells progress. Repeating it is safe; the newest counts.

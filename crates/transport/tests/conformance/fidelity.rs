@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{json, to_value};
 use std::time::Duration;
 use vworkspace_protocol::{ClusterId, JobId, event::EventsRequest, job::JobsResponse};
-use vworkspace_transport::AgentLink as _;
+use vworkspace_transport::{AgentLink as _, LinkError};
 
 pub async fn every_call_tells_who_calls<A: Adapter>() {
     let (link, mut calls) = connected::<A>().await;
@@ -75,6 +75,21 @@ pub async fn any_job_id_and_any_cluster_arrive_as_they_are<A: Adapter>() {
         let (answer, asked) = calls.answer(Ok(Told::Jobs(Vec::new())), asking).await;
         answer.unwrap();
         assert_eq!(asked.what["cluster"], id);
+    }
+}
+
+pub async fn a_job_id_that_cannot_be_told_is_not_found_and_reaches_nothing_else<A: Adapter>() {
+    let (link, mut calls) = connected::<A>().await;
+    for id in ["", ".", "..", "../jobs"] {
+        let job = JobId::new(id);
+        for verb in [Verb::Ack, Verb::Status, Verb::Result] {
+            tokio::select! {
+                call = calls.next() => assert_eq!((call.asked.verb, &call.asked.what["job"]), (verb, &json!(id))),
+                answer = sample::ask_about(&link, verb, &job) => {
+                    assert!(matches!(answer, Err(LinkError::Refused { status: 404, .. })), "{verb:?} {id:?}");
+                }
+            }
+        }
     }
 }
 

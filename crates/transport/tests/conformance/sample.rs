@@ -23,11 +23,19 @@ pub async fn ask<L: AgentLink>(link: &L, verb: Verb) -> Result<(), LinkError> {
     match verb {
         Verb::Register => link.register(&registration()).await.map(drop),
         Verb::Jobs => link.jobs(&cluster(), Duration::from_secs(30)).await.map(drop),
-        Verb::Ack => link.ack(&job_id()).await,
-        Verb::Status => link.status(&job_id(), &status()).await,
-        Verb::Result => link.result(&job_id(), &result()).await,
+        Verb::Ack | Verb::Status | Verb::Result => ask_about(link, verb, &job_id()).await,
         Verb::Events => link.events(&EventsRequest { events: vec![event("k")] }).await,
         Verb::Rotate => link.rotate().await.map(drop),
+    }
+}
+
+/// Makes the verb's sample call about that job.
+pub async fn ask_about<L: AgentLink>(link: &L, verb: Verb, job: &JobId) -> Result<(), LinkError> {
+    match verb {
+        Verb::Ack => link.ack(job).await,
+        Verb::Status => link.status(job, &status()).await,
+        Verb::Result => link.result(job, &result()).await,
+        Verb::Register | Verb::Jobs | Verb::Events | Verb::Rotate => panic!("{verb:?} is about no job"),
     }
 }
 
