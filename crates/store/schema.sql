@@ -38,7 +38,9 @@ CREATE TABLE credential (
     drop_at INTEGER
 ) STRICT;
 
-CREATE UNIQUE INDEX credential_of_cluster ON credential (cluster, pending);
+CREATE UNIQUE INDEX credential_current ON credential (cluster) WHERE pending = 0;
+
+CREATE INDEX credential_pending ON credential (cluster, created_at) WHERE pending = 1;
 
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,

@@ -21,6 +21,9 @@ use vworkspace_protocol::{
     id::OrganizationId,
 };
 
+/// Most credentials of a cluster that were issued and not used yet; one more drops the oldest.
+const MOST_PENDING: u32 = 8;
+
 impl Store {
     /// The first admin token: `Some` exactly once in the life of a database.
     ///
@@ -57,7 +60,8 @@ impl Store {
 
     /// Exchanges a registration token for the identity it was issued for. Earlier credentials of the cluster end.
     /// The same token with the same `registration_id` (not empty) answers again, with a fresh credential, for as
-    /// long as the token lives.
+    /// long as the token lives; what it answered earlier ends when the fresh one is first used, so that an exchange
+    /// that arrives twice takes nothing from who holds the first answer.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::TokenConsumed`], [`Error::TokenExpired`].
@@ -70,17 +74,30 @@ impl Store {
         let presented = token::read(token).filter(|presented| presented.kind == Kind::Registration);
         let presented = presented.ok_or(Error::Unauthenticated)?;
         let (text, kept) = draw(Kind::Agent)?;
-        let expires_at = whole_micros(now) + self.inner.settings.credential_life;
+        let now = whole_micros(now);
+        let expires_at = now + self.inner.settings.credential_life;
+        let drop_at = now + self.inner.settings.rotation_window;
         let registration_id = registration_id.to_owned();
         let cluster_id = self
             .write(move |connection| {
-                exchange(connection, &presented, &registration_id, &kept, expires_at, now)
+                let (cluster, id, repeated) = redeem(connection, &presented, &registration_id, now)?;
+                if repeated {
+                    let fresh = Credential { expires_at, drop_at: Some(drop_at) };
+                    add_pending(connection, cluster, &kept, fresh, now)?;
+                } else {
+                    connection.run("DELETE FROM credential WHERE cluster = ?1", [cluster])?;
+                    let first = Credential { expires_at, drop_at: None };
+                    insert_credential(connection, cluster, &kept, first, now)?;
+                }
+                record_registration(connection, cluster, &id, now)?;
+                Ok(id)
             })
             .await?;
         Ok(RegisterResponse { cluster_id, token: text, expires_at: Some(expires_at) })
     }
 
-    /// Issues a new credential beside the current one, in the place of an unused earlier one.
+    /// Issues a new credential beside the current one, which ends when the new one is first used, as do others that
+    /// nobody used.
     ///
     /// # Errors
     /// Those of writing.
@@ -96,14 +113,8 @@ impl Store {
         let audit = Record::new(&cluster.by, "rotate", "new credential issued").cluster(cluster.row);
         let row = cluster.row;
         self.write(move |connection| {
-            connection.run("DELETE FROM credential WHERE cluster = ?1 AND pending = 1", [row])?;
-            insert_credential(
-                connection,
-                row,
-                &kept,
-                Credential { expires_at, drop_at: Some(drop_at) },
-                now,
-            )?;
+            let fresh = Credential { expires_at, drop_at: Some(drop_at) };
+            add_pending(connection, row, &kept, fresh, now)?;
             audit.write(connection, now)
         })
         .await?;
@@ -179,7 +190,7 @@ fn proved(digest: [u8; 32], presented: &Presented) -> Result<(), Error> {
     if kept.matches(presented) { Ok(()) } else { Err(Error::Unauthenticated) }
 }
 
-/// A rotated credential is used for the first time: it becomes the current one, the old one ends.
+/// A rotated credential is used for the first time: it becomes the current one, all others end.
 fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Caller, Error> {
     // Judged again: another request may have done it, or replaced it, meanwhile.
     let (caller, standing) = agent_caller(connection, presented, now)?;
@@ -189,7 +200,7 @@ fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Re
         Standing::FirstUse => {
             let lookup = presented.kept.lookup;
             connection.run(
-                "DELETE FROM credential WHERE pending = 0
+                "DELETE FROM credential WHERE lookup <> ?1
                  AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)",
                 [lookup],
             )?;
@@ -200,30 +211,41 @@ fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Re
     }
 }
 
-fn exchange(
+fn record_registration(
     connection: &Connection,
-    presented: &Presented,
-    registration_id: &str,
-    kept: &Kept,
-    expires_at: Timestamp,
+    cluster: i64,
+    id: &ClusterId,
     now: Timestamp,
-) -> Result<ClusterId, Error> {
-    let (cluster, id) = redeem(connection, presented, registration_id, now)?;
-    connection.run("DELETE FROM credential WHERE cluster = ?1", [cluster])?;
-    insert_credential(connection, cluster, kept, Credential { expires_at, drop_at: None }, now)?;
+) -> Result<(), Error> {
     connection.run("UPDATE cluster SET registered_at = ?2 WHERE row = ?1", [cluster, micros(now)])?;
-    let record = Record::new(&AuditActor::agent(&id), "register", "registration token exchanged");
-    record.cluster(cluster).write(connection, now)?;
-    Ok(id)
+    let record = Record::new(&AuditActor::agent(id), "register", "registration token exchanged");
+    record.cluster(cluster).write(connection, now)
 }
 
-/// Uses the token up, or finds that it was used up by the very same registration.
+/// A new credential beside the current one. Of those that nobody used the newest few stay: the agent may hold any of
+/// them when a request arrives twice or late.
+fn add_pending(
+    connection: &Connection,
+    cluster: i64,
+    kept: &Kept,
+    fresh: Credential,
+    now: Timestamp,
+) -> Result<(), Error> {
+    connection.run(
+        "DELETE FROM credential WHERE lookup IN (SELECT lookup FROM credential
+             WHERE cluster = ?1 AND pending = 1 ORDER BY created_at DESC LIMIT -1 OFFSET ?2)",
+        params![cluster, MOST_PENDING - 1],
+    )?;
+    insert_credential(connection, cluster, kept, fresh, now)
+}
+
+/// Uses the token up, or finds that it was used up by the very same registration: then the last answer is true.
 fn redeem(
     connection: &Connection,
     presented: &Presented,
     registration_id: &str,
     now: Timestamp,
-) -> Result<(i64, ClusterId), Error> {
+) -> Result<(i64, ClusterId, bool), Error> {
     let found = connection.row(
         "SELECT t.digest, t.expires_at, t.consumed_at IS NOT NULL, t.registration_id, c.row, c.id
          FROM registration_token t JOIN cluster c ON c.row = t.cluster WHERE t.lookup = ?1",
@@ -248,7 +270,7 @@ fn redeem(
             )?;
         }
     }
-    Ok((cluster, ClusterId::new(id.to_string())))
+    Ok((cluster, ClusterId::new(id.to_string()), consumed))
 }
 
 fn insert_credential(

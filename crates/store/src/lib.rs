@@ -65,8 +65,9 @@ use writer::Writer;
 ///   its effect.
 /// - **End.** The last clone of a store on a file waits for the writes that are queued; in memory they are lost with
 ///   the [`Committer`], and their callers are told [`Error::Stopped`].
-/// - **Idempotency.** Repeating is safe: of acks, statuses, events, cancels and keyed enqueues it changes nothing, of a
-///   result it is refused, of rotations and registrations it replaces what nobody has used. Nothing is retried here.
+/// - **Idempotency.** Repeating is safe: of acks, events, cancels and keyed enqueues it changes nothing, of a status it
+///   adds to the timeline alone, of a result it is refused, and of rotations and registrations whichever answer arrives
+///   is good. Nothing is retried here.
 /// - **Bounds.** A full queue refuses with [`Error::Busy`] and does nothing. Lists come in pages.
 /// - **Errors.** Every write can fail with [`Error::Busy`], [`Error::Unavailable`], [`Error::Stopped`] and
 ///   [`Error::Defect`], every read with the last three and [`Error::Corrupt`]; methods name only what comes on top.

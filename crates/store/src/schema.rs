@@ -4,7 +4,10 @@ use crate::{Error, connection::Statements};
 use rusqlite::Connection;
 
 /// In order; the place in the list plus one is the version. Never change one that was released: add another.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_several_pending_credentials.sql"),
+];
 
 /// Brings a database to the newest version.
 pub(crate) fn migrate(connection: &Connection) -> Result<(), Error> {

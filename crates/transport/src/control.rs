@@ -61,7 +61,8 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
     /// Exchanges a registration token for an identity and its credential.
     ///
     /// A token is good for one identity: repeated with the same `registrationId` it MUST answer the same identity with
-    /// a fresh credential, and the earlier one ends; with any other it MUST be refused with 401 `token_consumed`.
+    /// a fresh credential, and what it answered before ends when that is first used; with any other it MUST be refused
+    /// with 401 `token_consumed`.
     fn register(
         &self,
         call: AgentCall,
@@ -108,6 +109,7 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Issues a new credential beside the current one, which MUST work until the new one is first used. A repetition
-    /// MUST replace the new one while that is unused.
+    /// issues one more, because nobody knows which answer arrived: the first that is used MUST end all others. Those
+    /// that nobody used are bounded in number and time.
     fn rotate(&self, call: AgentCall) -> impl Future<Output = Result<RotateResponse, Refusal>> + Send;
 }

@@ -74,8 +74,8 @@ pub trait AgentLink: Send + Sync + 'static {
     /// MUST pass, none at all included. Repeating it is safe: events carry their identity.
     fn events(&self, batch: &EventsRequest) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Asks for a new credential. An answer without one MUST be [`LinkError::Malformed`]. Repeating it is safe: it
-    /// replaces the new credential while that is unused.
+    /// Asks for a new credential. An answer without one MUST be [`LinkError::Malformed`]. Repeating it is safe:
+    /// whichever answer arrives, its credential works.
     fn rotate(&self) -> impl Future<Output = Result<RotateResponse, LinkError>> + Send;
 }
 

@@ -192,10 +192,13 @@ impl JobRun {
         }
     }
 
-    /// Goes on waiting where an earlier process stopped.
-    pub fn resume(&mut self, taken: Taken) {
+    /// Goes on waiting where an earlier process stopped. Its clock may have been ahead of ours: no deadline is farther
+    /// off than if the job began now.
+    pub fn resume(&mut self, taken: Taken, now: Timestamp) {
         if matches!(self.state, State::Received) {
-            self.state = State::Waiting { taken, last: None };
+            let latest = now.saturating_add(self.deadline_after).unwrap_or(Timestamp::MAX);
+            let deadline = taken.deadline.min(latest);
+            self.state = State::Waiting { taken: Taken { deadline, ..taken }, last: None };
         }
     }
 

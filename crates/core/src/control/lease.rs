@@ -4,9 +4,9 @@
 //! meanwhile, the redelivery would undo it; so the later one waits until the earlier one is acked (from there on
 //! the agent keeps the order) or goes with it in the same answer.
 
-use super::{admission::Lane, job::MOST_DELIVERIES};
+use super::{admission::Lane, job::MOST_DELIVERIES, presence::elapsed};
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use vworkspace_protocol::{
     admin::JobState,
     limits::{BYTES_PER_POLL, JOBS_PER_POLL},
@@ -69,14 +69,14 @@ pub struct Plan {
 }
 
 /// Plans one poll. `open` holds, in ascending `seq`: every leased job, the acked ones to be offered again, and the
-/// first queued ones.
-pub fn plan(open: &[Candidate], now: Timestamp, limits: Limits) -> Plan {
+/// first queued ones. `lease` is how long a delivered job stays hidden.
+pub fn plan(open: &[Candidate], now: Timestamp, lease: Duration, limits: Limits) -> Plan {
     let mut plan = Plan::default();
     let mut held: BTreeSet<Lane> = BTreeSet::new();
-    let mut unacked = open.iter().filter(|job| on_its_way(job, now)).count();
+    let mut unacked = open.iter().filter(|job| on_its_way(job, now, lease)).count();
     let mut bytes = 0;
     for job in open {
-        if on_its_way(job, now) {
+        if on_its_way(job, now, lease) {
             held.insert(job.lane);
             plan.next_due = earliest(plan.next_due, job.leased_until);
         } else if !job.ever_acked && job.expires_at.is_some_and(|expiry| expiry <= now) {
@@ -99,8 +99,14 @@ pub fn plan(open: &[Candidate], now: Timestamp, limits: Limits) -> Plan {
 }
 
 /// Handed out under a lease that has not ended.
-fn on_its_way(job: &Candidate, now: Timestamp) -> bool {
-    job.state == JobState::Leased && job.leased_until.is_some_and(|end| end > now)
+fn on_its_way(job: &Candidate, now: Timestamp, lease: Duration) -> bool {
+    job.state == JobState::Leased && job.leased_until.is_some_and(|end| holds(end, now, lease))
+}
+
+/// Whether a lease that ends at `end` holds. One that ends later than a lease that begins now was given before the
+/// clock went back, and nobody is to wait for that.
+pub fn holds(end: Timestamp, now: Timestamp, lease: Duration) -> bool {
+    end > now && elapsed(now, end) <= lease
 }
 
 fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
@@ -111,6 +117,8 @@ fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestam
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -132,30 +140,37 @@ mod tests {
     #[test]
     fn queued_jobs_go_out_in_order_even_for_one_object() {
         let open = [job(1, 1, JobState::Queued), job(2, 1, JobState::Queued), job(3, 2, JobState::Queued)];
-        assert_eq!(plan(&open, at(100), Limits::default()).offer, [1, 2, 3]);
+        assert_eq!(plan(&open, at(100), LEASE, Limits::default()).offer, [1, 2, 3]);
     }
 
     #[test]
     fn a_job_waits_for_an_earlier_one_of_its_object_that_is_on_its_way() {
         let open = [job(1, 1, JobState::Leased), job(2, 1, JobState::Queued), job(3, 2, JobState::Queued)];
-        let early = plan(&open, at(129), Limits::default());
+        let early = plan(&open, at(129), LEASE, Limits::default());
         assert_eq!((early.offer, early.next_due), (vec![3], Some(at(130))));
-        assert_eq!(plan(&open, at(130), Limits::default()).offer, [1, 2, 3]);
+        assert_eq!(plan(&open, at(130), LEASE, Limits::default()).offer, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_lease_given_before_the_clock_went_back_is_over() {
+        let leased = [job(1, 1, JobState::Leased)];
+        assert!(plan(&leased, at(100), LEASE, Limits::default()).offer.is_empty());
+        assert_eq!(plan(&leased, at(99), LEASE, Limits::default()).offer, [1]);
     }
 
     #[test]
     fn an_acked_job_holds_nobody_and_is_offered_again_after_a_break() {
         let open = [job(1, 1, JobState::Acked), job(2, 1, JobState::Queued)];
-        assert_eq!(plan(&open, at(100), Limits::default()).offer, [1, 2]);
+        assert_eq!(plan(&open, at(100), LEASE, Limits::default()).offer, [1, 2]);
     }
 
     #[test]
     fn ten_unacked_deliveries_are_enough() {
         let mut lost = job(1, 1, JobState::Leased);
         lost.deliveries = MOST_DELIVERIES - 1;
-        assert_eq!(plan(&[lost.clone()], at(200), Limits::default()).offer, [1]);
+        assert_eq!(plan(&[lost.clone()], at(200), LEASE, Limits::default()).offer, [1]);
         lost.deliveries = MOST_DELIVERIES;
-        let parked = plan(&[lost, job(2, 1, JobState::Queued)], at(200), Limits::default());
+        let parked = plan(&[lost, job(2, 1, JobState::Queued)], at(200), LEASE, Limits::default());
         assert_eq!((parked.undeliverable, parked.offer), (vec![1], vec![2]));
     }
 
@@ -165,7 +180,7 @@ mod tests {
         queued.expires_at = Some(at(100));
         let mut held = job(2, 2, JobState::Acked);
         held.expires_at = Some(at(100));
-        let planned = plan(&[queued, held], at(100), Limits::default());
+        let planned = plan(&[queued, held], at(100), LEASE, Limits::default());
         assert_eq!((planned.expired, planned.offer), (vec![1], vec![2]));
     }
 
@@ -175,15 +190,15 @@ mod tests {
         large.bytes = 1000;
         let limits = Limits { jobs: 50, bytes: 100 };
         let open = [job(1, 1, JobState::Queued), large, job(3, 3, JobState::Queued)];
-        assert_eq!(plan(&open, at(0), limits).offer, [1]);
-        assert_eq!(plan(&open[1..], at(0), limits).offer, [2]);
+        assert_eq!(plan(&open, at(0), LEASE, limits).offer, [1]);
+        assert_eq!(plan(&open[1..], at(0), LEASE, limits).offer, [2]);
     }
 
     #[test]
     fn an_agent_that_never_acks_is_not_fed_for_ever() {
         let mut open: Vec<_> = (0..MOST_UNACKED as i64).map(|seq| job(seq, 1, JobState::Leased)).collect();
         open.push(job(9999, 2, JobState::Queued));
-        assert!(plan(&open, at(100), Limits::default()).offer.is_empty());
+        assert!(plan(&open, at(100), LEASE, Limits::default()).offer.is_empty());
     }
 
     fn any_job() -> impl Strategy<Value = (u8, u8, u32, bool)> {
@@ -199,10 +214,10 @@ mod tests {
                 let state = [JobState::Queued, JobState::Leased, JobState::Acked][usize::from(state)];
                 let mut job = job(seq as i64, lane, state);
                 job.deliveries = deliveries;
-                job.leased_until = (state == JobState::Leased).then(|| at(if live { 200 } else { 50 }));
+                job.leased_until = (state == JobState::Leased).then(|| at(if live { 120 } else { 50 }));
                 job
             }).collect();
-            let planned = plan(&open, at(100), Limits { jobs: most, bytes: usize::MAX });
+            let planned = plan(&open, at(100), LEASE, Limits { jobs: most, bytes: usize::MAX });
             prop_assert!(planned.offer.len() <= most);
             prop_assert!(planned.offer.is_sorted());
             let over: Vec<i64> = planned.expired.iter().chain(&planned.undeliverable).copied().collect();

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 use vworkspace_protocol::{admin::Presence, id::SessionId};
 
-/// The control plane's view of a cluster's agent at `now` (contract, section 4).
+/// The control plane's view of a cluster's agent at `now` (contract, section 4). One seen by a clock that went back
+/// since is not known to be there before it calls again, which a connected one does at once.
 pub fn presence(
     registered: bool,
     last_seen: Option<Timestamp>,
@@ -13,7 +14,7 @@ pub fn presence(
 ) -> Presence {
     match last_seen {
         _ if !registered => Presence::Unregistered,
-        Some(seen) if elapsed(seen, now) <= window => Presence::Connected,
+        Some(seen) if elapsed(seen.min(now), seen.max(now)) <= window => Presence::Connected,
         Some(_) | None => Presence::Disconnected,
     }
 }
@@ -43,7 +44,7 @@ impl Sighting {
             self.break_at = Some(now);
             self.session = session.cloned();
         }
-        self.last_seen = Some(self.last_seen.map_or(now, |seen| seen.max(now)));
+        self.last_seen = Some(now);
     }
 }
 
@@ -70,6 +71,15 @@ mod tests {
         assert_eq!(presence(true, Some(at(0)), at(60), window), Presence::Connected);
         assert_eq!(presence(true, Some(at(0)), at(61), window), Presence::Disconnected);
         assert_eq!(presence(true, Some(at(9)), at(1), window), Presence::Connected);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_shows_nobody_as_connected_for_longer_than_the_window() {
+        assert_eq!(presence(true, Some(at(3_600)), at(0), Duration::from_secs(60)), Presence::Disconnected);
+        let mut sighting = Sighting::default();
+        sighting.handle_call(None, at(3_600), STALE);
+        sighting.handle_call(None, at(0), STALE);
+        assert_eq!(sighting.last_seen, Some(at(0)));
     }
 
     #[test]

@@ -54,7 +54,8 @@ impl Applier {
         Self { client }
     }
 
-    /// Applies the manifest; gives the object back with uid and generation.
+    /// Applies the manifest; gives the object back with uid and generation. The API server also takes what is being
+    /// deleted: it is applied again once that is gone.
     ///
     /// # Errors
     /// See [`ApplyError`].
@@ -62,7 +63,7 @@ impl Applier {
         self.pass_gate(&object.namespace).await?;
         let params = PatchParams::apply(AGENT_FIELD_MANAGER);
         let applied = self.api(object)?.patch(&object.name, &params, &Patch::Apply(manifest)).await;
-        applied.map(|applied| with_identity(object, &applied)).map_err(classify)
+        lasting(object, &applied.map_err(classify)?)
     }
 
     /// Asks for the object's deletion. An object that is not there is gone.
@@ -120,6 +121,14 @@ fn resource_of(object: &ObjectRef) -> Option<ApiResource> {
     let (group, version) = object.api_version.split_once('/')?;
     let kind = GroupVersionKind::gvk(group, version, &object.kind);
     Some(ApiResource::from_gvk_with_plural(&kind, &format!("{}s", object.kind.to_lowercase())))
+}
+
+/// The applied object, unless it is about to vanish.
+fn lasting(object: &ObjectRef, live: &DynamicObject) -> Result<ObjectRef, ApplyError> {
+    if live.metadata.deletion_timestamp.is_some() {
+        return Err(ApplyError::Transient("the object is still being deleted".to_owned()));
+    }
+    Ok(with_identity(object, live))
 }
 
 fn with_identity(object: &ObjectRef, live: &DynamicObject) -> ObjectRef {
@@ -196,6 +205,18 @@ mod tests {
             [FieldConflict { manager: "kubectl-edit".into(), field_path: ".spec.chart.version".into() }]
         );
         assert_eq!(message, r#"conflict: .spec.chart.version is owned by "kubectl-edit""#);
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_applied_again_later() {
+        let live = |deleted: Value| {
+            let metadata = json!({"name": "web", "uid": "u", "generation": 2, "deletionTimestamp": deleted});
+            serde_json::from_value::<DynamicObject>(json!({"metadata": metadata})).unwrap()
+        };
+        let object = ObjectRef { name: "web".into(), ..ObjectRef::default() };
+        assert_eq!(lasting(&object, &live(Value::Null)).unwrap().uid, "u");
+        let dying = lasting(&object, &live(json!("2026-01-01T00:00:00Z")));
+        assert!(matches!(dying, Err(ApplyError::Transient(_))));
     }
 
     #[test]

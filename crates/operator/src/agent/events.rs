@@ -199,13 +199,16 @@ impl EventLoop {
             self.answer_snapshots_if_done();
             return;
         }
+        self.outbox.handle_delivery(Delivery::Failed, now);
+        if !self.links.now().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
+            // What an earlier connection met, for example a credential that was exchanged meanwhile, says nothing
+            // about the one in use.
+            return;
+        }
         let delay = self.backoff.handle_failure(failure.retry_after(), rand::random());
         tracing::warn!(%error, ?delay, events = self.outbox.len(), "events were not delivered and are kept");
-        self.outbox.handle_delivery(Delivery::Failed, now);
-        if self.links.now().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
-            let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
-            self.not_before = now.saturating_add(delay).unwrap_or(now);
-        }
+        let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
+        self.not_before = now.saturating_add(delay).unwrap_or(now);
         for done in self.snapshots.drain(..) {
             let _gone = done.send(Err(failure));
         }

@@ -25,8 +25,8 @@ async fn a_repeated_exchange_with_the_same_id_gives_a_fresh_credential() {
     let second = caller.post("/api/agent/register", exchange).await.expect(200);
     assert_eq!(first["clusterId"], second["clusterId"]);
     let poll = format!("/api/agent/jobs?cluster={cluster}&wait=0");
-    server.client(first["token"].as_str()).get(&poll).await.refused(401, "unauthenticated");
     server.client(second["token"].as_str()).get(&poll).await.expect(200);
+    server.client(first["token"].as_str()).get(&poll).await.refused(401, "unauthenticated");
     let other = json!({ "registrationId": "7b0e6e0e-8e5c-4b6c-9f6e-0d7c7f0c0a02" });
     caller.post("/api/agent/register", other).await.refused(401, "token_consumed");
 }
@@ -59,8 +59,8 @@ async fn rotation_overlaps_until_the_new_credential_is_used() {
     let unused = agent.client.post(rotate, json!({})).await.expect(200);
     let rotated = agent.client.post(rotate, json!({})).await.expect(200);
     agent.client.get(&agent.poll_path(0)).await.expect(200);
-    server.client(unused["token"].as_str()).get(&agent.poll_path(0)).await.refused(401, "unauthenticated");
     server.client(rotated["token"].as_str()).get(&agent.poll_path(0)).await.expect(200);
+    server.client(unused["token"].as_str()).get(&agent.poll_path(0)).await.refused(401, "unauthenticated");
     agent.client.get(&agent.poll_path(0)).await.refused(401, "unauthenticated");
 }
 

@@ -71,7 +71,8 @@ impl Store {
     /// # Errors
     /// Those of writing.
     pub async fn expire_due(&self, now: Timestamp) -> Result<Vec<JobId>, Error> {
-        self.write(move |connection| sweep(connection, now)).await
+        let lease = self.inner.settings.job_lease;
+        self.write(move |connection| sweep(connection, lease, now)).await
     }
 }
 
@@ -106,7 +107,7 @@ impl Poll {
     fn take(&self, connection: &Connection) -> Result<Taken, Error> {
         let (open, healed) = self.open(connection)?;
         let candidates: Vec<Candidate> = open.iter().map(|job| job.candidate.clone()).collect();
-        let plan = plan(&candidates, self.now, self.limits);
+        let plan = plan(&candidates, self.now, self.lease, self.limits);
         let mut taken = Taken { next_due: plan.next_due, healed, ..Taken::default() };
         let end_of_lease = self.now + self.lease;
         for job in &open {
@@ -140,6 +141,7 @@ impl Poll {
         Ok((open, healed))
     }
 
+    /// Jobs held at no known time, before `held_before`, or later than now: by a clock that went back since.
     fn in_state(
         &self,
         connection: &Connection,
@@ -150,8 +152,9 @@ impl Poll {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         connection.rows(
             "SELECT seq, state, lane, bytes, deliveries, ever_acked, leased_until, expires_at, id, steps FROM job
-             WHERE cluster = ?1 AND state = ?2 AND (held_at IS NULL OR held_at < ?3) ORDER BY seq LIMIT ?4",
-            params![self.cluster, state_code(state), held_before, most],
+             WHERE cluster = ?1 AND state = ?2 AND (held_at IS NULL OR held_at < ?3 OR held_at > ?4)
+             ORDER BY seq LIMIT ?5",
+            params![self.cluster, state_code(state), held_before, micros(self.now), most],
             open,
         )
     }
@@ -190,12 +193,12 @@ fn expire(connection: &Connection, job: &Open, now: Timestamp) -> Result<JobId, 
     Ok(JobId::new(job.id.to_string()))
 }
 
-fn sweep(connection: &Connection, now: Timestamp) -> Result<Vec<JobId>, Error> {
+fn sweep(connection: &Connection, lease: Duration, now: Timestamp) -> Result<Vec<JobId>, Error> {
     let due = connection.rows(
         "SELECT seq, state, lane, bytes, deliveries, ever_acked, leased_until, expires_at, id, steps FROM job
          WHERE expires_at IS NOT NULL AND state < 2 AND expires_at <= ?1
-           AND ever_acked = 0 AND (leased_until IS NULL OR leased_until <= ?1) LIMIT ?2",
-        params![micros(now), MOST_SWEPT],
+           AND ever_acked = 0 AND (leased_until IS NULL OR leased_until <= ?1 OR leased_until > ?2) LIMIT ?3",
+        params![micros(now), micros(now + lease), MOST_SWEPT],
         open,
     )?;
     due.iter().map(|job| expire(connection, job, now)).collect()

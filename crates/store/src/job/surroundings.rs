@@ -7,6 +7,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
+use std::time::Duration;
 use uuid::Uuid;
 use vworkspace_core::control::{explain::Surroundings, presence::presence};
 use vworkspace_protocol::JobId;
@@ -26,9 +27,10 @@ impl Store {
     /// Those of reading.
     pub async fn surroundings(&self, job: &Handle<Job, Read>, now: Timestamp) -> Result<Surroundings, Error> {
         let seq = job.row;
-        let found = self.read(move |connection| find(connection, seq, now)).await?;
-        let sighting = self.inner.presence.known(found.cluster).sighting;
         let settings = &self.inner.settings;
+        let lease = settings.job_lease;
+        let found = self.read(move |connection| find(connection, seq, lease, now)).await?;
+        let sighting = self.inner.presence.known(found.cluster).sighting;
         Ok(Surroundings {
             presence: presence(found.registered, sighting.last_seen, now, settings.disconnect_after),
             last_seen: sighting.last_seen,
@@ -40,13 +42,13 @@ impl Store {
     }
 }
 
-fn find(connection: &Connection, seq: i64, now: Timestamp) -> Result<Found, Error> {
+fn find(connection: &Connection, seq: i64, lease: Duration, now: Timestamp) -> Result<Found, Error> {
     let found = connection.row(
         "SELECT j.cluster, j.leased_until, j.ever_acked, c.registered_at IS NOT NULL,
                 (SELECT e.id FROM job e WHERE e.cluster = j.cluster AND e.state = 1 AND e.seq < j.seq
-                    AND e.lane = j.lane AND e.leased_until > ?2 ORDER BY e.seq LIMIT 1)
+                    AND e.lane = j.lane AND e.leased_until > ?2 AND e.leased_until <= ?3 ORDER BY e.seq LIMIT 1)
          FROM job j JOIN cluster c ON c.row = j.cluster WHERE j.seq = ?1",
-        params![seq, micros(now)],
+        params![seq, micros(now), micros(now + lease)],
         |row| {
             Ok(Found {
                 cluster: row.get(0)?,

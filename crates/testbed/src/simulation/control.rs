@@ -85,11 +85,6 @@ impl Control {
         })
     }
 
-    /// How long a lease lasts.
-    pub fn lease(&self) -> Duration {
-        self.settings.job_lease
-    }
-
     /// The control plane's time of day.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -135,12 +130,14 @@ impl Control {
         self.turn_clock();
     }
 
-    fn turn_clock(&self) {
+    /// The clock is wrong in another way from here on.
+    pub fn turn_clock(&self) {
         let most = self.world.weather.clock_error;
         let error = self.world.dice.between(Duration::ZERO, most * 2);
         let millis =
             i64::try_from(error.as_millis()).unwrap_or(0) - i64::try_from(most.as_millis()).unwrap_or(0);
         self.clock.skew_millis.store(millis, Ordering::Relaxed);
+        self.world.history.note("control", &format!("has a clock that is wrong by {millis} ms"));
     }
 
     /// Syncs what queued up, again and again.

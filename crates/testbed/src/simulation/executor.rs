@@ -6,7 +6,7 @@
 use super::dice::Dice;
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     rc::Rc,
@@ -27,10 +27,10 @@ pub struct Executor(Rc<Inner>);
 struct Inner {
     dice: Rc<Dice>,
     timers: Timers,
-    ready: Arc<Mutex<Vec<TaskId>>>,
+    /// A set: in which order one step wakes several is not told by all of them (a `watch` channel draws lots).
+    ready: Arc<Mutex<BTreeSet<TaskId>>>,
     tasks: RefCell<BTreeMap<TaskId, Task>>,
     next: Cell<u64>,
-    polled: Cell<u64>,
 }
 
 struct Task {
@@ -49,7 +49,6 @@ impl Executor {
             ready: Arc::default(),
             tasks: RefCell::default(),
             next: Cell::new(1),
-            polled: Cell::new(0),
         }))
     }
 
@@ -79,7 +78,7 @@ impl Executor {
         let waker = Waker::from(Arc::new(Ring { id, ready: self.0.ready.clone() }));
         let task = Task { group, running: Some(Box::pin(work)), waker };
         self.0.tasks.borrow_mut().insert(id, task);
-        lock(&self.0.ready).push(id);
+        lock(&self.0.ready).insert(id);
     }
 
     /// Drops all tasks of a process where they stand.
@@ -106,18 +105,15 @@ impl Executor {
         true
     }
 
-    /// How often a task was polled so far.
-    pub fn polled(&self) -> u64 {
-        self.0.polled.get()
-    }
-
     fn take_ready(&self) -> Option<TaskId> {
         let mut ready = lock(&self.0.ready);
         if ready.is_empty() {
             return None;
         }
         let chosen = usize::try_from(self.0.dice.roll(ready.len() as u64)).unwrap_or(0);
-        Some(ready.swap_remove(chosen))
+        let id = ready.iter().nth(chosen).copied()?;
+        ready.remove(&id);
+        Some(id)
     }
 
     fn poll(&self, id: TaskId) {
@@ -127,7 +123,6 @@ impl Executor {
         });
         // It ended, or was woken twice.
         let Some((mut running, waker)) = taken else { return };
-        self.0.polled.set(self.0.polled.get() + 1);
         let done = running.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let mut tasks = self.0.tasks.borrow_mut();
         let ended = if done { tasks.remove(&id) } else { None };
@@ -148,15 +143,12 @@ impl Executor {
 
 struct Ring {
     id: TaskId,
-    ready: Arc<Mutex<Vec<TaskId>>>,
+    ready: Arc<Mutex<BTreeSet<TaskId>>>,
 }
 
 impl Wake for Ring {
     fn wake(self: Arc<Self>) {
-        let mut ready = lock(&self.ready);
-        if !ready.contains(&self.id) {
-            ready.push(self.id);
-        }
+        lock(&self.ready).insert(self.id);
     }
 }
 

@@ -72,6 +72,18 @@ pub async fn kill_control(world: World, control: Rc<Control>) {
     }
 }
 
+/// Turns the control plane's clock while it runs, until the faults end.
+pub async fn turn_clock(world: World, control: Rc<Control>) {
+    loop {
+        world.sleep_between(Duration::ZERO, world.weather.clock_holds * 2).await;
+        if world.weather.is_healed() {
+            return;
+        }
+        control.turn_clock();
+        world.weather.count("control plane's clock turned");
+    }
+}
+
 /// Cuts a line again and again, one way or both, until the faults end.
 pub async fn cut_line(world: World, pod: Rc<Pod>) {
     loop {

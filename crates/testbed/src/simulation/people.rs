@@ -120,8 +120,7 @@ impl Wishes {
     }
 
     async fn cancel_one(&self, world: &World, control: &Rc<Control>) {
-        let known: Vec<JobId> = self.taken.borrow().keys().cloned().collect();
-        let Some(id) = world.dice.pick(&known).cloned() else { return };
+        let Some(id) = self.any(world) else { return };
         world.history.note("admin", &format!("withdraws {}", world.history.name(&id)));
         // It may be over; then nothing is done.
         let _ = control
@@ -129,13 +128,20 @@ impl Wishes {
             .await;
     }
 
+    /// One of the jobs that were taken, whichever; ids are random, so they are chosen by number.
+    fn any(&self, world: &World) -> Option<JobId> {
+        let taken = self.taken.borrow();
+        let by_number: BTreeMap<u64, &JobId> = taken.iter().map(|(id, wish)| (wish.n, id)).collect();
+        let known: Vec<&JobId> = by_number.into_values().collect();
+        world.dice.pick(&known).map(|id| (*id).clone())
+    }
+
     /// Somebody in the cluster takes a field over, or gives it back.
     fn meddle(&self, world: &World, site: &Site) {
         let name = format!("app-{}", world.dice.roll(OBJECTS));
         site.api.edit(|state| {
-            if let Some(object) = state.objects.get_mut(&name) {
-                object.foreign = !object.foreign;
-                world.history.note(&site.name, &format!("{name} is owned by others: {}", object.foreign));
+            if let Some(foreign) = state.meddle(&name) {
+                world.history.note(&site.name, &format!("{name} is owned by others: {foreign}"));
             }
         });
     }
@@ -170,8 +176,7 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>) {
     while !world.weather.is_healed() {
         world.sleep_between(Duration::from_millis(100), Duration::from_secs(10)).await;
         let bearer = own.api.state().credential.as_ref().map(|credential| credential.token.clone());
-        let known: Vec<JobId> = other.taken.borrow().keys().cloned().collect();
-        let Some(job) = world.dice.pick(&known).cloned() else { continue };
+        let Some(job) = other.any(&world) else { continue };
         let session = None;
         let caller = AgentCall { bearer, session, capabilities: Vec::new(), user_agent: "thief".to_owned() };
         let (cluster, tried) = (other.cluster.clone(), world.dice.roll(3));

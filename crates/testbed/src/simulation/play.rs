@@ -25,9 +25,10 @@ use vworkspace_server::app::{self, App, access::Person};
 
 /// How long faults last.
 const ROUGH: Duration = Duration::from_secs(60);
-/// Within this after the faults ended everything is done: the longest back-off, a call that hangs, a lease and a job's
-/// deadline, one after the other.
-const SETTLES_WITHIN: Duration = Duration::from_secs(60 + 40 + 15 + 30 + 35);
+/// What the faults left behind may last so long: the longest back-off, and a poll that nobody answers.
+const LINGERS: Duration = Duration::from_secs(60 + 40);
+/// Within this after that everything is done: a call that hangs, a lease and a job's deadline, one after the other.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30 + 15 + 35);
 /// Within this a connected cluster does a job when nothing is wrong (I7).
 const PROBE_WITHIN: Duration = Duration::from_secs(10);
 /// How often is looked whether all is done.
@@ -86,6 +87,7 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     let executor = &world.executor;
     let fate = executor.group();
     executor.spawn(fate, nemesis::kill_control(world.clone(), control.clone()));
+    executor.spawn(fate, nemesis::turn_clock(world.clone(), control.clone()));
     for (n, pod) in pods.iter().enumerate() {
         executor.spawn(fate, nemesis::kill_operators(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::cut_line(world.clone(), pod.clone()));
@@ -127,6 +129,7 @@ type Sites = [(Rc<Site>, Rc<Wishes>)];
 
 /// Waits until all is done, probes every cluster, and checks.
 fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pod>]) {
+    world.executor.run(world.executor.now() + LINGERS, || world.history.broken().is_some());
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, SETTLES_WITHIN) {
         return;
     }

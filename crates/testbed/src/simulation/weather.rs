@@ -34,8 +34,10 @@ pub struct Weather {
     pub never_offers_again: bool,
     /// Longest time the disk takes to sync.
     pub sync: Duration,
-    /// Clocks are wrong by up to this at each start.
+    /// Clocks are wrong by up to this.
     pub clock_error: Duration,
+    /// Mean time between two turns of the control plane's clock, beside that at each start.
+    pub clock_holds: Duration,
     healed: Cell<bool>,
     fired: RefCell<BTreeMap<&'static str, u64>>,
 }
@@ -59,6 +61,7 @@ impl Weather {
             never_offers_again: dice.happens(300),
             sync: time(&[1, 10, 200]),
             clock_error: time(&[0, 0, 5_000, 3_600_000]),
+            clock_holds: time(&[7_000, 30_000, 600_000]),
             healed: Cell::new(false),
             fired: RefCell::default(),
         }

@@ -204,3 +204,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_clock_that_went_back_between_two_processes_moves_no_deadline_away() {
+    let mut run = JobRun::new(&job(r#","deadlineSeconds":60"#));
+    let taken = Taken { goal: Goal::Ready, applied: ObjectRef::default(), deadline: at(3_600) };
+    run.resume(taken, at(0));
+    assert_eq!(run.deadline(), Some(at(60)));
+}

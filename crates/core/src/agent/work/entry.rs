@@ -79,10 +79,10 @@ impl Entry {
     }
 
     /// What the last durable step was.
-    pub(super) fn restore(record: Record, plan: Plan) -> Self {
+    pub(super) fn restore(record: Record, plan: Plan, now: Timestamp) -> Self {
         let mut run = JobRun::new(&record.job);
         if let Some(taken) = record.taken.clone() {
-            run.resume(taken);
+            run.resume(taken, now);
         }
         if let Some(result) = record.result.clone() {
             run.handle_ended(result);

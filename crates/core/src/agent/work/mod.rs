@@ -155,7 +155,7 @@ impl Work {
             // Two processes may have given out the same one, each without knowing of the other's last record.
             record.ticket = record.ticket.max(work.next_ticket);
             work.next_ticket = record.ticket.saturating_add(1);
-            work.insert(Entry::restore(record, plan), now);
+            work.insert(Entry::restore(record, plan, now), now);
         }
         work
     }

@@ -22,7 +22,9 @@ impl Work {
         }
         if entry.ack_again && self.link {
             entry.ack_again = false;
-            let again = (entry.phase > Phase::Acking).then(|| Command::Ack(ticket, entry.id().clone()));
+            // Whoever was told the result, or wants none, needs no acknowledgement.
+            let again = (Phase::Queued..=Phase::Posting).contains(&entry.phase);
+            let again = again.then(|| Command::Ack(ticket, entry.id().clone()));
             self.touch(ticket);
             return again;
         }

@@ -125,12 +125,14 @@ impl Agent {
         if failure == Failure::Refused {
             self.site.world.history.broke("I5 events", "the control plane cannot read our own events");
         }
-        let delay = outbox.backoff.handle_failure(failure.retry_after(), self.random());
         outbox.events.handle_delivery(Delivery::Failed, now);
-        if link == *self.link.borrow() {
-            let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
-            outbox.not_before = now.checked_add(delay).ok();
+        if link != *self.link.borrow() {
+            // What an earlier connection met says nothing about the one in use.
+            return;
         }
+        let delay = outbox.backoff.handle_failure(failure.retry_after(), self.random());
+        let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
+        outbox.not_before = now.checked_add(delay).ok();
         outbox.answer_snapshots(Err(failure));
     }
 

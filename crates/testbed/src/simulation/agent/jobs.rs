@@ -46,6 +46,7 @@ impl Agent {
                 let mut work = self.work();
                 work.handle_link(active);
                 while let Some(command) = work.poll_command(self.now(), self.site.wire.control_now()) {
+                    self.check_journaled(&command);
                     self.site.world.executor.spawn(self.group, self.clone().perform(command));
                 }
                 work.poll_timeout()
@@ -68,7 +69,6 @@ impl Agent {
         match command {
             Command::Save(record) => self.save(*record).await,
             Command::Ack(ticket, job) => {
-                self.check_journaled(&job, None);
                 let told = self.tell(&job, "ack", |link, job| async move { link.ack(&job).await }).await;
                 self.answer(|work| work.handle_acked(ticket, told, self.now(), self.random()));
             }
@@ -128,7 +128,6 @@ impl Agent {
     }
 
     async fn post_result(&self, job: &JobId, result: JobResult) -> Result<(), Failure> {
-        self.check_journaled(job, Some(&result));
         self.flush_events();
         let outcome = result.outcome;
         let told = self.tell(job, outcome.as_str(), move |link, job| {
@@ -144,7 +143,12 @@ impl Agent {
     }
 
     /// What is told must be durable before: the job before its ack, the result before it is posted.
-    fn check_journaled(&self, job: &JobId, result: Option<&JobResult>) {
+    fn check_journaled(&self, command: &Command) {
+        let (job, result) = match command {
+            Command::Ack(_, job) => (job, None),
+            Command::Post(_, job, result) => (job, Some(result)),
+            _ => return,
+        };
         let state = self.site.api.state();
         let record = state.journal.get(job).and_then(|text| serde_json::from_str::<Record>(text).ok());
         let history = &self.site.world.history;
@@ -174,7 +178,7 @@ impl Agent {
                     field_path: ".spec.n".to_owned(),
                 }],
             },
-            Err(_) => later,
+            Ok(Put::Deleting) | Err(_) => later,
         }
     }
 
