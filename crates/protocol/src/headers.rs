@@ -10,7 +10,21 @@ pub const SESSION: &str = "x-vworkspace-session";
 pub const CAPABILITIES: &str = "x-vworkspace-capabilities";
 
 /// What this build's agent announces in [`CAPABILITIES`].
-pub const AGENT_CAPABILITIES: &str = "status, wait-for, deadline, conflicts, registration-id";
+pub const AGENT_CAPABILITIES: &str =
+    "status, wait-for, deadline, conflicts, registration-id, transition-identity";
 
 /// Echoed in the error body and the log line.
 pub const REQUEST_ID: &str = "x-request-id";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_announces_the_capabilities_of_the_contract() {
+        let announced: Vec<_> = AGENT_CAPABILITIES.split(", ").collect();
+        let contract =
+            ["status", "wait-for", "deadline", "conflicts", "registration-id", "transition-identity"];
+        assert_eq!(announced, contract);
+    }
+}

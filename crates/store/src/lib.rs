@@ -6,7 +6,7 @@
 //! - Time is an argument everywhere; the store reads no clock but to time its own writes.
 //! - Wake-ups are the caller's business: a write answers with what is needed to wake whoever waits.
 //!
-//! A dropped future abandons the answer, not the call: its effect happens whole or not at all.
+//! What every backend owes is said at [`Store`]; `tests/integration` asks each of them for it.
 
 mod access;
 mod audit;
@@ -51,7 +51,28 @@ use std::{
 };
 use writer::Writer;
 
-/// The store; clones share it. The last one dropped waits for the writes that are queued.
+/// The store; clones share it.
+///
+/// # Obligations
+/// Of every method on every backend; `tests/integration` holds cases for each.
+///
+/// - **Durability.** A write MUST be answered only when it is durable: what was answered is there after the process
+///   ends, in whatever way. A file survives a power cut, too; a [`Memory`] lives as long as its process. Notes of
+///   [`Store::sighted`] and heartbeats are the one exception: [`Store::flush_presence`] makes them durable.
+/// - **Atomicity.** A call's effect MUST happen whole or not at all. A call that fails MUST leave nothing behind and
+///   MUST NOT spoil another one of its group; a group becomes durable whole.
+/// - **Cancellation.** A dropped future abandons the answer, not the call: once begun, the write happens.
+/// - **Order.** Writes take effect in the order in which they were begun, and a read begun after an answer MUST see
+///   its effect.
+/// - **End.** The last clone of a store on a file waits for the writes that are queued; in memory they are lost with
+///   the [`Committer`], and their callers are told [`Error::Stopped`].
+/// - **Idempotency.** Repeating is safe: of acks, events, cancels and keyed enqueues it changes nothing, of a status it
+///   adds to the timeline alone, of a result it is refused, and of rotations and registrations whichever answer arrives
+///   is good. Nothing is retried here.
+/// - **Bounds.** A full queue refuses with [`Error::Busy`] and does nothing. Lists come in pages.
+/// - **Errors.** Every write can fail with [`Error::Busy`], [`Error::Unavailable`], [`Error::Stopped`] and
+///   [`Error::Defect`], every read with the last three and [`Error::Corrupt`]; methods name only what comes on top.
+///   Another tenant's thing is [`Error::NotFound`], like one that never existed.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,

@@ -45,18 +45,35 @@ impl Refusal {
 /// What the control plane does for an agent.
 ///
 /// # Obligations
-/// Every method MUST authenticate `call.bearer` first and MUST act only on the cluster that bearer belongs to.
-/// A method MUST return `Ok` only after its effect is durable. A future may be dropped at any await: then the
-/// effect either happened whole or not at all, and asking again is safe.
+/// Of every method:
+///
+/// - **Identity.** It MUST authenticate `call.bearer` first and MUST act only on the cluster that bearer belongs to;
+///   another cluster's job is refused like one that never existed. No bearer is 401.
+/// - **Durability.** It MUST answer `Ok` only after its effect is durable.
+/// - **Cancellation.** A future may be dropped at any await: then the effect either happened whole or not at all, and
+///   asking again is safe. Nothing of a dropped call MUST be left waiting.
+/// - **Concurrency.** Calls of one agent come side by side and MUST NOT wait for its poll.
+/// - **Bounds.** An answer MUST be at most [`ANSWER_BYTES`](crate::link::ANSWER_BYTES) as JSON. Whatever a caller sends
+///   is refused or cut, never kept without bound.
+/// - **Refusals.** 503 and 429 SHOULD say when to come back. A text MUST NOT tell an internal cause, another tenant's
+///   data, or a secret.
 pub trait ControlPort: Clone + Send + Sync + 'static {
     /// Exchanges a registration token for an identity and its credential.
+    ///
+    /// A token is good for one identity: repeated with the same `registrationId` it MUST answer the same identity with
+    /// a fresh credential, and what it answered before ends when that is first used; with any other it MUST be refused
+    /// with 401 `token_consumed`.
     fn register(
         &self,
         call: AgentCall,
         request: RegisterRequest,
     ) -> impl Future<Output = Result<RegisterResponse, Refusal>> + Send;
 
-    /// Leases jobs in enqueue order; waits at most `wait` for the first. MUST wake at once on enqueue.
+    /// Leases jobs of `cluster` in enqueue order; waits at most `wait` for the first.
+    ///
+    /// It MUST wake at once on enqueue and MUST answer an empty list when the wait is over. Of one object a later job
+    /// MUST NOT overtake one that may be lost. A leased job that nobody acks MUST be offered again, with the same id.
+    /// Another cluster than the bearer's MUST be refused with 403 `wrong_cluster`.
     fn jobs(
         &self,
         call: AgentCall,
@@ -64,10 +81,11 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<Job>, Refusal>> + Send;
 
-    /// Records that the agent holds the job durably.
+    /// Records that the agent holds the job durably. A repetition MUST be good and change nothing; a job that ended
+    /// MUST be refused with 409.
     fn ack(&self, call: AgentCall, job: JobId) -> impl Future<Output = Result<(), Refusal>> + Send;
 
-    /// Records progress.
+    /// Records progress; the newest counts. A job that ended MUST be refused with 409.
     fn status(
         &self,
         call: AgentCall,
@@ -75,7 +93,7 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
         update: StatusUpdate,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
-    /// Closes the job. A second result changes nothing and is refused with 409.
+    /// Closes the job, acked or not. A second result MUST change nothing and MUST be refused with 409.
     fn result(
         &self,
         call: AgentCall,
@@ -83,14 +101,16 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
         result: JobResult,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
-    /// Stores a batch of events, each once.
+    /// Stores a batch of events, each once, in their order. A batch that breaks a rule MUST be refused whole with 400.
     fn events(
         &self,
         call: AgentCall,
         batch: EventsRequest,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
-    /// Issues a new credential beside the current one.
+    /// Issues a new credential beside the current one, which MUST work until the new one is first used. A repetition
+    /// issues one more, because nobody knows which answer arrived: the first that is used MUST end all others. Those
+    /// that nobody used are bounded in number and time.
     fn rotate(&self, call: AgentCall) -> impl Future<Output = Result<RotateResponse, Refusal>> + Send;
 
     /// The cluster leaves: every credential of it ends. A repeat is refused with 401, like any dead credential.

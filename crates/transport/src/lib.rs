@@ -4,7 +4,8 @@
 //!   operator ── AgentLink ──► http::client ═══ outbound HTTPS ═══► http::server ──► ControlPort ── server
 //! ```
 //!
-//! A transport keeps no job state and knows of no other transport. Each adapter module holds both ends.
+//! A transport keeps no job state and knows of no other transport. Each adapter module holds both ends. What every
+//! transport owes is said at [`AgentLink`] and [`ControlPort`]; `tests/conformance` asks each of them for it.
 
 pub mod control;
 pub mod http;

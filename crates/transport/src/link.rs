@@ -12,44 +12,78 @@ use vworkspace_protocol::{
 /// One agent's way to its control plane.
 ///
 /// # Obligations
-/// A method MUST return within its call's own bound (the wait of a poll plus a margin) and MUST NOT retry: the
-/// agent's session decides when to try again. A dropped future abandons the call, whose effect is then unknown.
+/// Of every method of every transport; `tests/conformance` holds a case for each.
+///
+/// - **Fidelity.** What [`ControlPort`](crate::ControlPort) receives MUST equal what was sent, member by member and a
+///   job's payload byte by byte, and so the answer on its way back. Every call MUST tell the link's bearer, session,
+///   capabilities and user agent.
+/// - **At most once.** A call reaches the port at most once: a transport MUST NOT retry (the agent's session decides
+///   when to try again) and MUST NOT take one call for a repetition of another (that is the control plane's affair).
+/// - **Order.** A call made after another one was answered MUST arrive after it. Lists keep their order.
+/// - **Independence.** Calls of one link that are under way together MUST NOT wait for one another.
+/// - **Refusals are data.** What the port refuses MUST arrive as [`LinkError::Refused`] with the same status, code and
+///   message, and with a `retry_after` that is not sooner and less than a second later; beyond an hour it MAY be cut
+///   to an hour.
+/// - **Bounds.** A request of up to [`REQUEST_BODY_BYTES`](vworkspace_protocol::limits::REQUEST_BODY_BYTES) as JSON
+///   MUST pass, a larger one MUST be refused with 413 `payload_too_large` without reaching the port. An answer of up
+///   to [`ANSWER_BYTES`] MUST pass, a larger one MUST be [`LinkError::Malformed`].
+/// - **Time.** A transport that can lose an answer MUST give up after the wait of a poll plus a margin, any other call
+///   after a bound of its own, with [`LinkError::Unreachable`].
+/// - **Cancellation.** A dropped future abandons the call, whose effect is then unknown; the port's future MUST be
+///   dropped, too, soon and without another call being needed for it.
+/// - **Secrecy.** No error tells a bearer.
 pub trait AgentLink: Send + Sync + 'static {
-    /// Exchanges a registration token; the token is the bearer of this one call.
+    /// Exchanges a registration token. The token MUST be the bearer of this one call, whatever the link's own is. An
+    /// answer without identity or credential MUST be [`LinkError::Malformed`]: it would overwrite good ones.
+    ///
+    /// Repeating it is safe where the request names a `registrationId`.
     fn register(
         &self,
         request: &RegisterRequest,
     ) -> impl Future<Output = Result<RegisterResponse, LinkError>> + Send;
 
     /// Asks for jobs of `cluster`, waiting at most `wait` for the first.
+    ///
+    /// How long an empty answer takes is the port's decision: a transport MUST hold the call until the port answers.
+    /// It MUST hand on the wait, cut to [`MAX_WAIT`](vworkspace_protocol::limits::MAX_WAIT) and never longer than
+    /// asked for; it MAY cut it to whole seconds. No job is an empty list, not an error. Repeating it is safe: a job
+    /// whose answer was lost is offered again when its lease ends.
     fn jobs(
         &self,
         cluster: &ClusterId,
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<Job>, LinkError>> + Send;
 
-    /// Tells that the job is durable in the cluster.
+    /// Tells that the job is durable in the cluster. Repeating it is safe.
+    ///
+    /// Any job id MUST arrive as it is, here and below. One that a transport cannot tell (an empty one, `.` and `..` in
+    /// a path) MUST be refused with 404 and MUST NOT reach anything else.
     fn ack(&self, job: &JobId) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Tells progress.
+    /// Tells progress. Repeating it is safe; the newest counts.
     fn status(
         &self,
         job: &JobId,
         update: &StatusUpdate,
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Tells the terminal result.
+    /// Tells the terminal result. A repetition is refused with 409, which tells that the first one counts.
     fn result(&self, job: &JobId, result: &JobResult) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Delivers a batch of events.
+    /// Delivers a batch of events; up to [`EVENTS_PER_BATCH`](vworkspace_protocol::limits::EVENTS_PER_BATCH) of them
+    /// MUST pass, none at all included. Repeating it is safe: events carry their identity.
     fn events(&self, batch: &EventsRequest) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Asks for a new credential.
+    /// Asks for a new credential. An answer without one MUST be [`LinkError::Malformed`]. Repeating it is safe:
+    /// whichever answer arrives, its credential works.
     fn rotate(&self) -> impl Future<Output = Result<RotateResponse, LinkError>> + Send;
 
     /// Ends the identity: the credential is dead afterwards, and a repeat is refused with 401.
     fn decommission(&self) -> impl Future<Output = Result<(), LinkError>> + Send;
 }
+
+/// Largest answer that a link takes: a poll holds 4 MiB of payloads at most, escaping may double them.
+pub const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Why a call did not succeed, as data: nobody matches on texts.
 #[derive(Debug, Error)]
@@ -70,10 +104,32 @@ pub enum LinkError {
         /// What failed, without secrets.
         detail: String,
     },
-    /// A 2xx answer whose body is not what the protocol says.
+    /// An answer that is not what the protocol says, or beyond [`ANSWER_BYTES`].
     #[error("control plane's answer cannot be read: {detail}")]
     Malformed {
         /// What is wrong with it.
         detail: String,
     },
+}
+
+impl LinkError {
+    pub(crate) fn too_large() -> Self {
+        Self::Malformed { detail: format!("the answer is over {ANSWER_BYTES} bytes") }
+    }
+}
+
+/// A registration that names an identity and a credential.
+pub(crate) fn whole_registration(answer: RegisterResponse) -> Result<RegisterResponse, LinkError> {
+    if answer.token.is_empty() || answer.cluster_id.as_str().trim().is_empty() {
+        return Err(LinkError::Malformed { detail: "clusterId or token is empty".to_owned() });
+    }
+    Ok(answer)
+}
+
+/// A rotation that names a credential.
+pub(crate) fn whole_rotation(answer: RotateResponse) -> Result<RotateResponse, LinkError> {
+    if answer.token.is_empty() {
+        return Err(LinkError::Malformed { detail: "token is empty".to_owned() });
+    }
+    Ok(answer)
 }

@@ -326,6 +326,7 @@ mod tests {
             let expected: Vec<usize> = (0..n).filter(|key| !bad.contains(key)).collect();
             let expected_poison: Vec<usize> = bad.into_iter().filter(|key| *key < n).collect();
             prop_assert_eq!(delivered, expected);
+            prop_assert_eq!(outbox.poisoned(), expected_poison.len() as u64);
             prop_assert_eq!(poison, expected_poison);
             prop_assert!(outbox.is_empty());
         }

@@ -301,3 +301,46 @@ fn tell_poison(event: &Event, error: &LinkError) {
         "the control plane refuses this event for good; it is dropped, the others go on"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{agent::credentials::Credentials, metrics::Metrics};
+    use tokio::sync::watch;
+    use vworkspace_protocol::{ClusterId, Condition, ConditionStatus, ObjectRef, Secret, id::SessionId};
+
+    fn connection() -> Arc<Connection> {
+        let credentials = Credentials {
+            base_url: "http://localhost:1".to_owned(),
+            cluster_id: ClusterId::new("c"),
+            token: Secret::new("vwksp-agt-test"),
+            ca_pem: None,
+        };
+        Arc::new(Connection::new(&credentials, &SessionId::new("s"), false).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_before_there_is_a_credential_waits_for_it() {
+        let (connected, links) = watch::channel(None);
+        let conversation =
+            Conversation::new(Duration::from_secs(60), watch::Sender::default(), Metrics::new());
+        let mut events = EventLoop::new(Links::new(links), Arc::new(conversation), Arc::default());
+        let object = ObjectRef { kind: "ApplicationInstance".to_owned(), ..ObjectRef::default() };
+        let ready = Condition {
+            type_: "Ready".to_owned(),
+            status: ConditionStatus::True,
+            observed_generation: 1,
+            last_transition_time: None,
+            reason: "HelmReleaseReady".to_owned(),
+            message: String::new(),
+        };
+        events.handle_observation(Observation::Conditions { object, before: vec![], after: vec![ready] });
+        events.outbox.handle_flush(Timestamp::now());
+        events.start_post();
+        assert!(events.on_its_way.is_none());
+        assert_eq!((events.outbox.len(), events.outbox.dropped()), (1, 0));
+        connected.send_replace(Some(connection()));
+        events.start_post();
+        assert!(events.on_its_way.is_some());
+    }
+}

@@ -2,14 +2,14 @@
 
 use crate::agent::{
     conversation::Conversation,
-    follow::Follow,
-    links::{Connection, Links},
+    follow::{Follow, Followed},
+    links::Links,
 };
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
 use vworkspace_core::agent::session::State;
 use vworkspace_protocol::{
-    ObjectRef,
+    ClusterId, ObjectRef,
     event::{Event, EventsRequest, kind},
 };
 use vworkspace_transport::AgentLink as _;
@@ -28,7 +28,8 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
         let Some(connection) = links.connected().await else {
             return;
         };
-        let beat = heartbeat(&connection, &follow, &kubernetes_version);
+        let cluster = follow.cluster().borrow().clone();
+        let beat = heartbeat(cluster.as_deref(), &connection.cluster, &kubernetes_version, Timestamp::now());
         match connection.link.events(&EventsRequest { events: vec![beat] }).await {
             Ok(()) => conversation.heartbeat(),
             Err(error) => tracing::warn!(%error, "a heartbeat was not delivered"),
@@ -37,8 +38,7 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
     }
 }
 
-fn heartbeat(connection: &Connection, follow: &Follow, kubernetes_version: &str) -> Event {
-    let cluster = follow.cluster().borrow().clone();
+fn heartbeat(cluster: Option<&Followed>, id: &ClusterId, kubernetes_version: &str, now: Timestamp) -> Event {
     let (resource_ref, conditions) = match cluster {
         Some(cluster) => (cluster.object.clone(), cluster.observed.conditions.clone()),
         // Without a Cluster object the identity is all there is to name.
@@ -46,7 +46,7 @@ fn heartbeat(connection: &Connection, follow: &Follow, kubernetes_version: &str)
             ObjectRef {
                 api_version: "ops.vworkspace.io/v1alpha1".to_owned(),
                 kind: "Cluster".to_owned(),
-                name: connection.cluster.as_str().to_owned(),
+                name: id.as_str().to_owned(),
                 ..ObjectRef::default()
             },
             Vec::new(),
@@ -59,6 +59,46 @@ fn heartbeat(connection: &Connection, follow: &Follow, kubernetes_version: &str)
         conditions,
         operator_version: env!("CARGO_PKG_VERSION").to_owned(),
         kubernetes_version: kubernetes_version.to_owned(),
-        timestamp: Some(Timestamp::now()),
+        timestamp: Some(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vworkspace_core::agent::job_run::Observed;
+    use vworkspace_protocol::{Condition, ConditionStatus};
+
+    #[test]
+    fn a_heartbeat_names_the_cluster_object_and_carries_its_conditions_and_the_versions() {
+        let connected = Condition {
+            type_: "Connected".to_owned(),
+            status: ConditionStatus::True,
+            observed_generation: 2,
+            last_transition_time: Some(Timestamp::UNIX_EPOCH),
+            reason: "RoundTripOK".to_owned(),
+            message: String::new(),
+        };
+        let object = ObjectRef {
+            api_version: "ops.vworkspace.io/v1alpha1".to_owned(),
+            kind: "Cluster".to_owned(),
+            name: "home".to_owned(),
+            uid: "u-1".to_owned(),
+            generation: 2,
+            ..ObjectRef::default()
+        };
+        let conditions = vec![connected];
+        let observed =
+            Observed { uid: "u-1".to_owned(), observed_generation: 2, conditions: conditions.clone() };
+        let cluster = Followed { object: object.clone(), observed, deleting: false, created: 0 };
+        let id = ClusterId::new("cluster-1");
+
+        let beat = heartbeat(Some(&cluster), &id, "v1.33.0", Timestamp::UNIX_EPOCH);
+        assert_eq!((beat.resource_ref, beat.conditions), (object, conditions));
+        assert_eq!(beat.operator_version, env!("CARGO_PKG_VERSION"));
+        assert_eq!((beat.kubernetes_version.as_str(), beat.event_key.as_str()), ("v1.33.0", ""));
+
+        let without = heartbeat(None, &id, "v1.33.0", Timestamp::UNIX_EPOCH);
+        assert_eq!(without.resource_ref.name, "cluster-1");
     }
 }

@@ -30,3 +30,21 @@ fn every_reference_in_the_document_leads_somewhere() {
         }
     }
 }
+
+/// How something stands is told as of a time, how it stood at one.
+#[test]
+fn every_status_answer_says_as_of_when() {
+    let document: serde_json::Value = serde_json::from_str(&vworkspace_server::api::openapi::text()).unwrap();
+    let mut as_of = Vec::new();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let Some(properties) = schema["properties"].as_object() else { continue };
+        let has = |members: &[&str]| members.iter().any(|member| properties.contains_key(*member));
+        if has(&["state", "presence", "conditions"]) {
+            assert!(has(&["asOf", "at", "receivedAt", "timestamp"]), "{name} does not say when");
+        }
+        if has(&["asOf"]) {
+            as_of.push(name.as_str());
+        }
+    }
+    assert_eq!(as_of, ["AdminJob", "Cluster", "Resource", "ResourcePage"]);
+}

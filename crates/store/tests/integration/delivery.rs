@@ -4,9 +4,7 @@ use vworkspace_core::control::lease::Limits;
 use vworkspace_protocol::admin::JobState;
 use vworkspace_store::Contact;
 
-#[tokio::test]
-async fn an_unacked_job_is_offered_again_when_its_lease_ends() {
-    let world = World::new().await;
+pub async fn an_unacked_job_is_offered_again_when_its_lease_ends(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let job = world.apply(&tenant, &agent, "web", 0).await;
@@ -20,18 +18,14 @@ async fn an_unacked_job_is_offered_again_when_its_lease_ends() {
     assert_eq!(shown.timeline[1].cause, "leased to session s");
 }
 
-#[tokio::test]
-async fn an_idle_poll_gets_nothing_and_knows_no_due_time() {
-    let world = World::new().await;
+pub async fn an_idle_poll_gets_nothing_and_knows_no_due_time(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let idle = world.poll(&agent, "s", 1).await;
     assert!(idle.jobs.is_empty() && idle.next_due.is_none() && idle.ended.is_empty());
 }
 
-#[tokio::test]
-async fn an_acked_job_is_offered_again_to_a_new_session_once() {
-    let world = World::new().await;
+pub async fn an_acked_job_is_offered_again_to_a_new_session_once(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let job = world.apply(&tenant, &agent, "web", 0).await;
@@ -44,9 +38,7 @@ async fn an_acked_job_is_offered_again_to_a_new_session_once() {
     assert_eq!(world.show(&tenant, &job).await.deliveries, 0);
 }
 
-#[tokio::test]
-async fn a_new_session_that_acks_by_itself_is_not_offered_the_job() {
-    let world = World::new().await;
+pub async fn a_new_session_that_acks_by_itself_is_not_offered_the_job(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let job = world.apply(&tenant, &agent, "web", 0).await;
@@ -58,9 +50,7 @@ async fn a_new_session_that_acks_by_itself_is_not_offered_the_job() {
     assert!(world.poll(&agent, "two", 4).await.jobs.is_empty());
 }
 
-#[tokio::test]
-async fn an_acked_job_is_offered_again_after_ten_silent_minutes() {
-    let world = World::new().await;
+pub async fn an_acked_job_is_offered_again_after_ten_silent_minutes(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let job = world.apply(&tenant, &agent, "web", 0).await;
@@ -71,23 +61,19 @@ async fn an_acked_job_is_offered_again_after_ten_silent_minutes() {
     assert_eq!(ids(&world.poll(&agent, "s", 1799).await), [job]);
 }
 
-#[tokio::test]
-async fn a_restarted_server_still_offers_what_an_old_session_acked() {
-    let world = World::new().await;
+pub async fn a_restarted_server_still_offers_what_an_old_session_acked(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let job = world.apply(&tenant, &agent, "web", 0).await;
     world.poll(&agent, "one", 1).await;
     world.ack(&agent, &job, "one", 2).await.unwrap();
     world.store.flush_presence().await.unwrap();
-    let world = world.reopened();
+    let world = world.reopened().await;
     assert!(world.poll(&agent, "one", 3).await.jobs.is_empty());
     assert_eq!(ids(&world.poll(&agent, "two", 4).await), [job]);
 }
 
-#[tokio::test]
-async fn a_later_job_for_the_object_never_overtakes_one_that_may_be_lost() {
-    let world = World::new().await;
+pub async fn a_later_job_for_the_object_never_overtakes_one_that_may_be_lost(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let first = world.apply(&tenant, &agent, "web", 0).await;
@@ -98,9 +84,7 @@ async fn a_later_job_for_the_object_never_overtakes_one_that_may_be_lost() {
     assert_eq!(ids(&world.poll(&agent, "s", 40).await)[..2], [first, second]);
 }
 
-#[tokio::test]
-async fn ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back() {
-    let world = World::new().await;
+pub async fn ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let lost = world.apply(&tenant, &agent, "lost", 0).await;
@@ -115,9 +99,7 @@ async fn ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back() {
     assert!(world.ack(&agent, &lost, "s", 301).await.is_err());
 }
 
-#[tokio::test]
-async fn a_job_whose_time_passed_is_not_handed_out() {
-    let world = World::new().await;
+pub async fn a_job_whose_time_passed_is_not_handed_out(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let expiring = |name: &str| {
@@ -140,9 +122,7 @@ async fn a_job_whose_time_passed_is_not_handed_out() {
     assert_eq!(world.show(&tenant, &held).await.state, JobState::Acked);
 }
 
-#[tokio::test]
-async fn a_poll_is_bounded_by_number_and_by_size() {
-    let world = World::new().await;
+pub async fn a_poll_is_bounded_by_number_and_by_size(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let mut made = Vec::new();
@@ -164,9 +144,7 @@ async fn a_poll_is_bounded_by_number_and_by_size() {
     assert_eq!(alone.jobs.len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn concurrent_polls_never_get_the_same_job() {
-    let world = World::new().await;
+pub async fn concurrent_polls_never_get_the_same_job(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     for n in 0..100 {

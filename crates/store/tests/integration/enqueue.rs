@@ -2,9 +2,7 @@ use crate::world::{World, admitted, apply, at, delete, ids, manifest, request};
 use vworkspace_protocol::{WaitFor, admin::JobState};
 use vworkspace_store::{Error, PageRequest};
 
-#[tokio::test]
-async fn an_enqueued_job_reads_back_as_it_was_answered() {
-    let world = World::new().await;
+pub async fn an_enqueued_job_reads_back_as_it_was_answered(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let enqueued = world.enqueue(&tenant, &agent, apply("web"), 0).await;
@@ -13,9 +11,17 @@ async fn an_enqueued_job_reads_back_as_it_was_answered() {
     assert_eq!(world.show(&tenant, &enqueued.job.id).await, enqueued.job);
 }
 
-#[tokio::test]
-async fn the_agent_gets_the_payload_and_every_member() {
-    let world = World::new().await;
+pub async fn every_enqueue_without_a_key_gets_one_of_its_own(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let one = world.enqueue(&tenant, &agent, apply("web"), 0).await;
+    let two = world.enqueue(&tenant, &agent, apply("web"), 0).await;
+    assert!(one.created && two.created);
+    assert_ne!(one.job.idempotency_key, two.job.idempotency_key);
+    assert_eq!(world.poll(&agent, "s", 1).await.jobs[0].idempotency_key, two.job.idempotency_key);
+}
+
+pub async fn the_agent_gets_the_payload_and_every_member(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let mut full = request("apply", manifest("web"));
@@ -31,9 +37,7 @@ async fn the_agent_gets_the_payload_and_every_member() {
     assert_eq!((job.wait_for, job.deadline_seconds), (Some(WaitFor::Accepted), Some(60)));
 }
 
-#[tokio::test]
-async fn an_explicit_key_stands_for_one_payload_of_one_cluster() {
-    let world = World::new().await;
+pub async fn an_explicit_key_stands_for_one_payload_of_one_cluster(world: World) {
     let tenant = world.tenant("o").await;
     let (one, two) = (world.agent(&tenant, "one").await, world.agent(&tenant, "two").await);
     let keyed = |name: &str| {
@@ -52,9 +56,7 @@ async fn an_explicit_key_stands_for_one_payload_of_one_cluster() {
     assert_eq!(world.poll(&one, "s", 4).await.jobs.len(), 1);
 }
 
-#[tokio::test]
-async fn a_newer_apply_takes_the_place_of_those_never_handed_out() {
-    let world = World::new().await;
+pub async fn a_newer_apply_takes_the_place_of_those_never_handed_out(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let handed = world.apply(&tenant, &agent, "web", 0).await;
@@ -72,9 +74,7 @@ async fn a_newer_apply_takes_the_place_of_those_never_handed_out() {
     assert_eq!(ids(&world.poll(&agent, "s", 5).await), [other, gone, newer.job.id]);
 }
 
-#[tokio::test]
-async fn jobs_are_listed_newest_first_by_state_and_page() {
-    let world = World::new().await;
+pub async fn jobs_are_listed_newest_first_by_state_and_page(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let mut made = Vec::new();

@@ -61,9 +61,7 @@ async fn resources(
     world.store.resources(&cluster, &filter, &PageRequest::default()).await.unwrap().items
 }
 
-#[tokio::test]
-async fn a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay() {
-    let world = World::new().await;
+pub async fn a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let up = || condition("Ready", ConditionStatus::True, "R", 1);
@@ -88,9 +86,7 @@ async fn a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay() {
     assert_eq!(resources(&world, &tenant, &agent).await[0].as_of, at(3));
 }
 
-#[tokio::test]
-async fn the_same_key_of_another_cluster_is_another_event() {
-    let world = World::new().await;
+pub async fn the_same_key_of_another_cluster_is_another_event(world: World) {
     let tenant = world.tenant("o").await;
     let (one, two) = (world.agent(&tenant, "one").await, world.agent(&tenant, "two").await);
     for agent in [&one, &two] {
@@ -100,9 +96,7 @@ async fn the_same_key_of_another_cluster_is_another_event() {
     }
 }
 
-#[tokio::test]
-async fn current_conditions_follow_the_reports() {
-    let world = World::new().await;
+pub async fn current_conditions_follow_the_reports(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let ready = condition("Ready", ConditionStatus::True, "R", 1);
@@ -140,9 +134,7 @@ async fn current_conditions_follow_the_reports() {
     assert!(resources(&world, &tenant, &agent).await.is_empty());
 }
 
-#[tokio::test]
-async fn resources_are_ordered_filtered_and_paged() {
-    let world = World::new().await;
+pub async fn resources_are_ordered_filtered_and_paged(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let ready = condition("Ready", ConditionStatus::True, "R", 1);
@@ -168,9 +160,7 @@ async fn resources_are_ordered_filtered_and_paged() {
     assert!(world.store.resources(&cluster, &filter, &page).await.unwrap().items.is_empty());
 }
 
-#[tokio::test]
-async fn events_are_listed_newest_first_by_kind() {
-    let world = World::new().await;
+pub async fn events_are_listed_newest_first_by_kind(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let ready = condition("Ready", ConditionStatus::True, "R", 1);
@@ -199,9 +189,7 @@ async fn events_are_listed_newest_first_by_kind() {
     assert_eq!(rotated.unwrap().items.len(), 1);
 }
 
-#[tokio::test]
-async fn every_rotation_is_kept_as_an_event_and_changes_no_condition() {
-    let world = World::new().await;
+pub async fn every_rotation_is_kept_as_an_event_and_changes_no_condition(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let cluster = || ObjectRef { kind: "Cluster".into(), ..object("c", "u") };
@@ -222,9 +210,7 @@ async fn every_rotation_is_kept_as_an_event_and_changes_no_condition() {
     assert_eq!(conditions[0].reason, reasons::CREDENTIAL_ACCEPTED);
 }
 
-#[tokio::test]
-async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event() {
-    let world = World::new().await;
+pub async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let connected = condition("Connected", ConditionStatus::True, "RoundTripOK", 1);
@@ -242,7 +228,7 @@ async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event() {
     world.report(&agent, vec![beat], 10).await;
     assert_eq!(stored(&world, &tenant, &agent).await, 0);
     world.store.flush_presence().await.unwrap();
-    for world in [world.reopened()] {
+    for world in [world.reopened().await] {
         let reading = world.reading(&tenant, &agent).await;
         let shown = world.store.cluster(&reading, at(70)).await.unwrap();
         assert_eq!((shown.presence, shown.last_seen), (Presence::Connected, Some(at(10))));

@@ -14,17 +14,13 @@ async fn works(world: &World, token: &Secret, second: i64) -> bool {
     }
 }
 
-#[tokio::test]
-async fn the_first_admin_token_is_made_exactly_once() {
-    let world = World::new().await;
+pub async fn the_first_admin_token_is_made_exactly_once(world: World) {
     assert!(world.store.bootstrap_admin(at(1)).await.unwrap().is_none());
-    let world = world.reopened();
+    let world = world.reopened().await;
     assert!(world.store.bootstrap_admin(at(2)).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn bearers_nobody_issued_and_registration_tokens_prove_nothing() {
-    let world = World::new().await;
+pub async fn bearers_nobody_issued_and_registration_tokens_prove_nothing(world: World) {
     let tenant = world.tenant("o").await;
     let cluster = world.cluster(&tenant, "c").await;
     let registration = world.registration_token(&tenant, &cluster.id).await;
@@ -42,9 +38,7 @@ async fn bearers_nobody_issued_and_registration_tokens_prove_nothing() {
     assert!(matches!(register, Err(Error::Unauthenticated)));
 }
 
-#[tokio::test]
-async fn a_tokens_neighbour_with_the_same_lookup_part_is_refused() {
-    let world = World::new().await;
+pub async fn a_tokens_neighbour_with_the_same_lookup_part_is_refused(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let text = agent.credential.expose();
@@ -52,9 +46,7 @@ async fn a_tokens_neighbour_with_the_same_lookup_part_is_refused() {
     assert!(!works(&world, &Secret::new(&format!("{}{last}", &text[..text.len() - 1])), 0).await);
 }
 
-#[tokio::test]
-async fn the_same_registration_answers_again_with_a_fresh_credential() {
-    let world = World::new().await;
+pub async fn the_same_registration_answers_again_with_a_fresh_credential(world: World) {
     let tenant = world.tenant("o").await;
     let cluster = world.cluster(&tenant, "c").await;
     let token = world.registration_token(&tenant, &cluster.id).await;
@@ -71,9 +63,7 @@ async fn the_same_registration_answers_again_with_a_fresh_credential() {
     assert!(works(&world, &again.token, DAY + 2).await);
 }
 
-#[tokio::test]
-async fn an_unused_token_ends_and_one_without_registration_id_is_single_use() {
-    let world = World::new().await;
+pub async fn an_unused_token_ends_and_one_without_registration_id_is_single_use(world: World) {
     let tenant = world.tenant("o").await;
     let cluster = world.cluster(&tenant, "c").await;
     let late = world.registration_token(&tenant, &cluster.id).await;
@@ -83,9 +73,7 @@ async fn an_unused_token_ends_and_one_without_registration_id_is_single_use() {
     assert!(matches!(world.store.register(&plain, "", at(2)).await, Err(Error::TokenConsumed)));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_32_concurrent_first_connects_one_gets_the_identity() {
-    let world = World::new().await;
+pub async fn of_32_concurrent_first_connects_one_gets_the_identity(world: World) {
     let tenant = world.tenant("o").await;
     let cluster = world.cluster(&tenant, "c").await;
     let token = world.registration_token(&tenant, &cluster.id).await;
@@ -105,9 +93,7 @@ async fn of_32_concurrent_first_connects_one_gets_the_identity() {
     assert!(works(&world, &good[0].token, 2).await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_32_concurrent_repeats_all_get_one_identity_and_one_credential_lives() {
-    let world = World::new().await;
+pub async fn of_32_concurrent_repeats_all_get_one_identity_and_one_credential_lives(world: World) {
     let tenant = world.tenant("o").await;
     let cluster = world.cluster(&tenant, "c").await;
     let token = world.registration_token(&tenant, &cluster.id).await;
@@ -130,9 +116,7 @@ async fn of_32_concurrent_repeats_all_get_one_identity_and_one_credential_lives(
     assert_eq!((identities.len(), alive), (1, 1));
 }
 
-#[tokio::test]
-async fn rotation_overlaps_until_the_new_credential_is_used() {
-    let world = World::new().await;
+pub async fn rotation_overlaps_until_the_new_credential_is_used(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let new = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
@@ -142,9 +126,7 @@ async fn rotation_overlaps_until_the_new_credential_is_used() {
     assert!(works(&world, &new, 14).await);
 }
 
-#[tokio::test]
-async fn the_first_rotated_credential_that_is_used_ends_all_others() {
-    let world = World::new().await;
+pub async fn the_first_rotated_credential_that_is_used_ends_all_others(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let lost = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
@@ -155,9 +137,7 @@ async fn the_first_rotated_credential_that_is_used_ends_all_others() {
     assert!(!works(&world, &agent.credential, 12).await);
 }
 
-#[tokio::test]
-async fn a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_first_answer() {
-    let world = World::new().await;
+pub async fn a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_first_answer(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let held = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
@@ -166,9 +146,7 @@ async fn a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_first_an
     assert!(!works(&world, &lost, 12).await);
 }
 
-#[tokio::test]
-async fn unused_credentials_do_not_pile_up() {
-    let world = World::new().await;
+pub async fn unused_credentials_do_not_pile_up(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let oldest = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
@@ -179,9 +157,7 @@ async fn unused_credentials_do_not_pile_up() {
     assert!(works(&world, &agent.credential, 30).await);
 }
 
-#[tokio::test]
-async fn an_unused_new_credential_is_dropped_after_a_day_but_never_the_last_that_works() {
-    let world = World::new().await;
+pub async fn an_unused_new_credential_is_dropped_after_a_day_but_never_the_last_that_works(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let new = world.store.rotate(&agent.serve, at(60 * DAY)).await.unwrap().token;
@@ -191,9 +167,7 @@ async fn an_unused_new_credential_is_dropped_after_a_day_but_never_the_last_that
     assert!(works(&world, &new, 90 * DAY).await);
 }
 
-#[tokio::test]
-async fn a_new_registration_token_moves_the_identity() {
-    let world = World::new().await;
+pub async fn a_new_registration_token_moves_the_identity(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let token = world.registration_token(&tenant, &agent.id).await;
@@ -204,9 +178,7 @@ async fn a_new_registration_token_moves_the_identity() {
     assert_eq!(world.store.cluster(&reading, at(6)).await.unwrap().registered_at, Some(at(5)));
 }
 
-#[tokio::test]
-async fn a_registration_token_lives_as_long_as_was_asked() {
-    let world = World::new().await;
+pub async fn a_registration_token_lives_as_long_as_was_asked(world: World) {
     let tenant = world.tenant("o").await;
     let cluster = world.cluster(&tenant, "c").await;
     let handle = world.store.lookup_cluster::<Manage>(&tenant.caller, &cluster.id).await.unwrap();
@@ -215,9 +187,7 @@ async fn a_registration_token_lives_as_long_as_was_asked() {
     assert!(matches!(world.store.register(&issued.token, "r", at(60)).await, Err(Error::TokenExpired)));
 }
 
-#[tokio::test]
-async fn a_decommission_that_comes_late_does_not_end_who_registered_since() {
-    let world = World::new().await;
+pub async fn a_decommission_that_comes_late_does_not_end_who_registered_since(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let token = world.registration_token(&tenant, &agent.id).await;

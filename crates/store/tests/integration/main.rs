@@ -1,4 +1,7 @@
-//! The store on a real SQLite file, through its public interface alone.
+//! What the store owes, asked of each backend through its public interface alone. The cases are the same; what only
+//! one backend owes stands in `file` and `memory`.
+//!
+//! A new backend makes a `World` and is named at the end of this file.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +13,104 @@ mod delivery;
 mod durability;
 mod enqueue;
 mod events;
+mod file;
 mod identity;
+mod memory;
 mod report;
 mod tenancy;
 mod world;
+
+/// Runs every case in worlds of one backend. A case that is not listed here does not compile.
+macro_rules! conformance {
+    ($world:path) => {
+        conformance! { @ $world;
+            enqueue {
+                an_enqueued_job_reads_back_as_it_was_answered,
+                every_enqueue_without_a_key_gets_one_of_its_own,
+                the_agent_gets_the_payload_and_every_member,
+                an_explicit_key_stands_for_one_payload_of_one_cluster,
+                a_newer_apply_takes_the_place_of_those_never_handed_out,
+                jobs_are_listed_newest_first_by_state_and_page,
+            }
+            delivery {
+                an_unacked_job_is_offered_again_when_its_lease_ends,
+                an_idle_poll_gets_nothing_and_knows_no_due_time,
+                an_acked_job_is_offered_again_to_a_new_session_once,
+                a_new_session_that_acks_by_itself_is_not_offered_the_job,
+                an_acked_job_is_offered_again_after_ten_silent_minutes,
+                a_restarted_server_still_offers_what_an_old_session_acked,
+                a_later_job_for_the_object_never_overtakes_one_that_may_be_lost,
+                ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back,
+                a_job_whose_time_passed_is_not_handed_out,
+                a_poll_is_bounded_by_number_and_by_size,
+                concurrent_polls_never_get_the_same_job,
+            }
+            report {
+                the_timeline_tells_the_whole_life,
+                a_second_result_changes_nothing_and_is_told_so,
+                a_repeated_ack_is_good_and_leaves_no_trace,
+                a_result_without_an_ack_counts,
+                a_cancelled_job_is_not_handed_out_and_takes_no_result,
+                progress_without_end_keeps_a_bounded_timeline,
+            }
+            events {
+                a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay,
+                the_same_key_of_another_cluster_is_another_event,
+                current_conditions_follow_the_reports,
+                resources_are_ordered_filtered_and_paged,
+                events_are_listed_newest_first_by_kind,
+                every_rotation_is_kept_as_an_event_and_changes_no_condition,
+                a_heartbeat_is_shown_on_the_cluster_and_is_no_event,
+            }
+            identity {
+                the_first_admin_token_is_made_exactly_once,
+                bearers_nobody_issued_and_registration_tokens_prove_nothing,
+                a_tokens_neighbour_with_the_same_lookup_part_is_refused,
+                the_same_registration_answers_again_with_a_fresh_credential,
+                an_unused_token_ends_and_one_without_registration_id_is_single_use,
+                of_32_concurrent_first_connects_one_gets_the_identity,
+                of_32_concurrent_repeats_all_get_one_identity_and_one_credential_lives,
+                rotation_overlaps_until_the_new_credential_is_used,
+                the_first_rotated_credential_that_is_used_ends_all_others,
+                a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_first_answer,
+                unused_credentials_do_not_pile_up,
+                an_unused_new_credential_is_dropped_after_a_day_but_never_the_last_that_works,
+                a_new_registration_token_moves_the_identity,
+                a_registration_token_lives_as_long_as_was_asked,
+                a_decommission_that_comes_late_does_not_end_who_registered_since,
+            }
+            tenancy {
+                another_tenants_objects_are_as_absent_as_none,
+                an_agent_serves_its_own_cluster_and_sees_nothing_else,
+                people_do_not_do_the_agents_side,
+                lists_hold_what_the_caller_may_see,
+                only_the_admin_makes_tenants_and_names_are_unique,
+                pages_follow_one_another_without_gap_or_repeat,
+            }
+            durability {
+                what_was_answered_is_there_after_the_store_is_opened_again,
+                what_was_answered_survives_a_crash,
+                an_abandoned_write_happens_whole_all_the_same,
+                a_refused_write_leaves_nothing_behind,
+                concurrent_enqueues_are_all_there_in_one_order,
+                a_crash_loses_what_was_noted_of_agents_since_the_last_flush_and_nothing_else,
+            }
+        }
+    };
+    (@ $world:path; $($area:ident { $($case:ident,)+ })+) => {$(
+        mod $area {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::$area::$case($world().await).await;
+            }
+        )+}
+    )+};
+}
+
+mod on_file {
+    conformance!(crate::world::World::on_file);
+}
+
+mod in_memory {
+    conformance!(crate::world::World::in_memory);
+}

@@ -39,9 +39,7 @@ fn update(phase: &str) -> StatusUpdate {
     }
 }
 
-#[tokio::test]
-async fn the_timeline_tells_the_whole_life() {
-    let world = World::new().await;
+pub async fn the_timeline_tells_the_whole_life(world: World) {
     let (tenant, agent, job) = acked_job(&world).await;
     let serving = world.serving(&agent, &job).await;
     world.store.record_status(&serving, update("Reconciling"), at(3)).await.unwrap();
@@ -66,9 +64,7 @@ async fn the_timeline_tells_the_whole_life() {
     assert_eq!(shown.conditions, [ready(ConditionStatus::Unknown)]);
 }
 
-#[tokio::test]
-async fn a_second_result_changes_nothing_and_is_told_so() {
-    let world = World::new().await;
+pub async fn a_second_result_changes_nothing_and_is_told_so(world: World) {
     let (tenant, agent, job) = acked_job(&world).await;
     let serving = world.serving(&agent, &job).await;
     let conflict = JobResult {
@@ -87,18 +83,14 @@ async fn a_second_result_changes_nothing_and_is_told_so() {
     assert_eq!(world.show(&tenant, &job).await, first);
 }
 
-#[tokio::test]
-async fn a_repeated_ack_is_good_and_leaves_no_trace() {
-    let world = World::new().await;
+pub async fn a_repeated_ack_is_good_and_leaves_no_trace(world: World) {
     let (tenant, agent, job) = acked_job(&world).await;
     let before = world.show(&tenant, &job).await;
     world.ack(&agent, &job, "s", 3).await.unwrap();
     assert_eq!(world.show(&tenant, &job).await, before);
 }
 
-#[tokio::test]
-async fn a_result_without_an_ack_counts() {
-    let world = World::new().await;
+pub async fn a_result_without_an_ack_counts(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let job = world.apply(&tenant, &agent, "web", 0).await;
@@ -109,9 +101,7 @@ async fn a_result_without_an_ack_counts() {
     assert_eq!(world.show(&tenant, &job).await.outcome, Some(Outcome::Noop));
 }
 
-#[tokio::test]
-async fn a_cancelled_job_is_not_handed_out_and_takes_no_result() {
-    let world = World::new().await;
+pub async fn a_cancelled_job_is_not_handed_out_and_takes_no_result(world: World) {
     let (tenant, agent, job) = acked_job(&world).await;
     let queued = world.apply(&tenant, &agent, "api", 3).await;
     for id in [&job, &queued] {
@@ -128,9 +118,7 @@ async fn a_cancelled_job_is_not_handed_out_and_takes_no_result() {
     assert!(matches!(late, Err(Error::JobClosed(JobState::Cancelled))));
 }
 
-#[tokio::test]
-async fn progress_without_end_keeps_a_bounded_timeline() {
-    let world = World::new().await;
+pub async fn progress_without_end_keeps_a_bounded_timeline(world: World) {
     let (tenant, agent, job) = acked_job(&world).await;
     let serving = world.serving(&agent, &job).await;
     for n in 0..510 {

@@ -5,9 +5,7 @@ use vworkspace_store::{Command, Error, Manage, PageRequest, Read, Serve};
 
 const NOBODYS: &str = "018f0000-0000-7000-8000-000000000000";
 
-#[tokio::test]
-async fn another_tenants_objects_are_as_absent_as_none() {
-    let world = World::new().await;
+pub async fn another_tenants_objects_are_as_absent_as_none(world: World) {
     let (mine, theirs) = (world.tenant("mine").await, world.tenant("theirs").await);
     let agent = world.agent(&theirs, "c").await;
     let job = world.apply(&theirs, &agent, "web", 0).await;
@@ -28,9 +26,7 @@ async fn another_tenants_objects_are_as_absent_as_none() {
     }
 }
 
-#[tokio::test]
-async fn an_agent_serves_its_own_cluster_and_sees_nothing_else() {
-    let world = World::new().await;
+pub async fn an_agent_serves_its_own_cluster_and_sees_nothing_else(world: World) {
     let tenant = world.tenant("o").await;
     let (one, two) = (world.agent(&tenant, "one").await, world.agent(&tenant, "two").await);
     let job = world.apply(&tenant, &two, "web", 0).await;
@@ -44,9 +40,7 @@ async fn an_agent_serves_its_own_cluster_and_sees_nothing_else() {
     assert!(world.poll(&one, "s", 1).await.jobs.is_empty());
 }
 
-#[tokio::test]
-async fn people_do_not_do_the_agents_side() {
-    let world = World::new().await;
+pub async fn people_do_not_do_the_agents_side(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     for caller in [&world.admin, &tenant.caller] {
@@ -56,9 +50,7 @@ async fn people_do_not_do_the_agents_side() {
     }
 }
 
-#[tokio::test]
-async fn lists_hold_what_the_caller_may_see() {
-    let world = World::new().await;
+pub async fn lists_hold_what_the_caller_may_see(world: World) {
     let (one, two) = (world.tenant("one").await, world.tenant("two").await);
     let cluster = world.cluster(&one, "c").await;
     world.cluster(&two, "c").await;
@@ -74,9 +66,7 @@ async fn lists_hold_what_the_caller_may_see() {
     assert_eq!(world.store.clusters_of(&filter, &page, at(0)).await.unwrap().items, [cluster]);
 }
 
-#[tokio::test]
-async fn only_the_admin_makes_tenants_and_names_are_unique() {
-    let world = World::new().await;
+pub async fn only_the_admin_makes_tenants_and_names_are_unique(world: World) {
     let tenant = world.tenant("o").await;
     world.cluster(&tenant, "c").await;
     assert!(matches!(world.store.installation::<Manage>(&tenant.caller), Err(Error::Forbidden)));
@@ -88,9 +78,7 @@ async fn only_the_admin_makes_tenants_and_names_are_unique() {
     assert!(matches!(world.store.create_cluster(&own, &c, at(0)).await, Err(Error::AlreadyExists { .. })));
 }
 
-#[tokio::test]
-async fn pages_follow_one_another_without_gap_or_repeat() {
-    let world = World::new().await;
+pub async fn pages_follow_one_another_without_gap_or_repeat(world: World) {
     let tenant = world.tenant("o").await;
     for n in 0..5 {
         world.cluster(&tenant, &format!("c{n}")).await;

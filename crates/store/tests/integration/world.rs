@@ -1,9 +1,15 @@
-//! A fresh database and the people and agents around it.
+//! A fresh database, on a file or in memory, and the people and agents around it.
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use vworkspace_core::control::{AdmittedJob, DnsLabel, admission, ingest, lease::Limits};
 use vworkspace_protocol::{
     ClusterId, JobId, Secret,
@@ -12,8 +18,8 @@ use vworkspace_protocol::{
     id::{OrganizationId, SessionId},
 };
 use vworkspace_store::{
-    Caller, Cluster, Command, Contact, Enqueued, Error, Handle, Job, Leased, Manage, Read, Serve, Settings,
-    Store,
+    Caller, Cluster, Command, Contact, Enqueued, Error, Handle, Job, Leased, Manage, Memory, Read, Serve,
+    Settings, Store,
 };
 
 /// Second `second` of the test's own time.
@@ -21,31 +27,102 @@ pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
+/// Begins the call and drops it, answered or not.
+pub fn begin(call: impl Future) {
+    let _answer = call.now_or_never();
+}
+
 pub struct World {
     pub store: Store,
     pub admin: Caller,
-    dir: TempDir,
+    disk: Disk,
+}
+
+/// Where the database is, and what commits it.
+enum Disk {
+    File(TempDir),
+    Memory { memory: Memory, committing: JoinHandle<()> },
+}
+
+impl Disk {
+    fn file(folder: TempDir) -> (Store, Self) {
+        let store = Store::open(&database_in(&folder), &Settings::default()).unwrap();
+        (store, Self::File(folder))
+    }
+
+    fn memory(memory: Memory) -> (Store, Self) {
+        let (store, mut committer) = Store::open_in(&memory, &Settings::default()).unwrap();
+        let committing = tokio::spawn(async move {
+            while let Some(group) = committer.gather().await {
+                committer.commit(group);
+            }
+        });
+        (store, Self::Memory { memory, committing })
+    }
+}
+
+pub fn database_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("db.sqlite")
 }
 
 impl World {
-    pub async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("db.sqlite"), &Settings::default()).unwrap();
+    /// On a file of its own.
+    pub async fn on_file() -> Self {
+        Self::begin(Disk::file(tempfile::tempdir().unwrap())).await
+    }
+
+    /// In memory, where every group is committed at once.
+    pub async fn in_memory() -> Self {
+        Self::begin(Disk::memory(Memory::new().unwrap())).await
+    }
+
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        match &self.disk {
+            Disk::File(folder) => folder.path(),
+            Disk::Memory { .. } => panic!("there are no files"),
+        }
+    }
+
+    async fn begin((store, disk): (Store, Disk)) -> Self {
         let token = store.bootstrap_admin(at(0)).await.unwrap().unwrap();
         let admin = store.authenticate(&token, at(0)).await.unwrap();
-        Self { store, admin, dir }
+        Self { store, admin, disk }
     }
 
-    /// Ends the store and opens its file again.
-    pub fn reopened(self) -> Self {
-        let Self { store, admin, dir } = self;
+    /// Ends the store in good order and opens it again.
+    pub async fn reopened(self) -> Self {
+        let Self { store, admin, disk } = self;
         drop(store);
-        let store = Store::open(&dir.path().join("db.sqlite"), &Settings::default()).unwrap();
-        Self { store, admin, dir }
+        let (store, disk) = match disk {
+            Disk::File(folder) => Disk::file(folder),
+            Disk::Memory { memory, committing } => {
+                committing.await.unwrap();
+                Disk::memory(memory)
+            }
+        };
+        Self { store, admin, disk }
     }
 
-    pub fn open_again(&self) -> Result<Store, Error> {
-        Store::open(&self.dir.path().join("db.sqlite"), &Settings::default())
+    /// Ends the store where it stands and opens what the disk held at that moment.
+    pub async fn crashed(self) -> Self {
+        let Self { store, admin, disk } = self;
+        let (opened, disk) = match disk {
+            Disk::File(folder) => {
+                let left = tempfile::tempdir().unwrap();
+                for file in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+                    fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
+                }
+                Disk::file(left)
+            }
+            Disk::Memory { memory, committing } => {
+                committing.abort();
+                let _ = committing.await;
+                Disk::memory(memory)
+            }
+        };
+        drop(store);
+        Self { store: opened, admin, disk }
     }
 
     /// A tenant and a caller with its token.

@@ -3,7 +3,7 @@
 //! One [`HttpLink`] is one base URL with one credential. It keeps nothing about jobs and repeats nothing: a changed
 //! credential, URL or CA means a new link.
 
-use crate::link::{AgentLink, LinkError};
+use crate::link::{ANSWER_BYTES, AgentLink, LinkError, whole_registration, whole_rotation};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::{Timestamp, fmt::rfc2822};
@@ -30,8 +30,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// Bound of making a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest answer read, after decompression: a poll holds 4 MiB of payloads at most, escaping may double them.
-const RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 /// Largest error body read. The status alone decides; the rest is for people.
 const PROBLEM_BYTES: usize = 64 * 1024;
 /// `Retry-After` beyond this is cut: a typing error of a proxy must not silence a cluster for days.
@@ -189,11 +187,7 @@ impl AgentLink for HttpLink {
         let bearer = bearer_value(&request.registration_token)
             .map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
         let call = Request { bearer: Some(bearer), ..self.post(&["register"], Some(request)) };
-        let answer: RegisterResponse = read_json(&self.call(call).await?)?;
-        if answer.token.is_empty() || answer.cluster_id.as_str().trim().is_empty() {
-            return Err(LinkError::Malformed { detail: "clusterId or token is empty".to_owned() });
-        }
-        Ok(answer)
+        whole_registration(read_json(&self.call(call).await?)?)
     }
 
     async fn jobs(&self, cluster: &ClusterId, wait: Duration) -> Result<Vec<Job>, LinkError> {
@@ -227,11 +221,7 @@ impl AgentLink for HttpLink {
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
         let nothing = serde_json::Map::new();
         let call = self.post(&["credentials", "rotate"], Some(&nothing));
-        let answer: RotateResponse = read_json(&self.call(call).await?)?;
-        if answer.token.is_empty() {
-            return Err(LinkError::Malformed { detail: "token is empty".to_owned() });
-        }
-        Ok(answer)
+        whole_rotation(read_json(&self.call(call).await?)?)
     }
 
     async fn decommission(&self) -> Result<(), LinkError> {
@@ -312,11 +302,12 @@ fn default_headers(settings: &LinkSettings) -> Result<HeaderMap, SettingsError> 
     Ok(head)
 }
 
+/// The body, after decompression.
 async fn read_bounded(mut response: reqwest::Response) -> Result<Bytes, LinkError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
-        if body.len() + chunk.len() > RESPONSE_BYTES {
-            return Err(LinkError::Malformed { detail: format!("the body is over {RESPONSE_BYTES} bytes") });
+        if body.len() + chunk.len() > ANSWER_BYTES {
+            return Err(LinkError::too_large());
         }
         body.extend_from_slice(&chunk);
     }

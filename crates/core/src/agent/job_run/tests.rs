@@ -84,6 +84,28 @@ fn the_deadline_tells_the_last_ready_condition() {
 }
 
 #[test]
+fn what_succeeded_means_follows_the_kind_unless_the_job_says() {
+    use WaitFor::{Accepted, Ready};
+    for (kind, by_default, ready) in [
+        ("ApplicationInstance", Goal::Ready, Goal::Ready),
+        ("Operation", Goal::Finished, Goal::Finished),
+        ("ConfigMap", Goal::Accepted, Goal::Ready),
+    ] {
+        assert_eq!(Goal::of_apply(kind, None), by_default, "{kind}");
+        assert_eq!(Goal::of_apply(kind, Some(Ready)), ready, "{kind}");
+        assert_eq!(Goal::of_apply(kind, Some(Accepted)), Goal::Accepted, "{kind}");
+    }
+}
+
+#[test]
+fn without_a_deadline_a_job_waits_half_an_hour() {
+    let mut run = JobRun::new(&job(""));
+    run.handle_applying(at(0));
+    run.handle_applied(Goal::Ready, applied(1));
+    assert_eq!(run.poll_timeout(), Some(at(1800)));
+}
+
+#[test]
 fn an_object_that_vanishes_while_waiting_for_ready_waits() {
     let mut run = waiting(Goal::Ready, 1);
     run.handle_observed(None);

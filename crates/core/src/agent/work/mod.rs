@@ -20,6 +20,8 @@ mod answers;
 mod entry;
 mod lane;
 mod record;
+#[cfg(test)]
+mod step_tests;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -310,6 +310,20 @@ mod tests {
     }
 
     #[test]
+    fn dropped_events_are_told_with_their_number_until_the_outbox_is_empty() {
+        let overflow = |overflowing, dropped_events| {
+            let link = LinkState { overflowing, dropped_events, ..link(State::Active, false, true) };
+            let told = status(&found(), &Plan::Keep, &Exchange::None, &link, Timestamp::UNIX_EPOCH);
+            let condition = told.conditions.into_iter().find(|c| c.type_ == types::BUFFER_OVERFLOW).unwrap();
+            (format!("{}/{}", condition.status, condition.reason), condition.message)
+        };
+        let (told, message) = overflow(true, 17);
+        assert_eq!(told, "True/EventBufferFull");
+        assert!(message.contains("17"), "{message}");
+        assert_eq!(overflow(false, 17).0, "False/BufferDrained");
+    }
+
+    #[test]
     fn a_rejected_credential_is_no_cut() {
         let rejected = link(State::Rejected(Rejection::CredentialRejected), false, true);
         let (phase, conditions) = told(&Plan::Keep, &Exchange::None, &rejected);

@@ -92,7 +92,7 @@ async fn refusals_keep_status_code_and_retry_after_whatever_the_body_is() {
 
 #[tokio::test]
 async fn an_endless_answer_is_cut() {
-    let big = vec![b' '; RESPONSE_BYTES + 1];
+    let big = vec![b' '; ANSWER_BYTES + 1];
     let link = link_to(Router::new().route("/api/agent/jobs", get(|| async move { big }))).await;
     let error = link.jobs(&ClusterId::new("c"), Duration::ZERO).await.unwrap_err();
     assert!(matches!(error, LinkError::Malformed { .. }), "{error}");

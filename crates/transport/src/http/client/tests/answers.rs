@@ -224,7 +224,7 @@ async fn no_answer_at_all_is_unreachable_for_every_call() {
 
 #[tokio::test]
 async fn a_good_answer_counts_by_its_status_unless_its_body_is_needed() {
-    let huge = "x".repeat(RESPONSE_BYTES + 1);
+    let huge = "x".repeat(ANSWER_BYTES + 1);
     for (script, where_needed) in [
         (Script::Say(answer("200 OK", "", 500, "{")), Meaning::Unreachable),
         (Script::Say(answer("200 OK", "", huge.len(), &huge)), Meaning::Malformed),

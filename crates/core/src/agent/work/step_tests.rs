@@ -1,0 +1,114 @@
+//! Few jobs of one object, step by step: rules that the long histories of `tests` do not single out.
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn offer(work: &mut Work, id: &str, deed: Deed) {
+    let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() };
+    let job = serde_json::json!({"id": id, "kind": "apply", "payload": {}, "deadlineSeconds": 60});
+    let job = serde_json::from_value(job).unwrap();
+    assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
+}
+
+/// Lets everything happen that the API server has no part in; answers what was handed to it.
+fn handed_over(work: &mut Work, now: Timestamp) -> Vec<(Ticket, JobId)> {
+    let mut handed = Vec::new();
+    while let Some(command) = work.poll_command(now, now) {
+        match command {
+            Command::Save(record) => work.handle_saved(record.ticket, Ok(()), now, 0.5),
+            Command::Ack(ticket, _) => work.handle_acked(ticket, Ok(()), now, 0.5),
+            Command::Apply(ticket, job) => handed.push((ticket, job.id)),
+            Command::Follow(..) => {}
+            Command::Status(ticket, ..) => work.handle_status(ticket, Ok(())),
+            Command::Post(ticket, ..) => work.handle_posted(ticket, Ok(()), now, 0.5),
+            Command::Remove(ticket, _) => work.handle_removed(ticket, true, now, 0.5),
+            Command::StoreLedger => work.handle_ledger_stored(true, now, 0.5),
+        }
+    }
+    handed
+}
+
+fn taken(goal: Goal) -> Applied {
+    let object = ObjectRef { uid: "u".into(), generation: 1, ..ObjectRef::default() };
+    Applied::Taken { object, goal, gone: false }
+}
+
+/// A deletion of an object that others still hold, and an apply behind it.
+fn deletion_under_way() -> (Work, Ticket) {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "gone", Deed::Delete);
+    offer(&mut work, "again", Deed::Apply);
+    let handed = handed_over(&mut work, NOW);
+    let [(deletion, id)] = handed.as_slice() else { panic!("{handed:?}") };
+    assert_eq!(id.as_str(), "gone");
+    work.handle_applied(*deletion, taken(Goal::Gone), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty(), "applied while its object was being deleted");
+    (work, *deletion)
+}
+
+fn names(handed: &[(Ticket, JobId)]) -> Vec<&str> {
+    handed.iter().map(|(_, id)| id.as_str()).collect()
+}
+
+#[test]
+fn a_deletion_keeps_its_lane_until_the_object_is_gone() {
+    let (mut work, deletion) = deletion_under_way();
+    work.handle_observed(deletion, None, NOW);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["again"]);
+}
+
+#[test]
+fn a_deletion_that_does_not_end_gives_its_lane_away_at_its_deadline() {
+    let (mut work, _) = deletion_under_way();
+    let deadline = NOW + SignedDuration::from_secs(60);
+    assert_eq!(names(&handed_over(&mut work, deadline)), ["again"]);
+}
+
+#[test]
+fn an_apply_that_waits_for_its_goal_holds_nobody() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "broken", Deed::Apply);
+    offer(&mut work, "mended", Deed::Apply);
+    let handed = handed_over(&mut work, NOW);
+    assert_eq!(names(&handed), ["broken"]);
+    work.handle_applied(handed[0].0, taken(Goal::Ready), NOW);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["mended"]);
+}
+
+#[test]
+fn a_job_that_is_over_at_its_ack_is_never_handed_to_the_api_server() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "withdrawn", Deed::Apply);
+    let Some(Command::Save(record)) = work.poll_command(NOW, NOW) else { panic!("nothing was saved") };
+    work.handle_saved(record.ticket, Ok(()), NOW, 0.5);
+    let Some(Command::Ack(ticket, _)) = work.poll_command(NOW, NOW) else { panic!("nothing was acked") };
+    work.handle_acked(ticket, Err(Failure::Closed), NOW, 0.5);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    assert!(work.is_empty(), "it is forgotten, in the journal, too");
+}
+
+#[test]
+fn the_ledger_is_stored_at_most_once_a_second() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "one", Deed::Delete);
+    let handed = handed_over(&mut work, NOW);
+    let gone = Applied::Taken { object: ObjectRef::default(), goal: Goal::Gone, gone: true };
+    work.handle_applied(handed[0].0, gone.clone(), NOW);
+    // Stored for the first one on the way.
+    assert!(handed_over(&mut work, NOW).is_empty());
+    assert!(work.is_empty());
+    offer(&mut work, "two", Deed::Delete);
+    let handed = handed_over(&mut work, NOW);
+    work.handle_applied(handed[0].0, gone, NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    assert!(!work.is_empty(), "a job left the journal before the ledger that remembers it was stored");
+    let second = NOW + SignedDuration::from_secs(1);
+    assert_eq!(work.poll_timeout(), Some(second));
+    assert!(handed_over(&mut work, second).is_empty());
+    assert!(work.is_empty());
+}

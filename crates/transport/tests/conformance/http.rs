@@ -1,0 +1,108 @@
+//! HTTP long-poll over a socket of the loopback, and what only HTTP can be asked: what comes from other programs than
+//! ours, and answers that never come.
+
+use crate::{
+    adapter::{Adapter, BEARER, SESSION, USER_AGENT, connected},
+    port::{Calls, ScriptedPort, Told, Verb},
+    sample,
+};
+use serde_json::json;
+use std::{net::SocketAddr, time::Duration};
+use vworkspace_protocol::{Secret, id::SessionId};
+use vworkspace_transport::{
+    AgentLink, LinkError,
+    http::{
+        client::{HttpLink, LinkSettings},
+        server,
+    },
+};
+
+pub struct Http;
+
+impl Adapter for Http {
+    type Link = HttpLink;
+
+    async fn connect(port: ScriptedPort, bearer: Option<Secret>) -> HttpLink {
+        let settings = LinkSettings {
+            base_url: format!("http://{}", serve(port).await),
+            ca_pem: None,
+            bearer,
+            session: SessionId::new(SESSION),
+            user_agent: USER_AGENT.to_owned(),
+            allow_insecure_http: false,
+        };
+        HttpLink::new(&settings).unwrap()
+    }
+}
+
+/// Serves the port until the test's runtime ends.
+async fn serve(port: ScriptedPort) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, server::router(port)).await });
+    address
+}
+
+/// Asks as a plain v1 agent does: no session, no capabilities, its own words beside the protocol's.
+async fn ask_as_v1(
+    calls: &mut Calls,
+    address: SocketAddr,
+    path: &str,
+    body: &str,
+) -> (u16, serde_json::Value) {
+    let request = reqwest::Client::new()
+        .post(format!("http://{address}/api/agent/{path}"))
+        .header("authorization", format!("bearer {BEARER}"))
+        .body(body.to_owned());
+    let (answer, asked) = calls.answer(Ok(Told::Done), request.send()).await;
+    assert_eq!(
+        (asked.who.session, asked.who.capabilities, asked.who.user_agent),
+        (None, vec![], String::new())
+    );
+    (answer.unwrap().status().as_u16(), asked.what["body"].clone())
+}
+
+#[tokio::test]
+async fn unknown_members_and_absent_headers_are_no_matter() {
+    let (port, mut calls) = ScriptedPort::new();
+    let address = serve(port).await;
+    let read = ask_as_v1(&mut calls, address, "jobs/j/status", r#"{"phase":"Ready","later":[1]}"#).await;
+    assert_eq!(read, (204, json!({"phase": "Ready"})));
+    let read = ask_as_v1(&mut calls, address, "jobs/j/result", r#"{"outcome":"noop","later":{"x":1}}"#).await;
+    assert_eq!(read, (204, json!({"outcome": "noop"})));
+    for none in [r#"{"later":1}"#, r#"{"events":null}"#, r#"{"events":[]}"#] {
+        let read = ask_as_v1(&mut calls, address, "events", none).await;
+        assert_eq!(read, (204, json!({"events": []})), "{none}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_never_answers_is_given_up_after_a_bound() {
+    for verb in Verb::ALL {
+        let (link, mut calls) = connected::<Http>().await;
+        let asking = tokio::spawn(async move { sample::ask(&link, verb).await });
+        let mut held = calls.next().await;
+        // From here on nothing comes over the socket: time jumps to what the link waits for.
+        tokio::time::pause();
+        let error = asking.await.unwrap().unwrap_err();
+        assert!(matches!(error, LinkError::Unreachable { .. }), "{verb:?}: {error}");
+        tokio::time::resume();
+        held.abandoned().await;
+    }
+}
+
+#[tokio::test]
+async fn a_poll_is_not_given_up_before_its_wait_is_over() {
+    let (link, mut calls) = connected::<Http>().await;
+    let wait = Duration::from_secs(300);
+    let asking = async { link.jobs(&sample::cluster(), wait).await };
+    let control = async {
+        let held = calls.next().await;
+        tokio::time::pause();
+        tokio::time::sleep(wait).await;
+        tokio::time::resume();
+        held.answer(Ok(Told::Jobs(Vec::new())));
+    };
+    let (told, ()) = tokio::join!(asking, control);
+    assert!(told.unwrap().is_empty());
+}
