@@ -25,6 +25,8 @@ pub mod programs;
 pub mod simulation;
 pub mod stack;
 mod testbed;
+mod timeline;
+pub mod torture;
 mod work_dir;
 
 pub use charts::GivenCharts;

@@ -18,7 +18,7 @@ mod agent;
 mod api;
 mod checks;
 mod control;
-mod dice;
+pub(crate) mod dice;
 mod executor;
 mod history;
 mod nemesis;
