@@ -27,6 +27,7 @@ pub mod stack;
 mod testbed;
 mod timeline;
 pub mod torture;
+mod view;
 mod work_dir;
 
 pub use charts::GivenCharts;

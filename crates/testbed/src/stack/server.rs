@@ -74,6 +74,18 @@ impl Server {
         self.process().still_runs()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process().id()
+    }
+
+    /// How a person starts it again in a shell: same address, same data.
+    pub fn line(&self) -> anyhow::Result<String> {
+        let command = self.start.command(self.address()?);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        Ok(words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
+    }
+
     /// The folder of its database.
     pub fn data(&self) -> PathBuf {
         self.start.data()
@@ -81,11 +93,14 @@ impl Server {
 
     /// Starts it again on the same address with the same data.
     pub async fn restart(&self) -> anyhow::Result<()> {
-        let address = self.url.split("://").nth(1).context("the URL has no address")?;
-        let mut process = self.start.spawn(address)?;
+        let mut process = self.start.spawn(self.address()?)?;
         said(&mut process, "listening: ").await?;
         *self.process() = process;
         Ok(())
+    }
+
+    fn address(&self) -> anyhow::Result<&str> {
+        self.url.split("://").nth(1).context("the URL has no address")
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
@@ -100,10 +115,14 @@ impl Start {
     }
 
     fn spawn(&self, listen: &str) -> anyhow::Result<Process> {
+        Process::start("server", self.command(listen), &self.work)
+    }
+
+    fn command(&self, listen: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["serve", "--listen", listen, "--data-dir"]).arg(self.data()).args(&self.flags);
         command.arg("--tls-cert").arg(&self.certificate).arg("--tls-key").arg(&self.key);
-        Process::start("server", command, &self.work)
+        command
     }
 }
 

@@ -1,27 +1,10 @@
 //! What happened, as two witnesses saw it who know nothing of each other: those who handed jobs in, and a watch on the
 //! API server. Pure.
 
+use crate::view::Target;
 use jiff::Timestamp;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::JobId;
-
-/// An object that jobs are about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Target {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// What a job does to its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

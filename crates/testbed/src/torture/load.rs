@@ -1,10 +1,10 @@
 //! Those who use the control plane meanwhile: one for each object, so that the order of its jobs is known.
 
 use super::{
-    history::{Asked, Deed, History, Target},
+    history::{Asked, Deed, History},
     recorder::carried,
 };
-use crate::simulation::dice::Dice;
+use crate::{simulation::dice::Dice, view::Target};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

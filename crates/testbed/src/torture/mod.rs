@@ -26,10 +26,11 @@ use crate::{
     Options as TestbedOptions, Testbed,
     simulation::dice::Dice,
     stack::{self, Flags, Stack},
+    view::Target,
 };
 use anyhow::{Context as _, bail};
-use check::{Broken, Evidence};
-use history::{History, Target};
+use check::{Broken, Evidence, Near};
+use history::History;
 use load::{Load, Object};
 use nemesis::{Plan, Tally};
 use recorder::Recorder;
@@ -54,7 +55,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Times with which a kill costs seconds and not minutes.
 const SERVER_FLAGS: [&str; 3] = ["--job-lease=3s", "--stale-session=20s", "--disconnect-after=5s"];
 const OPERATOR_FLAGS: [&str; 5] = [
-    "--agent-poll-interval=10s",
+    "--agent-poll-interval=2s",
     "--disconnect-after=5s",
     "--leader-elect-lease-duration=4s",
     "--leader-elect-renew-deadline=3s",
@@ -159,6 +160,7 @@ impl Torture<'_> {
         let unsettled = settled.left.iter().take(10).map(|what| Broken {
             invariant: "I7 everything ends",
             target: None,
+            near: Near::End,
             what: format!("{:.0} s after the last kill: {what}", settled.after.as_secs_f64()),
         });
         broken.extend(unsettled);

@@ -1,6 +1,7 @@
 //! The witness at the API server: every change of the objects, whoever made it.
 
-use super::history::{Change, History, Seen, Target};
+use super::history::{Change, History, Seen};
+use crate::view::Target;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kube::{

@@ -1,27 +1,24 @@
 //! After the storm: waits until nothing is left to do, and reads what became of everything.
 
 use super::{
-    check::{Standing, differences},
-    history::{History, Target},
+    history::History,
     load::open_jobs,
     nemesis::{self, Tally},
-    recorder::{Last, Recorder},
+    recorder::Recorder,
 };
-use crate::{Testbed, stack::Stack};
+use crate::{
+    Testbed,
+    stack::Stack,
+    view::{self, Standing, differences},
+};
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep};
-use vworkspace_crds::{
-    ApplicationInstance,
-    key::{DEFAULT_NAMESPACE, JOURNAL, JOURNAL_OF_JOBS},
-};
-use vworkspace_protocol::{Condition, JobId, admin::Job};
+use vworkspace_crds::key::{DEFAULT_NAMESPACE, JOURNAL, JOURNAL_OF_JOBS};
+use vworkspace_protocol::{JobId, admin::Job};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -55,8 +52,11 @@ pub(super) async fn settle(
     let (start, admin) = (Instant::now(), testbed.admin());
     loop {
         nemesis::keep_operator(stack, tally)?;
-        let (objects, truth) = truth(&admin, namespaces).await?;
-        let shown = shown(stack, namespaces).await?;
+        let truth = view::truth(&admin, namespaces).await?;
+        let objects: Vec<_> =
+            truth.iter().map(|(is, generation)| (is.target.clone(), is.uid.clone(), *generation)).collect();
+        let truth: Vec<Standing> = truth.into_iter().map(|(is, _)| is).collect();
+        let shown = view::shown(&stack.client, &stack.cluster, namespaces).await?;
         let mut left: Vec<String> = differences(&shown, &truth)
             .into_iter()
             .map(|difference| format!("{}: {}", difference.target, difference.what))
@@ -66,7 +66,8 @@ pub(super) async fn settle(
         left.extend(
             journal(&admin).await?.into_iter().map(|name| format!("the journal holds Secret {name}")),
         );
-        if recorder.last().into_iter().map(|(target, last)| (target, identity(&last))).ne(objects) {
+        let recorded = recorder.last().into_iter().map(|(target, last)| (target, last.uid, last.generation));
+        if recorded.ne(sorted(objects)) {
             left.push("the recorder has not seen everything".to_owned());
         }
         if left.is_empty() || start.elapsed() > patience {
@@ -90,51 +91,9 @@ pub(super) async fn jobs(stack: &Stack, history: &History) -> anyhow::Result<BTr
     Ok(read.into_iter().flatten().collect())
 }
 
-type Identity = (String, i64);
-
-fn identity(last: &Last) -> Identity {
-    (last.uid.clone(), last.generation)
-}
-
-async fn truth(
-    admin: &Client,
-    namespaces: &[String],
-) -> anyhow::Result<(BTreeMap<Target, Identity>, Vec<Standing>)> {
-    let (mut objects, mut truth) = (BTreeMap::new(), Vec::new());
-    for namespace in namespaces {
-        let api: Api<ApplicationInstance> = Api::namespaced(admin.clone(), namespace);
-        for object in api.list(&ListParams::default()).await? {
-            let target = Target { namespace: namespace.clone(), name: object.name_any() };
-            let uid = object.uid().unwrap_or_default();
-            objects.insert(target.clone(), (uid.clone(), object.metadata.generation.unwrap_or_default()));
-            let conditions = object.status.map(|status| status.conditions).unwrap_or_default();
-            // Both sides write conditions the same way.
-            let conditions = serde_json::from_value(serde_json::to_value(conditions)?)?;
-            truth.push(Standing { target, uid, conditions: by_type(conditions) });
-        }
-    }
-    Ok((objects, truth))
-}
-
-async fn shown(stack: &Stack, namespaces: &[String]) -> anyhow::Result<Vec<Standing>> {
-    let ours: BTreeSet<&str> = namespaces.iter().map(String::as_str).collect();
-    let page = stack.client.resources(&stack.cluster, "ApplicationInstance", "", "").await?;
-    let shown =
-        page.items.into_iter().filter(|resource| ours.contains(resource.resource_ref.namespace.as_str()));
-    let standing = shown.map(|resource| {
-        let (object, conditions) = (resource.resource_ref, by_type(resource.conditions));
-        Standing {
-            target: Target { namespace: object.namespace, name: object.name },
-            uid: object.uid,
-            conditions,
-        }
-    });
-    Ok(standing.collect())
-}
-
-fn by_type(mut conditions: Vec<Condition>) -> Vec<Condition> {
-    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    conditions
+fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort();
+    items
 }
 
 async fn journal(admin: &Client) -> anyhow::Result<Vec<String>> {

@@ -1,7 +1,10 @@
 //! What jobs did to objects: each once, in order (I3, I4).
 
-use super::{Broken, Evidence};
-use crate::torture::history::{Change, Deed, Seen, Target, Wish};
+use super::{Broken, Evidence, Near};
+use crate::{
+    torture::history::{Change, Deed, Seen, Wish},
+    view::Target,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::{
     Outcome,
@@ -40,8 +43,8 @@ impl<'a> Effects<'a> {
         Self { evidence, asked: asked.collect(), carried: carried.collect(), broken: Vec::new() }
     }
 
-    fn broke(&mut self, invariant: &'static str, target: &Target, what: String) {
-        self.broken.push(Broken { invariant, target: Some(target.clone()), what });
+    fn broke(&mut self, invariant: &'static str, target: &Target, near: Near, what: String) {
+        self.broken.push(Broken { invariant, target: Some(target.clone()), near, what });
     }
 
     /// As many changes as jobs that changed the object: each number comes once, and never after a later one.
@@ -52,13 +55,14 @@ impl<'a> Effects<'a> {
             let wished = self.asked.get(&n).is_some_and(|w| w.target == *target && w.deed == Deed::Apply);
             if !wished {
                 let what = format!("at {} it carries {n}, which nobody asked for", seen.at);
-                self.broke("I3 one effect", target, what);
+                self.broke("I3 one effect", target, Near::Time(seen.at), what);
             }
             if n == last {
                 let what = format!("at {} it was changed by job number {n} once more", seen.at);
-                self.broke("I3 one effect", target, what);
+                self.broke("I3 one effect", target, Near::Time(seen.at), what);
             } else if n < last {
-                self.broke("I4 order", target, format!("at {} it went from {last} back to {n}", seen.at));
+                let what = format!("at {} it went from {last} back to {n}", seen.at);
+                self.broke("I4 order", target, Near::Time(seen.at), what);
             }
             last = last.max(n);
         }
@@ -85,7 +89,7 @@ impl<'a> Effects<'a> {
                         "at {} it was deleted between {before} and {after}, where no deletion is left that was asked for",
                         seen.at
                     );
-                    self.broke("I3 one effect", target, what);
+                    self.broke("I3 one effect", target, Near::Time(seen.at), what);
                 }
             }
         }
@@ -114,7 +118,7 @@ impl<'a> Effects<'a> {
                     let what = format!(
                         "deletion {n} succeeded, but life {uid} carried {first} before and {last} last, gone: {gone}"
                     );
-                    self.broke("I4 order", target, what);
+                    self.broke("I4 order", target, Near::Job(n), what);
                 }
             }
         }
@@ -147,7 +151,7 @@ impl<'a> Effects<'a> {
                 "{what}: number {}, job {} {} {:?} {}",
                 wish.n, job.id, job.state, job.outcome, job.error
             );
-            self.broke(invariant, &wish.target, told);
+            self.broke(invariant, &wish.target, Near::Job(wish.n), told);
         }
     }
 

@@ -12,24 +12,17 @@ mod effects;
 #[cfg(test)]
 mod tests;
 
-use super::history::{History, Target, Wish};
-use crate::timeline;
+use super::history::{History, Wish};
+use crate::{
+    timeline,
+    view::{Standing, Target, differences},
+};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::{
-    Condition, JobId,
+    JobId,
     admin::{Job, JobState},
 };
-
-/// One object: in the cluster, or as the control plane shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Which.
-    pub target: Target,
-    /// Which life of it.
-    pub uid: String,
-    /// Ordered by type.
-    pub conditions: Vec<Condition>,
-}
 
 /// What the database holds, read without the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,8 +62,21 @@ pub struct Broken {
     pub invariant: &'static str,
     /// The object it is about, if it is about one.
     pub target: Option<Target>,
+    /// The moment, or the job's number, around which to look.
+    pub near: Near,
     /// What is wrong, for people.
     pub what: String,
+}
+
+/// Where in a history to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Near {
+    /// At its end.
+    End,
+    /// Where the job of this number is told of.
+    Job(u64),
+    /// At this time.
+    Time(Timestamp),
 }
 
 /// Every broken promise.
@@ -94,7 +100,7 @@ struct Checks<'a> {
 
 impl Checks<'_> {
     fn broke(&mut self, invariant: &'static str, target: Option<&Target>, what: String) {
-        self.broken.push(Broken { invariant, target: target.cloned(), what });
+        self.broken.push(Broken { invariant, target: target.cloned(), near: Near::End, what });
     }
 
     fn the_record_is_whole(&mut self) {
@@ -132,8 +138,8 @@ impl Checks<'_> {
             let Some(id) = &asked.job else { continue };
             let first = *named.entry(asked.n).or_insert(id);
             if first != id {
-                let what = format!("number {} is both job {first} and job {id}", asked.n);
-                self.broke("I3 one effect", Some(&asked.target), what);
+                let wish = Wish { n: asked.n, target: asked.target.clone(), deed: asked.deed };
+                self.about("I3 one effect", &wish, &format!("it is both job {first} and job {id}"));
             }
         }
     }
@@ -197,35 +203,7 @@ impl Checks<'_> {
 
     fn about(&mut self, invariant: &'static str, wish: &Wish, what: &str) {
         let what = format!("{what} ({:?} {} of {})", wish.deed, wish.n, wish.target);
-        self.broke(invariant, Some(&wish.target), what);
+        let near = Near::Job(wish.n);
+        self.broken.push(Broken { invariant, target: Some(wish.target.clone()), near, what });
     }
-}
-
-/// One object that is shown otherwise than it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Which.
-    pub target: Target,
-    /// How.
-    pub what: String,
-}
-
-/// Where the control plane's view is not the cluster's.
-pub fn differences(shown: &[Standing], truth: &[Standing]) -> Vec<Difference> {
-    let shown_by: BTreeMap<&Target, &Standing> = shown.iter().map(|s| (&s.target, s)).collect();
-    let true_by: BTreeMap<&Target, &Standing> = truth.iter().map(|s| (&s.target, s)).collect();
-    let wrong = true_by.iter().filter_map(|(target, standing)| {
-        let what = match shown_by.get(target) {
-            Some(shown) if shown == standing => return None,
-            Some(shown) => format!("it is {standing:?} and shown as {shown:?}"),
-            // Nobody has looked at it yet: there is nothing to show.
-            None if standing.conditions.is_empty() => return None,
-            None => format!("it is {standing:?} and not shown"),
-        };
-        Some(Difference { target: (*target).clone(), what })
-    });
-    let gone = shown_by.keys().filter(|target| !true_by.contains_key(*target));
-    let gone =
-        gone.map(|target| Difference { target: (*target).clone(), what: "it is gone and shown".to_owned() });
-    wrong.chain(gone).collect()
 }

@@ -1,5 +1,8 @@
-use super::{Evidence, Standing, Stored, check};
-use crate::torture::history::{Asked, Change, Deed, History, Seen, Target};
+use super::{Evidence, Stored, check};
+use crate::{
+    torture::history::{Asked, Change, Deed, History, Seen},
+    view::{Standing, Target},
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -163,7 +166,7 @@ fn a_job_that_does_not_end_or_ends_twice_is_found() {
     assert_eq!(told_wrong(|run| run.job(4).outcome = None), ["I2 one end"]);
     assert_eq!(told_wrong(|run| run.stored.open = 1), ["I2 one end"]);
     assert_eq!(told_wrong(|run| run.stored.ended_twice = 1), ["I2 one end"]);
-    assert_eq!(told_wrong(|run| drop(run.history.withdrawn.insert(id(3)))), ["I2 one end"]);
+    assert_eq!(told_wrong(|run| run.history.withdrawn.extend([id(3)])), ["I2 one end"]);
 }
 
 #[test]
