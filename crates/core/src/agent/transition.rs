@@ -101,7 +101,7 @@ impl TransitionLog {
     fn told(&mut self, object: &ObjectRef, condition: Condition, now: Timestamp) -> (Slot, Event) {
         let slot = Slot::new(object, &condition.type_);
         let suffix = self.suffix(&slot, &condition);
-        let key = condition_key(object, &condition.type_, condition.status);
+        let key = condition_key(&as_spoken_of(object, &condition), &condition.type_, condition.status);
         let event = Event {
             event_key: format!("{key}#{suffix}"),
             kind: kind::CONDITION_TRANSITION.to_owned(),
@@ -131,6 +131,13 @@ impl TransitionLog {
         }
         suffix
     }
+}
+
+/// The object at the generation that the condition speaks about. A snapshot may find the wish changed and the condition
+/// not yet: under the new generation's key it would be told now, and what replaces it would count as a repeat.
+fn as_spoken_of(object: &ObjectRef, condition: &Condition) -> ObjectRef {
+    let spoken_of = Some(condition.observed_generation).filter(|generation| *generation > 0);
+    ObjectRef { generation: spoken_of.unwrap_or(object.generation), ..object.clone() }
 }
 
 /// A condition that speaks about a newer generation is news too: the documented key names the generation, and the
@@ -236,6 +243,21 @@ mod tests {
         assert_eq!(log.handle_snapshot(&object(), &second, now())[0].1.event_key, told[0].1.event_key);
         let restarted = TransitionLog::default().handle_snapshot(&object(), &second, now());
         assert_eq!(restarted[0].1.event_key, told[0].1.event_key);
+    }
+
+    /// Found by the walkthrough: a condition was shown with the generation before, for ever.
+    #[test]
+    fn a_snapshot_between_a_new_wish_and_its_condition_does_not_use_up_the_key_of_what_follows() {
+        let mut log = TransitionLog::default();
+        let before = vec![ready(true, "A", 5)];
+        let first = log.handle_transition(&object(), &[], &before, now());
+        let wished = ObjectRef { generation: 2, ..object() };
+        let between = log.handle_snapshot(&wished, &before, now());
+        assert_eq!(between[0].1.event_key, first[0].1.event_key, "nothing is new about the condition");
+        let after = vec![Condition { observed_generation: 2, ..ready(true, "A", 5) }];
+        let told = log.handle_transition(&wished, &before, &after, now());
+        assert_ne!(told[0].1.event_key, between[0].1.event_key);
+        assert_eq!(log.handle_snapshot(&wished, &after, now())[0].1.event_key, told[0].1.event_key);
     }
 
     #[test]

@@ -371,7 +371,7 @@ impl World {
             let result = job.result();
             match result.outcome {
                 Outcome::Noop => {
-                    assert!(job.repeats || job.is_expired(), "{} did nothing: {result:?}", job.job.id)
+                    assert!(job.repeats || job.is_expired(), "{} did nothing: {result:?}", job.job.id);
                 }
                 Outcome::Succeeded => self.check_success(n, job),
                 Outcome::Failed => assert!(!job.repeats, "{} was run again: {result:?}", job.job.id),
