@@ -15,6 +15,9 @@ pub struct Args {
     /// Use this cluster instead of starting one.
     #[arg(long)]
     kubeconfig: Option<std::path::PathBuf>,
+    /// After so many seconds of silence each side calls the other disconnected; the programs' own default is 60.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    disconnect_after: u64,
 }
 
 /// The programs the demo runs, as they would be shipped.
@@ -29,6 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         run_command(&mut cargo(["build", "--release", "--bins"].into_iter().chain(packages)))
     })?;
     let mut demo = Command::new(bin_dir("release").join("vworkspace-demo"));
+    demo.args(["--disconnect-after", &args.disconnect_after.to_string()]);
     if args.once {
         demo.arg("--once");
     }

@@ -10,6 +10,7 @@ mod step;
 mod test;
 mod testbed;
 mod tools;
+mod torture;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,8 @@ enum Command {
     Codegen,
     /// Print the benchmarks: delivery latency and durable job lifecycles a second.
     Bench(bench::Args),
+    /// Kill the real server and operator with -9 at random under load, and check that nothing was lost or doubled.
+    Torture(torture::Args),
     /// Check that crates depend only on the layers above them.
     Layers,
     /// Print sizes of files and functions, and fail where one is over its cap without a reason.
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Codegen => codegen::run(),
         Command::Bench(args) => bench::run(&args),
+        Command::Torture(args) => torture::run(&args),
         Command::Layers => layers::run(),
         Command::Sizes => sizes::run(),
         Command::Testbed(args) => testbed::run(&args),

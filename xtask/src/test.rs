@@ -3,7 +3,7 @@
 use crate::{
     layers, sizes,
     step::{bin_dir, cargo, root, run as run_command, step},
-    tools,
+    tools, torture,
 };
 use anyhow::Context as _;
 use std::{
@@ -58,7 +58,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 .envs(cluster.environment.iter().cloned())
                 .env("INSTA_UPDATE", "no"),
         )
-    })
+    })?;
+    // On a cluster of its own: its one operator is killed all the time.
+    drop(cluster);
+    step("torture", || run_command(&mut torture::built()))
 }
 
 /// The cluster of this run; it dies with this value, and by itself when we are killed.

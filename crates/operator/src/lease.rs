@@ -13,14 +13,44 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use std::time::Duration;
+use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
-/// A record unchanged for so long is that of a dead holder.
-const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// A holder that could not renew for so long gives up.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Time between two tries.
-const RETRY: Duration = Duration::from_secs(2);
+/// When a holder counts as dead, and when it gives up by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    duration: Duration,
+    renew_deadline: Duration,
+    retry: Duration,
+}
+
+/// Times with which two replicas could work side by side, or none would ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the leader-election times must be: lease duration > renew deadline > retry period > 0, and the lease duration at least 1s"
+)]
+pub struct UnsafeTimes;
+
+impl Times {
+    /// A record unchanged for `duration` is that of a dead holder; one that could not renew for `renew_deadline` gives
+    /// up; `retry` is the time between two tries.
+    ///
+    /// # Errors
+    /// A holder must give up before others may take over, and must have tried before it gives up; the lease itself
+    /// counts in whole seconds.
+    pub fn try_new(
+        duration: Duration,
+        renew_deadline: Duration,
+        retry: Duration,
+    ) -> Result<Self, UnsafeTimes> {
+        let safe = duration > renew_deadline && renew_deadline > retry && !retry.is_zero();
+        if safe && duration.as_secs() > 0 {
+            Ok(Self { duration, renew_deadline, retry })
+        } else {
+            Err(UnsafeTimes)
+        }
+    }
+}
 
 /// What decides who holds the lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,10 +78,10 @@ struct Seen {
     since: Instant,
 }
 
-/// Whether `me` may write itself into the lease. Pure.
-fn may_take(seen: &Seen, me: &str, now: Instant) -> bool {
+/// Whether `me` may write itself into the lease, when a record unchanged for `duration` is a dead holder's. Pure.
+fn may_take(seen: &Seen, me: &str, duration: Duration, now: Instant) -> bool {
     let holder = &seen.record.holder;
-    holder.is_empty() || holder == me || now.duration_since(seen.since) >= LEASE_DURATION
+    holder.is_empty() || holder == me || now.duration_since(seen.since) >= duration
 }
 
 /// One candidate.
@@ -59,29 +89,30 @@ pub struct Elector {
     api: Api<Lease>,
     name: String,
     identity: String,
+    times: Times,
     seen: Option<Seen>,
 }
 
 impl Elector {
     /// A candidate with a unique identity that starts with the pod's name.
-    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+    pub fn new(client: Client, namespace: &str, name: &str, times: Times) -> Self {
         let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
         let pod = pod.unwrap_or_else(|_| "vworkspace-operator".to_owned());
         let identity = format!("{pod}_{}", uuid::Uuid::new_v4());
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, seen: None }
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, times, seen: None }
     }
 
     /// Waits until the lease is ours.
     pub async fn acquire(&mut self) {
         tracing::info!(identity = self.identity, "waiting for the leader-election lease");
         loop {
-            match timeout(RENEW_DEADLINE, self.attempt()).await {
+            match timeout(self.times.renew_deadline, self.attempt()).await {
                 Ok(Ok(true)) => break,
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the leader-election lease was not read or written"),
                 Err(_) => tracing::warn!("the API server did not answer about the leader-election lease"),
             }
-            sleep(RETRY).await;
+            sleep(self.times.retry).await;
         }
         tracing::info!(identity = self.identity, "leading");
     }
@@ -90,8 +121,8 @@ impl Elector {
     pub async fn hold(&mut self) {
         let mut renewed = Instant::now();
         loop {
-            sleep(RETRY).await;
-            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            sleep(self.times.retry).await;
+            let left = self.times.renew_deadline.saturating_sub(renewed.elapsed());
             match timeout(left, self.attempt()).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) if self.is_taken() => {
@@ -123,7 +154,7 @@ impl Elector {
                 Some(LeaseSpec { holder_identity: Some(String::new()), ..lease.spec.unwrap_or_default() });
             self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
         };
-        let answer: Result<Result<(), kube::Error>, _> = timeout(RETRY, give_back).await;
+        let answer: Result<Result<(), kube::Error>, _> = timeout(self.times.retry, give_back).await;
         if !matches!(answer, Ok(Ok(()))) {
             tracing::warn!("the leader-election lease was not given back; it runs out by itself");
         }
@@ -145,7 +176,7 @@ impl Elector {
         if self.seen.as_ref().is_none_or(|seen| seen.record != record) {
             self.seen = Some(Seen { record: record.clone(), since: now });
         }
-        if !self.seen.as_ref().is_some_and(|seen| may_take(seen, &self.identity, now)) {
+        if !self.seen.as_ref().is_some_and(|seen| may_take(seen, &self.identity, self.times.duration, now)) {
             return Ok(false);
         }
         let mut mine = lease;
@@ -177,7 +208,7 @@ impl Elector {
         let changes_hands = !record.holder.is_empty() && record.holder != self.identity;
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(self.times.duration.as_secs()).ok(),
             acquire_time: Some(micro_now()),
             renew_time: Some(micro_now()),
             lease_transitions: Some(record.transitions.saturating_add(i32::from(changes_hands))),
@@ -194,6 +225,8 @@ fn micro_now() -> MicroTime {
 mod tests {
     use super::*;
 
+    const LEASE: Duration = Duration::from_secs(15);
+
     fn seen(holder: &str, ago: Duration, now: Instant) -> Seen {
         let record = Record { holder: holder.to_owned(), ..Record::default() };
         Seen { record, since: now.checked_sub(ago).unwrap() }
@@ -201,10 +234,27 @@ mod tests {
 
     #[test]
     fn a_lease_is_taken_when_free_ours_or_long_unchanged() {
-        let now = Instant::now() + LEASE_DURATION;
-        assert!(may_take(&seen("", Duration::ZERO, now), "me", now));
-        assert!(may_take(&seen("me", Duration::ZERO, now), "me", now));
-        assert!(!may_take(&seen("other", Duration::from_secs(14), now), "me", now));
-        assert!(may_take(&seen("other", LEASE_DURATION, now), "me", now));
+        let now = Instant::now() + LEASE;
+        assert!(may_take(&seen("", Duration::ZERO, now), "me", LEASE, now));
+        assert!(may_take(&seen("me", Duration::ZERO, now), "me", LEASE, now));
+        assert!(!may_take(&seen("other", Duration::from_secs(14), now), "me", LEASE, now));
+        assert!(may_take(&seen("other", LEASE, now), "me", LEASE, now));
+    }
+
+    #[test]
+    fn a_holder_gives_up_before_others_may_take_over() {
+        let times = |duration, deadline, retry| {
+            Times::try_new(
+                Duration::from_millis(duration),
+                Duration::from_millis(deadline),
+                Duration::from_millis(retry),
+            )
+        };
+        assert!(times(15_000, 10_000, 2_000).is_ok() && times(1_000, 999, 1).is_ok());
+        for (duration, deadline, retry) in
+            [(10_000, 10_000, 2_000), (15_000, 2_000, 2_000), (3, 2, 1), (9, 1, 0)]
+        {
+            assert_eq!(times(duration, deadline, retry), Err(UnsafeTimes));
+        }
     }
 }

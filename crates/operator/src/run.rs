@@ -9,7 +9,7 @@ use crate::{
     args::Args,
     context::Context,
     controllers::{application_instance, cluster, gate::Gates},
-    lease::Elector,
+    lease::{Elector, Times, UnsafeTimes},
     metrics::{Gauges, Metrics},
     metrics_server, probes,
     probes::{AddressError, Readiness},
@@ -43,6 +43,9 @@ pub enum Error {
     /// `/metrics` has no usable certificate.
     #[error(transparent)]
     Metrics(#[from] metrics_server::Error),
+    /// Two replicas could work side by side.
+    #[error(transparent)]
+    Lease(#[from] UnsafeTimes),
     /// Signals cannot be received.
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
@@ -65,6 +68,11 @@ pub async fn run(args: Args) -> Result<(), Error> {
     if !without_effect.is_empty() {
         tracing::warn!(flags = ?without_effect, "these flags have no effect in this version");
     }
+    let times = Times::try_new(
+        args.leader_elect_lease_duration,
+        args.leader_elect_renew_deadline,
+        args.leader_elect_retry_period,
+    )?;
     let args = Arc::new(args);
     let ((metrics, gauges), readiness) = (Metrics::new(), watch::Sender::new(Readiness::default()));
     let client = Client::try_default().await.map_err(|error| Error::Client(Box::new(error)))?;
@@ -76,7 +84,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     readiness.send_modify(|readiness| readiness.api_server = true);
     tracing::info!(operator = env!("CARGO_PKG_VERSION"), kubernetes = version, "vworkspace-operator runs");
     let namespace = args.agent_credentials_namespace.clone();
-    let mut elector = args.leader_elect.then(|| Elector::new(client.clone(), &namespace, LEASE));
+    let mut elector = args.leader_elect.then(|| Elector::new(client.clone(), &namespace, LEASE, times));
     if let Some(elector) = &mut elector
         && shutdown.run_until_cancelled(elector.acquire()).await.is_none()
     {

@@ -25,6 +25,9 @@ pub mod programs;
 pub mod simulation;
 pub mod stack;
 mod testbed;
+mod timeline;
+pub mod torture;
+mod view;
 mod work_dir;
 
 pub use charts::GivenCharts;

@@ -240,7 +240,7 @@ impl TransitionLog {
             return None;
         }
         let (suffix, needs) = self.count(object, &slot, &condition);
-        let key = condition_key(object, &condition.type_, condition.status);
+        let key = condition_key(&as_spoken_of(object, &condition), &condition.type_, condition.status);
         let event = Event {
             event_key: format!("{key}#{suffix}"),
             kind: kind::CONDITION_TRANSITION.to_owned(),
@@ -336,6 +336,13 @@ fn end_of(object: &ObjectRef, now: Timestamp) -> News {
         timestamp: Some(now),
     };
     News { slot, event, needs: 0 }
+}
+
+/// The object at the generation that the condition speaks about. A snapshot may find the wish changed and the condition
+/// not yet: under the new generation's key it would be told now, and what replaces it would count as a repeat.
+fn as_spoken_of(object: &ObjectRef, condition: &Condition) -> ObjectRef {
+    let spoken_of = Some(condition.observed_generation).filter(|generation| *generation > 0);
+    ObjectRef { generation: spoken_of.unwrap_or(object.generation), ..object.clone() }
 }
 
 /// A condition that speaks about a newer generation is news too: the documented key names the generation, and the

@@ -1,7 +1,7 @@
 //! `vworkspace-demo`: what `cargo xtask demo` runs once everything is built.
 
 use clap::Parser;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use vworkspace_testbed::demo;
 
 /// Real cluster, control plane, operator, applications: the product's main job, step by step.
@@ -13,11 +13,15 @@ struct Args {
     /// Use this cluster instead of starting one.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
+    /// After so many seconds of silence each side calls the other disconnected; the programs' own default is 60.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    disconnect_after: u64,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Args { once, kubeconfig } = Args::parse();
+    let Args { once, kubeconfig, disconnect_after } = Args::parse();
     vworkspace_testbed::install_globals("warn");
-    demo::run(&demo::Options { once, kubeconfig }).await
+    let disconnect_after = Duration::from_secs(disconnect_after);
+    demo::run(&demo::Options { once, kubeconfig, disconnect_after }).await
 }

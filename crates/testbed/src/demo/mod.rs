@@ -2,13 +2,14 @@
 
 mod application;
 mod failures;
+mod pull_the_plug;
 mod tour;
 
 pub use application::{Application, Source, condition, follow, seen_at_control_plane};
 
 use crate::{
     Testbed,
-    stack::{self, Stack},
+    stack::{self, Flags, Stack},
 };
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
@@ -27,6 +28,8 @@ pub struct Options {
     pub once: bool,
     /// Use this cluster instead of starting one.
     pub kubeconfig: Option<PathBuf>,
+    /// After so much silence each side calls the other disconnected. The programs' own default is 60 s.
+    pub disconnect_after: Duration,
 }
 
 /// Runs the tour; stays up until Ctrl-C unless told otherwise.
@@ -42,10 +45,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         detail(&format!("{program} {version}"));
     }
     let work = tempfile::Builder::new().prefix("vworkspace-demo-").tempdir()?;
+    let flags = with_window(options.disconnect_after);
     let stack = tour
         .step(
             "control plane over TLS, organization, cluster, operator",
-            Stack::start(&testbed, &programs, work.path()),
+            Stack::start_with(&testbed, &programs, work.path(), &flags),
         )
         .await?;
     tour.step("operator registers and connects", stack.connected()).await?;
@@ -58,12 +62,22 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     tour.step("two applications that cannot work say why", failures::run(&testbed, &stack, NAMESPACE))
         .await?;
     tour.step("weight of the operator at idle", weigh(&stack)).await?;
+    tour.step("pull the plug: the cluster carries on", pull_the_plug::run(&testbed, &stack, NAMESPACE))
+        .await?;
     say(&format!("the tour took {:.0} s", tour.seconds()));
 
     if !options.once {
         stay(&testbed, &stack).await?;
     }
     Ok(())
+}
+
+/// Both sides with that disconnect window. An idle poll is a round trip only once it ends: two fit into the window.
+fn with_window(window: Duration) -> Flags {
+    let seconds = window.as_secs().max(2);
+    let flag = format!("--disconnect-after={seconds}s");
+    let poll = format!("--agent-poll-interval={}s", (seconds / 2).min(30));
+    Flags { server: vec![flag.clone()], operator: vec![flag, poll] }
 }
 
 fn sample<'a>(testbed: &'a Testbed, name: &'a str) -> Application<'a> {
@@ -142,6 +156,10 @@ async fn stay(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
         testbed.kubectl_path().display(),
         testbed.kubeconfig().display()
     ));
+    say(&format!("charts:        {}", testbed.charts_url()));
+    say(&format!("pull the plug: kill -9 {}", stack.server.id()));
+    say(&format!("put it back:   {}", stack.server.line()?));
+    say("               step by step: docs/walkthroughs/pull-the-plug.md");
     say("Ctrl-C ends everything.");
     tokio::signal::ctrl_c().await?;
     Ok(())

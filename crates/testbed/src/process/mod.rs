@@ -1,6 +1,6 @@
 //! Programs that run beside us and never outlive us.
 //!
-//! A [`Process`] has a log file of its own and ends with the value. When we are killed so hard that no destructor
+//! A [`Process`] writes to a log file under its name, behind what an earlier run left there, and ends with the value. When we are killed so hard that no destructor
 //! runs, the kernel ends it ([`death`]).
 
 pub mod death;
@@ -26,10 +26,12 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    /// Where its own part of the log begins.
+    begins: u64,
 }
 
 impl Process {
-    /// Starts `command` with its output in `dir/<name>.log`. It gets a process group of its own, so that Ctrl-C in a
+    /// Starts `command` with its output at the end of `dir/<name>.log`. It gets a process group of its own, so that Ctrl-C in a
     /// terminal reaches only us and we decide the order of the end.
     ///
     /// # Errors
@@ -37,12 +39,14 @@ impl Process {
     pub fn start(name: &str, mut command: Command, dir: &Path) -> anyhow::Result<Self> {
         use std::os::unix::process::CommandExt as _;
         let log = dir.join(format!("{name}.log"));
-        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let output = File::options().create(true).append(true).open(&log);
+        let output = output.with_context(|| format!("cannot write {}", log.display()))?;
+        let begins = output.metadata().with_context(|| format!("cannot read {}", log.display()))?.len();
         let errors = output.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         death::follows_ours(&mut command);
         let child = spawner::spawn(command).with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), child, log, begins })
     }
 
     /// Its name, as in errors.
@@ -63,6 +67,18 @@ impl Process {
     /// The last lines it wrote, at most 4 KiB.
     pub fn log_tail(&self) -> String {
         tail(&self.log).unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
+    }
+
+    /// What it wrote since it was started.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn said(&self) -> std::io::Result<String> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(self.begins))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Fails with the tail of the log when it has ended.

@@ -7,6 +7,7 @@ use super::{
     history::History,
     people::{Wish, Wishes},
 };
+use crate::timeline;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -198,15 +199,10 @@ impl Checks<'_> {
         }
     }
 
-    /// By a table of its own, not by the code that is checked.
     fn every_timeline_is_legal(&self) {
         for job in &self.central.jobs {
-            let states: Vec<JobState> = job.timeline.iter().map(|entry| entry.state).collect();
-            let legal = states.first() == Some(&JobState::Queued)
-                && states.windows(2).all(|pair| !pair[0].is_terminal() && may_follow(pair[0], pair[1]))
-                && states.last() == Some(&job.state);
-            self.history
-                .holds("I2 one end", legal, || format!("{} went {states:?}", self.history.name(&job.id)));
+            let way = || format!("{} went {:?}", self.history.name(&job.id), job.timeline);
+            self.history.holds("I2 one end", timeline::is_legal(job), way);
         }
     }
 
@@ -306,16 +302,6 @@ impl Checks<'_> {
         let known =
             self.central.jobs.iter().filter_map(|job| Some((job.clone(), taken.get(&job.id)?.clone())));
         known.collect()
-    }
-}
-
-fn may_follow(before: JobState, after: JobState) -> bool {
-    match after {
-        JobState::Queued => false,
-        // Handed out, also again; and offered again after a session broke.
-        JobState::Leased | JobState::Acked | JobState::Closed | JobState::Cancelled => true,
-        JobState::Expired | JobState::Undeliverable => before != JobState::Acked,
-        JobState::Superseded => before == JobState::Queued,
     }
 }
 

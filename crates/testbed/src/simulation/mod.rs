@@ -21,7 +21,7 @@ pub mod bugs;
 mod campaign;
 mod checks;
 mod control;
-mod dice;
+pub(crate) mod dice;
 mod executor;
 mod history;
 mod nemesis;

@@ -31,6 +31,15 @@ use vworkspace_protocol::{
 /// How long a freshly started operator may take to show up at the control plane.
 const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 
+/// Flags of the programs, besides those they need.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// Of `vworkspace-server serve`.
+    pub server: Vec<String>,
+    /// Of `vworkspace-operator`.
+    pub operator: Vec<String>,
+}
+
 /// Server and operator, running; both end with this value.
 pub struct Stack {
     /// The control plane.
@@ -51,8 +60,18 @@ impl Stack {
     /// Starts the server from `programs` (a folder with the built binaries), makes an organization and a cluster,
     /// registers it, and starts the operator. `work` takes data, logs and certificates.
     pub async fn start(testbed: &Testbed, programs: &Path, work: &Path) -> anyhow::Result<Self> {
+        Self::start_with(testbed, programs, work, &Flags::default()).await
+    }
+
+    /// As [`Stack::start`], with other times than the shipped ones.
+    pub async fn start_with(
+        testbed: &Testbed,
+        programs: &Path,
+        work: &Path,
+        flags: &Flags,
+    ) -> anyhow::Result<Self> {
         let tls = tls::Tls::make(work)?;
-        let server = Server::start(programs, work, &tls).await?;
+        let server = Server::start(programs, work, &tls, &flags.server).await?;
         let vwctl = Vwctl::login(programs, work, &server)?;
         let client = server.client()?;
 
@@ -64,7 +83,7 @@ impl Stack {
         let token = client.create_registration_token(&cluster, &CreateRegistrationToken::default()).await?;
 
         register_cluster(&testbed.admin(), &server.url, &tls.ca, &token.token).await?;
-        let operator = Operator::start(programs, work, testbed.operator_kubeconfig())?;
+        let operator = Operator::start(programs, work, testbed.operator_kubeconfig(), &flags.operator)?;
         Ok(Self { server, operator, vwctl, client, cluster, cluster_name })
     }
 

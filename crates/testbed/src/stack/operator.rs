@@ -21,6 +21,7 @@ struct Start {
     program: PathBuf,
     work: PathBuf,
     kubeconfig: PathBuf,
+    flags: Vec<String>,
 }
 
 /// Memory of a process.
@@ -32,12 +33,13 @@ pub struct Memory {
 }
 
 impl Operator {
-    /// Starts it with leader election, as the shipped Deployment would.
-    pub fn start(programs: &Path, work: &Path, kubeconfig: &Path) -> anyhow::Result<Self> {
+    /// Starts it with leader election, as the shipped Deployment would, and with these flags.
+    pub fn start(programs: &Path, work: &Path, kubeconfig: &Path, flags: &[String]) -> anyhow::Result<Self> {
         let start = Start {
             program: programs.join("vworkspace-operator"),
             work: work.to_path_buf(),
             kubeconfig: kubeconfig.to_path_buf(),
+            flags: flags.to_vec(),
         };
         Ok(Self { process: Mutex::new(start.spawn()?), start })
     }
@@ -45,6 +47,11 @@ impl Operator {
     /// Ends it as a node failure would.
     pub fn kill(&self) {
         self.process().kill();
+    }
+
+    /// Fails when it has ended by itself.
+    pub fn still_runs(&self) -> anyhow::Result<()> {
+        self.process().still_runs()
     }
 
     /// Starts it again.
@@ -81,6 +88,7 @@ impl Start {
         let mut command = Command::new(&self.program);
         command
             .args(["--leader-elect=true", "--health-probe-bind-address=127.0.0.1:0"])
+            .args(&self.flags)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("POD_NAMESPACE", DEFAULT_NAMESPACE);
         Process::start("operator", command, &self.work)

@@ -34,21 +34,23 @@ struct Start {
     data: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
+    flags: Vec<String>,
 }
 
 impl Server {
-    /// Starts it on a free loopback port with a new data folder under `work`.
-    pub async fn start(programs: &Path, work: &Path, tls: &Tls) -> anyhow::Result<Self> {
+    /// Starts it with these flags besides those it needs, on a free loopback port with a new data folder under `work`.
+    pub async fn start(programs: &Path, work: &Path, tls: &Tls, flags: &[String]) -> anyhow::Result<Self> {
         let start = Start {
             program: programs.join("vworkspace-server"),
             work: work.to_path_buf(),
             data: work.join("data"),
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),
+            flags: flags.to_vec(),
         };
         let mut process = start.spawn("127.0.0.1:0")?;
-        let url = said(&mut process, work, "listening: ").await?;
-        let token = said(&mut process, work, "admin token (shown once): ").await?;
+        let url = said(&mut process, "listening: ").await?;
+        let token = said(&mut process, "admin token (shown once): ").await?;
         Ok(Self {
             process: Mutex::new(process),
             url,
@@ -69,11 +71,32 @@ impl Server {
         self.process().kill();
     }
 
+    /// Fails when it has ended by itself.
+    pub fn still_runs(&self) -> anyhow::Result<()> {
+        self.process().still_runs()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process().id()
+    }
+
+    /// How a person starts it again in a shell: same address, same data.
+    pub fn line(&self) -> anyhow::Result<String> {
+        let command = self.start.command(self.address()?);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        Ok(words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
+    }
+
+    /// The folder of its database.
+    pub fn data(&self) -> PathBuf {
+        self.start.data.clone()
+    }
+
     /// Starts it again on the same address with the same data.
     pub async fn restart(&self) -> anyhow::Result<()> {
-        let address = self.url.split("://").nth(1).context("the URL has no address")?;
-        let mut process = self.start.spawn(address)?;
-        said(&mut process, &self.start.work, "listening: ").await?;
+        let mut process = self.start.spawn(self.address()?)?;
+        said(&mut process, "listening: ").await?;
         *self.process() = process;
         Ok(())
     }
@@ -87,11 +110,16 @@ impl Server {
             data: self.start.data.clone(),
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),
+            flags: self.start.flags.clone(),
         };
         let mut process = start.spawn("127.0.0.1:0")?;
-        let url = said(&mut process, work, "listening: ").await?;
+        let url = said(&mut process, "listening: ").await?;
         let (ca, admin_token) = (tls.ca.clone(), self.admin_token.clone());
         Ok(Self { process: Mutex::new(process), url, ca, admin_token, start })
+    }
+
+    fn address(&self) -> anyhow::Result<&str> {
+        self.url.split("://").nth(1).context("the URL has no address")
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
@@ -102,18 +130,22 @@ impl Server {
 
 impl Start {
     fn spawn(&self, listen: &str) -> anyhow::Result<Process> {
+        Process::start("server", self.command(listen), &self.work)
+    }
+
+    fn command(&self, listen: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["serve", "--listen", listen, "--data-dir"]).arg(&self.data);
+        command.args(["serve", "--listen", listen, "--data-dir"]).arg(&self.data).args(&self.flags);
         command.arg("--tls-cert").arg(&self.certificate).arg("--tls-key").arg(&self.key);
-        Process::start("server", command, &self.work)
+        command
     }
 }
 
 /// What follows `prefix` on a line the process wrote.
-async fn said(process: &mut Process, work: &Path, prefix: &str) -> anyhow::Result<String> {
+async fn said(process: &mut Process, prefix: &str) -> anyhow::Result<String> {
     let start = Instant::now();
     loop {
-        let log = fs::read_to_string(work.join("server.log")).unwrap_or_default();
+        let log = process.said().unwrap_or_default();
         if let Some(rest) = log.lines().find_map(|line| line.strip_prefix(prefix)) {
             return Ok(rest.to_owned());
         }

@@ -136,6 +136,22 @@ fn the_log_never_outgrows_its_bounds() {
     assert_eq!(restarted.objects.len(), log.objects.len());
 }
 
+/// Found by the walkthrough: a condition was shown with the generation before, for ever.
+#[test]
+fn a_snapshot_between_a_new_wish_and_its_condition_does_not_use_up_the_key_of_what_follows() {
+    let mut log = TransitionLog::default();
+    let key = |news: Vec<News>| news[0].event.event_key.clone();
+    let before = vec![ready(true, "A", 5)];
+    let first = key(log.handle_transition(&object(), &[], &before, now()));
+    let wished = ObjectRef { generation: 2, ..object() };
+    let between = key(log.handle_snapshot(&wished, &before, now()));
+    assert_eq!(between, first, "nothing is new about the condition");
+    let after = vec![Condition { observed_generation: 2, ..ready(true, "A", 5) }];
+    let told = key(log.handle_transition(&wished, &before, &after, now()));
+    assert_ne!(told, between);
+    assert_eq!(key(log.handle_snapshot(&wished, &after, now())), told);
+}
+
 #[test]
 fn the_documented_key_is_the_prefix() {
     let events = TransitionLog::default().handle_snapshot(&object(), &[ready(true, "R", 1)], now());

@@ -28,6 +28,8 @@ pub(super) enum Phase {
     Acking,
     /// Waits for its turn in its lane.
     Queued,
+    /// Its turn has come, and it may expire: the journal does not say yet that it no longer does. Left when it does.
+    SavingBegun,
     /// Being handed to the API server, perhaps several times. Left when that took or refused it, or by the deadline.
     Applying,
     /// The API server took it; the journal does not say so yet.
@@ -85,7 +87,7 @@ impl Entry {
     pub(super) fn new(ticket: Ticket, job: Job, plan: Plan) -> Self {
         let run = JobRun::new(&job);
         let first = if planted(Bug::AckBeforeJournal) { Phase::Acking } else { Phase::Saving };
-        Self::at(Record { ticket, job, taken: None, result: None }, plan, run, first)
+        Self::at(Record { ticket, job, begun: false, taken: None, result: None }, plan, run, first)
     }
 
     /// What the last durable step was.
@@ -191,6 +193,17 @@ impl Entry {
         if self.phase == Phase::Saving {
             self.is_journaled = false;
             self.run.handle_ended(failed(format!("the journal does not take the job: {why}")));
+        }
+    }
+
+    /// Its turn has come: from here on it is handed to the API server, once it is durable that it no longer expires.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        self.run.handle_applying(now);
+        self.phase = Phase::Applying;
+        self.handle_progress(now);
+        if self.phase == Phase::Applying && self.record.job.expires_at.is_some() && !self.record.begun {
+            self.record.begun = true;
+            self.phase = Phase::SavingBegun;
         }
     }
 

@@ -9,6 +9,8 @@
 //!
 //! - Durable before ack, result durable before post; a job leaves the journal when its result was taken **and** the
 //!   ledger that remembers it is stored. A crash between any two steps starts again at the last durable one.
+//! - A job that may expire is noted in the journal before it is handed to the API server, and no longer expires from
+//!   there on: after a crash nobody could say whether it took effect.
 //! - A lane is an object. Its jobs are saved in order and applied in order; a job that only waits for its goal has
 //!   left the lane, a deletion has not. The next is applied when it is durable that the former one was.
 //! - What must not be forgotten is kept as long as something earlier in its lane could still be repeated.
@@ -211,6 +213,7 @@ impl Work {
                 let next = self.lane_of(ticket).and_then(Lane::handle_saved);
                 self.touch_some(next);
             }
+            Phase::SavingBegun => entry.phase = Phase::Applying,
             Phase::SavingTaken => {
                 entry.phase = Phase::Waiting { following: false };
                 self.handle_taken(ticket, now);

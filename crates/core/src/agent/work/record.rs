@@ -13,6 +13,10 @@ pub struct Record {
     pub ticket: Ticket,
     /// As received.
     pub job: Job,
+    /// It is handed to the API server from here on, so it no longer expires: a crash leaves open whether it was. Kept
+    /// of jobs that may expire, no others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begun: bool,
     /// What the API server took; absent: perhaps nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,

@@ -46,7 +46,7 @@ impl Work {
                 self.handle_saved(ticket, Ok(()), now, 0.0);
                 None
             }
-            Phase::SavingTaken | Phase::SavingResult => entry.save(),
+            Phase::SavingBegun | Phase::SavingTaken | Phase::SavingResult => entry.save(),
             Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
             Phase::Applying => {
                 entry.may_be_applied = true;
@@ -82,16 +82,16 @@ impl Work {
         control_plane_now: Timestamp,
     ) -> Option<Command> {
         let entry = self.jobs.get_mut(&ticket)?;
-        entry.run.handle_start(control_plane_now);
+        if !entry.record.begun {
+            entry.run.handle_start(control_plane_now);
+        }
         if let Some(replay) = self.ledger.replay(entry.id(), &entry.key, &entry.lane) {
             entry.run.handle_ended(replay);
         }
         if let Err(refusal) = &entry.deed {
             entry.run.handle_ended(failed(refusal.clone()));
         }
-        entry.run.handle_applying(now);
-        entry.phase = Phase::Applying;
-        entry.handle_progress(now);
+        entry.begin(now);
         self.touch(ticket);
         None
     }
@@ -221,6 +221,7 @@ impl Work {
             Phase::Saving
             | Phase::Acking
             | Phase::Queued
+            | Phase::SavingBegun
             | Phase::Applying
             | Phase::SavingTaken
             | Phase::SavingResult

@@ -1,0 +1,22 @@
+//! Which way a job may have gone: a table of its own, not the code that it judges.
+
+use vworkspace_protocol::admin::{Job, JobState};
+
+/// Whether the job's timeline begins where jobs begin, only takes legal steps, ends at most once, and ends where the
+/// job is.
+pub(crate) fn is_legal(job: &Job) -> bool {
+    let states: Vec<JobState> = job.timeline.iter().map(|entry| entry.state).collect();
+    states.first() == Some(&JobState::Queued)
+        && states.windows(2).all(|pair| !pair[0].is_terminal() && may_follow(pair[0], pair[1]))
+        && states.last() == Some(&job.state)
+}
+
+fn may_follow(before: JobState, after: JobState) -> bool {
+    match after {
+        JobState::Queued => false,
+        // Handed out, also again; and offered again after a session broke.
+        JobState::Leased | JobState::Acked | JobState::Closed | JobState::Cancelled => true,
+        JobState::Expired | JobState::Undeliverable => before != JobState::Acked,
+        JobState::Superseded => before == JobState::Queued,
+    }
+}
