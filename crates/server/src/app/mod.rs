@@ -47,7 +47,7 @@ pub struct App {
     /// People and programs that wait for news of a job.
     pub watches: Waiters<JobId>,
     /// Places for requests; waiting ones keep theirs.
-    pub room: Semaphore,
+    pub room: Arc<Semaphore>,
     /// Ends everything that waits.
     pub stop: CancellationToken,
 }
@@ -84,7 +84,7 @@ impl App {
             metrics: Metrics::default(),
             polls: Waiters::new(POLLS_PER_CLUSTER, max_requests),
             watches: Waiters::new(WATCHES_PER_JOB, max_requests),
-            room: Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)),
+            room: Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS))),
             stop: CancellationToken::new(),
         }
     }
