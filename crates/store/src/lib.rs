@@ -17,6 +17,7 @@ mod credential;
 mod error;
 mod event;
 mod job;
+mod known;
 mod organization;
 mod page;
 mod presence;
@@ -40,6 +41,7 @@ pub use settings::Settings;
 pub use tally::Tally;
 pub use writer::{Committer, Group};
 
+use known::Known;
 use presence::PresenceMap;
 use reader::Readers;
 use rusqlite::Connection;
@@ -60,6 +62,7 @@ struct Inner {
     writer: Writer,
     readers: Readers,
     presence: PresenceMap,
+    known: Arc<Known>,
     settings: Settings,
     /// Released last: presence lives in memory, so one process at a time owns the database. None for one in memory.
     _lock: Option<File>,
@@ -75,10 +78,12 @@ impl Store {
         let connection = connection::open_writer(path)?;
         schema::migrate(&connection)?;
         let presence = PresenceMap::load(&connection)?;
+        let known = Arc::<Known>::default();
+        known.watch(&connection)?;
         let readers = Readers::open(path, settings.readers)?;
-        let writer = Writer::start(connection, settings.write_queue)
+        let writer = Writer::start(connection, Arc::clone(&known), settings.write_queue)
             .map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: Some(lock) };
+        let inner = Inner { writer, readers, presence, known, settings: settings.clone(), _lock: Some(lock) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -88,14 +93,17 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn open_in(memory: &Memory, settings: &Settings) -> Result<(Self, Committer), Error> {
+        let known = Arc::<Known>::default();
         let presence = {
             let connection = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
             schema::migrate(&connection)?;
+            known.watch(&connection)?;
             PresenceMap::load(&connection)?
         };
-        let (writer, committer) = Writer::new(Arc::clone(&memory.0), settings.write_queue);
+        let (writer, committer) =
+            Writer::new(Arc::clone(&memory.0), Arc::clone(&known), settings.write_queue);
         let readers = Readers::Shared(Arc::clone(&memory.0));
-        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: None };
+        let inner = Inner { writer, readers, presence, known, settings: settings.clone(), _lock: None };
         Ok((Self { inner: Arc::new(inner) }, committer))
     }
 
