@@ -31,7 +31,7 @@ pub struct Observed {
 impl Ring for Observe {
     type Seen = Observed;
 
-    fn enter(&self, request: &mut Request) -> Result<Observed, Response> {
+    fn enter(&self, request: &mut Request) -> Result<Observed, Refusal> {
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let id = request.extensions().get::<RequestId>().map(RequestId::as_str);
         let span = tracing::info_span!(
@@ -69,12 +69,12 @@ pub struct Admit(pub Arc<App>);
 impl Ring for Admit {
     type Seen = OwnedSemaphorePermit;
 
-    fn enter(&self, _: &mut Request) -> Result<OwnedSemaphorePermit, Response> {
+    fn enter(&self, _: &mut Request) -> Result<OwnedSemaphorePermit, Refusal> {
         self.0.room.clone().try_acquire_owned().map_err(|_| {
             let mut refusal =
                 Refusal::new(503, code::UNAVAILABLE, "too many requests at a time, come back later");
             refusal.retry_after = Some(Duration::from_secs(1));
-            Refused(refusal).into_response()
+            refusal
         })
     }
 

@@ -153,7 +153,8 @@ impl Poll {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         connection.rows(
             "SELECT seq, state, lane, bytes, deliveries, ever_acked, leased_until, expires_at, id, steps FROM job
-             WHERE cluster = ?1 AND state = ?2 AND (held_at IS NULL OR held_at < ?3) ORDER BY seq LIMIT ?4",
+             WHERE cluster = ?1 AND state = ?2 AND ended_at IS NULL
+               AND (held_at IS NULL OR held_at < ?3) ORDER BY seq LIMIT ?4",
             params![self.cluster, state_code(state), held_before, most],
             open,
         )
@@ -181,7 +182,7 @@ impl Poll {
         let cause = format!("handed out {} times, never acked", job.candidate.deliveries);
         timeline::end(connection, seq, job.steps, JobState::Undeliverable, &cause, self.now)?;
         let record =
-            Record::new(&AuditActor::server(), "undeliverable", cause).cluster(self.cluster).job(seq);
+            Record::new(&AuditActor::server(), "undeliverable", cause).cluster(self.cluster).job(job.id);
         record.write(connection, self.now)?;
         Ok(JobId::new(job.id.to_string()))
     }

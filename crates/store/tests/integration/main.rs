@@ -12,5 +12,6 @@ mod enqueue;
 mod events;
 mod identity;
 mod report;
+mod retention;
 mod tenancy;
 mod world;

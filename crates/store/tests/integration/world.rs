@@ -48,6 +48,12 @@ impl World {
         Store::open(&self.dir.path().join("db.sqlite"), &Settings::default())
     }
 
+    /// The number that `query` selects, past the store.
+    pub fn count(&self, query: &str) -> i64 {
+        let connection = rusqlite::Connection::open(self.dir.path().join("db.sqlite")).unwrap();
+        connection.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
     /// A tenant and a caller with its token.
     pub async fn tenant(&self, name: &str) -> Tenant {
         let installation = self.store.installation::<Manage>(&self.admin).unwrap();

@@ -64,7 +64,7 @@ pub struct Identify(pub &'static str);
 impl Ring for Identify {
     type Seen = RequestId;
 
-    fn enter(&self, request: &mut Request) -> Result<RequestId, Response> {
+    fn enter(&self, request: &mut Request) -> Result<RequestId, Refusal> {
         let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::random);
         request.extensions_mut().insert(id.clone());
         Ok(id)

@@ -1,4 +1,9 @@
-use axum::{extract::Request, response::Response};
+use super::Refused;
+use crate::Refusal;
+use axum::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
 use futures::future::BoxFuture;
 use std::{
     convert::Infallible,
@@ -18,8 +23,8 @@ pub trait Ring: Clone + Send + Sync + 'static {
     /// Looks at a request on its way in.
     ///
     /// # Errors
-    /// The answer, when the request is to go no further.
-    fn enter(&self, request: &mut Request) -> Result<Self::Seen, Response>;
+    /// Why the request is to go no further.
+    fn enter(&self, request: &mut Request) -> Result<Self::Seen, Refusal>;
 
     /// The span in which the request is served.
     fn span(_: &Self::Seen) -> Span {
@@ -66,7 +71,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let seen = match self.ring.enter(&mut request) {
             Ok(seen) => seen,
-            Err(answer) => return Box::pin(async { Ok(answer) }),
+            Err(refusal) => return Box::pin(async { Ok(Refused(refusal).into_response()) }),
         };
         let (ring, served) = (self.ring.clone(), self.inner.call(request).instrument(R::span(&seen)));
         Box::pin(async move { Ok(ring.leave(seen, served.await?)) })
