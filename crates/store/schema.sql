@@ -6,7 +6,7 @@ CREATE TABLE api_token (
     created_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE audit (
+CREATE TABLE "audit" (
     seq INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
     actor_kind TEXT NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE audit (
     action TEXT NOT NULL,
     organization INTEGER REFERENCES organization (row),
     cluster INTEGER REFERENCES cluster (row),
-    job INTEGER REFERENCES job (seq),
+    job BLOB,
     detail TEXT NOT NULL
 ) STRICT;
 
@@ -37,6 +37,8 @@ CREATE TABLE credential (
     expires_at INTEGER NOT NULL,
     drop_at INTEGER
 ) STRICT;
+
+CREATE INDEX credential_by_end ON credential (expires_at);
 
 CREATE UNIQUE INDEX credential_current ON credential (cluster) WHERE pending = 0;
 
@@ -77,19 +79,21 @@ CREATE TABLE job (
     leased_until INTEGER,
     held_at INTEGER,
     expires_at INTEGER
-) STRICT;
+, ended_at INTEGER) STRICT;
 
-CREATE INDEX job_by_state ON job (cluster, state, seq);
+CREATE INDEX job_ended ON job (cluster, state, seq) WHERE ended_at IS NOT NULL;
 
 CREATE INDEX job_expiring ON job (expires_at) WHERE expires_at IS NOT NULL AND state < 2;
 
-CREATE TABLE job_key (
+CREATE TABLE "job_key" (
     cluster INTEGER NOT NULL REFERENCES cluster (row),
     key TEXT NOT NULL,
-    job INTEGER NOT NULL REFERENCES job (seq),
+    job INTEGER NOT NULL,
     content BLOB NOT NULL,
     PRIMARY KEY (cluster, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX job_open ON job (cluster, state, seq) WHERE ended_at IS NULL;
 
 CREATE INDEX job_replaceable ON job (cluster, lane) WHERE state = 0 AND kind = 0;
 
@@ -152,6 +156,8 @@ CREATE TABLE registration_token (
     consumed_at INTEGER,
     registration_id TEXT
 ) STRICT;
+
+CREATE INDEX registration_token_by_end ON registration_token (expires_at);
 
 CREATE TABLE resource (
     row INTEGER PRIMARY KEY,

@@ -12,12 +12,15 @@ pub struct Args {
     /// Agents that work at the same time.
     #[arg(long, default_value_t = 64)]
     agents: u32,
-    /// How long the throughput run lasts.
+    /// How long each throughput run lasts.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
+    /// Agents at rest, in the runs about memory and wake-ups.
+    #[arg(long, default_value_t = 5000)]
+    idle_agents: u32,
 }
 
-/// Builds the release programs and runs both benchmarks.
+/// Builds the release programs and runs all benchmarks.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tools::check()?;
     step("build server and fleet-sim (release)", || {
@@ -36,14 +39,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         command.arg("bench");
         command
     };
-    step("enqueue → job at an idle agent", || run_command(bench().arg("wake")))?;
-    step("durable job lifecycles a second", || {
-        run_command(bench().args([
-            "lifecycles",
-            "--agents",
-            &args.agents.to_string(),
-            "--seconds",
-            &args.seconds.to_string(),
-        ]))
-    })
+    let (agents, seconds, idle) =
+        (args.agents.to_string(), args.seconds.to_string(), args.idle_agents.to_string());
+    let at_rest = ["--agents", &idle];
+    let at_work = ["--agents", &agents, "--seconds", &seconds];
+    step("idle agents over TLS", || run_command(bench().arg("idle").args(at_rest)))?;
+    step("idle agents over plain HTTP", || {
+        run_command(bench().args(["idle", "--plain-http"]).args(at_rest))
+    })?;
+    step("enqueue → job at an idle agent", || run_command(bench().arg("wake").args(at_rest)))?;
+    step("durable events a second", || run_command(bench().arg("events").args(at_work)))?;
+    step("durable job lifecycles a second", || run_command(bench().arg("lifecycles").args(at_work)))
 }

@@ -26,8 +26,12 @@ pub enum Command {
 /// What can be measured.
 #[derive(Subcommand, Debug)]
 pub enum Bench {
+    /// What agents whose polls wait cost the server in memory and CPU.
+    Idle(IdleArgs),
     /// Time from sending an enqueue to the job at an agent whose poll waits.
     Wake(WakeArgs),
+    /// Durable events a second, in batches, some of them repeated.
+    Events(EventsArgs),
     /// Durable enqueue, lease, ack, result chains a second.
     Lifecycles(LifecyclesArgs),
 }
@@ -36,7 +40,10 @@ impl Bench {
     /// What every benchmark is set up with.
     pub fn setup(&self) -> &Setup {
         match self {
-            Self::Wake(WakeArgs { setup, .. }) | Self::Lifecycles(LifecyclesArgs { setup, .. }) => setup,
+            Self::Idle(IdleArgs { setup, .. })
+            | Self::Wake(WakeArgs { setup, .. })
+            | Self::Events(EventsArgs { setup, .. })
+            | Self::Lifecycles(LifecyclesArgs { setup, .. }) => setup,
         }
     }
 }
@@ -58,6 +65,17 @@ pub struct Setup {
     pub plain_http: bool,
 }
 
+/// Flags of `idle`.
+#[derive(Args, Debug)]
+pub struct IdleArgs {
+    /// What is set up.
+    #[command(flatten)]
+    pub setup: Setup,
+    /// Seconds an agent's poll waits before it asks again; an operator's default is 30.
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(1..=300))]
+    pub wait: u32,
+}
+
 /// Flags of `wake`.
 #[derive(Args, Debug)]
 pub struct WakeArgs {
@@ -67,6 +85,17 @@ pub struct WakeArgs {
     /// Seconds an agent's poll waits before it asks again; an operator's default is 30.
     #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(1..=300))]
     pub wait: u32,
+}
+
+/// Flags of `events`.
+#[derive(Args, Debug)]
+pub struct EventsArgs {
+    /// What is set up.
+    #[command(flatten)]
+    pub setup: Setup,
+    /// How many in a hundred events are sent once more.
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u32).range(0..=90))]
+    pub replays: u32,
 }
 
 /// Flags of `lifecycles`.

@@ -1,7 +1,7 @@
 //! Not shipped to clusters: simulated agents that load a control plane, and the benchmarks.
 //!
 //! ```text
-//!   ServerProcess (release binary, TLS) ◄── crates/client: enqueue ── wake | lifecycles
+//!   ServerProcess (release binary, TLS) ◄── crates/client: enqueue ── idle | wake | …
 //!            ▲                                                              │
 //!            └────────── crates/transport HttpLink × N (fleet) ◄────────────┘
 //! ```
@@ -12,10 +12,13 @@
 pub mod args;
 mod baseline;
 mod certificate;
+mod events;
 mod fleet;
+mod idle;
 mod latency;
 mod lifecycles;
 mod metrics;
+mod polling;
 mod process;
 mod profile;
 mod report;
@@ -48,7 +51,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<String> {
 async fn run_bench(bench: &Bench) -> anyhow::Result<String> {
     let server = ServerProcess::start(bench.setup())?;
     let done = match bench {
+        Bench::Idle(args) => idle::run(&server, args).await,
         Bench::Wake(args) => wake::run(&server, args).await,
+        Bench::Events(args) => events::run(&server, args).await,
         Bench::Lifecycles(args) => lifecycles::run(&server, args).await,
     };
     done.with_context(|| {

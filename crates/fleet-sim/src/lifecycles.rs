@@ -116,7 +116,7 @@ fn report(
     report.latency("ack", steps.ack.summary());
     report.latency("result", steps.result.summary());
     report.latency("whole: enqueue sent → result answered", whole);
-    profile::add_to(&mut report, spent, whole.samples);
+    profile::add_to(&mut report, spent, "lifecycle", whole.samples as f64);
     report.text()
 }
 

@@ -6,11 +6,20 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 /// The unit of CPU times in `/proc`: fixed by the kernel's interface to programs, whatever its own tick is.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Resident memory in bytes.
-pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib: u64 = field(&status, "VmRSS:").context("no VmRSS in /proc")?;
-    Ok(kib * 1024)
+/// Memory of a process that lies in RAM, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// All of it.
+    pub all: u64,
+    /// What the process made itself: heap and stacks.
+    pub anonymous: u64,
+    /// Pages of files, most of them the program's own; the kernel may drop them at any time.
+    pub file: u64,
+}
+
+/// Resident memory.
+pub fn resident(pid: u32) -> anyhow::Result<Resident> {
+    parse_resident(&fs::read_to_string(format!("/proc/{pid}/status"))?).context("no VmRSS in /proc")
 }
 
 /// Bytes the process has caused to be written to storage so far.
@@ -39,6 +48,11 @@ pub fn cpu_by_thread(pid: u32) -> anyhow::Result<BTreeMap<String, Duration>> {
         }
     }
     Ok(threads)
+}
+
+fn parse_resident(status: &str) -> Option<Resident> {
+    let bytes = |name| Some(field(status, name)? * 1024);
+    Some(Resident { all: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")?, file: bytes("RssFile:")? })
 }
 
 fn cpu_in(path: impl AsRef<Path>) -> anyhow::Result<Duration> {
@@ -86,6 +100,14 @@ mod tests {
         let stat = "cpu  100 10 50 9999 9999 1 2 37 5 5\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
         assert_eq!(parse_machine(stat), Some(Duration::from_secs(2)));
         assert_eq!(parse_machine("cpu  1 2 3\n"), None);
+    }
+
+    #[test]
+    fn resident_memory_is_told_apart() {
+        let status = "VmRSS:\t  30 kB\nRssAnon:\t  10 kB\nRssFile:\t  20 kB\nRssShmem:\t 0 kB\n";
+        let expected = Resident { all: 30 * 1024, anonymous: 10 * 1024, file: 20 * 1024 };
+        assert_eq!(parse_resident(status), Some(expected));
+        assert_eq!(parse_resident("VmRSS:\t 1 kB\n"), None);
     }
 
     #[test]

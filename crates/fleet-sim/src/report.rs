@@ -1,6 +1,6 @@
 //! The text a benchmark prints.
 
-use crate::{args::Setup, baseline::Baseline, latency::Summary, server::ServerProcess};
+use crate::{args::Setup, baseline::Baseline, latency::Summary, process::Resident, server::ServerProcess};
 use std::{
     fmt::{self, Write as _},
     process::Command,
@@ -53,6 +53,23 @@ impl Report {
         self.line(
             name,
             format_args!("{:>8.2} {:>8.2} {:>8.2} {:>8.2} {samples:>9}", ms(p50), ms(p90), ms(p99), ms(max)),
+        );
+    }
+
+    /// Memory in RAM, and what it is.
+    pub fn resident(&mut self, name: &str, Resident { all, anonymous, file }: Resident) {
+        let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
+        let (all, anonymous, file) = (mib(all), mib(anonymous), mib(file));
+        self.line(name, format_args!("{all:.1} MiB: {anonymous:.1} its own, {file:.1} of files"));
+    }
+
+    /// What each agent added.
+    pub fn resident_per_agent(&mut self, before: Resident, after: Resident, agents: u32) {
+        let kib = |before: u64, after: u64| after.saturating_sub(before) as f64 / f64::from(agents) / 1024.0;
+        let (all, anonymous) = (kib(before.all, after.all), kib(before.anonymous, after.anonymous));
+        self.line(
+            "server memory per idle agent",
+            format_args!("{all:.1} KiB resident, {anonymous:.1} KiB its own"),
         );
     }
 

@@ -6,7 +6,7 @@ use std::{
     env, fs,
     fs::File,
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::mpsc,
     thread,
@@ -81,6 +81,11 @@ impl ServerProcess {
     pub fn admin(&self) -> anyhow::Result<Client> {
         let token = Secret::new(self.greeting.admin_token.expose());
         Ok(Client::new(self.url(), token, self.ca_pem())?)
+    }
+
+    /// The file of its database.
+    pub fn database(&self) -> PathBuf {
+        self.folder().join("data").join("vworkspace.db")
     }
 
     /// The end of its log.

@@ -4,9 +4,6 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use vworkspace_operator::{args::Args, logs, run::run};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     logs::init(&args.zap_log_level);

@@ -1,6 +1,6 @@
 //! The command line. Every flag has an environment twin, `VWORKSPACE_SERVER_…`; the flag wins.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::RangedI64ValueParser, value_parser};
 use jiff::SignedDuration;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -52,12 +52,29 @@ pub struct Serve {
     /// How long a cluster may be silent before it is shown as disconnected.
     #[arg(long, env = "VWORKSPACE_SERVER_DISCONNECT_AFTER", default_value = "60s", value_parser = duration)]
     pub disconnect_after: Duration,
+    /// Days that ended jobs are kept, with their timelines and their idempotency keys.
+    #[arg(long, env = "VWORKSPACE_SERVER_KEEP_JOBS_DAYS", default_value_t = 30, value_parser = days())]
+    pub keep_jobs_days: u32,
+    /// Days that events are kept; objects' current conditions stay.
+    #[arg(long, env = "VWORKSPACE_SERVER_KEEP_EVENTS_DAYS", default_value_t = 30, value_parser = days())]
+    pub keep_events_days: u32,
+    /// Days that audit records are kept.
+    #[arg(long, env = "VWORKSPACE_SERVER_KEEP_AUDIT_DAYS", default_value_t = 365, value_parser = days())]
+    pub keep_audit_days: u32,
+    /// Days that credentials and registration tokens are kept after their life is over.
+    #[arg(long, env = "VWORKSPACE_SERVER_KEEP_TOKENS_DAYS", default_value_t = 30, value_parser = days())]
+    pub keep_tokens_days: u32,
     /// Most requests at a time, waiting polls included; one more is answered 503. Also the most connections.
     #[arg(long, env = "VWORKSPACE_SERVER_MAX_REQUESTS", default_value_t = 20_000)]
     pub max_requests: usize,
     /// What is logged, for example `info` or `info,vworkspace_server=debug`.
     #[arg(long, env = "VWORKSPACE_SERVER_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// One day to a hundred years.
+fn days() -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(1..=36_500)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

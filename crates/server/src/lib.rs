@@ -5,7 +5,7 @@
 //!        ├─► app ─► store         (use-cases; the only code that opens the store)
 //!   transport::http::server ─┘     │
 //!              wake ◄──────────────┘ after commit: hints to those who wait
-//!   background: expiry, redelivery hints, last-seen in batches
+//!   background: expiry, last-seen in batches, retention
 //! ```
 //!
 //! Absences to rely on: no handler reaches the store but through a use-case; nothing polls the database on behalf of

@@ -19,10 +19,6 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time between the end of one request and the last header byte of the next on an HTTP/1 connection.
 /// Longer than clients keep idle connections, so that they, not we, end them.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
-/// An HTTP/2 peer that answers no ping for this long is gone, and its polls with it.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-const STREAMS_PER_CONNECTION: u32 = 128;
 /// Longest time for answers that are being written when the server stops.
 pub const GRACE: Duration = Duration::from_secs(5);
 
@@ -102,16 +98,12 @@ impl Listener {
 }
 
 fn with_time_outs(server: Server<SocketAddr>) -> Server<SocketAddr> {
+    // HTTP/1.1 alone: see docs/BENCHMARKS.md for what an idle HTTP/2 connection costs.
     let mut server = server
+        .http1_only()
         .first_request_timeout(FIRST_REQUEST_TIMEOUT)
         .accept_error_handler(|_, error| tracing::debug!(%error, "connection not accepted"));
-    let builder = server.http_builder();
-    builder.http1().header_read_timeout(HEADER_TIMEOUT);
-    builder
-        .http2()
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION);
+    server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
     server
 }
 

@@ -26,9 +26,6 @@ pub fn start(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError>
 /// Notes on the current request's span who authenticated: `admin`, `organization`, `agent` or `registration`, and
 /// the cluster of the latter two.
 pub fn note_actor(kind: &'static str, cluster: Option<&str>) {
-    let span = tracing::Span::current();
-    span.record("actor", kind);
-    if let Some(cluster) = cluster {
-        span.record("cluster_id", cluster);
-    }
+    // Both at once: the formatter writes the span's fields anew each time.
+    tracing::record_all!(tracing::Span::current(), actor = kind, cluster_id = cluster);
 }

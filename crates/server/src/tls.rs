@@ -4,6 +4,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use thiserror::Error;
@@ -46,7 +47,10 @@ pub struct Files {
 pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(RustlsConfig, Files), Error> {
     let loaded = (read(&cert).await?, read(&key).await?);
     match RustlsConfig::from_pem(loaded.0.clone(), loaded.1.clone()).await {
-        Ok(config) => Ok((config, Files { cert, key, loaded })),
+        Ok(config) => {
+            offer_http1(&config);
+            Ok((config, Files { cert, key, loaded }))
+        }
         Err(source) => Err(Error::Unusable { cert, key, source }),
     }
 }
@@ -78,9 +82,17 @@ impl Files {
             key: self.key.clone(),
             source,
         })?;
+        offer_http1(config);
         self.loaded = now;
         Ok(true)
     }
+}
+
+/// Offers no HTTP/2, which the socket does not serve.
+fn offer_http1(config: &RustlsConfig) {
+    let mut own = rustls::ServerConfig::clone(&config.get_inner());
+    own.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.reload_from_config(Arc::new(own));
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -8,7 +8,7 @@
 //! a handle for reading does not compile where one for managing is needed. What another tenant owns and what nobody
 //! owns are the same [`Error::NotFound`].
 
-use crate::Error;
+use crate::{Error, known::JobPlace};
 use std::marker::PhantomData;
 use vworkspace_core::{
     control::{
@@ -42,6 +42,14 @@ impl Caller {
     pub(crate) fn agent(row: i64, id: ClusterId, organization: OrganizationId) -> Self {
         let description = format!("agent of cluster {id}");
         Self { actor: Actor::Agent(id), row, organization: Some(organization), description }
+    }
+
+    /// Row of the cluster whose agent it is.
+    pub(crate) fn agent_row(&self) -> Option<i64> {
+        match self.actor {
+            Actor::Agent(_) => Some(self.row),
+            Actor::Admin | Actor::Organization(_) => None,
+        }
     }
 
     /// What kind of caller it is, and of what.
@@ -98,6 +106,19 @@ impl Caller {
         let cluster = Cluster { id, organization };
         let (id, organization) = (cluster.id.clone(), cluster.organization.clone());
         self.authorise(Resource::Cluster { id: &id, organization: &organization }, row, cluster)
+    }
+
+    /// A right on a job that is known to be of the agent's own cluster; `None` for another cluster's, or no agent.
+    pub(crate) fn on_own_job<A: Right>(
+        &self,
+        place: JobPlace,
+        id: &JobId,
+    ) -> Option<Result<Handle<Job, A>, Error>> {
+        let (Actor::Agent(cluster), Some(organization)) = (&self.actor, &self.organization) else {
+            return None;
+        };
+        let cluster = Cluster { id: cluster.clone(), organization: organization.clone() };
+        (place.cluster == self.row).then(|| self.on_job(place.seq, Job { id: id.clone(), cluster }))
     }
 
     pub(crate) fn on_job<A: Right>(&self, row: i64, job: Job) -> Result<Handle<Job, A>, Error> {

@@ -3,6 +3,7 @@
 use crate::{Error, access::AuditActor, codec::micros, connection::Statements};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
+use uuid::Uuid;
 
 /// One record; what does not apply stays `None`.
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub(crate) struct Record {
     pub(crate) action: &'static str,
     pub(crate) organization: Option<i64>,
     pub(crate) cluster: Option<i64>,
-    pub(crate) job: Option<i64>,
+    pub(crate) job: Option<Uuid>,
     /// For people; no secret.
     pub(crate) detail: String,
 }
@@ -30,8 +31,8 @@ impl Record {
         Self { organization: Some(row), ..self }
     }
 
-    pub(crate) fn job(self, seq: i64) -> Self {
-        Self { job: Some(seq), ..self }
+    pub(crate) fn job(self, id: Uuid) -> Self {
+        Self { job: Some(id), ..self }
     }
 
     pub(crate) fn write(&self, connection: &Connection, now: Timestamp) -> Result<(), Error> {

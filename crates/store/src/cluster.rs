@@ -5,6 +5,7 @@ use crate::{
     Store, audit,
     codec::{known_id, micros, new_id, time, whole_micros},
     connection::Statements,
+    known::ClusterPlace,
     token::draw,
 };
 use jiff::Timestamp;
@@ -34,6 +35,10 @@ impl Store {
         id: &ClusterId,
     ) -> Result<Handle<Cluster, A>, Error> {
         let key = known_id(id.as_str())?;
+        if let Some(ClusterPlace { row, organization }) = self.inner.known.cluster(key) {
+            return caller.on_cluster(row, id.clone(), organization);
+        }
+        let epoch = self.inner.known.epoch();
         let find = move |connection: &Connection| {
             connection.row(
                 "SELECT c.row, o.id FROM cluster c JOIN organization o ON o.row = c.organization WHERE c.id = ?1",
@@ -42,7 +47,10 @@ impl Store {
             )
         };
         let (row, organization) = self.read(find).await?.ok_or(Error::NotFound)?;
-        caller.on_cluster(row, id.clone(), OrganizationId::new(organization.to_string()))
+        let organization = OrganizationId::new(organization.to_string());
+        let place = ClusterPlace { row, organization: organization.clone() };
+        self.inner.known.keep_cluster(epoch, key, &place);
+        caller.on_cluster(row, id.clone(), organization)
     }
 
     /// An agent's right on its own cluster; needs no database.

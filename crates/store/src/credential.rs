@@ -44,14 +44,26 @@ impl Store {
     /// [`Error::Unauthenticated`]: nobody issued it, it is a registration token, or its life is over.
     pub async fn authenticate(&self, bearer: &Secret, now: Timestamp) -> Result<Caller, Error> {
         let presented = token::read(bearer).ok_or(Error::Unauthenticated)?;
+        let known = &self.inner.known;
+        if let Some(caller) = known.caller(&presented, now) {
+            return Ok(caller);
+        }
+        let epoch = known.epoch();
         match presented.kind {
             Kind::Registration => Err(Error::Unauthenticated),
-            Kind::Admin => self.read(move |connection| api_caller(connection, &presented)).await,
+            Kind::Admin => {
+                let caller = self.read(move |connection| api_caller(connection, &presented)).await?;
+                known.keep_caller(epoch, &presented, None, &caller);
+                Ok(caller)
+            }
             Kind::Agent => {
-                let (caller, standing) =
+                let Proved { caller, standing, expires_at } =
                     self.read(move |connection| agent_caller(connection, &presented, now)).await?;
                 match standing {
-                    Standing::Current => Ok(caller),
+                    Standing::Current => {
+                        known.keep_caller(epoch, &presented, Some(expires_at), &caller);
+                        Ok(caller)
+                    }
                     Standing::FirstUse => {
                         self.write(move |connection| promote(connection, &presented, now)).await
                     }
@@ -159,11 +171,14 @@ fn api_caller(connection: &Connection, presented: &Presented) -> Result<Caller, 
     })
 }
 
-fn agent_caller(
-    connection: &Connection,
-    presented: &Presented,
-    now: Timestamp,
-) -> Result<(Caller, Standing), Error> {
+/// An agent whose credential was found and matches.
+struct Proved {
+    caller: Caller,
+    standing: Standing,
+    expires_at: Timestamp,
+}
+
+fn agent_caller(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Proved, Error> {
     let found = connection.row(
         "SELECT c.digest, c.expires_at, c.drop_at, k.row, k.id, o.id,
                 c.pending = 1 AND EXISTS (SELECT 1 FROM credential old
@@ -175,7 +190,8 @@ fn agent_caller(
     )?;
     let (digest, credential, caller, old_works) = found.ok_or(Error::Unauthenticated)?;
     proved(digest, presented)?;
-    Ok((caller, standing(credential, old_works, now)))
+    let standing = standing(credential, old_works, now);
+    Ok(Proved { caller, standing, expires_at: credential.expires_at })
 }
 
 fn credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
@@ -196,7 +212,7 @@ fn proved(digest: [u8; 32], presented: &Presented) -> Result<(), Error> {
 /// A rotated credential is used for the first time: it becomes the current one, all others end.
 fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Caller, Error> {
     // Judged again: another request may have done it, or replaced it, meanwhile.
-    let (caller, standing) = agent_caller(connection, presented, now)?;
+    let Proved { caller, standing, expires_at: _ } = agent_caller(connection, presented, now)?;
     match standing {
         Standing::Current => Ok(caller),
         Standing::Ended => Err(Error::Unauthenticated),

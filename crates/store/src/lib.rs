@@ -18,11 +18,13 @@ mod decommission;
 mod error;
 mod event;
 mod job;
+mod known;
 mod organization;
 mod page;
 mod presence;
 mod reader;
 mod resource;
+mod retention;
 mod schema;
 mod settings;
 mod tally;
@@ -37,10 +39,12 @@ pub use job::{Enqueued, Leased};
 pub use page::PageRequest;
 pub use presence::Contact;
 pub use resource::ResourceFilter;
+pub use retention::{Pass, Pruned, Retention};
 pub use settings::Settings;
 pub use tally::Tally;
 pub use writer::{Committer, Group};
 
+use known::Known;
 use presence::PresenceMap;
 use reader::Readers;
 use rusqlite::Connection;
@@ -82,6 +86,7 @@ struct Inner {
     writer: Writer,
     readers: Readers,
     presence: PresenceMap,
+    known: Arc<Known>,
     settings: Settings,
     /// Released last: presence lives in memory, so one process at a time owns the database. None for one in memory.
     _lock: Option<File>,
@@ -97,10 +102,12 @@ impl Store {
         let connection = connection::open_writer(path)?;
         schema::migrate(&connection)?;
         let presence = PresenceMap::load(&connection)?;
+        let known = Arc::<Known>::default();
+        known.watch(&connection)?;
         let readers = Readers::open(path, settings.readers)?;
-        let writer = Writer::start(connection, settings.write_queue)
+        let writer = Writer::start(connection, Arc::clone(&known), settings.write_queue)
             .map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: Some(lock) };
+        let inner = Inner { writer, readers, presence, known, settings: settings.clone(), _lock: Some(lock) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -110,15 +117,18 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn open_in(memory: &Memory, settings: &Settings) -> Result<(Self, Committer), Error> {
+        let known = Arc::<Known>::default();
         let presence = {
             let connection = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
             writer::roll_back(&connection);
             schema::migrate(&connection)?;
+            known.watch(&connection)?;
             PresenceMap::load(&connection)?
         };
-        let (writer, committer) = Writer::new(Arc::clone(&memory.0), settings.write_queue);
+        let (writer, committer) =
+            Writer::new(Arc::clone(&memory.0), Arc::clone(&known), settings.write_queue);
         let readers = Readers::Shared(Arc::clone(&memory.0));
-        let inner = Inner { writer, readers, presence, settings: settings.clone(), _lock: None };
+        let inner = Inner { writer, readers, presence, known, settings: settings.clone(), _lock: None };
         Ok((Self { inner: Arc::new(inner) }, committer))
     }
 

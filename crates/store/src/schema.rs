@@ -7,6 +7,7 @@ use rusqlite::Connection;
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_several_pending_credentials.sql"),
+    include_str!("../migrations/0003_retention.sql"),
 ];
 
 /// Brings a database to the newest version.
@@ -63,6 +64,31 @@ mod tests {
         for version in 1..=MIGRATIONS.len() {
             assert_eq!(migrated_from(version), fresh, "from version {version}");
         }
+    }
+
+    #[test]
+    fn what_an_earlier_program_stored_is_still_there() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("PRAGMA foreign_keys = ON").unwrap();
+        migrate_to(&connection, 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO organization VALUES (1, x'01', 'o', 0);
+                 INSERT INTO cluster VALUES (1, x'02', 1, 'c', 0, NULL);
+                 INSERT INTO job (seq, id, cluster, state, kind, lane, bytes) VALUES (7, x'0a', 1, 3, 0, x'00', 1);
+                 INSERT INTO job_step VALUES (7, 1, 99, 3, '');
+                 INSERT INTO job_key VALUES (1, 'key', 7, x'00');
+                 INSERT INTO audit VALUES (1, 0, 'admin', '', 'enqueue', NULL, 1, 7, ''),
+                                          (2, 0, 'server', '', 'bootstrap', NULL, NULL, NULL, '');",
+            )
+            .unwrap();
+        migrate(&connection).unwrap();
+        let audit = "SELECT count(*), max(job) FROM audit";
+        let kept = connection.row(audit, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(kept, Some((2, vec![0x0a])));
+        let ended_at = connection.row("SELECT ended_at FROM job", [], |row| row.get(0)).unwrap();
+        assert_eq!(ended_at, Some(99));
+        assert_eq!(connection.row("SELECT job FROM job_key", [], |row| row.get(0)).unwrap(), Some(7));
     }
 
     #[test]

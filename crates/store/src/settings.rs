@@ -1,5 +1,6 @@
 //! What an installation may tune.
 
+use crate::Retention;
 use std::time::Duration;
 
 /// Times of the contract (sections 2 and 4) and bounds of the store.
@@ -15,6 +16,8 @@ pub struct Settings {
     pub credential_life: Duration,
     /// How long a rotated credential may stay unused while the old one still works. Default 24 h.
     pub rotation_window: Duration,
+    /// How long what is over is kept.
+    pub retention: Retention,
     /// Most calls that wait for the writer; one more is refused with [`Error::Busy`](crate::Error::Busy).
     /// Default 8,192.
     pub write_queue: usize,
@@ -32,6 +35,7 @@ impl Default for Settings {
             disconnect_after: Duration::from_secs(60),
             credential_life: HOUR * 24 * 90,
             rotation_window: HOUR * 24,
+            retention: Retention::default(),
             write_queue: 8192,
             readers: 4,
         }

@@ -14,6 +14,7 @@
 use crate::{
     Error,
     connection::Statements,
+    known::Known,
     tally::{Counters, Tally},
 };
 use rusqlite::Connection;
@@ -41,6 +42,7 @@ pub(crate) struct Writer {
 pub struct Committer {
     connection: Arc<Mutex<Connection>>,
     queue: mpsc::Receiver<Box<dyn Call>>,
+    known: Arc<Known>,
     counters: Arc<Counters>,
 }
 
@@ -50,16 +52,20 @@ pub struct Group(Vec<Box<dyn Call>>);
 impl Writer {
     /// A writer and what commits for it. Overflow rule: with `queue` calls waiting, one more is refused with
     /// [`Error::Busy`].
-    pub(crate) fn new(connection: Arc<Mutex<Connection>>, queue: usize) -> (Self, Committer) {
+    pub(crate) fn new(
+        connection: Arc<Mutex<Connection>>,
+        known: Arc<Known>,
+        queue: usize,
+    ) -> (Self, Committer) {
         let (sender, receiver) = mpsc::channel(queue.max(1));
         let counters = Arc::<Counters>::default();
-        let committer = Committer { connection, queue: receiver, counters: Arc::clone(&counters) };
+        let committer = Committer { connection, queue: receiver, known, counters: Arc::clone(&counters) };
         (Self { queue: Some(sender), thread: None, counters }, committer)
     }
 
     /// A writer with a thread that commits; the bound is that of [`Writer::new`].
-    pub(crate) fn start(connection: Connection, queue: usize) -> std::io::Result<Self> {
-        let (mut writer, mut committer) = Self::new(Arc::new(Mutex::new(connection)), queue);
+    pub(crate) fn start(connection: Connection, known: Arc<Known>, queue: usize) -> std::io::Result<Self> {
+        let (mut writer, mut committer) = Self::new(Arc::new(Mutex::new(connection)), known, queue);
         let work = move || {
             while let Some(first) = committer.queue.blocking_recv() {
                 let group = committer.group(first);
@@ -172,6 +178,8 @@ impl Committer {
             tracing::error!(%error, calls = group.len(), "group of {} writes failed: {error}", group.len());
             roll_back(&connection);
         }
+        // Also after a failure: what became of the group is not certain then.
+        self.known.settle();
         drop(connection);
         self.counters.group(group.len());
         group.into_iter().for_each(|call| call.answer(&committed));
@@ -244,7 +252,7 @@ mod tests {
     fn writer() -> Writer {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
-        Writer::start(connection, 64).unwrap()
+        Writer::start(connection, Arc::default(), 64).unwrap()
     }
 
     fn insert(n: i64) -> impl Fn(&Connection) -> Result<(), Error> {
@@ -280,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_refuses_and_says_so() {
         let connection = Connection::open_in_memory().unwrap();
-        let writer = Writer::start(connection, 1).unwrap();
+        let writer = Writer::start(connection, Arc::default(), 1).unwrap();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
         let (started, mut running) = mpsc::channel(1);

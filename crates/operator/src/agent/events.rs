@@ -322,9 +322,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_seen_before_there_is_a_credential_waits_for_it() {
         let (connected, links) = watch::channel(None);
-        let conversation =
-            Conversation::new(Duration::from_secs(60), watch::Sender::default(), Metrics::new());
-        let mut events = EventLoop::new(Links::new(links), Arc::new(conversation), Arc::default());
+        let gauges = Metrics::new().1.link;
+        let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges);
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let store = ShardStore::new(nowhere.try_into().unwrap(), "n", "events");
+        let mut events = EventLoop::new(store, Links::new(links), Arc::new(conversation), Arc::default());
         let object = ObjectRef { kind: "ApplicationInstance".to_owned(), ..ObjectRef::default() };
         let ready = Condition {
             type_: "Ready".to_owned(),
@@ -335,12 +337,16 @@ mod tests {
             message: String::new(),
         };
         events.handle_observation(Observation::Conditions { object, before: vec![], after: vec![ready] });
-        events.outbox.handle_flush(Timestamp::now());
-        events.start_post();
-        assert!(events.on_its_way.is_none());
-        assert_eq!((events.outbox.len(), events.outbox.dropped()), (1, 0));
+        events.teller.handle_flush(Timestamp::now());
+        events.start();
+        assert!(events.storing.is_none() && events.on_its_way.is_none());
+        assert_eq!((events.teller.outbox().len(), events.teller.outbox().dropped()), (1, 0));
         connected.send_replace(Some(connection()));
-        events.start_post();
+        events.start();
+        assert!(events.storing.is_some(), "what it is called is stored first");
+        events.storing = None;
+        events.teller.handle_written(true, Timestamp::now(), 0.0);
+        events.start();
         assert!(events.on_its_way.is_some());
     }
 }

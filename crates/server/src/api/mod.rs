@@ -14,14 +14,12 @@ mod resources;
 mod whoami;
 
 use crate::app::App;
-use axum::{
-    Router,
-    middleware::{from_fn, from_fn_with_state},
-};
+use axum::Router;
 use std::sync::Arc;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use vworkspace_transport::http::server as agent_transport;
+use vworkspace_transport::http::server::{self as agent_transport, Around, Identify};
 
 /// The admin API under `/api/v1` and what it says of itself.
 fn admin_routes() -> OpenApiRouter<Arc<App>> {
@@ -61,13 +59,16 @@ pub fn router(app: Arc<App>) -> Router {
     let bounded = admin
         .with_state(app.clone())
         .merge(agent_transport::router(app.agent_port()))
-        .layer(from_fn_with_state(app.clone(), observe::admit));
+        .layer(Around(observe::Admit(app.clone())));
     bounded
         .merge(probes.with_state(app.clone()))
         .fallback(extract::no_such_path)
         .method_not_allowed_fallback(extract::method_not_allowed)
         .layer(CatchPanicLayer::custom(observe::answer_panic))
-        .layer(from_fn_with_state(app, observe::observe))
-        .layer(from_fn_with_state("application/json", agent_transport::identify))
-        .layer(from_fn(observe::no_store))
+        .layer(
+            ServiceBuilder::new()
+                .layer(observe::no_store())
+                .layer(Around(Identify("application/json")))
+                .layer(Around(observe::Observe(app))),
+        )
 }

@@ -2,59 +2,90 @@
 
 use crate::app::App;
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use std::{any::Any, sync::Arc, time::Duration, time::Instant};
-use tracing::{Instrument, field::Empty};
+use tokio::sync::OwnedSemaphorePermit;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::{Span, field::Empty};
 use vworkspace_protocol::problem::code;
 use vworkspace_transport::{
     Refusal,
-    http::server::{Refused, RefusedWith, RequestId},
+    http::server::{Refused, RefusedWith, RequestId, Ring},
 };
 
 /// Writes one line for each request: never its bearer, body, query or path, only the pattern of its route.
 /// Actor and cluster are noted on the span by whoever authenticates.
-pub async fn observe(
-    State(app): State<Arc<App>>,
-    id: RequestId,
+#[derive(Clone)]
+pub struct Observe(pub Arc<App>);
+
+/// What the line needs to know of a request.
+pub struct Observed {
     matched: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let route = matched.as_ref().map_or("(none)", MatchedPath::as_str);
-    let span = tracing::info_span!(
-        "request", request_id = id.as_str(), method = %request.method(), route, actor = Empty, cluster_id = Empty
-    );
-    let started = Instant::now();
-    let response = next.run(request).instrument(span.clone()).await;
-    let status = response.status().as_u16();
-    let took = started.elapsed();
-    app.metrics.request(route, status, took);
-    span.in_scope(|| log_line(&response, route, status, took));
-    response
+    started: Instant,
+    span: Span,
+}
+
+impl Ring for Observe {
+    type Seen = Observed;
+
+    fn enter(&self, request: &mut Request) -> Result<Observed, Refusal> {
+        let matched = request.extensions().get::<MatchedPath>().cloned();
+        let id = request.extensions().get::<RequestId>().map(RequestId::as_str);
+        let span = tracing::info_span!(
+            "request",
+            request_id = id,
+            method = %request.method(),
+            route = pattern(matched.as_ref()),
+            actor = Empty,
+            cluster_id = Empty
+        );
+        Ok(Observed { matched, started: Instant::now(), span })
+    }
+
+    fn span(seen: &Observed) -> Span {
+        seen.span.clone()
+    }
+
+    fn leave(&self, Observed { matched, started, span }: Observed, response: Response) -> Response {
+        let (route, status, took) =
+            (pattern(matched.as_ref()), response.status().as_u16(), started.elapsed());
+        self.0.metrics.request(route, status, took);
+        span.in_scope(|| log_line(&response, route, status, took));
+        response
+    }
+}
+
+fn pattern(matched: Option<&MatchedPath>) -> &str {
+    matched.map_or("(none)", MatchedPath::as_str)
 }
 
 /// Lets a request in while there is room, and turns it away at once when there is none.
-pub async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match app.room.try_acquire() {
-        Ok(_place) => next.run(request).await,
-        Err(_) => {
+#[derive(Clone)]
+pub struct Admit(pub Arc<App>);
+
+impl Ring for Admit {
+    type Seen = OwnedSemaphorePermit;
+
+    fn enter(&self, _: &mut Request) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.0.room.clone().try_acquire_owned().map_err(|_| {
             let mut refusal =
                 Refusal::new(503, code::UNAVAILABLE, "too many requests at a time, come back later");
             refusal.retry_after = Some(Duration::from_secs(1));
-            Refused(refusal).into_response()
-        }
+            refusal
+        })
+    }
+
+    fn leave(&self, _: OwnedSemaphorePermit, response: Response) -> Response {
+        response
     }
 }
 
 /// Answers are about now, and some carry a secret: nothing on the way may keep them.
-pub async fn no_store(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+pub fn no_store() -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
 }
 
 /// The answer to a request whose handler panicked; the panic hook has logged where.

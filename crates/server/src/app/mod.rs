@@ -22,11 +22,11 @@ use crate::{
     metrics::{Metrics, Now},
     wake::Waiters,
 };
-use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vworkspace_protocol::{ClusterId, JobId, Secret};
-use vworkspace_store::{self as store, Settings, Store};
+use vworkspace_store::{self as store, Retention, Settings, Store};
 use vworkspace_transport::Refusal;
 
 /// Open polls of one cluster; one more ends the oldest.
@@ -47,7 +47,7 @@ pub struct App {
     /// People and programs that wait for news of a job.
     pub watches: Waiters<JobId>,
     /// Places for requests; waiting ones keep theirs.
-    pub room: Semaphore,
+    pub room: Arc<Semaphore>,
     /// Ends everything that waits.
     pub stop: CancellationToken,
 }
@@ -63,6 +63,7 @@ impl App {
             job_lease: settings.job_lease,
             stale_session: settings.stale_session,
             disconnect_after: settings.disconnect_after,
+            retention: retention(settings),
             ..Settings::default()
         };
         let opened = tokio::task::spawn_blocking(move || {
@@ -84,7 +85,7 @@ impl App {
             metrics: Metrics::default(),
             polls: Waiters::new(POLLS_PER_CLUSTER, max_requests),
             watches: Waiters::new(WATCHES_PER_JOB, max_requests),
-            room: Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)),
+            room: Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS))),
             stop: CancellationToken::new(),
         }
     }
@@ -121,8 +122,18 @@ impl App {
 fn stopping() -> Refusal {
     let code = vworkspace_protocol::problem::code::UNAVAILABLE;
     let mut refusal = Refusal::new(503, code, "the server is stopping, come back in a moment");
-    refusal.retry_after = Some(std::time::Duration::from_secs(1));
+    refusal.retry_after = Some(Duration::from_secs(1));
     refusal
+}
+
+fn retention(settings: &Serve) -> Retention {
+    let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
+    Retention {
+        jobs: days(settings.keep_jobs_days),
+        events: days(settings.keep_events_days),
+        audit: days(settings.keep_audit_days),
+        tokens: days(settings.keep_tokens_days),
+    }
 }
 
 fn private_folder(path: &Path) -> std::io::Result<()> {

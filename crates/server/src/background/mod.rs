@@ -9,16 +9,23 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use vworkspace_protocol::admin::JobState;
+use vworkspace_store::{Pass, Pruned};
 
 /// How often jobs are looked for whose time passed.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 /// How often last-seen is written. A crash loses what was noted in between, nothing else.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
+/// How often what is over is looked for.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// Between two batches of what is deleted, so that requests have the database most of the time.
+const PRUNE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Starts all tasks.
 pub fn spawn(tasks: &mut JoinSet<io::Result<()>>, app: &Arc<App>) {
     tasks.spawn(every(EXPIRE_EVERY, app.clone(), expire_jobs));
     tasks.spawn(every(FLUSH_EVERY, app.clone(), flush_sightings));
+    tasks.spawn(every(PRUNE_EVERY, app.clone(), prune));
 }
 
 /// Writes when clusters were last seen.
@@ -36,6 +43,33 @@ pub async fn expire_jobs(app: Arc<App>) {
             expired.iter().for_each(|job| app.watches.wake(job));
         }
         Err(error) => tracing::warn!(%error, "jobs not expired; the next turn tries again"),
+    }
+}
+
+/// Deletes what has been over for longer than the settings say, batch by batch.
+pub async fn prune(app: Arc<App>) {
+    let (mut pass, mut all) = (Pass::default(), Pruned::default());
+    while !all.finished {
+        match app.store.prune(&mut pass, app.clock.now()).await {
+            Ok(Pruned { jobs, events, audit, tokens, finished }) => {
+                all.jobs += jobs;
+                all.events += events;
+                all.audit += audit;
+                all.tokens += tokens;
+                all.finished = finished;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what is over was not all deleted; the next turn tries again");
+                break;
+            }
+        }
+        if app.stop.run_until_cancelled(app.clock.sleep(PRUNE_PAUSE)).await.is_none() {
+            break;
+        }
+    }
+    let Pruned { jobs, events, audit, tokens, finished: _ } = all;
+    if jobs + events + audit + tokens > 0 {
+        tracing::info!(jobs, events, audit, tokens, "deleted what was over for long enough");
     }
 }
 

@@ -133,7 +133,7 @@ async fn a_job_past_its_time_expires_by_itself() {
     let server = TestServer::start().await;
     let (tenant, agent) = server.tenant_and_agent().await;
     let mut body = manifest("web", 1);
-    body["expiresAt"] = json!((jiff::Timestamp::now() + jiff::SignedDuration::from_millis(200)).to_string());
+    body["expiresAt"] = json!((jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2)).to_string());
     let job = tenant.enqueue(&agent.cluster, body).await;
     // The watch ends with the entry the sweep writes, not with its wait.
     let watched = tenant.client.get(&format!("/api/v1/jobs/{job}?after=1&wait=60")).await.expect(200);

@@ -71,15 +71,16 @@ struct New {
 
 impl New {
     fn try_new(cluster: &Handle<Cluster, Command>, job: AdmittedJob, now: Timestamp) -> Result<Self, Error> {
+        let id = new_id(now);
         let target = job.target();
         let about = format!("{} {} {}/{}", job.kind().as_str(), target.kind, target.namespace, target.name);
         Ok(Self {
-            id: new_id(now),
+            id,
             cluster: cluster.row,
             kind: kind_code(job.kind()).ok_or(Error::Defect)?,
             wait_for: job.wait_for().map(|goal| to_json(&goal)).transpose()?,
             cause: format!("enqueued by {}", cluster.by.kind),
-            audit: Record::new(&cluster.by, "enqueue", about).cluster(cluster.row),
+            audit: Record::new(&cluster.by, "enqueue", about).cluster(cluster.row).job(id),
             job,
         })
     }
@@ -94,7 +95,7 @@ impl New {
         let superseded =
             if self.job.supersedes() { self.supersede(connection, seq, now)? } else { Vec::new() };
         timeline::add_step(connection, seq, 0, JobState::Queued, &self.cause, now)?;
-        self.audit.clone().job(seq).write(connection, now)?;
+        self.audit.write(connection, now)?;
         Ok(Stored::New { superseded })
     }
 

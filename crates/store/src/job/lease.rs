@@ -7,6 +7,7 @@ use crate::{
     audit::Record,
     codec::{from_json, kind, micros, state, state_code, time, whole_micros},
     connection::Statements,
+    known::JobPlace,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -61,6 +62,8 @@ impl Store {
         {
             self.inner.presence.healed(cluster.row, healed);
         }
+        let places = taken.rows.iter().map(|job| (job.id, JobPlace { seq: job.seq, cluster: cluster.row }));
+        self.inner.known.keep_jobs(places);
         let jobs = taken.rows.into_iter().map(Delivered::into_job).collect::<Result<_, _>>()?;
         Ok(Leased { jobs, next_due: taken.next_due, ended: taken.ended })
     }
@@ -152,8 +155,8 @@ impl Poll {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         connection.rows(
             "SELECT seq, state, lane, bytes, deliveries, ever_acked, leased_until, expires_at, id, steps FROM job
-             WHERE cluster = ?1 AND state = ?2 AND (held_at IS NULL OR held_at < ?3 OR held_at > ?4)
-             ORDER BY seq LIMIT ?5",
+             WHERE cluster = ?1 AND state = ?2 AND ended_at IS NULL
+               AND (held_at IS NULL OR held_at < ?3 OR held_at > ?4) ORDER BY seq LIMIT ?5",
             params![self.cluster, state_code(state), held_before, micros(self.now), most],
             open,
         )
@@ -168,7 +171,7 @@ impl Poll {
         )?;
         timeline::add_step(connection, seq, job.steps, JobState::Leased, &self.cause, self.now)?;
         let delivered = connection.row(
-            "SELECT j.id, j.kind, s.payload, s.key, s.created_at, j.expires_at, s.wait_for, s.deadline_seconds
+            "SELECT j.id, j.kind, s.payload, s.key, s.created_at, j.expires_at, s.wait_for, s.deadline_seconds, j.seq
              FROM job j JOIN job_spec s ON s.job = j.seq WHERE j.seq = ?1",
             [seq],
             delivered,
@@ -181,7 +184,7 @@ impl Poll {
         let cause = format!("handed out {} times, never acked", job.candidate.deliveries);
         timeline::end(connection, seq, job.steps, JobState::Undeliverable, &cause, self.now)?;
         let record =
-            Record::new(&AuditActor::server(), "undeliverable", cause).cluster(self.cluster).job(seq);
+            Record::new(&AuditActor::server(), "undeliverable", cause).cluster(self.cluster).job(job.id);
         record.write(connection, self.now)?;
         Ok(JobId::new(job.id.to_string()))
     }
@@ -220,6 +223,7 @@ fn open(row: &Row<'_>) -> rusqlite::Result<Open> {
 
 /// A delivered job as columns; decoded outside the writer.
 struct Delivered {
+    seq: i64,
     id: Uuid,
     kind: i64,
     payload: String,
@@ -240,6 +244,7 @@ fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
         expires_at: row.get(5)?,
         wait_for: row.get(6)?,
         deadline_seconds: row.get(7)?,
+        seq: row.get(8)?,
     })
 }
 

@@ -76,11 +76,17 @@ fn newest(
     let wanted = |code: &i64| state.is_none_or(|state| state_code(state) == *code);
     let mut found = Vec::new();
     for code in STATE_CODES.filter(wanted) {
-        found.extend(connection.rows(
-            "SELECT seq FROM job WHERE cluster = ?1 AND state = ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4",
-            params![cluster, code, before, rows],
-            |row| row.get::<_, i64>(0),
-        )?);
+        // Said once more in the words of the partial indexes, so that one of them is used.
+        let statement = if code < state_code(JobState::Closed) {
+            "SELECT seq FROM job WHERE cluster = ?1 AND state = ?2 AND ended_at IS NULL AND seq < ?3
+             ORDER BY seq DESC LIMIT ?4"
+        } else {
+            "SELECT seq FROM job WHERE cluster = ?1 AND state = ?2 AND ended_at IS NOT NULL AND seq < ?3
+             ORDER BY seq DESC LIMIT ?4"
+        };
+        found.extend(
+            connection.rows(statement, params![cluster, code, before, rows], |row| row.get::<_, i64>(0))?,
+        );
     }
     found.sort_unstable_by(|one, other| other.cmp(one));
     found.truncate(usize::try_from(rows).unwrap_or_default());

@@ -4,7 +4,7 @@ use super::{Standing, timeline};
 use crate::{
     Command, Error, Handle, Job, Serve, Store,
     audit::Record,
-    codec::{micros, to_json, whole_micros},
+    codec::{known_id, micros, to_json, whole_micros},
     connection::Statements,
 };
 use jiff::Timestamp;
@@ -101,7 +101,7 @@ impl Store {
     pub async fn cancel(&self, job: &Handle<Job, Command>, now: Timestamp) -> Result<(), Error> {
         let seq = job.row;
         let cause = format!("cancelled by {}", job.by.kind);
-        let audit = Record::new(&job.by, "cancel", "").job(seq);
+        let audit = Record::new(&job.by, "cancel", "").job(known_id(job.id().as_str())?);
         self.write(move |connection| {
             let standing = Standing::read(connection, seq)?;
             match job::cancel(standing.state)? {

@@ -25,7 +25,7 @@ pub(super) fn add_step(
     Ok(())
 }
 
-/// Ends a job without a result: state and timeline.
+/// Ends a job: state and timeline.
 pub(super) fn end(
     connection: &Connection,
     seq: i64,
@@ -35,8 +35,8 @@ pub(super) fn end(
     now: Timestamp,
 ) -> Result<(), Error> {
     connection.run(
-        "UPDATE job SET state = ?2, leased_until = NULL, steps = ?3 WHERE seq = ?1",
-        params![seq, state_code(state), steps + 1],
+        "UPDATE job SET state = ?2, leased_until = NULL, steps = ?3, ended_at = ?4 WHERE seq = ?1",
+        params![seq, state_code(state), steps + 1, micros(now)],
     )?;
     add_step(connection, seq, steps, state, cause, now)
 }

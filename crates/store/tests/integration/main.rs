@@ -17,6 +17,7 @@ mod file;
 mod identity;
 mod memory;
 mod report;
+mod retention;
 mod tenancy;
 mod world;
 
@@ -78,6 +79,13 @@ macro_rules! conformance {
                 a_new_registration_token_moves_the_identity,
                 a_registration_token_lives_as_long_as_was_asked,
                 a_decommission_that_comes_late_does_not_end_who_registered_since,
+            }
+            retention {
+                the_newest_job_stays_so_that_its_number_is_not_given_again,
+                one_batch_is_bounded_and_a_pass_goes_on_past_what_stays,
+                an_idempotency_key_is_remembered_as_long_as_its_job,
+                events_are_kept_for_thirty_days_and_what_objects_are_like_for_as_long_as_they_are_there,
+                tokens_are_deleted_thirty_days_after_their_life,
             }
             tenancy {
                 another_tenants_objects_are_as_absent_as_none,

@@ -125,6 +125,13 @@ impl World {
         Self { store: opened, admin, disk }
     }
 
+    /// The number that `query` selects in the file, past the store.
+    pub fn count(&self, query: &str) -> i64 {
+        let Disk::File(folder) = &self.disk else { panic!("there is no file") };
+        let connection = rusqlite::Connection::open(database_in(folder)).unwrap();
+        connection.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
     /// A tenant and a caller with its token.
     pub async fn tenant(&self, name: &str) -> Tenant {
         let installation = self.store.installation::<Manage>(&self.admin).unwrap();

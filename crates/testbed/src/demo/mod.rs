@@ -141,8 +141,8 @@ async fn weigh(stack: &Stack) -> anyhow::Result<()> {
     tokio::time::sleep(settle).await;
     let memory = stack.operator.memory()?;
     detail(&format!(
-        "operator: {:.1} MiB resident ({:.1} MiB of it its own)",
-        memory.resident_mib, memory.anonymous_mib
+        "operator: {:.1} MiB resident: {:.1} its own, {:.1} of files",
+        memory.resident_mib, memory.anonymous_mib, memory.file_mib
     ));
     Ok(())
 }

@@ -30,6 +30,8 @@ pub struct Memory {
     pub resident_mib: f64,
     /// Of that, what is not backed by a file (`RssAnon`), MiB.
     pub anonymous_mib: f64,
+    /// Of that, pages of files, most of them the program's own (`RssFile`), MiB: the kernel may drop them.
+    pub file_mib: f64,
 }
 
 impl Operator {
@@ -74,7 +76,7 @@ impl Operator {
             let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse()?;
             Ok(kib / 1024.0)
         };
-        Ok(Memory { resident_mib: mib("VmRSS")?, anonymous_mib: mib("RssAnon")? })
+        Ok(Memory { resident_mib: mib("VmRSS")?, anonymous_mib: mib("RssAnon")?, file_mib: mib("RssFile")? })
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {

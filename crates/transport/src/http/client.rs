@@ -30,6 +30,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// Bound of making a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept that nothing uses. Shorter than a heartbeat's period: an agent at rest holds the one
+/// connection on which its poll waits.
+const POOL_IDLE: Duration = Duration::from_secs(20);
 /// Largest error body read. The status alone decides; the rest is for people.
 const PROBLEM_BYTES: usize = 64 * 1024;
 /// `Retry-After` beyond this is cut: a typing error of a proxy must not silence a cluster for days.
@@ -278,6 +281,7 @@ fn client(settings: &LinkSettings, base: &Url) -> Result<reqwest::Client, Settin
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .pool_max_idle_per_host(4)
+        .pool_idle_timeout(POOL_IDLE)
         .tcp_nodelay(true);
     if let Some(pem) = &settings.ca_pem {
         let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| SettingsError::Ca)?;

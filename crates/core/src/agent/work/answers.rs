@@ -29,7 +29,7 @@ fn due(work: &mut Work, second: i64) -> Vec<Command> {
     while let Some(command) = work.poll_command(at(second), at(second)) {
         match command {
             Command::Save(record) => work.handle_saved(record.ticket, Ok(()), at(second), 0.0),
-            Command::StoreLedger => work.handle_ledger_stored(true, at(second), 0.0),
+            Command::StoreLedger(_) => work.handle_ledger_stored(true, at(second), 0.0),
             other => told.push(other),
         }
     }

@@ -23,7 +23,7 @@ fn handed_over(work: &mut Work, now: Timestamp) -> Vec<(Ticket, JobId)> {
             Command::Status(ticket, ..) => work.handle_status(ticket, Ok(())),
             Command::Post(ticket, ..) => work.handle_posted(ticket, Ok(()), now, 0.5),
             Command::Remove(ticket, _) => work.handle_removed(ticket, true, now, 0.5),
-            Command::StoreLedger => work.handle_ledger_stored(true, now, 0.5),
+            Command::StoreLedger(_) => work.handle_ledger_stored(true, now, 0.5),
         }
     }
     handed

@@ -11,16 +11,17 @@
 mod agent;
 mod body;
 mod problem;
+mod ring;
 mod wait;
 
 pub use agent::bearer;
 pub use body::{BODY_TIMEOUT, read_body, read_json};
-pub use problem::{Refused, RefusedWith, RequestId, identify};
+pub use problem::{Identify, Refused, RefusedWith, RequestId};
+pub use ring::{Around, Ring, Ringed};
 
 use crate::ControlPort;
 use axum::{
     Router,
-    middleware::from_fn_with_state,
     routing::{get, post},
 };
 use vworkspace_protocol::headers::MEDIA_TYPE;
@@ -40,6 +41,6 @@ pub fn router<P: ControlPort>(port: P) -> Router {
         .route("/api/agent/cluster/decommission", post(agent::decommission::<P>))
         .route("/api/agent/{*rest}", axum::routing::any(problem::no_such_path))
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(from_fn_with_state(MEDIA_TYPE, identify))
+        .layer(Around(Identify(MEDIA_TYPE)))
         .with_state(port)
 }

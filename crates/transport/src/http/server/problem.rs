@@ -1,8 +1,8 @@
+use super::ring::Ring;
 use crate::Refusal;
 use axum::{
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, Request},
     http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use std::{convert::Infallible, time::Duration};
@@ -33,7 +33,7 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// A refusal on its way out. [`identify`] writes its body, because only there the request id is known.
+/// A refusal on its way out. [`Identify`] writes its body, because only there the request id is known.
 #[derive(Clone, Debug)]
 pub struct Refused(pub Refusal);
 
@@ -56,19 +56,29 @@ impl IntoResponse for Refused {
 #[derive(Clone, Copy, Debug)]
 pub struct RefusedWith(pub &'static str);
 
-/// Middleware: gives the request its id, tells it in the answer, and writes the error body of a refusal in the
-/// media type given as state. Layered twice, the outer id is kept and the inner one writes the body.
-pub async fn identify(State(media_type): State<&'static str>, mut request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::random);
-    request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).await;
-    if let Some(Refused(refusal)) = response.extensions_mut().remove::<Refused>() {
-        response = error_answer(refusal, &id, media_type, response);
+/// Gives the request its id, tells it in the answer, and writes the error body of a refusal in this media type.
+/// Around itself, the outer id is kept and the inner one writes the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Identify(pub &'static str);
+
+impl Ring for Identify {
+    type Seen = RequestId;
+
+    fn enter(&self, request: &mut Request) -> Result<RequestId, Refusal> {
+        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::random);
+        request.extensions_mut().insert(id.clone());
+        Ok(id)
     }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(HeaderName::from_static(headers::REQUEST_ID), value);
+
+    fn leave(&self, id: RequestId, mut response: Response) -> Response {
+        if let Some(Refused(refusal)) = response.extensions_mut().remove::<Refused>() {
+            response = error_answer(refusal, &id, self.0, response);
+        }
+        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+            response.headers_mut().insert(HeaderName::from_static(headers::REQUEST_ID), value);
+        }
+        response
     }
-    response
 }
 
 /// Fallback for paths nobody knows.

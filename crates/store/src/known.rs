@@ -1,0 +1,310 @@
+//! Answers of the database that nearly every request needs, kept in memory for as long as they are true.
+//!
+//! ```text
+//!   writer: statement touches a row ──► touched ──COMMIT──► forgotten, epoch + 1 ──► calls answered
+//!   reader: epoch? ──► reads a snapshot ──► kept, if the epoch is still that one
+//! ```
+//!
+//! SQLite itself tells which rows a write touches, whoever wrote the statement. What they said is forgotten after the
+//! commit and before any of its calls is answered: whoever was told that a credential has ended never sees it work.
+//! A reader whose snapshot is older than a commit finds another epoch and keeps nothing.
+//!
+//! Only what was found is kept, so that a stranger cannot fill the memory.
+
+use crate::{Caller, Error};
+use jiff::Timestamp;
+use rusqlite::{Connection, hooks::Action};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use uuid::Uuid;
+use vworkspace_core::control::token::{Kept, Presented};
+use vworkspace_protocol::id::OrganizationId;
+
+/// Most callers, and most clusters. Overflow rule: everything is forgotten and found again.
+const MOST: usize = 200_000;
+/// Most jobs. Overflow rule: the one kept longest is forgotten.
+const MOST_JOBS: usize = 16_384;
+
+/// What is known without asking the database.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<Facts>);
+
+/// How often something was forgotten: proves that what was read meanwhile is still true.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Epoch(u64);
+
+/// Where a cluster lies.
+#[derive(Clone)]
+pub(crate) struct ClusterPlace {
+    pub(crate) row: i64,
+    pub(crate) organization: OrganizationId,
+}
+
+/// Where a job lies. Neither ever changes, and no job gets the number of another.
+#[derive(Clone, Copy)]
+pub(crate) struct JobPlace {
+    pub(crate) seq: i64,
+    pub(crate) cluster: i64,
+}
+
+#[derive(Default)]
+struct Facts {
+    epoch: u64,
+    touched: Vec<Touched>,
+    /// By the token's public part.
+    callers: HashMap<i64, Bearer>,
+    /// The one of each cluster, by its row.
+    agents: HashMap<i64, i64>,
+    clusters: HashMap<Uuid, ClusterPlace>,
+    cluster_ids: HashMap<i64, Uuid>,
+    jobs: HashMap<Uuid, JobPlace>,
+    jobs_by_age: VecDeque<Uuid>,
+}
+
+struct Bearer {
+    kept: Kept,
+    /// When it stops working by itself.
+    expires_at: Option<Timestamp>,
+    caller: Caller,
+}
+
+/// A row that an uncommitted write changed or deleted.
+#[derive(Clone, Copy)]
+enum Touched {
+    Token(i64),
+    Cluster(i64),
+    /// Of a tenant, whose tokens and clusters are many: rare, so everything goes.
+    Organization,
+}
+
+impl Known {
+    /// Notes what is written through `connection` from now on.
+    pub(crate) fn watch(self: &Arc<Self>, connection: &Connection) -> Result<(), Error> {
+        let known = Arc::clone(self);
+        Ok(connection.update_hook(Some(move |action: Action, _: &str, table: &str, row: i64| {
+            if action != Action::SQLITE_INSERT
+                && let Some(touched) = Touched::of(table, row)
+            {
+                known.facts().touched.push(touched);
+            }
+        }))?)
+    }
+
+    /// Forgets what was touched. To be called after each commit, good or not, before its calls are answered.
+    pub(crate) fn settle(&self) {
+        let mut facts = self.facts();
+        if facts.touched.is_empty() {
+            return;
+        }
+        facts.epoch += 1;
+        for touched in std::mem::take(&mut facts.touched) {
+            facts.forget(touched);
+        }
+    }
+
+    /// To be asked for before the database is.
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.facts().epoch)
+    }
+
+    /// Who presents this token, if it is known to work.
+    pub(crate) fn caller(&self, presented: &Presented, now: Timestamp) -> Option<Caller> {
+        let facts = self.facts();
+        let bearer = facts.callers.get(&presented.kept.lookup)?;
+        let works = bearer.expires_at.is_none_or(|end| now < end) && bearer.kept.matches(presented);
+        works.then(|| bearer.caller.clone())
+    }
+
+    /// Keeps who presents this token, which was proved and works until `expires_at`.
+    pub(crate) fn keep_caller(
+        &self,
+        epoch: Epoch,
+        presented: &Presented,
+        expires_at: Option<Timestamp>,
+        caller: &Caller,
+    ) {
+        let Some(mut facts) = self.facts_of(epoch) else { return };
+        if facts.callers.len() >= MOST {
+            facts.callers.clear();
+            facts.agents.clear();
+        }
+        let lookup = presented.kept.lookup;
+        if let Some(cluster) = caller.agent_row()
+            && let Some(other) = facts.agents.insert(cluster, lookup)
+            && other != lookup
+        {
+            facts.callers.remove(&other);
+        }
+        facts.callers.insert(lookup, Bearer { kept: presented.kept, expires_at, caller: caller.clone() });
+    }
+
+    /// Where this cluster lies.
+    pub(crate) fn cluster(&self, id: Uuid) -> Option<ClusterPlace> {
+        self.facts().clusters.get(&id).cloned()
+    }
+
+    /// Keeps where this cluster lies.
+    pub(crate) fn keep_cluster(&self, epoch: Epoch, id: Uuid, place: &ClusterPlace) {
+        let Some(mut facts) = self.facts_of(epoch) else { return };
+        if facts.clusters.len() >= MOST {
+            facts.clusters.clear();
+            facts.cluster_ids.clear();
+        }
+        facts.cluster_ids.insert(place.row, id);
+        facts.clusters.insert(id, place.clone());
+    }
+
+    /// Where this job lies, if it was handed out lately.
+    pub(crate) fn job(&self, id: Uuid) -> Option<JobPlace> {
+        self.facts().jobs.get(&id).copied()
+    }
+
+    /// Keeps where jobs lie that were just handed out: their agent names them in its next calls.
+    pub(crate) fn keep_jobs(&self, jobs: impl Iterator<Item = (Uuid, JobPlace)>) {
+        let mut facts = self.facts();
+        for (id, place) in jobs {
+            if facts.jobs.insert(id, place).is_none() {
+                facts.jobs_by_age.push_back(id);
+            }
+            if facts.jobs_by_age.len() > MOST_JOBS
+                && let Some(oldest) = facts.jobs_by_age.pop_front()
+            {
+                facts.jobs.remove(&oldest);
+            }
+        }
+    }
+
+    /// None when something was forgotten since.
+    fn facts_of(&self, epoch: Epoch) -> Option<MutexGuard<'_, Facts>> {
+        Some(self.facts()).filter(|facts| facts.epoch == epoch.0)
+    }
+
+    /// They stay whole whatever a panicking thread did: each change is a few infallible steps.
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Touched {
+    /// What is kept of a table's rows; the row of a token's table is its public part.
+    fn of(table: &str, row: i64) -> Option<Self> {
+        match table {
+            "credential" | "api_token" => Some(Self::Token(row)),
+            "cluster" => Some(Self::Cluster(row)),
+            "organization" => Some(Self::Organization),
+            _ => None,
+        }
+    }
+}
+
+impl Facts {
+    fn forget(&mut self, touched: Touched) {
+        match touched {
+            Touched::Token(lookup) => {
+                self.callers.remove(&lookup);
+            }
+            Touched::Cluster(row) => {
+                if let Some(lookup) = self.agents.remove(&row) {
+                    self.callers.remove(&lookup);
+                }
+                if let Some(id) = self.cluster_ids.remove(&row) {
+                    self.clusters.remove(&id);
+                }
+            }
+            Touched::Organization => {
+                self.callers.clear();
+                self.agents.clear();
+                self.clusters.clear();
+                self.cluster_ids.clear();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use vworkspace_core::control::token::{Kind, RANDOM_BYTES, mint, read};
+    use vworkspace_protocol::ClusterId;
+
+    fn token(byte: u8) -> Presented {
+        read(&mint(Kind::Agent, &[byte; RANDOM_BYTES]).0).unwrap()
+    }
+
+    fn agent(row: i64) -> Caller {
+        Caller::agent(row, ClusterId::new(format!("c{row}")), OrganizationId::new("o".to_owned()))
+    }
+
+    fn database(known: &Arc<Known>) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE credential (lookup INTEGER PRIMARY KEY, n INTEGER);
+                 CREATE TABLE cluster (row INTEGER PRIMARY KEY, n INTEGER)",
+            )
+            .unwrap();
+        known.watch(&connection).unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_touched_credential_is_forgotten_once_settled_and_no_other() {
+        let known = Arc::<Known>::default();
+        let connection = database(&known);
+        let (gone, stays) = (token(1), token(2));
+        for (row, presented) in [(1, &gone), (2, &stays)] {
+            connection.execute("INSERT INTO credential VALUES (?1, 0)", [presented.kept.lookup]).unwrap();
+            known.keep_caller(known.epoch(), presented, None, &agent(row));
+        }
+        known.settle();
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(known.caller(&gone, now).is_some());
+        connection.execute("DELETE FROM credential WHERE lookup = ?1", [gone.kept.lookup]).unwrap();
+        known.settle();
+        assert!(known.caller(&gone, now).is_none() && known.caller(&stays, now).is_some());
+        connection.execute("INSERT INTO cluster VALUES (2, 0)", []).unwrap();
+        connection.execute("UPDATE cluster SET n = 1", []).unwrap();
+        known.settle();
+        assert!(known.caller(&stays, now).is_none());
+    }
+
+    #[test]
+    fn what_was_read_before_a_commit_is_not_kept_after_it() {
+        let known = Arc::<Known>::default();
+        let connection = database(&known);
+        let presented = token(1);
+        connection.execute("INSERT INTO credential VALUES (?1, 0)", [presented.kept.lookup]).unwrap();
+        let before = known.epoch();
+        connection.execute("DELETE FROM credential WHERE lookup = ?1", [presented.kept.lookup]).unwrap();
+        known.settle();
+        known.keep_caller(before, &presented, None, &agent(1));
+        assert!(known.caller(&presented, Timestamp::UNIX_EPOCH).is_none());
+    }
+
+    #[test]
+    fn a_known_token_needs_its_secret_and_ends_with_its_life() {
+        let known = Known::default();
+        let end = Timestamp::UNIX_EPOCH + Duration::from_secs(10);
+        known.keep_caller(known.epoch(), &token(1), Some(end), &agent(1));
+        assert!(known.caller(&token(1), Timestamp::UNIX_EPOCH).is_some());
+        assert!(known.caller(&token(1), end).is_none());
+        let mut random = [1; RANDOM_BYTES];
+        random[RANDOM_BYTES - 1] = 2;
+        let near = read(&mint(Kind::Agent, &random).0).unwrap();
+        assert_eq!(near.kept.lookup, token(1).kept.lookup);
+        assert!(known.caller(&near, Timestamp::UNIX_EPOCH).is_none());
+    }
+
+    #[test]
+    fn old_jobs_make_room_for_new_ones() {
+        let known = Known::default();
+        let id = |n: i64| Uuid::from_u128(n.unsigned_abs().into());
+        let last = i64::try_from(MOST_JOBS).unwrap();
+        known.keep_jobs((0..=last).map(|n| (id(n), JobPlace { seq: n, cluster: 1 })));
+        assert!(known.job(id(0)).is_none());
+        assert_eq!(known.job(id(last)).map(|place| place.seq), Some(last));
+    }
+}
