@@ -7,7 +7,7 @@ use super::{
 use jiff::{SignedDuration, Timestamp};
 use std::{
     cell::{Ref, RefCell, RefMut},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     rc::Rc,
     time::Duration,
 };
@@ -59,8 +59,8 @@ pub struct State {
     pub objects: BTreeMap<String, Object>,
     /// Every change that had an effect, in order.
     pub changes: Vec<Change>,
-    /// Changes that another took the place of before they became ready: they cannot succeed any more.
-    pub overtaken: BTreeSet<u64>,
+    /// Changes that another took the place of before they became ready, and which: they cannot succeed any more.
+    pub overtaken: BTreeMap<u64, u64>,
     /// Whose fields others took over, and how many changes there were before.
     pub takeovers: Vec<(String, usize)>,
     next_uid: u64,
@@ -279,7 +279,7 @@ impl State {
                 let before = std::mem::replace(&mut object.value, by);
                 object.generation += 1;
                 if !std::mem::take(&mut object.was_ready) {
-                    self.overtaken.insert(before);
+                    self.overtaken.insert(before, by);
                 }
             }
             None => self.create(name, by),
@@ -332,7 +332,7 @@ impl State {
         if !object.deleting {
             object.deleting = true;
             if !object.was_ready {
-                self.overtaken.insert(object.value);
+                self.overtaken.insert(object.value, by);
             }
             self.changes.push(Change { object: name.to_owned(), by });
         }

@@ -219,7 +219,11 @@ impl Checks<'_> {
 
     fn effects_fit_states(&self) {
         let changed: BTreeSet<u64> = self.site.api.state().changes.iter().map(|change| change.by).collect();
-        for (job, wish) in self.known() {
+        let ended_in_conflict = |job: &Job| job.outcome == Some(Outcome::Conflict);
+        let known = self.known();
+        let conflicts = known.iter().filter(|(job, _)| ended_in_conflict(job)).map(|(_, wish)| wish.n);
+        let conflicts: BTreeSet<u64> = conflicts.collect();
+        for (job, wish) in known {
             let acked = job.timeline.iter().any(|entry| entry.state == JobState::Acked);
             let name = || format!("{} {wish:?}", told(&job, self.history));
             if job.outcome == Some(Outcome::Succeeded) && !wish.deletes {
@@ -228,7 +232,9 @@ impl Checks<'_> {
                 });
             }
             if job.outcome == Some(Outcome::Succeeded) && !wish.deletes && !wish.at_once {
-                let overtaken = self.site.api.state().overtaken.contains(&wish.n);
+                // An effect whose answer was lost may have met a conflict when it was tried again: then nobody knows.
+                let by = self.site.api.state().overtaken.get(&wish.n).copied();
+                let overtaken = by.is_some_and(|by| !conflicts.contains(&by));
                 self.history.holds("I2 one end", !overtaken, || format!("it never was ready: {}", name()));
             }
             if job.state != JobState::Closed && !acked {

@@ -51,7 +51,7 @@ pub async fn every_refusal_of_every_call_arrives_as_the_same_data<A: Adapter>() 
 
 pub async fn when_to_come_back_is_never_told_too_early<A: Adapter>() {
     let (link, mut calls) = connected::<A>().await;
-    for millis in [0, 1, 999, 1_000, 7_000, 7_500, 3_600_000] {
+    for millis in [1, 999, 1_000, 7_000, 7_500, 3_600_000] {
         let told = Duration::from_millis(millis);
         let busy = Refusal { retry_after: Some(told), ..Refusal::new(429, code::RATE_LIMITED, "later") };
         let (answer, _) = calls.answer(Err(busy), link.rotate()).await;

@@ -10,7 +10,7 @@ const ID_BYTES: usize = 128;
 /// Longest reason of a failure.
 const ERROR_BYTES: usize = 1024;
 
-/// One job that took effect.
+/// One job that is over: it took effect, or was refused for good and is not to have one later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its key.
@@ -25,9 +25,9 @@ pub struct Entry {
     /// Why, where it failed.
     #[serde(rename = "e", default, skip_serializing_if = "String::is_empty")]
     pub error: String,
-    /// The object it was about.
-    #[serde(rename = "r")]
-    pub applied_ref: ObjectRef,
+    /// The object it took effect on; absent: it had none.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub applied_ref: Option<ObjectRef>,
     /// When it ended.
     #[serde(rename = "t")]
     pub at: Timestamp,
@@ -41,7 +41,7 @@ impl Entry {
         self.key = bounded_key(self.key);
         self.job = bounded_id(&self.job);
         self.error.truncate(limits::clip(&self.error, ERROR_BYTES).len());
-        self.applied_ref = bounded_ref(self.applied_ref);
+        self.applied_ref = self.applied_ref.map(bounded_ref);
         self
     }
 }

@@ -1,4 +1,4 @@
-//! The jobs that took effect, and where they are stored.
+//! The jobs that are over, and where they are stored.
 
 use super::{
     JobKey, KeyOrigin,
@@ -22,7 +22,7 @@ const REPLAY_FAILED: &str = "the job failed when it was run first";
 /// Place of an entry: rises with each.
 type Place = u64;
 
-/// The jobs that took effect, newest last; bounded by [`MAX_ENTRIES`] and [`MAX_AGE`], oldest dropped first.
+/// The jobs that are over, newest last; bounded by [`MAX_ENTRIES`] and [`MAX_AGE`], oldest dropped first.
 ///
 /// It is stored in [`Shards`]: what is new goes to the newest one, the oldest is deleted when the last of its entries
 /// was dropped.
@@ -69,14 +69,15 @@ impl Ledger {
         ledger
     }
 
-    /// Records a job that took effect.
+    /// Records a job that is over.
     pub fn handle_done(&mut self, entry: Entry, now: Timestamp) {
         let (place, bytes) = self.add(entry.bounded());
         self.shards.put(place, bytes);
         self.drop_beyond_bounds(now);
     }
 
-    /// The result of a job that took effect before; absent: it is new work.
+    /// The result of a job that was done before; absent: it is new work. An id that was refused, or met a conflict,
+    /// stays so: offered once more, it would take effect out of its order.
     pub fn replay(&self, job: &JobId, key: &JobKey, object: &ObjectKey) -> Option<JobResult> {
         if let Some(entry) = self.by_job.get(&bounded_id(job)).and_then(|place| self.at(*place)) {
             return Some(result_of(entry));
@@ -129,7 +130,9 @@ impl Ledger {
         let place = self.first + self.entries.len() as Place;
         let bytes = shards::render(&entry).len();
         self.by_job.insert(entry.job.clone(), place);
-        self.last_of_object.insert(ObjectKey::from(&entry.applied_ref), place);
+        if let Some(object) = &entry.applied_ref {
+            self.last_of_object.insert(ObjectKey::from(object), place);
+        }
         if entry.outcome == Outcome::Succeeded {
             self.succeeded.insert(entry.key.clone(), place);
         }
@@ -146,7 +149,9 @@ impl Ledger {
             self.shards.forget(&place);
             remove_if(&mut self.by_job, &entry.job, place);
             remove_if(&mut self.succeeded, &entry.key, place);
-            remove_if(&mut self.last_of_object, &ObjectKey::from(&entry.applied_ref), place);
+            if let Some(object) = &entry.applied_ref {
+                remove_if(&mut self.last_of_object, &ObjectKey::from(object), place);
+            }
         }
     }
 
@@ -168,15 +173,18 @@ fn remove_if<K: Ord>(index: &mut BTreeMap<K, Place>, key: &K, place: Place) {
 
 /// A replay is `noop`, except where that would hide a failure the control plane has not heard of.
 fn result_of(entry: &Entry) -> JobResult {
-    let failed = entry.outcome == Outcome::Failed;
-    let error = match (failed, entry.error.is_empty()) {
-        (true, true) => REPLAY_FAILED.to_owned(),
+    let outcome = match entry.outcome {
+        Outcome::Failed | Outcome::Conflict => entry.outcome,
+        Outcome::Succeeded | Outcome::Noop => Outcome::Noop,
+    };
+    let error = match (outcome, entry.error.is_empty()) {
+        (Outcome::Failed | Outcome::Conflict, true) => REPLAY_FAILED.to_owned(),
         _ => entry.error.clone(),
     };
     JobResult {
-        outcome: if failed { Outcome::Failed } else { Outcome::Noop },
+        outcome,
         error,
-        applied_ref: Some(entry.applied_ref.clone()),
+        applied_ref: entry.applied_ref.clone(),
         conflicts: Vec::new(),
         timestamp: None,
     }

@@ -26,7 +26,7 @@ fn entry(id: &str, key: &str, outcome: Outcome) -> Entry {
         job: JobId::new(id),
         outcome,
         error: String::new(),
-        applied_ref: object("web"),
+        applied_ref: Some(object("web")),
         at: Timestamp::UNIX_EPOCH,
     }
 }
@@ -109,6 +109,17 @@ fn a_rotation_without_a_key_is_new_work_each_time_and_a_repeated_id_is_not() {
     ledger.handle_done(entry("1", &key.text, Outcome::Succeeded), Timestamp::UNIX_EPOCH);
     assert!(ledger.replay(&JobId::new("2"), &key, &lane).is_none());
     assert_eq!(ledger.replay(&JobId::new("1"), &key, &lane).unwrap().outcome, Outcome::Noop);
+}
+
+#[test]
+fn what_was_refused_stays_refused_under_its_id_and_is_new_work_under_its_key() {
+    let mut ledger = Ledger::default();
+    let conflict = Entry { error: "owned".into(), applied_ref: None, ..entry("1", "k", Outcome::Conflict) };
+    ledger.handle_done(conflict, Timestamp::UNIX_EPOCH);
+    let key = JobKey { text: "k".into(), origin: KeyOrigin::Given };
+    let replay = ledger.replay(&JobId::new("1"), &key, &web()).unwrap();
+    assert_eq!((replay.outcome, replay.error.as_str()), (Outcome::Conflict, "owned"));
+    assert!(ledger.replay(&JobId::new("2"), &key, &web()).is_none());
 }
 
 #[test]
@@ -240,7 +251,7 @@ fn however_large_a_job_names_itself_its_entry_fits_and_is_found_again() {
         job: job.id.clone(),
         outcome: Outcome::Succeeded,
         error: huge.clone(),
-        applied_ref: ObjectRef { uid: huge.clone(), api_version: huge, ..object("web") },
+        applied_ref: Some(ObjectRef { uid: huge.clone(), api_version: huge, ..object("web") }),
         at: Timestamp::UNIX_EPOCH,
     };
     ledger.handle_done(hostile, Timestamp::UNIX_EPOCH);

@@ -223,19 +223,24 @@ impl Entry {
         }
     }
 
-    /// What the ledger is to remember: a replay did nothing now, a refusal and a conflict never did.
-    pub(super) fn effect(&self) -> Option<dedup::Entry> {
+    /// Whether it is over and took effect.
+    pub(super) fn took_effect(&self) -> bool {
+        self.remembered().is_some_and(|entry| entry.applied_ref.is_some())
+    }
+
+    /// What the ledger is to remember: a replay is remembered already, and what expired never starts.
+    pub(super) fn remembered(&self) -> Option<dedup::Entry> {
         let result = self.record.result.as_ref()?;
         match result.outcome {
-            Outcome::Succeeded | Outcome::Failed => Some(dedup::Entry {
+            Outcome::Succeeded | Outcome::Failed | Outcome::Conflict => Some(dedup::Entry {
                 key: self.key.text.clone(),
                 job: self.id().clone(),
                 outcome: result.outcome,
                 error: result.error.clone(),
-                applied_ref: result.applied_ref.clone()?,
+                applied_ref: result.applied_ref.clone(),
                 at: result.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
             }),
-            Outcome::Noop | Outcome::Conflict => None,
+            Outcome::Noop => None,
         }
     }
 }

@@ -118,7 +118,7 @@ pub enum Applied {
     },
 }
 
-/// Every open job and the ledger of those that took effect.
+/// Every open job and the ledger of those that are over.
 #[derive(Debug, Default)]
 pub struct Work {
     jobs: BTreeMap<Ticket, Entry>,
@@ -374,7 +374,7 @@ impl Work {
         [job, self.shelf.due()].into_iter().flatten().min()
     }
 
-    /// The jobs that took effect.
+    /// The jobs that are over.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }

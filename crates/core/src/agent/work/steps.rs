@@ -152,7 +152,8 @@ impl Work {
         let own = entry.run.taken().map_or(i64::MAX, |taken| taken.applied.generation);
         let head = self.lanes.get(&entry.lane).and_then(Lane::head).filter(|head| *head != ticket);
         let head = head.and_then(|head| self.jobs.get(&head));
-        let is_applied = |head: &Entry| head.may_be_applied && head.phase <= Phase::SavingTaken;
+        let is_undecided = |head: &Entry| head.phase <= Phase::SavingTaken || head.ended_at_once;
+        let is_applied = |head: &Entry| head.may_be_applied && is_undecided(head);
         observed.newest_generation() > own && head.is_some_and(is_applied)
     }
 
@@ -166,12 +167,12 @@ impl Work {
         }
     }
 
-    /// The result is durable: it may be told, and the ledger takes the effect.
+    /// The result is durable: it may be told, and the ledger takes it.
     pub(super) fn handle_result_durable(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.phase = Phase::Posting;
-        if let Some(effect) = entry.effect().filter(|_| !planted(Bug::ForgetLedger)) {
-            self.ledger.handle_done(effect.clone(), effect.at);
+        if let Some(over) = entry.remembered().filter(|_| !planted(Bug::ForgetLedger)) {
+            self.ledger.handle_done(over.clone(), over.at);
             entry.ledger_version = self.shelf.change();
         }
         if std::mem::take(&mut entry.ended_at_once) {
@@ -234,11 +235,12 @@ impl Work {
     /// A result that was durable before a crash: the ledger, and the end of who waited before it, may not have been.
     pub(super) fn restore_result(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
-        if let Some(effect) = entry.effect() {
-            if !self.ledger.knows(&effect.job) {
-                self.ledger.handle_done(effect.clone(), effect.at);
-                entry.ledger_version = self.shelf.change();
-            }
+        let took_effect = entry.took_effect();
+        if let Some(over) = entry.remembered().filter(|over| !self.ledger.knows(&over.job)) {
+            self.ledger.handle_done(over.clone(), over.at);
+            entry.ledger_version = self.shelf.change();
+        }
+        if took_effect {
             self.handle_taken(ticket, now);
         }
         self.settle(ticket);
