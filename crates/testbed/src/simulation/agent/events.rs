@@ -153,7 +153,7 @@ impl Agent {
 
     /// Status first: the conditions of all owned objects.
     pub(super) async fn tell_everything(&self) -> Result<Told, Failure> {
-        let objects = self.site.api.state().objects.clone();
+        let objects = self.view.borrow().clone();
         let answer = {
             let now = self.now();
             let outbox = &mut *self.outbox.borrow_mut();
@@ -184,12 +184,11 @@ impl Agent {
     /// Sees the objects change, late and not every state in between, as a watch does.
     pub(super) async fn observe(self: Rc<Self>) {
         let mut changed = self.site.api.watch();
-        let mut view: BTreeMap<String, Object> = BTreeMap::new();
         loop {
             changed.borrow_and_update();
             let now = self.site.api.state().objects.clone();
-            self.handle_view(&view, &now);
-            view = now;
+            let before = self.view.replace(now.clone());
+            self.handle_view(&before, &now);
             if changed.changed().await.is_err() {
                 return;
             }

@@ -10,7 +10,7 @@ mod registrar;
 mod shards;
 
 use super::{
-    api::{Api, Credential},
+    api::{Api, Credential, Object},
     executor::Group,
     wire::Wire,
     world::{World, time_of_day},
@@ -19,7 +19,7 @@ use events::Outbox;
 use jiff::{SignedDuration, Timestamp};
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
@@ -61,7 +61,7 @@ pub struct Seen {
     /// Keys of events that the control plane took.
     pub taken_events: BTreeSet<String>,
     /// Results that the control plane took, as text.
-    pub taken_results: std::collections::BTreeMap<JobId, String>,
+    pub taken_results: BTreeMap<JobId, String>,
     /// Most events that ever waited.
     pub most_waiting: usize,
     /// Processes started.
@@ -77,6 +77,8 @@ pub struct Agent {
     session: RefCell<Session>,
     work: RefCell<Work>,
     outbox: RefCell<Outbox>,
+    /// The objects as its watch shows them.
+    view: RefCell<BTreeMap<String, Object>>,
     credential: RefCell<Option<Credential>>,
     /// Rises with every new credential.
     link: watch::Sender<u64>,
@@ -109,6 +111,7 @@ impl Agent {
             session: RefCell::new(Session::new(DISCONNECT_AFTER)),
             work: RefCell::default(),
             outbox: RefCell::default(),
+            view: RefCell::default(),
             credential: RefCell::default(),
             link: watch::Sender::new(0),
             answered: Notify::new(),
@@ -134,6 +137,7 @@ impl Agent {
 
     async fn boot(self: Rc<Self>) {
         self.load().await;
+        self.list().await;
         let spawn = |work: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
             self.site.world.executor.spawn(self.group, work);
         };
@@ -144,6 +148,17 @@ impl Agent {
         spawn(Box::pin(self.clone().run_events()));
         spawn(Box::pin(self.clone().observe()));
         spawn(Box::pin(self.clone().beat()));
+    }
+
+    /// The first list of the watch: nothing is told before it is there.
+    async fn list(&self) {
+        loop {
+            if let Ok(objects) = self.site.api.call(|state| state.objects.clone()).await {
+                *self.view.borrow_mut() = objects;
+                return;
+            }
+            self.site.world.sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// The time of day by this process' clock.
