@@ -219,10 +219,9 @@ impl Checks<'_> {
 
     fn effects_fit_states(&self) {
         let changed: BTreeSet<u64> = self.site.api.state().changes.iter().map(|change| change.by).collect();
-        let ended_in_conflict = |job: &Job| job.outcome == Some(Outcome::Conflict);
         let known = self.known();
-        let conflicts = known.iter().filter(|(job, _)| ended_in_conflict(job)).map(|(_, wish)| wish.n);
-        let conflicts: BTreeSet<u64> = conflicts.collect();
+        let took_effect = known.iter().filter(|(job, _)| job.outcome.is_some_and(is_effect));
+        let took_effect: BTreeSet<u64> = took_effect.map(|(_, wish)| wish.n).collect();
         for (job, wish) in known {
             let acked = job.timeline.iter().any(|entry| entry.state == JobState::Acked);
             let name = || format!("{} {wish:?}", told(&job, self.history));
@@ -232,9 +231,10 @@ impl Checks<'_> {
                 });
             }
             if job.outcome == Some(Outcome::Succeeded) && !wish.deletes && !wish.at_once {
-                // An effect whose answer was lost may have met a conflict when it was tried again: then nobody knows.
+                // Of an effect whose answer was lost nobody knows any more when the job was withdrawn, or met a conflict
+                // when it was tried again.
                 let by = self.site.api.state().overtaken.get(&wish.n).copied();
-                let overtaken = by.is_some_and(|by| !conflicts.contains(&by));
+                let overtaken = by.is_some_and(|by| took_effect.contains(&by));
                 self.history.holds("I2 one end", !overtaken, || format!("it never was ready: {}", name()));
             }
             if job.state != JobState::Closed && !acked {
@@ -309,6 +309,10 @@ impl Checks<'_> {
             self.central.jobs.iter().filter_map(|job| Some((job.clone(), taken.get(&job.id)?.clone())));
         known.collect()
     }
+}
+
+fn is_effect(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Succeeded | Outcome::Failed)
 }
 
 fn told(job: &Job, history: &History) -> String {
