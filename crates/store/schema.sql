@@ -169,7 +169,7 @@ CREATE TABLE resource (
     api_version TEXT NOT NULL,
     uid TEXT NOT NULL,
     generation INTEGER NOT NULL,
-    as_of INTEGER NOT NULL,
+    as_of INTEGER NOT NULL, sequence INTEGER NOT NULL DEFAULT 0,
     UNIQUE (cluster, kind, namespace, name, api_group)
 ) STRICT;
 
@@ -181,7 +181,7 @@ CREATE TABLE resource_condition (
     message TEXT NOT NULL,
     observed_generation INTEGER NOT NULL,
     last_transition INTEGER,
-    as_of INTEGER NOT NULL,
+    as_of INTEGER NOT NULL, sequence INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (resource, type)
 ) STRICT, WITHOUT ROWID;
 

@@ -143,6 +143,7 @@ fn event(number: u64) -> Event {
         conditions: vec![condition],
         operator_version: String::new(),
         kubernetes_version: String::new(),
+        sequence: 0,
         timestamp: None,
     }
 }

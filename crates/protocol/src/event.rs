@@ -33,6 +33,10 @@ pub struct Event {
     /// Additive, on heartbeats: version of the API server.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kubernetes_version: String,
+    /// Additive: rises with every transition this agent tells, also across its restarts, so that a report that arrives
+    /// late is not taken for news. 0: not told; then the order of arrival counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sequence: u64,
     /// When the report was queued, by the agent's clock.
     #[serde(default, deserialize_with = "time::optional", skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
@@ -63,6 +67,16 @@ pub fn condition_key(object: &ObjectRef, condition_type: &str, status: Condition
         or_blank(&object.uid),
         object.generation,
     )
+}
+
+/// The key of the report that an object is gone.
+pub fn deletion_key(uid: &str) -> String {
+    format!("{}/{uid}", kind::OBJECT_DELETED)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn null_as_empty<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Event>, D::Error> {

@@ -1,7 +1,9 @@
 //! Objects in clusters as last reported: a projection of the events.
 //!
-//! Arrival order decides, since an agent's outbox keeps the order of an object's reports and a repeat is never
-//! projected. A new uid is a new life of the name: nothing of the old one is kept.
+//! An agent's outbox keeps the order of an object's reports, and a repeat is never projected. What an agent sent before
+//! it died may arrive after what the next one sent: then the sequence that our agents tell decides; without one, the
+//! order of arrival does. A new uid is a new life of the name: nothing of the old one is kept, and nothing brings a life
+//! back whose end was told.
 
 use crate::{
     Cluster, Error, Handle, PageRequest, Read, Store,
@@ -10,6 +12,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
+use vworkspace_core::control::ingest::identity_of_end;
 use vworkspace_protocol::{
     ClusterId, Condition, ConditionStatus, ObjectRef, admin,
     condition::reasons,
@@ -68,8 +71,9 @@ pub(crate) fn project(
     if event.conditions.is_empty() || event.kind == kind::CREDENTIAL_ROTATED {
         return Ok(());
     }
-    let row = upsert(connection, cluster, object, now)?;
-    event.conditions.iter().try_for_each(|condition| note(connection, row, condition, now))
+    let Some(row) = upsert(connection, cluster, object, event.sequence, now)? else { return Ok(()) };
+    let sequence = event.sequence;
+    event.conditions.iter().try_for_each(|condition| note(connection, row, condition, sequence, now))
 }
 
 fn forget(connection: &Connection, cluster: i64, object: &ObjectRef) -> Result<(), Error> {
@@ -81,17 +85,29 @@ fn forget(connection: &Connection, cluster: i64, object: &ObjectRef) -> Result<(
     Ok(())
 }
 
-fn upsert(connection: &Connection, cluster: i64, object: &ObjectRef, now: Timestamp) -> Result<i64, Error> {
+/// The object's row; `None`: the report is about a life that is over.
+fn upsert(
+    connection: &Connection,
+    cluster: i64,
+    object: &ObjectRef,
+    sequence: u64,
+    now: Timestamp,
+) -> Result<Option<i64>, Error> {
+    let sequence = place_of(sequence);
     let found = connection.row(
-        "SELECT row, uid FROM resource
+        "SELECT row, uid, sequence FROM resource
          WHERE cluster = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4 AND api_group = ?5",
         params![cluster, object.kind, object.namespace, object.name, group(&object.api_version)],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?)),
     )?;
-    let Some((row, uid)) = found else {
-        return connection.add(
-            "INSERT INTO resource (cluster, kind, namespace, name, api_group, api_version, uid, generation, as_of)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    if found.as_ref().is_none_or(|(_, uid, _)| *uid != object.uid) && is_over(connection, cluster, object)? {
+        return Ok(None);
+    }
+    let Some((row, uid, newest)) = found else {
+        let row = connection.add(
+            "INSERT INTO resource (cluster, kind, namespace, name, api_group, api_version, uid, generation, as_of,
+                sequence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 cluster,
                 object.kind,
@@ -101,21 +117,60 @@ fn upsert(connection: &Connection, cluster: i64, object: &ObjectRef, now: Timest
                 object.api_version,
                 object.uid,
                 object.generation,
-                micros(now)
+                micros(now),
+                sequence
             ],
         );
+        return row.map(Some);
     };
+    let is_late = sequence > 0 && sequence < newest;
     if uid != object.uid {
+        if is_late {
+            return Ok(None);
+        }
         connection.run("DELETE FROM resource_condition WHERE resource = ?1", [row])?;
     }
-    connection.run(
-        "UPDATE resource SET api_version = ?2, uid = ?3, generation = ?4, as_of = ?5 WHERE row = ?1",
-        params![row, object.api_version, object.uid, object.generation, micros(now)],
-    )?;
-    Ok(row)
+    if !is_late {
+        connection.run(
+            "UPDATE resource SET api_version = ?2, uid = ?3, generation = ?4, as_of = ?5, sequence = ?6
+             WHERE row = ?1",
+            params![row, object.api_version, object.uid, object.generation, micros(now), sequence],
+        )?;
+    }
+    Ok(Some(row))
 }
 
-fn note(connection: &Connection, resource: i64, condition: &Condition, now: Timestamp) -> Result<(), Error> {
+/// Whether the end of this life was told.
+fn is_over(connection: &Connection, cluster: i64, object: &ObjectRef) -> Result<bool, Error> {
+    let told = connection.row(
+        "SELECT 1 FROM event WHERE cluster = ?1 AND identity = ?2",
+        params![cluster, identity_of_end(&object.uid)],
+        |_| Ok(()),
+    )?;
+    Ok(!object.uid.is_empty() && told.is_some())
+}
+
+/// As SQLite keeps it; the agent's numbers are milliseconds since 1970 and stay far below the bound.
+fn place_of(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+fn note(
+    connection: &Connection,
+    resource: i64,
+    condition: &Condition,
+    sequence: u64,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sequence = place_of(sequence);
+    let newest = connection.row(
+        "SELECT sequence FROM resource_condition WHERE resource = ?1 AND type = ?2",
+        params![resource, condition.type_],
+        |row| row.get::<_, i64>(0),
+    )?;
+    if sequence > 0 && newest.is_some_and(|newest| sequence < newest) {
+        return Ok(());
+    }
     let removed =
         condition.status == ConditionStatus::Unknown && condition.reason == reasons::CONDITION_REMOVED;
     if removed {
@@ -124,8 +179,8 @@ fn note(connection: &Connection, resource: i64, condition: &Condition, now: Time
     }
     connection.run(
         "INSERT OR REPLACE INTO resource_condition
-            (resource, type, status, reason, message, observed_generation, last_transition, as_of)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            (resource, type, status, reason, message, observed_generation, last_transition, as_of, sequence)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             resource,
             condition.type_,
@@ -134,7 +189,8 @@ fn note(connection: &Connection, resource: i64, condition: &Condition, now: Time
             condition.message,
             condition.observed_generation,
             condition.last_transition_time.map(micros),
-            micros(now)
+            micros(now),
+            sequence
         ],
     )?;
     Ok(())

@@ -221,6 +221,7 @@ mod tests {
             conditions: Vec::new(),
             operator_version: String::new(),
             kubernetes_version: String::new(),
+            sequence: 0,
             timestamp: None,
         };
         News { slot: Slot::new(&resource_ref, "Ready"), event, needs: 0 }

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::{
     Condition, ConditionStatus, ObjectRef,
     condition::{reasons, types},
-    event::{Event, condition_key, kind},
+    event::{Event, condition_key, deletion_key, kind},
     limits,
 };
 
@@ -89,6 +89,9 @@ struct Told {
     /// Which generation it spoke about: no part of the digest, and yet something else to tell.
     #[serde(rename = "g")]
     observed_generation: i64,
+    /// Its place among all transitions that were told.
+    #[serde(rename = "q", default)]
+    sequence: u64,
     #[serde(skip)]
     needs: u64,
 }
@@ -96,6 +99,8 @@ struct Told {
 /// Remembers what was last told about each condition, and makes events of what is new.
 #[derive(Debug, Default)]
 pub struct TransitionLog {
+    /// The newest that was given.
+    sequence: u64,
     objects: BTreeMap<String, Remembered>,
     conditions: usize,
     shards: Shards<String>,
@@ -198,6 +203,7 @@ impl TransitionLog {
             conditions: vec![condition],
             operator_version: String::new(),
             kubernetes_version: String::new(),
+            sequence: 0,
             timestamp: Some(at),
         };
         let slot = Slot::new(object, &format!("{}#{suffix}", kind::CREDENTIAL_ROTATED));
@@ -239,7 +245,8 @@ impl TransitionLog {
         if self.objects.get(&slot.object).is_some_and(|known| known.is_gone) {
             return None;
         }
-        let (suffix, needs) = self.count(object, &slot, &condition);
+        let told = self.count(object, &slot, &condition, now);
+        let (suffix, needs, sequence) = (told.suffix, told.needs, told.sequence);
         let key = condition_key(&as_spoken_of(object, &condition), &condition.type_, condition.status);
         let event = Event {
             event_key: format!("{key}#{suffix}"),
@@ -248,13 +255,14 @@ impl TransitionLog {
             conditions: vec![condition],
             operator_version: String::new(),
             kubernetes_version: String::new(),
+            sequence,
             timestamp: Some(now),
         };
         Some(News { slot, event, needs })
     }
 
-    /// The suffix of the content, and up to where the log must be stored before it is used.
-    fn count(&mut self, object: &ObjectRef, slot: &Slot, condition: &Condition) -> (String, u64) {
+    /// What the condition is told under; the log must be stored as far as that needs before it is used.
+    fn count(&mut self, object: &ObjectRef, slot: &Slot, condition: &Condition, now: Timestamp) -> Told {
         let content = content_digest(condition);
         let new = || Remembered::new(object);
         let known = self.objects.entry(slot.object.clone()).or_insert_with(new);
@@ -265,21 +273,27 @@ impl TransitionLog {
                 && told.suffix == suffix_of(&content, told.n)
         };
         if let Some(told) = last.filter(is_same) {
-            return (told.suffix.clone(), told.needs);
+            return told.clone();
         }
         let n = last.filter(|_| !planted(Bug::RepeatEventKey)).map_or(0, |told| told.n.saturating_add(1));
-        let (suffix, needs) = (suffix_of(&content, n), self.shelf.change());
-        let told =
-            Told { n, suffix: suffix.clone(), observed_generation: condition.observed_generation, needs };
+        // A clock that was set back must not make news look old, and one that is right helps where the log was lost.
+        self.sequence = (self.sequence + 1).max(u64::try_from(now.as_millisecond()).unwrap_or_default());
+        let told = Told {
+            n,
+            suffix: suffix_of(&content, n),
+            observed_generation: condition.observed_generation,
+            sequence: self.sequence,
+            needs: self.shelf.change(),
+        };
         self.conditions += usize::from(last.is_none());
-        known.conditions.insert(slot.condition_type.clone(), told);
+        known.conditions.insert(slot.condition_type.clone(), told.clone());
         if known.conditions.len() > MAX_OF_OBJECT {
             known.conditions.pop_first();
             self.conditions -= 1;
         }
         self.shards.put(slot.object.clone(), shards::render(known).len());
         self.keep_bound();
-        (suffix, needs)
+        told
     }
 
     /// Takes in a record; gives its key and its size.
@@ -287,6 +301,8 @@ impl TransitionLog {
         let (object, bytes) = (identity(&record.object), shards::render(&record).len());
         self.take(&object);
         self.conditions += record.conditions.len();
+        let newest = record.conditions.values().map(|told| told.sequence).max();
+        self.sequence = self.sequence.max(newest.unwrap_or_default());
         self.objects.insert(object.clone(), Remembered { is_restored: true, ..record });
         (object, bytes)
     }
@@ -327,12 +343,13 @@ fn identity(object: &ObjectRef) -> String {
 fn end_of(object: &ObjectRef, now: Timestamp) -> News {
     let slot = Slot::new(object, "");
     let event = Event {
-        event_key: format!("{}/{}", kind::OBJECT_DELETED, slot.object),
+        event_key: deletion_key(&slot.object),
         kind: kind::OBJECT_DELETED.to_owned(),
         resource_ref: object.clone(),
         conditions: Vec::new(),
         operator_version: String::new(),
         kubernetes_version: String::new(),
+        sequence: 0,
         timestamp: Some(now),
     };
     News { slot, event, needs: 0 }

@@ -11,7 +11,7 @@ use crate::{
 use thiserror::Error;
 use vworkspace_protocol::{
     Condition,
-    event::{Event, EventsRequest, kind},
+    event::{Event, EventsRequest, deletion_key, kind},
     limits::{EVENTS_PER_BATCH, MESSAGE_BYTES, clip},
     problem::code,
 };
@@ -114,6 +114,11 @@ fn broken_rule(event: &Event) -> Option<&'static str> {
     }
 }
 
+/// The identity of the report that the object with this uid is gone.
+pub fn identity_of_end(uid: &str) -> [u8; 16] {
+    digest(&deletion_key(uid))
+}
+
 fn identity(event: &Event) -> Identity {
     if event.event_key.is_empty() {
         return None;
@@ -122,9 +127,13 @@ fn identity(event: &Event) -> Identity {
     if !text.contains('#') {
         event.conditions.iter().for_each(|condition| push_transition(&mut text, condition));
     }
-    let mut identity = [0; 16];
-    identity.copy_from_slice(&sha256(text.as_bytes())[..16]);
-    Some(identity)
+    Some(digest(&text))
+}
+
+fn digest(text: &str) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&sha256(text.as_bytes())[..16]);
+    digest
 }
 
 fn push_transition(text: &mut String, condition: &Condition) {
@@ -155,6 +164,7 @@ mod tests {
             }],
             operator_version: String::new(),
             kubernetes_version: String::new(),
+            sequence: 0,
             timestamp: None,
         }
     }

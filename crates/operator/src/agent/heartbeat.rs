@@ -59,6 +59,7 @@ fn heartbeat(cluster: Option<&Followed>, id: &ClusterId, kubernetes_version: &st
         conditions,
         operator_version: env!("CARGO_PKG_VERSION").to_owned(),
         kubernetes_version: kubernetes_version.to_owned(),
+        sequence: 0,
         timestamp: Some(now),
     }
 }

@@ -26,6 +26,7 @@ fn event(kind: &str, key: &str, object: ObjectRef, conditions: Vec<Condition>) -
         conditions,
         operator_version: String::new(),
         kubernetes_version: String::new(),
+        sequence: 0,
         timestamp: Some(at(0)),
     }
 }
@@ -84,6 +85,30 @@ pub async fn a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay(world: Wor
     world.report(&agent, ours(), 4).await;
     assert_eq!(stored(&world, &tenant, &agent).await, 4);
     assert_eq!(resources(&world, &tenant, &agent).await[0].as_of, at(3));
+}
+
+/// What an agent sent before it died may arrive after what the next one sent. Found by the simulation.
+pub async fn a_report_that_arrives_late_is_kept_and_is_no_news(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told = |key: &str, uid: &str, status, sequence| {
+        let ready = condition("Ready", status, "R", 1);
+        Event { sequence, ..transition(key, object("web", uid), ready) }
+    };
+    world.report(&agent, vec![told("a#2", "u", ConditionStatus::True, 20)], 1).await;
+    world.report(&agent, vec![told("a#1", "u", ConditionStatus::False, 10)], 2).await;
+    let shown = async || resources(&world, &tenant, &agent).await;
+    assert_eq!(shown().await[0].conditions[0].status, ConditionStatus::True);
+    assert_eq!(stored(&world, &tenant, &agent).await, 2);
+
+    world.report(&agent, vec![told("b#3", "v", ConditionStatus::False, 30)], 3).await;
+    world.report(&agent, vec![told("a#0", "u", ConditionStatus::True, 5)], 4).await;
+    assert_eq!(shown().await[0].resource_ref.uid, "v");
+    world
+        .report(&agent, vec![event(kind::OBJECT_DELETED, "ObjectDeleted/v", object("web", "v"), vec![])], 5)
+        .await;
+    world.report(&agent, vec![told("b#2", "v", ConditionStatus::Unknown, 25)], 6).await;
+    assert!(shown().await.is_empty(), "a life that is over came back");
 }
 
 pub async fn the_same_key_of_another_cluster_is_another_event(world: World) {

@@ -56,6 +56,7 @@ macro_rules! conformance {
             }
             events {
                 a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay,
+                a_report_that_arrives_late_is_kept_and_is_no_news,
                 the_same_key_of_another_cluster_is_another_event,
                 current_conditions_follow_the_reports,
                 resources_are_ordered_filtered_and_paged,

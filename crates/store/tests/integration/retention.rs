@@ -178,6 +178,7 @@ fn transition(name: &str, generation: i64) -> Event {
         }],
         operator_version: String::new(),
         kubernetes_version: String::new(),
+        sequence: 0,
         timestamp: None,
     }
 }

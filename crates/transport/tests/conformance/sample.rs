@@ -140,6 +140,7 @@ pub fn event(key: &str) -> Event {
         conditions: vec![condition()],
         operator_version: "1.2.3".to_owned(),
         kubernetes_version: "v1.33.0".to_owned(),
+        sequence: 0,
         timestamp: Some(moment()),
     }
 }

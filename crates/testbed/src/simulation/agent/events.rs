@@ -126,6 +126,11 @@ impl Agent {
     fn handle_answer(&self, link: u64, batch: &EventsRequest, answer: Result<(), Failure>) {
         let now = self.now();
         let outbox = &mut *self.outbox.borrow_mut();
+        for event in &batch.events {
+            let (name, told) =
+                (&event.resource_ref.name, event.event_key.rsplit('/').next().unwrap_or_default());
+            self.note(&format!("tells {} of {name}: {told}: {:?}", event.kind, answer.is_ok()));
+        }
         let Err(failure) = answer else {
             let keys = batch.events.iter().map(|event| event.event_key.clone());
             self.site.seen.borrow_mut().taken_events.extend(keys);
@@ -225,6 +230,7 @@ impl Agent {
             conditions: Vec::new(),
             operator_version: "simulated".to_owned(),
             kubernetes_version: String::new(),
+            sequence: 0,
             timestamp: Some(self.now()),
         };
         self.post(caller, EventsRequest { events: vec![beat] }).await

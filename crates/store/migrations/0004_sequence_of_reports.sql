@@ -1,0 +1,3 @@
+-- What an agent sent before it died may arrive after what the next one sent.
+ALTER TABLE resource ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE resource_condition ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
