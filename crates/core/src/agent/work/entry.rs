@@ -228,20 +228,19 @@ impl Entry {
         self.remembered().is_some_and(|entry| entry.applied_ref.is_some())
     }
 
-    /// What the ledger is to remember: a replay is remembered already, and what expired never starts.
+    /// What the ledger is to remember: however it ended, this id is not to take effect later. A replay, which has nothing
+    /// to say, is remembered already.
     pub(super) fn remembered(&self) -> Option<dedup::Entry> {
         let result = self.record.result.as_ref()?;
-        match result.outcome {
-            Outcome::Succeeded | Outcome::Failed | Outcome::Conflict => Some(dedup::Entry {
-                key: self.key.text.clone(),
-                job: self.id().clone(),
-                outcome: result.outcome,
-                error: result.error.clone(),
-                applied_ref: result.applied_ref.clone(),
-                at: result.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
-            }),
-            Outcome::Noop => None,
-        }
+        let is_replay = result.outcome == Outcome::Noop && result.error.is_empty();
+        (!is_replay).then(|| dedup::Entry {
+            key: self.key.text.clone(),
+            job: self.id().clone(),
+            outcome: result.outcome,
+            error: result.error.clone(),
+            applied_ref: result.applied_ref.clone(),
+            at: result.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
+        })
     }
 }
 
