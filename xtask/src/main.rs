@@ -5,6 +5,7 @@ mod bench;
 mod codegen;
 mod demo;
 mod layers;
+mod simulate;
 mod sizes;
 mod step;
 mod test;
@@ -32,6 +33,11 @@ enum Command {
     Codegen,
     /// Print the benchmarks: delivery latency and durable job lifecycles a second.
     Bench(bench::Args),
+    /// Play the whole system in virtual time by seed: agents, control plane, network and clusters, with everything going
+    /// wrong that may.
+    Simulate(simulate::Args),
+    /// Show that the simulation finds each of the planted bugs.
+    Mutants(simulate::MutantsArgs),
     /// Kill the real server and operator with -9 at random under load, and check that nothing was lost or doubled.
     Torture(torture::Args),
     /// Check that crates depend only on the layers above them.
@@ -48,6 +54,8 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Codegen => codegen::run(),
         Command::Bench(args) => bench::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Mutants(args) => simulate::mutants(&args),
         Command::Torture(args) => torture::run(&args),
         Command::Layers => layers::run(),
         Command::Sizes => sizes::run(),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold, on one real cluster that all tests share.
 
 use crate::{
-    layers, sizes,
+    layers, simulate, sizes,
     step::{bin_dir, cargo, root, run as run_command, step},
     tools, torture,
 };
@@ -48,6 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         )
     })?;
     step("build programs", || run_command(&mut cargo(["build", "--workspace", "--bins"])))?;
+    simulate::test()?;
     if args.no_cluster {
         return step("unit tests", || run_command(&mut cargo(["test", "--workspace", "--lib", "--bins"])));
     }

@@ -93,6 +93,12 @@ impl Executor {
         drop(dead);
     }
 
+    /// Drops every task. What they hold refers to each other and to the scheduler: nothing else would ever free it.
+    pub fn end(&self) {
+        let tasks = std::mem::take(&mut *self.0.tasks.borrow_mut());
+        drop(tasks);
+    }
+
     /// Polls and lets time pass until `over`, or `until`; false when that time came first.
     pub fn run(&self, until: Duration, over: impl Fn() -> bool) -> bool {
         while !over() {

@@ -61,6 +61,7 @@ pub fn play(seed: u64) -> Played {
     if let Err(error) = stage(&world, &mut jobs) {
         world.history.broke("the world itself", &format!("{error:#}"));
     }
+    world.executor.end();
     Played {
         seed,
         broken: world.history.broken(),
