@@ -143,9 +143,9 @@ impl JobRun {
     /// The object is being handed to the API server: the deadline runs from here.
     pub fn handle_applying(&mut self, now: Timestamp) {
         if matches!(self.state, State::Received) {
-            self.state = State::Applying {
-                deadline: now.saturating_add(self.deadline_after).unwrap_or(Timestamp::MAX),
-            };
+            let deadline = now.saturating_add(self.deadline_after).unwrap_or(Timestamp::MAX);
+            let deadline = if planted(Bug::ForgetDeadline) { Timestamp::MAX } else { deadline };
+            self.state = State::Applying { deadline };
         }
     }
 
@@ -204,6 +204,7 @@ impl JobRun {
     pub fn resume(&mut self, taken: Taken, now: Timestamp) {
         if matches!(self.state, State::Received) {
             let latest = now.saturating_add(self.deadline_after).unwrap_or(Timestamp::MAX);
+            let latest = if planted(Bug::ForgetDeadline) { Timestamp::MAX } else { latest };
             let deadline = taken.deadline.min(latest);
             self.state = State::Waiting { taken: Taken { deadline, ..taken }, last: None };
         }
@@ -211,9 +212,6 @@ impl JobRun {
 
     /// Ends the job if its deadline has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        if planted(Bug::ForgetDeadline) {
-            return;
-        }
         match &self.state {
             State::Applying { deadline } if now >= *deadline => {
                 self.end(Outcome::Failed, "DeadlineExceeded: it could not be carried out in time", None);

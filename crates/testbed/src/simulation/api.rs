@@ -19,6 +19,8 @@ use vworkspace_protocol::{ClusterId, Condition, ConditionStatus, JobId, ObjectRe
 pub const NAMESPACE: &str = "apps";
 /// What they are.
 pub const KIND: &str = "ApplicationInstance";
+/// The one that shows, in the end, that a cluster does what it is asked for.
+pub const PROBE: &str = "probe";
 /// Their group and version.
 pub const API_VERSION: &str = "apps.vworkspace.io/v1alpha1";
 
@@ -45,6 +47,8 @@ pub struct State {
     pub ledger: BTreeMap<Number, String>,
     /// Shards of what was told about conditions.
     pub told: BTreeMap<Number, String>,
+    /// The leader-election lease.
+    pub lease: Lease,
     /// The credentials Secret.
     pub credential: Option<Credential>,
     /// Credentials that the Secret held before.
@@ -64,6 +68,15 @@ pub struct State {
     /// Whose fields others took over, and how many changes there were before.
     pub takeovers: Vec<(String, usize)>,
     next_uid: u64,
+}
+
+/// Who leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// The number of the process.
+    pub holder: Option<u64>,
+    /// Rises whenever it is taken or renewed.
+    pub renewals: u64,
 }
 
 /// What the credentials Secret holds.
@@ -213,7 +226,8 @@ impl Api {
         self.world.sleep_between(Duration::from_millis(10), slow).await;
         self.set_ready(&object, ConditionStatus::False, "Progressing");
         self.world.sleep_between(Duration::from_millis(10), slow).await;
-        if !healed && dice.happens(40) {
+        // Some applications never become ready, faults or not; the one that is asked for last does.
+        if object.name != PROBE && dice.happens(40) {
             return;
         }
         self.set_ready(&object, ConditionStatus::True, "HelmReleaseReady");

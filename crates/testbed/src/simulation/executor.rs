@@ -15,6 +15,9 @@ use std::{
     time::Duration,
 };
 
+/// More steps than anything sensible takes at one moment.
+const MOST_STEPS_AT_ONCE: u32 = 300_000;
+
 /// A process: what dies together.
 pub type Group = u64;
 type TaskId = u64;
@@ -31,6 +34,7 @@ struct Inner {
     ready: Arc<Mutex<BTreeSet<TaskId>>>,
     tasks: RefCell<BTreeMap<TaskId, Task>>,
     next: Cell<u64>,
+    stuck: Cell<bool>,
 }
 
 struct Task {
@@ -49,6 +53,7 @@ impl Executor {
             ready: Arc::default(),
             tasks: RefCell::default(),
             next: Cell::new(1),
+            stuck: Cell::new(false),
         }))
     }
 
@@ -99,11 +104,23 @@ impl Executor {
         drop(tasks);
     }
 
-    /// Polls and lets time pass until `over`, or `until`; false when that time came first.
+    /// Whether something went round and round while no time passed.
+    pub fn is_stuck(&self) -> bool {
+        self.0.stuck.get()
+    }
+
+    /// Polls and lets time pass until `over`, or `until`; false when that time came first, or never would.
     pub fn run(&self, until: Duration, over: impl Fn() -> bool) -> bool {
+        let (mut steps, mut since) = (0, self.now());
         while !over() {
             if let Some(id) = self.take_ready() {
                 self.poll(id);
+                steps = if self.now() == since { steps + 1 } else { 0 };
+                since = self.now();
+                if steps > MOST_STEPS_AT_ONCE {
+                    self.0.stuck.set(true);
+                    return false;
+                }
             } else if !self.0.timers.advance(until) {
                 return over();
             }

@@ -8,51 +8,65 @@ use super::{
 };
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
-/// The process of one cluster, which comes and goes.
-pub struct Pod {
-    /// Where it runs.
+/// The operator's processes of one cluster, which come and go.
+pub struct Pods {
+    /// Where they run.
     pub site: Rc<Site>,
-    running: RefCell<Option<Rc<Agent>>>,
+    running: RefCell<Vec<Rc<Agent>>>,
 }
 
-impl Pod {
-    /// With a process started.
+impl Pods {
+    /// With all processes started.
     pub fn new(site: &Rc<Site>) -> Rc<Self> {
-        let running = RefCell::new(Some(Agent::start(site)));
-        Rc::new(Self { site: site.clone(), running })
+        let pods = Rc::new(Self { site: site.clone(), running: RefCell::default() });
+        pods.ensure();
+        pods
     }
 
-    /// Starts a process where none runs.
+    /// Starts processes in the place of those that ended.
     pub fn ensure(&self) {
         let mut running = self.running.borrow_mut();
-        if running.is_none() {
-            *running = Some(Agent::start(&self.site));
+        running.retain(|agent| !agent.is_over());
+        while running.len() < self.site.world.weather.replicas {
+            running.push(Agent::start(&self.site));
         }
     }
 
-    /// Whether a process runs that has nothing left to do or to tell.
+    /// Whether a process leads that has nothing left to do or to tell.
     pub fn is_idle(&self) -> bool {
-        self.running.borrow().as_ref().is_some_and(|agent| agent.is_idle())
+        self.running.borrow().iter().any(|agent| agent.is_leading() && agent.is_idle())
     }
 
-    fn kill(&self) {
-        if let Some(agent) = self.running.borrow_mut().take() {
-            agent.kill();
+    fn kill_one(&self) {
+        let mut running = self.running.borrow_mut();
+        let chosen = self.site.world.dice.roll(running.len() as u64);
+        if let Some(chosen) = usize::try_from(chosen).ok().filter(|chosen| *chosen < running.len()) {
+            running.remove(chosen).kill();
+        }
+    }
+}
+
+/// Starts processes again that ended by themselves, as Kubernetes does, for as long as the world goes on.
+pub async fn restart(world: World, pods: Rc<Pods>) {
+    loop {
+        world.sleep(Duration::from_secs(1)).await;
+        if pods.running.borrow().iter().any(|agent| agent.is_over()) {
+            pods.ensure();
         }
     }
 }
 
 /// Kills the operator again and again, until the faults end.
-pub async fn kill_operators(world: World, pod: Rc<Pod>) {
+pub async fn kill_operators(world: World, pods: Rc<Pods>) {
     loop {
         world.sleep_between(Duration::ZERO, world.weather.agent_lives * 2).await;
         if world.weather.is_healed() {
             return;
         }
-        pod.kill();
+        pods.kill_one();
         world.weather.count("operator killed");
         world.sleep_between(Duration::from_millis(50), Duration::from_secs(3)).await;
-        pod.ensure();
+        pods.ensure();
     }
 }
 
@@ -85,7 +99,7 @@ pub async fn turn_clock(world: World, control: Rc<Control>) {
 }
 
 /// Cuts a line again and again, one way or both, until the faults end.
-pub async fn cut_line(world: World, pod: Rc<Pod>) {
+pub async fn cut_line(world: World, pods: Rc<Pods>) {
     loop {
         world.sleep_between(Duration::ZERO, world.weather.line_holds * 2).await;
         if world.weather.is_healed() {
@@ -97,10 +111,10 @@ pub async fn cut_line(world: World, pod: Rc<Pod>) {
             _ => ("line cut one way: answers", Cut { out: false, back: true }),
         };
         world.weather.count(fault);
-        world.history.note(&pod.site.name, fault);
-        pod.site.wire.set_cut(cut);
+        world.history.note(&pods.site.name, fault);
+        pods.site.wire.set_cut(cut);
         world.sleep_between(Duration::from_millis(200), Duration::from_secs(15)).await;
-        pod.site.wire.set_cut(Cut::default());
-        world.history.note(&pod.site.name, "line mended");
+        pods.site.wire.set_cut(Cut::default());
+        world.history.note(&pods.site.name, "line mended");
     }
 }

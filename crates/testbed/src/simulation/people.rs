@@ -3,7 +3,7 @@
 
 use super::{
     agent::Site,
-    api::{API_VERSION, KIND, NAMESPACE},
+    api::{API_VERSION, KIND, NAMESPACE, PROBE},
     control::Control,
     world::World,
 };
@@ -108,8 +108,8 @@ impl Wishes {
     /// Hands in one job for an object of its own: what a cluster must do at once when nothing is wrong.
     pub async fn probe(&self, control: &Rc<Control>) -> Option<JobId> {
         let n = self.number();
-        let id = self.hand_in(control, job(n, "probe", false)).await?;
-        let wish = Wish { n, object: "probe".to_owned(), deletes: false, at_once: false };
+        let id = self.hand_in(control, job(n, PROBE, false)).await?;
+        let wish = Wish { n, object: PROBE.to_owned(), deletes: false, at_once: false };
         self.taken.borrow_mut().insert(id.clone(), wish);
         Some(id)
     }

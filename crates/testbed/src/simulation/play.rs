@@ -6,7 +6,7 @@ use super::{
     checks,
     control::Control,
     executor::Executor,
-    nemesis::{self, Pod},
+    nemesis::{self, Pods},
     people::{self, Wishes},
     wire::{Cut, Wire},
     world::World,
@@ -61,6 +61,9 @@ pub fn play(seed: u64) -> Played {
     if let Err(error) = stage(&world, &mut jobs) {
         world.history.broke("the world itself", &format!("{error:#}"));
     }
+    if world.executor.is_stuck() {
+        world.history.broke("I7 liveness", "something goes round and round");
+    }
     world.executor.end();
     Played {
         seed,
@@ -84,12 +87,14 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     for (n, (cluster, token)) in made.into_iter().enumerate() {
         sites.push((site(world, &control, n, token), Wishes::new(cluster)));
     }
-    let pods: Vec<Rc<Pod>> = sites.iter().map(|(site, _)| Pod::new(site)).collect();
+    let pods: Vec<Rc<Pods>> = sites.iter().map(|(site, _)| Pods::new(site)).collect();
     let executor = &world.executor;
     let fate = executor.group();
     executor.spawn(fate, nemesis::kill_control(world.clone(), control.clone()));
     executor.spawn(fate, nemesis::turn_clock(world.clone(), control.clone()));
+    let always = executor.group();
     for (n, pod) in pods.iter().enumerate() {
+        executor.spawn(always, nemesis::restart(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::kill_operators(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::cut_line(world.clone(), pod.clone()));
         let (site, wishes) = &sites[n];
@@ -129,7 +134,7 @@ fn site(world: &World, control: &Rc<Control>, n: usize, token: Secret) -> Rc<Sit
 type Sites = [(Rc<Site>, Rc<Wishes>)];
 
 /// Waits until all is done, probes every cluster, and checks.
-fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pod>]) {
+fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]) {
     world.executor.run(world.executor.now() + LINGERS, || world.history.broken().is_some());
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, SETTLES_WITHIN) {
         return;
@@ -168,7 +173,7 @@ fn all_settled(
     world: &World,
     control: &Rc<Control>,
     sites: &Sites,
-    pods: &[Rc<Pod>],
+    pods: &[Rc<Pods>],
     within: Duration,
 ) -> bool {
     let end = world.executor.now() + within;
@@ -184,7 +189,7 @@ fn all_settled(
                 None => left = "the control plane does not answer".to_owned(),
             }
         }
-        if world.history.broken().is_some() {
+        if world.history.broken().is_some() || world.executor.is_stuck() {
             return false;
         }
         if left.is_empty() {

@@ -30,6 +30,8 @@ pub struct Weather {
     pub control_lives: Duration,
     /// Mean time between two cuts of a cluster's line.
     pub line_holds: Duration,
+    /// Processes of each cluster's operator; one of them leads.
+    pub replicas: usize,
     /// The control plane never offers an acked job again, as a plain v1 one.
     pub never_offers_again: bool,
     /// The control plane forgets that a job is over, and offers it again.
@@ -60,6 +62,7 @@ impl Weather {
             agent_lives: time(&[3_000, 8_000, 20_000, 600_000]),
             control_lives: time(&[5_000, 15_000, 40_000, 600_000]),
             line_holds: time(&[6_000, 20_000, 60_000, 600_000]),
+            replicas: 1 + usize::from(dice.happens(250)),
             never_offers_again: dice.happens(300),
             forget: rate(200),
             sync: time(&[1, 10, 200]),

@@ -6,6 +6,7 @@
 mod driver;
 mod events;
 mod jobs;
+mod leader;
 mod registrar;
 mod shards;
 
@@ -72,6 +73,10 @@ pub struct Seen {
 pub struct Agent {
     site: Rc<Site>,
     group: Group,
+    /// Which process of the cluster it is.
+    replica: u64,
+    /// It ended by itself.
+    is_over: Cell<bool>,
     session_id: SessionId,
     skew: SignedDuration,
     session: RefCell<Session>,
@@ -106,6 +111,8 @@ impl Agent {
         let agent = Rc::new(Self {
             site: site.clone(),
             group: world.executor.group(),
+            replica: number,
+            is_over: Cell::new(false),
             session_id: SessionId::new(format!("{}-{number}", site.name)),
             skew: SignedDuration::from_millis(error),
             session: RefCell::new(Session::new(DISCONNECT_AFTER)),
@@ -130,12 +137,26 @@ impl Agent {
         self.site.world.executor.kill(self.group);
     }
 
+    /// Whether it ended by itself.
+    pub fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// Whether it does more than wait for its turn to lead.
+    pub fn is_leading(&self) -> bool {
+        self.told_first.get()
+    }
+
     /// Whether nothing is open and nothing waits to be told.
     pub fn is_idle(&self) -> bool {
         self.work.borrow().is_empty() && self.outbox.borrow().is_empty()
     }
 
     async fn boot(self: Rc<Self>) {
+        if self.site.world.weather.replicas > 1 {
+            self.lead().await;
+            self.site.world.executor.spawn(self.group, self.clone().keep_leading());
+        }
         self.load().await;
         self.list().await;
         let spawn = |work: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
