@@ -15,11 +15,11 @@ use crate::{
         shard_store::ShardStore,
     },
     args::Args,
+    clock,
     metrics::{JobGauges, LinkGauges, Metrics},
     report::{Observation, Reporter},
     rotations::Rotations,
 };
-use jiff::Timestamp;
 use kube::Client;
 use std::sync::Arc;
 use tokio::{
@@ -162,7 +162,7 @@ impl Driver {
             match (step, connection) {
                 (Step::Halt, _) | (_, None) => self.halted().await,
                 (Step::Wait(at), Some(connection)) => {
-                    self.links.pause(&connection, until(at, Timestamp::now())).await;
+                    self.links.pause(&connection, until(at, clock::now())).await;
                 }
                 (Step::Resync, Some(connection)) => self.resync(&connection).await,
                 (Step::Poll, Some(connection)) => {
