@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use vworkspace_core::agent::session::{Failure, Session, State, Step};
 
 /// How the link is, for the Cluster's status and the metrics.
@@ -47,12 +47,15 @@ pub struct Conversation {
     session: Mutex<Session>,
     state: watch::Sender<LinkState>,
     gauges: LinkGauges,
+    /// Told at every good round trip but those of the poll loop itself.
+    heard: Notify,
 }
 
 impl Conversation {
     /// A conversation that has not begun; `state` is told every change.
     pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, gauges: LinkGauges) -> Self {
-        Self { session: Mutex::new(Session::new(disconnect_after)), state, gauges }
+        let session = Mutex::new(Session::new(disconnect_after));
+        Self { session, state, gauges, heard: Notify::new() }
     }
 
     /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
@@ -68,6 +71,7 @@ impl Conversation {
     pub fn good(&self) {
         self.session().handle_good(clock::now());
         self.publish(LinkState::reached_now);
+        self.heard.notify_one();
     }
 
     /// The control plane took a heartbeat.
@@ -78,6 +82,7 @@ impl Conversation {
             state.reached_now();
             state.last_heartbeat = Some(now);
         });
+        self.heard.notify_one();
     }
 
     /// There is nothing left to tell; without `round_trip` there was nothing at all.
@@ -126,6 +131,12 @@ impl Conversation {
         let step = self.session().poll_step(clock::now());
         self.publish(|_| {});
         step
+    }
+
+    /// Waits for a good round trip, or gives back at once when there was one since this was last waited for: what comes
+    /// next may be due sooner. For one waiting task, the poll loop.
+    pub async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     /// Publishes the moment the window passes, for ever: drop it to end it.

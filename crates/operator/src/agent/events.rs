@@ -306,19 +306,9 @@ fn tell_poison(event: &Event, error: &LinkError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{agent::credentials::Credentials, metrics::Metrics};
+    use crate::{agent::links::connection_to_nowhere, metrics::Metrics};
     use tokio::sync::watch;
-    use vworkspace_protocol::{ClusterId, Condition, ConditionStatus, ObjectRef, Secret, id::SessionId};
-
-    fn connection() -> Arc<Connection> {
-        let credentials = Credentials {
-            base_url: "http://localhost:1".to_owned(),
-            cluster_id: ClusterId::new("c"),
-            token: Secret::new("vwksp-agt-test"),
-            ca_pem: None,
-        };
-        Arc::new(Connection::new(&credentials, &SessionId::new("s"), false).unwrap())
-    }
+    use vworkspace_protocol::{Condition, ConditionStatus, ObjectRef};
 
     #[tokio::test]
     async fn what_was_seen_before_there_is_a_credential_waits_for_it() {
@@ -342,7 +332,7 @@ mod tests {
         events.start();
         assert!(events.storing.is_none() && events.on_its_way.is_none());
         assert_eq!((events.teller.outbox().len(), events.teller.outbox().dropped()), (1, 0));
-        connected.send_replace(Some(connection()));
+        connected.send_replace(Some(connection_to_nowhere()));
         events.start();
         assert!(events.storing.is_some(), "what it is called is stored first");
         events.storing = None;

@@ -97,3 +97,15 @@ pub fn failure_of(error: &LinkError) -> Failure {
         }
     }
 }
+
+/// A connection to an address where nobody listens.
+#[cfg(test)]
+pub(super) fn connection_to_nowhere() -> Arc<Connection> {
+    let credentials = Credentials {
+        base_url: "http://localhost:1".to_owned(),
+        cluster_id: ClusterId::new("c"),
+        token: vworkspace_protocol::Secret::new("vwksp-agt-test"),
+        ca_pem: None,
+    };
+    Arc::new(Connection::new(&credentials, &SessionId::new("s"), false).unwrap())
+}

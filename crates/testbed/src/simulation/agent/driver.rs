@@ -48,6 +48,7 @@ impl Agent {
                 Step::Wait(at) => tokio::select! {
                     biased;
                     () = self.another_link() => {}
+                    () = self.heard.notified() => {}
                     () = self.until(at) => {}
                 },
                 Step::Resync => self.resync().await,
@@ -161,7 +162,7 @@ impl Agent {
                 && let Some(caller) = self.caller()
                 && self.post_heartbeat(&caller).await.is_ok()
             {
-                self.session().handle_good(self.now());
+                self.good();
             }
             self.site.world.sleep(HEARTBEAT).await;
         }
