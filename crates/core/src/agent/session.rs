@@ -30,6 +30,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
+use vworkspace_protocol::limits::{DEFAULT_WAIT, MAX_WAIT};
 
 /// Shortest time between two polls that brought nothing new, whatever the control plane answers.
 pub const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,6 +38,8 @@ pub const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub const DISCONNECT_AFTER: Duration = Duration::from_secs(60);
 /// Longest delay between two tries while nobody answers.
 pub const RECONNECT_CEILING: Duration = Duration::from_secs(8);
+/// Shortest wait a poll asks for: none at all would be no long poll.
+const MIN_WAIT: Duration = Duration::from_secs(1);
 /// So many failed calls in a row are a cut.
 const CUT_AFTER: u32 = 2;
 
@@ -115,6 +118,15 @@ impl Failure {
     fn is_silence(self) -> bool {
         matches!(self, Self::Unavailable { retry_after: None })
     }
+}
+
+/// How long a poll waits for jobs when `wanted` was set, nothing being the default: at most what the protocol allows,
+/// and at most half the disconnect window, so that a cluster without work has a good round trip in time even when one
+/// poll is lost. Whole seconds, at least one.
+pub fn poll_wait(wanted: Duration, disconnect_after: Duration) -> Duration {
+    let wanted = if wanted.as_secs() == 0 { DEFAULT_WAIT } else { wanted };
+    let wait = wanted.min(MAX_WAIT).min(disconnect_after / 2).max(MIN_WAIT);
+    Duration::from_secs(wait.as_secs())
 }
 
 /// The pause after a poll that brought so many new jobs and took so long: an instant answer without news, again and
@@ -446,6 +458,21 @@ mod tests {
             }
             prop_assert!(now.duration_since(back) <= SignedDuration::from_secs(10));
         }
+
+        #[test]
+        fn two_polls_fit_into_the_disconnect_window(wanted in 0u64..10_000, window in 2u64..10_000) {
+            let wait = poll_wait(Duration::from_secs(wanted), Duration::from_secs(window));
+            prop_assert!(wait * 2 <= Duration::from_secs(window) && wait <= MAX_WAIT);
+            prop_assert!(wait >= Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn a_poll_waits_as_long_as_was_set_within_the_window() {
+        let wait =
+            |wanted, window| poll_wait(Duration::from_secs(wanted), Duration::from_secs(window)).as_secs();
+        assert_eq!((wait(30, 60), wait(20, 60), wait(300, 60), wait(0, 60)), (30, 20, 30, 30));
+        assert_eq!((wait(900, 3600), wait(0, 3600), wait(30, 5), wait(30, 1)), (300, 30, 2, 1));
     }
 
     #[test]

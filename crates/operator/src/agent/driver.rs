@@ -28,9 +28,9 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vworkspace_core::agent::session::{Failure, Step, pause_after_poll};
+use vworkspace_core::agent::session::{Failure, Step, pause_after_poll, poll_wait};
 use vworkspace_crds::key::JOURNAL_OF_EVENTS;
-use vworkspace_protocol::{ClusterId, Job, id::SessionId, limits};
+use vworkspace_protocol::{ClusterId, Job, id::SessionId};
 use vworkspace_transport::AgentLink as _;
 
 /// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
@@ -214,8 +214,7 @@ impl Driver {
     }
 
     async fn poll(&self, connection: &Arc<Connection>, jobs: &Jobs) {
-        let wait = self.args.agent_poll_interval.min(limits::MAX_WAIT);
-        let wait = if wait.as_secs() == 0 { limits::DEFAULT_WAIT } else { wait };
+        let wait = poll_wait(self.args.agent_poll_interval, self.args.disconnect_after);
         let started = Instant::now();
         let answer = tokio::select! {
             answer = connection.link.jobs(&connection.cluster, wait) => answer,
