@@ -19,11 +19,22 @@ pub struct Backoff {
 impl Backoff {
     /// The delay before the next try. `random` is uniform in 0..1; `asked` is the other side's `Retry-After`.
     pub fn handle_failure(&mut self, asked: Option<Duration>, random: f64) -> Duration {
+        self.handle_failure_within(CEILING, asked, random)
+    }
+
+    /// The same, with a longest delay of its own; [`CEILING`] holds anyway.
+    pub fn handle_failure_within(
+        &mut self,
+        ceiling: Duration,
+        asked: Option<Duration>,
+        random: f64,
+    ) -> Duration {
         self.failures = self.failures.saturating_add(1);
         if let Some(asked) = asked {
             return asked;
         }
-        let window = FLOOR.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS)).min(CEILING);
+        let window =
+            FLOOR.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS)).min(ceiling.clamp(FLOOR, CEILING));
         FLOOR + (window - FLOOR).mul_f64(random.clamp(0.0, 1.0))
     }
 
@@ -50,6 +61,18 @@ mod tests {
             for random in randoms {
                 let delay = backoff.handle_failure(None, random);
                 prop_assert!((FLOOR..=CEILING).contains(&delay));
+            }
+        }
+
+        #[test]
+        fn a_lower_ceiling_holds(
+            ceiling in 0u64..100, randoms in proptest::collection::vec(0.0f64..=1.0, 1..20)
+        ) {
+            let mut backoff = Backoff::default();
+            let most = Duration::from_secs(ceiling).clamp(FLOOR, CEILING);
+            for random in randoms {
+                let delay = backoff.handle_failure_within(Duration::from_secs(ceiling), None, random);
+                prop_assert!((FLOOR..=most).contains(&delay));
             }
         }
 

@@ -22,7 +22,7 @@ pub struct Args {
     /// Bearer credential; wins over the credentials Secret
     #[arg(long, env = "VWORKSPACE_AGENT_TOKEN", value_parser = secret, hide_env_values = true)]
     pub agent_token: Option<Secret>,
-    /// How long one poll waits for jobs, at most 5m
+    /// How long one poll waits for jobs, at most 5m and half of --disconnect-after
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub agent_poll_interval: Duration,
     /// Secret with URL, cluster id, token and CA
@@ -31,7 +31,7 @@ pub struct Args {
     /// Namespace of that Secret, and of everything else the operator keeps for itself
     #[arg(long, env = "POD_NAMESPACE", default_value = vworkspace_crds::key::DEFAULT_NAMESPACE)]
     pub agent_credentials_namespace: String,
-    /// No good round trip for so long is told as Disconnected
+    /// No good round trip for so long is told as Disconnected; a poll waits for half of it at most
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub disconnect_after: Duration,
     /// Send the credential over http:// to other machines too

@@ -3,6 +3,7 @@
 //! Whether a holder is alive is judged by how long *we* have seen its record unchanged, never by comparing clocks of
 //! two machines. The holder gives up well before others may take over.
 
+use crate::clock;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -217,8 +218,9 @@ impl Elector {
     }
 }
 
+/// Rises with every renewal, so that a record that was renewed never looks unchanged.
 fn micro_now() -> MicroTime {
-    MicroTime(Timestamp::now())
+    MicroTime(clock::now())
 }
 
 #[cfg(test)]

@@ -8,9 +8,13 @@
 //!
 //! Controllers never talk to the control plane; with the agent off they work unchanged.
 
+// Who reads the wall clock reads a clock that jumps: [`clock`].
+#![deny(clippy::disallowed_methods)]
+
 pub mod agent;
 pub mod announce;
 pub mod args;
+pub mod clock;
 pub mod conditions;
 pub mod context;
 pub mod controllers;

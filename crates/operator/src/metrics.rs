@@ -3,7 +3,7 @@
 //! Counters and durations are anybody's to add to. A gauge has one owner: [`Gauges`] is handed out once, and each part of
 //! it can be moved and not cloned.
 
-use crate::agent::conversation::LinkState;
+use crate::{agent::conversation::LinkState, clock};
 use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -165,7 +165,7 @@ impl Metrics {
     /// The text that `/metrics` answers with.
     pub fn text(&self) -> String {
         let issued = self.0.credential_issued_ms.load(Ordering::Relaxed);
-        let age = (issued != NEVER).then(|| Timestamp::now().as_millisecond().saturating_sub(issued));
+        let age = (issued != NEVER).then(|| clock::now().as_millisecond().saturating_sub(issued));
         let age = u64::try_from(age.unwrap_or(0)).unwrap_or(0);
         self.0.credential_age.set(Duration::from_millis(age).as_secs_f64());
         let mut text = String::new();
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn the_age_of_the_credential_grows_from_its_issue_and_not_from_the_last_look() {
         let (metrics, gauges) = Metrics::new();
-        gauges.credential.issued(Timestamp::now() - jiff::SignedDuration::from_hours(1));
+        gauges.credential.issued(clock::now() - jiff::SignedDuration::from_hours(1));
         let text = metrics.text();
         let age = text.split("credential_age_seconds ").last().unwrap().lines().next().unwrap();
         assert!(age.parse::<f64>().unwrap() >= 3_600.0, "{age}");

@@ -8,18 +8,38 @@
 //!        └──────────────────────────┘  │       for the window: Resyncing, told as disconnected
 //!                                      └── 401, 403 ──► Rejected (until the credential changes)
 //! ```
+//!
+//! **How soon after a cut.** Jobs flow within ten seconds after the link is back, however long the cut was:
+//!
+//! - Where nobody answers, or something that does not say when to come back, the back-off grows to
+//!   [`RECONNECT_CEILING`] and no further. Our own control plane says when, if it is alive and has too much to do, and
+//!   that is taken exactly; what is left is a dead line, a dead control plane, or a proxy before it, and a try costs
+//!   those next to nothing.
+//! - A fleet comes back spread over that window by full jitter: no more at once than after a restart of the control
+//!   plane that took as long as the window, which it has to stand anyway. A call is never made before the former one
+//!   was answered or given up, so that one that is slow to answer is asked less, not more. One that hangs when the link
+//!   comes back is answered then, or given up within its own bound.
+//! - Whatever gets through sooner, an event or a sign of life, ends the waiting: the link is back. Once per cut, and
+//!   not within a second of the last try, so that a poll that fails for a reason of its own goes on backing off. A wait
+//!   that the other side asked for stands.
+//! - What is refused otherwise, as by a plain 429, backs off up to a minute.
 
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, CEILING, FLOOR},
     planted::{Bug, planted},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
+use vworkspace_protocol::limits::{DEFAULT_WAIT, MAX_WAIT};
 
 /// Shortest time between two polls that brought nothing new, whatever the control plane answers.
 pub const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long without a good round trip before `Disconnected=True`, by default.
 pub const DISCONNECT_AFTER: Duration = Duration::from_secs(60);
+/// Longest delay between two tries while nobody answers.
+pub const RECONNECT_CEILING: Duration = Duration::from_secs(8);
+/// Shortest wait a poll asks for: none at all would be no long poll.
+const MIN_WAIT: Duration = Duration::from_secs(1);
 /// So many failed calls in a row are a cut.
 const CUT_AFTER: u32 = 2;
 
@@ -93,6 +113,20 @@ impl Failure {
             Self::Unauthorized | Self::Forbidden | Self::NotFound | Self::Closed | Self::Refused => None,
         }
     }
+
+    /// Whether there may be no link at all, and nobody said when to come back.
+    fn is_silence(self) -> bool {
+        matches!(self, Self::Unavailable { retry_after: None })
+    }
+}
+
+/// How long a poll waits for jobs when `wanted` was set, nothing being the default: at most what the protocol allows,
+/// and at most half the disconnect window, so that a cluster without work has a good round trip in time even when one
+/// poll is lost. Whole seconds, at least one.
+pub fn poll_wait(wanted: Duration, disconnect_after: Duration) -> Duration {
+    let wanted = if wanted.as_secs() == 0 { DEFAULT_WAIT } else { wanted };
+    let wait = wanted.min(MAX_WAIT).min(disconnect_after / 2).max(MIN_WAIT);
+    Duration::from_secs(wait.as_secs())
 }
 
 /// The pause after a poll that brought so many new jobs and took so long: an instant answer without news, again and
@@ -142,6 +176,10 @@ pub struct Session {
     state: State,
     backoff: Backoff,
     not_before: Option<Timestamp>,
+    /// When to try again if anything gets through before `not_before`; absent: not sooner.
+    soonest: Option<Timestamp>,
+    /// Whether a wait was ended early since a poll or a snapshot last got through.
+    hurried: bool,
     last_good: Option<Timestamp>,
     disconnect_after: SignedDuration,
     /// Since when there is a credential, or the last good round trip: what the window is measured from.
@@ -155,6 +193,8 @@ impl Session {
             state: State::Unregistered,
             backoff: Backoff::default(),
             not_before: None,
+            soonest: None,
+            hurried: false,
             last_good: None,
             disconnect_after: SignedDuration::try_from(disconnect_after)
                 .unwrap_or(SignedDuration::from_mins(1)),
@@ -166,13 +206,17 @@ impl Session {
     pub fn handle_credential(&mut self, present: bool, now: Timestamp) {
         let first = if planted(Bug::JobsBeforeSnapshot) { State::Active } else { State::Resyncing };
         self.state = if present { first } else { State::Unregistered };
-        self.backoff = Backoff::default();
-        self.not_before = None;
+        self.calm();
         self.silent_since = self.last_good.or(Some(now)).filter(|_| present);
     }
 
-    /// A call of any kind succeeded.
+    /// A call of any kind succeeded: the link is there, and a wait for it to come back is over.
     pub fn handle_good(&mut self, now: Timestamp) {
+        let waiting = self.not_before.filter(|at| now < *at);
+        if let Some((at, soonest)) = waiting.zip(self.soonest.take()) {
+            self.not_before = Some(at.min(soonest));
+            self.hurried = true;
+        }
         self.last_good = Some(now);
         self.silent_since = Some(now);
     }
@@ -205,9 +249,11 @@ impl Session {
             | Failure::Refused
             | Failure::RateLimited { .. }
             | Failure::Unavailable { .. } => {
-                let delay = self.backoff.handle_failure(failure.retry_after(), random);
-                let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX);
-                self.not_before = Some(now.saturating_add(delay).unwrap_or(now));
+                let ceiling = if failure.is_silence() { RECONNECT_CEILING } else { CEILING };
+                let delay = self.backoff.handle_failure_within(ceiling, failure.retry_after(), random);
+                self.not_before = Some(after(now, delay));
+                let may_hurry = failure.is_silence() && !self.hurried;
+                self.soonest = may_hurry.then(|| after(now, FLOOR));
                 // One lost request alone is no cut: its events still wait in the outbox, and a busy control plane
                 // must not be asked to take snapshots as well.
                 let cut = self.backoff.failures() >= CUT_AFTER || self.is_disconnected(now);
@@ -251,12 +297,21 @@ impl Session {
     fn calm(&mut self) {
         self.backoff.handle_success();
         self.not_before = None;
+        self.soonest = None;
+        self.hurried = false;
     }
+}
+
+fn after(now: Timestamp, delay: Duration) -> Timestamp {
+    now.saturating_add(SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX)).unwrap_or(now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const SILENCE: Failure = Failure::Unavailable { retry_after: None };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -328,8 +383,8 @@ mod tests {
     #[test]
     fn an_empty_snapshot_is_no_round_trip_and_the_back_off_goes_on_growing() {
         let mut session = active();
-        for (failures, second) in [10, 20, 30, 40].into_iter().enumerate() {
-            session.handle_failure(Failure::Unavailable { retry_after: None }, at(second), 1.0);
+        for (failures, second) in [10, 20, 30].into_iter().enumerate() {
+            session.handle_failure(SILENCE, at(second), 1.0);
             session.handle_resynced(false, at(second));
             assert_eq!(session.poll_step(at(second)), Step::Wait(at(second + (2 << failures))));
         }
@@ -343,6 +398,81 @@ mod tests {
         assert_eq!(session.poll_step(at(10)), Step::Poll);
         session.handle_failure(Failure::Unavailable { retry_after: None }, at(10), 0.0);
         assert_eq!(session.poll_step(at(20)), Step::Resync);
+    }
+
+    #[test]
+    fn a_good_round_trip_ends_the_waiting_and_status_still_goes_first() {
+        let mut session = active();
+        for second in [10, 20, 30] {
+            session.handle_failure(SILENCE, at(second), 1.0);
+        }
+        assert_eq!(session.poll_step(at(32)), Step::Wait(at(38)));
+        session.handle_good(at(32));
+        assert_eq!(session.poll_step(at(32)), Step::Resync);
+    }
+
+    #[test]
+    fn a_wait_ends_early_once_per_cut_and_never_within_a_second() {
+        let mut session = active();
+        session.handle_failure(SILENCE, at(10), 1.0);
+        session.handle_good(at(10));
+        assert_eq!(session.poll_step(at(10)), Step::Wait(at(11)));
+        session.handle_failure(SILENCE, at(11), 1.0);
+        session.handle_good(at(12));
+        assert_eq!(session.poll_step(at(12)), Step::Wait(at(15)), "a poll that fails for its own reasons");
+        session.handle_resynced(true, at(15));
+        session.handle_failure(SILENCE, at(20), 1.0);
+        session.handle_good(at(21));
+        assert_eq!(session.poll_step(at(21)), Step::Poll, "the next cut");
+    }
+
+    #[test]
+    fn what_was_asked_for_stands_whatever_gets_through() {
+        let asked = Some(Duration::from_secs(17));
+        for failure in
+            [Failure::RateLimited { retry_after: asked }, Failure::Unavailable { retry_after: asked }]
+        {
+            let mut session = active();
+            session.handle_failure(SILENCE, at(9), 0.0);
+            session.handle_failure(failure, at(10), 0.0);
+            session.handle_good(at(12));
+            assert_eq!(session.poll_step(at(12)), Step::Wait(at(27)), "{failure:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn after_a_cut_of_any_length_jobs_are_asked_for_within_ten_seconds(
+            cut in 0i64..3_000, randoms in proptest::collection::vec(0.0f64..=1.0, 16)
+        ) {
+            let (mut session, mut now) = (active(), at(0));
+            let back = at(cut);
+            for random in randoms.into_iter().cycle() {
+                match session.poll_step(now) {
+                    Step::Wait(until) => now = until,
+                    Step::Resync | Step::Poll if now < back => session.handle_failure(SILENCE, now, random),
+                    Step::Resync => session.handle_resynced(true, now),
+                    Step::Poll => break,
+                    Step::Halt => prop_assert!(false, "nobody rejected anything"),
+                }
+            }
+            prop_assert!(now.duration_since(back) <= SignedDuration::from_secs(10));
+        }
+
+        #[test]
+        fn two_polls_fit_into_the_disconnect_window(wanted in 0u64..10_000, window in 2u64..10_000) {
+            let wait = poll_wait(Duration::from_secs(wanted), Duration::from_secs(window));
+            prop_assert!(wait * 2 <= Duration::from_secs(window) && wait <= MAX_WAIT);
+            prop_assert!(wait >= Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn a_poll_waits_as_long_as_was_set_within_the_window() {
+        let wait =
+            |wanted, window| poll_wait(Duration::from_secs(wanted), Duration::from_secs(window)).as_secs();
+        assert_eq!((wait(30, 60), wait(20, 60), wait(300, 60), wait(0, 60)), (30, 20, 30, 30));
+        assert_eq!((wait(900, 3600), wait(0, 3600), wait(30, 5), wait(30, 1)), (300, 30, 2, 1));
     }
 
     #[test]

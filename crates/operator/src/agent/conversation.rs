@@ -1,12 +1,12 @@
 //! The session as all loops of the agent share it, and what it looks like from outside.
 
-use crate::metrics::LinkGauges;
+use crate::{clock, metrics::LinkGauges};
 use jiff::Timestamp;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use vworkspace_core::agent::session::{Failure, Session, State, Step};
 
 /// How the link is, for the Cluster's status and the metrics.
@@ -47,17 +47,20 @@ pub struct Conversation {
     session: Mutex<Session>,
     state: watch::Sender<LinkState>,
     gauges: LinkGauges,
+    /// Told at every good round trip but those of the poll loop itself.
+    heard: Notify,
 }
 
 impl Conversation {
     /// A conversation that has not begun; `state` is told every change.
     pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, gauges: LinkGauges) -> Self {
-        Self { session: Mutex::new(Session::new(disconnect_after)), state, gauges }
+        let session = Mutex::new(Session::new(disconnect_after));
+        Self { session, state, gauges, heard: Notify::new() }
     }
 
     /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
     pub fn credential(&self, present: bool, problem: &str) {
-        self.session().handle_credential(present, Timestamp::now());
+        self.session().handle_credential(present, clock::now());
         self.publish(|state| {
             state.reached = false;
             problem.clone_into(&mut state.problem);
@@ -66,23 +69,25 @@ impl Conversation {
 
     /// A call of any kind succeeded.
     pub fn good(&self) {
-        self.session().handle_good(Timestamp::now());
+        self.session().handle_good(clock::now());
         self.publish(LinkState::reached_now);
+        self.heard.notify_one();
     }
 
     /// The control plane took a heartbeat.
     pub fn heartbeat(&self) {
-        let now = Timestamp::now();
+        let now = clock::now();
         self.session().handle_good(now);
         self.publish(|state| {
             state.reached_now();
             state.last_heartbeat = Some(now);
         });
+        self.heard.notify_one();
     }
 
     /// There is nothing left to tell; without `round_trip` there was nothing at all.
     pub fn resynced(&self, round_trip: bool) {
-        self.session().handle_resynced(round_trip, Timestamp::now());
+        self.session().handle_resynced(round_trip, clock::now());
         self.publish(|state| {
             if round_trip {
                 state.reached_now();
@@ -92,13 +97,13 @@ impl Conversation {
 
     /// A poll was answered.
     pub fn polled(&self) {
-        self.session().handle_polled(Timestamp::now());
+        self.session().handle_polled(clock::now());
         self.publish(LinkState::reached_now);
     }
 
     /// A poll or a snapshot failed.
     pub fn failed(&self, failure: Failure, problem: &str) {
-        self.session().handle_failure(failure, Timestamp::now(), rand::random());
+        self.session().handle_failure(failure, clock::now(), rand::random());
         self.publish(|state| problem.clone_into(&mut state.problem));
     }
 
@@ -123,15 +128,21 @@ impl Conversation {
 
     /// What the poll loop does next.
     pub fn step(&self) -> Step {
-        let step = self.session().poll_step(Timestamp::now());
+        let step = self.session().poll_step(clock::now());
         self.publish(|_| {});
         step
+    }
+
+    /// Waits for a good round trip, or gives back at once when there was one since this was last waited for: what comes
+    /// next may be due sooner. For one waiting task, the poll loop.
+    pub async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     /// Publishes the moment the window passes, for ever: drop it to end it.
     pub async fn watch_silence(&self) {
         loop {
-            let now = Timestamp::now();
+            let now = clock::now();
             let due = self.session().disconnects_at().filter(|due| *due > now);
             let delay = due.map_or(Duration::from_secs(1), |due| until(due, now));
             tokio::time::sleep(delay).await;
@@ -147,7 +158,7 @@ impl Conversation {
     fn publish(&self, edit: impl FnOnce(&mut LinkState)) {
         let (session, disconnected) = {
             let session = self.session();
-            (session.state(), session.is_disconnected(Timestamp::now()))
+            (session.state(), session.is_disconnected(clock::now()))
         };
         self.state.send_if_modified(|state| {
             let before = state.clone();

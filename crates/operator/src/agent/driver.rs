@@ -15,6 +15,7 @@ use crate::{
         shard_store::ShardStore,
     },
     args::Args,
+    clock,
     metrics::{JobGauges, LinkGauges, Metrics},
     report::{Observation, Reporter},
     rotations::Rotations,
@@ -27,9 +28,9 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vworkspace_core::agent::session::{Failure, Step, pause_after_poll};
+use vworkspace_core::agent::session::{Failure, Step, pause_after_poll, poll_wait};
 use vworkspace_crds::key::JOURNAL_OF_EVENTS;
-use vworkspace_protocol::{ClusterId, Job, id::SessionId, limits};
+use vworkspace_protocol::{ClusterId, Job, id::SessionId};
 use vworkspace_transport::AgentLink as _;
 
 /// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
@@ -162,7 +163,7 @@ impl Driver {
             match (step, connection) {
                 (Step::Halt, _) | (_, None) => self.halted().await,
                 (Step::Wait(at), Some(connection)) => {
-                    self.links.pause(&connection, until(at, Timestamp::now())).await;
+                    rest(&self.links, &connection, &self.conversation, at).await;
                 }
                 (Step::Resync, Some(connection)) => self.resync(&connection).await,
                 (Step::Poll, Some(connection)) => {
@@ -213,8 +214,7 @@ impl Driver {
     }
 
     async fn poll(&self, connection: &Arc<Connection>, jobs: &Jobs) {
-        let wait = self.args.agent_poll_interval.min(limits::MAX_WAIT);
-        let wait = if wait.as_secs() == 0 { limits::DEFAULT_WAIT } else { wait };
+        let wait = poll_wait(self.args.agent_poll_interval, self.args.disconnect_after);
         let started = Instant::now();
         let answer = tokio::select! {
             answer = connection.link.jobs(&connection.cluster, wait) => answer,
@@ -320,5 +320,39 @@ impl Driver {
         let present = connection.is_some();
         connections.send_replace(connection);
         self.conversation.credential(present, &problem);
+    }
+}
+
+/// Waits until then, or until there is another connection to try, or until anything gets through: the session may want
+/// to try sooner then.
+async fn rest(links: &Links, connection: &Arc<Connection>, conversation: &Conversation, at: Timestamp) {
+    tokio::select! {
+        () = links.pause(connection, until(at, clock::now())) => {}
+        () = conversation.heard() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::links::connection_to_nowhere;
+    use futures::FutureExt as _;
+    use jiff::SignedDuration;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn the_poll_loop_notices_at_once_that_something_got_through() {
+        let conversation =
+            Conversation::new(Duration::from_secs(60), watch::Sender::default(), Metrics::new().1.link);
+        let connection = connection_to_nowhere();
+        let (_connected, links) = watch::channel(Some(connection.clone()));
+        let (links, at) = (Links::new(links), clock::now() + SignedDuration::from_hours(1));
+        let rested = || rest(&links, &connection, &conversation, at).now_or_never();
+        assert_eq!(rested(), None);
+        conversation.good();
+        assert_eq!(rested(), Some(()), "an event got through, even before the wait began");
+        assert_eq!(rested(), None);
+        conversation.heartbeat();
+        assert_eq!(rested(), Some(()));
     }
 }

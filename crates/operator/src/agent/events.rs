@@ -9,6 +9,7 @@ use crate::{
         links::{Connection, Links, failure_of},
         shard_store::ShardStore,
     },
+    clock,
     report::Observation,
 };
 use futures::future::{BoxFuture, OptionFuture};
@@ -116,7 +117,7 @@ impl EventLoop {
                 Some(done) = OptionFuture::from(self.storing.as_mut()) => self.handle_stored(done),
                 Some(snapshot) = snapshots.recv() => self.handle_snapshot(snapshot),
                 Some(observation) = observations.recv() => self.handle_observation(observation),
-                () = job_ended.notified() => self.teller.handle_flush(Timestamp::now()),
+                () = job_ended.notified() => self.teller.handle_flush(clock::now()),
                 () = at(due) => {}
                 () = conversation.talkable(), if !conversation.may_talk() => {}
                 () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
@@ -139,7 +140,7 @@ impl EventLoop {
     async fn flush(&mut self) {
         self.not_before = Timestamp::MIN;
         loop {
-            self.teller.handle_flush(Timestamp::now());
+            self.teller.handle_flush(clock::now());
             self.start();
             let failed = if let Some(post) = self.on_its_way.as_mut() {
                 let (connection, answer) = post.await;
@@ -164,7 +165,7 @@ impl EventLoop {
 
     /// Begins what is due, as far as there is somebody to talk to.
     fn start(&mut self) {
-        let now = Timestamp::now();
+        let now = clock::now();
         if self.on_its_way.is_some() || now < self.not_before || !self.conversation.may_talk() {
             return;
         }
@@ -188,11 +189,11 @@ impl EventLoop {
 
     fn handle_stored(&mut self, done: bool) {
         self.storing = None;
-        self.teller.handle_written(done, Timestamp::now(), rand::random());
+        self.teller.handle_written(done, clock::now(), rand::random());
     }
 
     fn handle_observation(&mut self, observation: Observation) {
-        let now = Timestamp::now();
+        let now = clock::now();
         match observation {
             Observation::Conditions { object, before, after } => {
                 self.teller.handle_transition(&object, &before, &after, now);
@@ -205,7 +206,7 @@ impl EventLoop {
     }
 
     fn handle_snapshot(&mut self, snapshot: Snapshot) {
-        let now = Timestamp::now();
+        let now = clock::now();
         match &snapshot.part {
             Part::Listed(objects) => {
                 self.teller.handle_listed(objects.iter().map(|followed| &followed.object), now);
@@ -228,7 +229,7 @@ impl EventLoop {
 
     fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Result<(), LinkError>) {
         self.on_its_way = None;
-        let now = Timestamp::now();
+        let now = clock::now();
         let Err(error) = answer else {
             self.conversation.good();
             self.backoff.handle_success();
@@ -276,7 +277,7 @@ async fn post(connection: Arc<Connection>, batch: EventsRequest) -> (Arc<Connect
 /// Waits until then; without a time for ever.
 async fn at(due: Option<Timestamp>) {
     match due {
-        Some(due) => tokio::time::sleep(until(due, Timestamp::now())).await,
+        Some(due) => tokio::time::sleep(until(due, clock::now())).await,
         None => std::future::pending().await,
     }
 }
@@ -305,19 +306,9 @@ fn tell_poison(event: &Event, error: &LinkError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{agent::credentials::Credentials, metrics::Metrics};
+    use crate::{agent::links::connection_to_nowhere, metrics::Metrics};
     use tokio::sync::watch;
-    use vworkspace_protocol::{ClusterId, Condition, ConditionStatus, ObjectRef, Secret, id::SessionId};
-
-    fn connection() -> Arc<Connection> {
-        let credentials = Credentials {
-            base_url: "http://localhost:1".to_owned(),
-            cluster_id: ClusterId::new("c"),
-            token: Secret::new("vwksp-agt-test"),
-            ca_pem: None,
-        };
-        Arc::new(Connection::new(&credentials, &SessionId::new("s"), false).unwrap())
-    }
+    use vworkspace_protocol::{Condition, ConditionStatus, ObjectRef};
 
     #[tokio::test]
     async fn what_was_seen_before_there_is_a_credential_waits_for_it() {
@@ -337,15 +328,15 @@ mod tests {
             message: String::new(),
         };
         events.handle_observation(Observation::Conditions { object, before: vec![], after: vec![ready] });
-        events.teller.handle_flush(Timestamp::now());
+        events.teller.handle_flush(clock::now());
         events.start();
         assert!(events.storing.is_none() && events.on_its_way.is_none());
         assert_eq!((events.teller.outbox().len(), events.teller.outbox().dropped()), (1, 0));
-        connected.send_replace(Some(connection()));
+        connected.send_replace(Some(connection_to_nowhere()));
         events.start();
         assert!(events.storing.is_some(), "what it is called is stored first");
         events.storing = None;
-        events.teller.handle_written(true, Timestamp::now(), 0.0);
+        events.teller.handle_written(true, clock::now(), 0.0);
         events.start();
         assert!(events.on_its_way.is_some());
     }

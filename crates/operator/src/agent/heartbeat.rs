@@ -1,9 +1,12 @@
 //! A sign of life every 30 s: the Cluster's conditions and versions, alone in its request.
 
-use crate::agent::{
-    conversation::Conversation,
-    follow::{Follow, Followed},
-    links::Links,
+use crate::{
+    agent::{
+        conversation::Conversation,
+        follow::{Follow, Followed},
+        links::Links,
+    },
+    clock,
 };
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
@@ -29,7 +32,7 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
             return;
         };
         let cluster = follow.cluster().borrow().clone();
-        let beat = heartbeat(cluster.as_deref(), &connection.cluster, &kubernetes_version, Timestamp::now());
+        let beat = heartbeat(cluster.as_deref(), &connection.cluster, &kubernetes_version, clock::now());
         match connection.link.events(&EventsRequest { events: vec![beat] }).await {
             Ok(()) => conversation.heartbeat(),
             Err(error) => tracing::warn!(%error, "a heartbeat was not delivered"),

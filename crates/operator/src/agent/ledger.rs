@@ -2,8 +2,7 @@
 //!
 //! Which shard holds what is decided in `core/agent/dedup`, when it is written in `core/agent/work`.
 
-use crate::agent::shard_store::ShardStore;
-use jiff::Timestamp;
+use crate::{agent::shard_store::ShardStore, clock};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
@@ -49,7 +48,7 @@ impl LedgerShelf {
     pub async fn load(&self) -> Ledger {
         let (shards, former) = futures::join!(self.shards.load(), self.load_applied_jobs());
         let (entries, keys) = parts(&former);
-        Ledger::restore(shards, entries, keys, Timestamp::now())
+        Ledger::restore(shards, entries, keys, clock::now())
     }
 
     /// Makes the ledger durable; answers whether all of it is. The keys go last: with them the former entries go, and
@@ -126,7 +125,7 @@ mod tests {
     fn the_reference_sees_the_newest_keys_within_the_bound() {
         let keys = |n: usize, bytes: usize| (0..n).map(|i| format!("{i:0bytes$}")).collect::<Vec<_>>();
         let read = |keys: Vec<String>| {
-            let ledger = Ledger::restore(Vec::new(), Vec::new(), keys, Timestamp::now());
+            let ledger = Ledger::restore(Vec::new(), Vec::new(), keys, clock::now());
             let text = keys_text(&ledger);
             (text.len(), serde_json::from_str::<Vec<String>>(&text).unwrap())
         };

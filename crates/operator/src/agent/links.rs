@@ -1,6 +1,6 @@
 //! The current way to the control plane: one link per credential, URL and CA, swapped as a whole.
 
-use crate::agent::credentials::Credentials;
+use crate::{agent::credentials::Credentials, clock};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use vworkspace_core::agent::session::Failure;
@@ -46,9 +46,7 @@ impl Connection {
 
     /// The control plane's clock, as far as it is known.
     pub fn control_plane_now(&self) -> jiff::Timestamp {
-        let offset = jiff::SignedDuration::from_millis(self.link.clock_offset_ms().unwrap_or(0));
-        let now = jiff::Timestamp::now();
-        now.checked_add(offset).unwrap_or(now)
+        self.link.control_plane_now().unwrap_or_else(clock::now)
     }
 }
 
@@ -98,4 +96,16 @@ pub fn failure_of(error: &LinkError) -> Failure {
             Failure::Unavailable { retry_after: None }
         }
     }
+}
+
+/// A connection to an address where nobody listens.
+#[cfg(test)]
+pub(super) fn connection_to_nowhere() -> Arc<Connection> {
+    let credentials = Credentials {
+        base_url: "http://localhost:1".to_owned(),
+        cluster_id: ClusterId::new("c"),
+        token: vworkspace_protocol::Secret::new("vwksp-agt-test"),
+        ca_pem: None,
+    };
+    Arc::new(Connection::new(&credentials, &SessionId::new("s"), false).unwrap())
 }

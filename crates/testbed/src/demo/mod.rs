@@ -72,12 +72,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Both sides with that disconnect window. An idle poll is a round trip only once it ends: two fit into the window.
+/// Both sides with that disconnect window.
 fn with_window(window: Duration) -> Flags {
-    let seconds = window.as_secs().max(2);
-    let flag = format!("--disconnect-after={seconds}s");
-    let poll = format!("--agent-poll-interval={}s", (seconds / 2).min(30));
-    Flags { server: vec![flag.clone()], operator: vec![flag, poll] }
+    let flag = format!("--disconnect-after={}s", window.as_secs().max(2));
+    Flags { server: vec![flag.clone()], operator: vec![flag] }
 }
 
 fn sample<'a>(testbed: &'a Testbed, name: &'a str) -> Application<'a> {

@@ -10,7 +10,7 @@ use jiff::{Timestamp, fmt::rfc2822};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use thiserror::Error;
 use url::{Host, Url};
@@ -37,8 +37,8 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 const PROBLEM_BYTES: usize = 64 * 1024;
 /// `Retry-After` beyond this is cut: a typing error of a proxy must not silence a cluster for days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-/// No clock offset is known yet.
-const OFFSET_UNKNOWN: i64 = i64::MIN;
+/// The control plane's clock is not known yet.
+const CLOCK_UNKNOWN: i64 = i64::MIN;
 
 /// What an [`HttpLink`] is made of.
 #[derive(Clone)]
@@ -96,8 +96,10 @@ pub struct HttpLink {
     client: reqwest::Client,
     base: Url,
     bearer: Option<HeaderValue>,
-    /// The control plane's clock minus ours, in milliseconds.
-    clock_offset_ms: AtomicI64,
+    /// Since when there is this link.
+    born: Instant,
+    /// The control plane's clock at that time, in milliseconds since 1970: our own clock may be set meanwhile.
+    clock_at_birth: AtomicI64,
 }
 
 impl HttpLink {
@@ -109,13 +111,18 @@ impl HttpLink {
         let base = base_url(settings)?;
         let bearer = settings.bearer.as_ref().map(bearer_value).transpose()?;
         let client = client(settings, &base)?;
-        Ok(Self { client, base, bearer, clock_offset_ms: AtomicI64::new(OFFSET_UNKNOWN) })
+        Ok(Self { client, base, bearer, born: Instant::now(), clock_at_birth: AtomicI64::new(CLOCK_UNKNOWN) })
     }
 
-    /// The control plane's clock minus ours in milliseconds, by the `Date` header of its last answer (±1 s);
-    /// absent before the first answer.
-    pub fn clock_offset_ms(&self) -> Option<i64> {
-        Some(self.clock_offset_ms.load(Ordering::Relaxed)).filter(|offset| *offset != OFFSET_UNKNOWN)
+    /// The control plane's clock now, by the `Date` header of its last answer (±1 s) and the time since, whatever our
+    /// own clock is set to; absent before the first answer.
+    pub fn control_plane_now(&self) -> Option<Timestamp> {
+        let at_birth = Some(self.clock_at_birth.load(Ordering::Relaxed)).filter(|at| *at != CLOCK_UNKNOWN);
+        Timestamp::from_millisecond(at_birth?.saturating_add(self.age_ms())).ok()
+    }
+
+    fn age_ms(&self) -> i64 {
+        i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     fn url(&self, segments: &[&str]) -> Url {
@@ -157,8 +164,8 @@ impl HttpLink {
 
     fn learn_clock(&self, head: &HeaderMap) {
         if let Some(theirs) = date(head, &header::DATE) {
-            let offset = theirs.as_millisecond() - Timestamp::now().as_millisecond();
-            self.clock_offset_ms.store(offset, Ordering::Relaxed);
+            let at_birth = theirs.as_millisecond().saturating_sub(self.age_ms());
+            self.clock_at_birth.store(at_birth, Ordering::Relaxed);
         }
     }
 

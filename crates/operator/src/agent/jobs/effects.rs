@@ -81,7 +81,12 @@ impl Inner {
         let Some(connection) = self.means.links.now() else {
             return Err(Failure::Unavailable { retry_after: None });
         };
-        message(&connection.link).await.map_err(|error| {
+        let told = message(&connection.link).await;
+        // What an earlier credential reached says nothing about this one.
+        if told.is_ok() && super::same(self.means.links.now().as_ref(), Some(&connection)) {
+            self.means.conversation.good();
+        }
+        told.map_err(|error| {
             let failure = failure_of(&error);
             tracing::warn!(%error, job_id = %job, ?failure, "the {what} was not taken");
             failure

@@ -14,6 +14,7 @@ use crate::{
         ledger::LedgerShelf,
         links::{Connection, Links},
     },
+    clock,
     metrics::{JobGauges, Metrics},
     rotations::Rotations,
 };
@@ -96,7 +97,7 @@ impl Jobs {
             let plan = plan_of(&record.job, &nobody);
             (record, plan)
         });
-        let work = Work::restore(planned.collect(), ledger, Timestamp::now());
+        let work = Work::restore(planned.collect(), ledger, clock::now());
         Self(Arc::new(Inner {
             means,
             work: Mutex::new(work),
@@ -112,10 +113,10 @@ impl Jobs {
 
     /// Takes jobs in enqueue order; gives back how many are new.
     pub fn handle(&self, jobs: Vec<Job>, cluster: &ClusterId) -> usize {
-        self.0.means.gauges.polled(&jobs, Timestamp::now());
+        self.0.means.gauges.polled(&jobs, clock::now());
         let planned = jobs.into_iter().map(|job| (plan_of(&job, cluster), job));
         let new = {
-            let (mut work, now) = (self.0.work(), Timestamp::now());
+            let (mut work, now) = (self.0.work(), clock::now());
             planned.filter_map(|(plan, job)| work.handle_offered(job, plan, now).then_some(())).count()
         };
         self.0.answered.notify_one();
@@ -148,7 +149,7 @@ impl Jobs {
                     work.handle_link(false);
                 }
                 work.handle_link(active && connection.is_some());
-                let (now, control_plane_now) = (Timestamp::now(), inner.control_plane_now());
+                let (now, control_plane_now) = (clock::now(), inner.control_plane_now());
                 let commands: Vec<_> =
                     std::iter::from_fn(|| work.poll_command(now, control_plane_now)).collect();
                 (commands, work.poll_timeout())
@@ -183,13 +184,13 @@ impl Inner {
 
     /// Tells the machine what became of an effect.
     fn answer(&self, answer: impl FnOnce(&mut Work, Timestamp)) {
-        answer(&mut self.work(), Timestamp::now());
+        answer(&mut self.work(), clock::now());
         self.answered.notify_one();
         self.room.notify_one();
     }
 
     fn control_plane_now(&self) -> Timestamp {
-        self.means.links.now().map_or_else(Timestamp::now, |connection| connection.control_plane_now())
+        self.means.links.now().map_or_else(clock::now, |connection| connection.control_plane_now())
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -229,7 +230,7 @@ fn same(one: Option<&Arc<Connection>>, other: Option<&Arc<Connection>>) -> bool 
 
 async fn sleep_until(due: Option<Timestamp>) {
     match due {
-        Some(due) => tokio::time::sleep(until(due, Timestamp::now())).await,
+        Some(due) => tokio::time::sleep(until(due, clock::now())).await,
         None => std::future::pending().await,
     }
 }

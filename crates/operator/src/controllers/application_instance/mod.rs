@@ -23,12 +23,12 @@ pub use error::{Category, Error};
 
 use crate::{
     announce::Announcer,
+    clock,
     context::Context,
     metrics::{Controller, End},
 };
 use apply::Applied;
 use futures::{StreamExt as _, stream};
-use jiff::Timestamp;
 use kube::{
     Resource as _, ResourceExt as _,
     runtime::{
@@ -135,7 +135,7 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
             None => return Err(error),
         },
     };
-    let told = status::status(&instance, &situation, applied.as_ref(), Timestamp::now());
+    let told = status::status(&instance, &situation, applied.as_ref(), clock::now());
     status::write(shared, &instance, told).await?;
     Ok(retry::action(&situation))
 }
@@ -185,7 +185,7 @@ async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Act
         },
     };
     let deleting = Situation::Deleting { message };
-    let told = status::status(instance, &deleting, None, Timestamp::now());
+    let told = status::status(instance, &deleting, None, clock::now());
     status::write(shared, instance, told).await?;
     Ok(retry::action(&deleting))
 }

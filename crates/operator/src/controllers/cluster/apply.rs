@@ -12,6 +12,7 @@ use crate::{
     },
     announce::Announcer,
     args::Args,
+    clock,
     context::Context,
     report::Reporter,
 };
@@ -149,7 +150,7 @@ impl Registrar {
         registration: &Registration,
         announcer: &Announcer,
     ) -> Result<Exchange, Error> {
-        if let Some(at) = self.registering.not_before(registration, Timestamp::now()) {
+        if let Some(at) = self.registering.not_before(registration, clock::now()) {
             return Ok(Exchange::Waits { at });
         }
         let registration_id = self.registration_id(&registration.fingerprint).await?;
@@ -216,7 +217,7 @@ impl Registrar {
             return Exchange::Rejected { reason };
         }
         let asked = failure.and_then(Failure::retry_after);
-        let now = Timestamp::now();
+        let now = clock::now();
         let at = self.registering.handle_failure(registration.clone(), asked, now, rand::random());
         Exchange::Failed { reason, at }
     }
@@ -311,7 +312,7 @@ struct Unregistered {
 }
 
 pub(super) fn issued_now(expires_at: Timestamp) -> Life {
-    Life { issued_at: Timestamp::now(), expires_at }
+    Life { issued_at: clock::now(), expires_at }
 }
 
 /// Guarded by the resource version: another's finalizer is not lost.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     agent::{conversation::until, links::failure_of},
     announce::Announcer,
+    clock,
 };
 use jiff::Timestamp;
 use kube::{
@@ -48,7 +49,7 @@ impl Registrar {
         way: &Way,
         announcer: &Announcer,
     ) -> Option<Timestamp> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let ends = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| gives_up_at(at.0));
         if let Some(at) = self.leaving.not_before(way, now).filter(|_| now < ends) {
             return Some(at.min(ends));
@@ -59,9 +60,9 @@ impl Registrar {
                 tracing::info!("the cluster is decommissioned; its credential is dead");
                 None
             }
-            Departure::Again(asked) if Timestamp::now() < ends => {
+            Departure::Again(asked) if clock::now() < ends => {
                 tracing::warn!(problem, "the control plane could not be told that this cluster leaves");
-                let now = Timestamp::now();
+                let now = clock::now();
                 Some(self.leaving.handle_failure(way.clone(), asked, now, rand::random()).min(ends))
             }
             Departure::Refused | Departure::Again(_) => {

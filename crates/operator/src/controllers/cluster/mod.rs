@@ -16,6 +16,7 @@ use crate::{
     agent::conversation::{LinkState, until},
     announce::Announcer,
     args::Args,
+    clock,
     context::Context,
     metrics::{self, CredentialGauge, End},
     rotations::{Order, RotationError},
@@ -111,7 +112,7 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) {
                     RESYNC
                 }
                 Again::Failed => backoff.handle_failure(None, rand::random()),
-                Again::At(at) => until(at, Timestamp::now()).min(RESYNC),
+                Again::At(at) => until(at, clock::now()).min(RESYNC),
             };
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
@@ -157,7 +158,7 @@ impl Shared {
     /// dereference → validate → build → apply → status.
     async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
-        let plan = validate::plan(&found, self.registrar.rejected(), Timestamp::now());
+        let plan = validate::plan(&found, self.registrar.rejected(), clock::now());
         if let Plan::Finalize { identity } = &plan {
             let again = self.registrar.leave(&found.cluster, identity.as_ref(), &self.announcer).await?;
             return Ok(again.map_or(Again::OnChange, Again::At));
@@ -167,7 +168,7 @@ impl Shared {
         }
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
         let link = self.link.borrow().clone();
-        let told = status::status(&found, &plan, &exchange, &link, Timestamp::now());
+        let told = status::status(&found, &plan, &exchange, &link, clock::now());
         status::write(&self.context, &self.announcer, &found.cluster, told, &self.credential).await?;
         Ok(match exchange {
             Exchange::Waits { at } | Exchange::Failed { at, .. } => Again::At(at),

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     agent::links::{USER_AGENT, failure_of},
     announce::Announcer,
+    clock,
     rotations::{Answer, RotationError},
 };
 use jiff::Timestamp;
@@ -51,7 +52,7 @@ impl Registrar {
         announcer: &Announcer,
     ) -> Result<Result<(), Unrotated>, Error> {
         let way = Way::of(stored);
-        if let Some(at) = self.rotating.not_before(&way, Timestamp::now()) {
+        if let Some(at) = self.rotating.not_before(&way, clock::now()) {
             let reason = format!("it failed a moment ago and is tried again at {at}");
             return Ok(Err(Unrotated { reason, at, for_good: false }));
         }
@@ -61,7 +62,7 @@ impl Registrar {
                 tracing::warn!(reason, ?cause, "the credential was not rotated; the old one goes on working");
                 tell(announcer, cluster, EventType::Warning, "RotationFailed", &reason).await;
                 let asked = failure.and_then(Failure::retry_after);
-                let at = self.rotating.handle_failure(way, asked, Timestamp::now(), rand::random());
+                let at = self.rotating.handle_failure(way, asked, clock::now(), rand::random());
                 let for_good = failure.is_some_and(Failure::is_final);
                 return Ok(Err(Unrotated { reason, at, for_good }));
             }
@@ -121,7 +122,7 @@ impl Registrar {
             return;
         };
         let object = object_ref_or_identity(cluster, &stored.cluster_id);
-        let at = stored.life.map_or_else(Timestamp::now, |life| life.issued_at);
+        let at = stored.life.map_or_else(clock::now, |life| life.issued_at);
         if self.reporter.rotated(object, rotation.clone(), at) {
             self.told_rotation = Some(rotation.clone());
         }

@@ -1,9 +1,9 @@
 //! Which credential is used, when is polled, what goes first.
 
-use super::{Agent, events::Told};
+use super::{Agent, DISCONNECT_AFTER, events::Told};
 use std::{rc::Rc, time::Duration};
-use vworkspace_core::agent::session::{Failure, State, Step};
-use vworkspace_protocol::{Job, limits};
+use vworkspace_core::agent::session::{Failure, State, Step, poll_wait};
+use vworkspace_protocol::Job;
 use vworkspace_transport::AgentLink as _;
 
 /// Shortest time between two polls that brought nothing new.
@@ -48,6 +48,7 @@ impl Agent {
                 Step::Wait(at) => tokio::select! {
                     biased;
                     () = self.another_link() => {}
+                    () = self.heard.notified() => {}
                     () = self.until(at) => {}
                 },
                 Step::Resync => self.resync().await,
@@ -82,7 +83,8 @@ impl Agent {
         self.site.world.history.holds("status first", self.told_first.get(), || {
             format!("{} asked for jobs before it told its objects' conditions", self.site.name)
         });
-        let wait = Duration::from_secs(5 + self.site.world.dice.roll(26)).min(limits::MAX_WAIT);
+        let wanted = Duration::from_secs(5 + self.site.world.dice.roll(26));
+        let wait = poll_wait(wanted, DISCONNECT_AFTER);
         let started = self.site.world.executor.now();
         let answer = tokio::select! {
             biased;
@@ -161,7 +163,7 @@ impl Agent {
                 && let Some(caller) = self.caller()
                 && self.post_heartbeat(&caller).await.is_ok()
             {
-                self.session().handle_good(self.now());
+                self.good();
             }
             self.site.world.sleep(HEARTBEAT).await;
         }

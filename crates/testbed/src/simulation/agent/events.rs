@@ -134,7 +134,7 @@ impl Agent {
         let Err(failure) = answer else {
             let keys = batch.events.iter().map(|event| event.event_key.clone());
             self.site.seen.borrow_mut().taken_events.extend(keys);
-            self.session().handle_good(now);
+            self.good();
             outbox.backoff.handle_success();
             outbox.teller.handle_delivery(Delivery::Taken, now);
             if outbox.is_empty() {

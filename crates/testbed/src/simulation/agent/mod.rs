@@ -91,6 +91,8 @@ pub struct Agent {
     answered: Notify,
     /// Told when there may be room for the jobs of another poll.
     room: Notify,
+    /// Told at every good round trip but those of the poll loop itself.
+    heard: Notify,
     /// Told when events are to go out at once, or a snapshot waits.
     flush: Notify,
     /// Whether everything there was at the start was told: status goes first.
@@ -123,6 +125,7 @@ impl Agent {
             link: watch::Sender::new(0),
             answered: Notify::new(),
             room: Notify::new(),
+            heard: Notify::new(),
             flush: Notify::new(),
             told_first: Cell::new(false),
         });
@@ -197,6 +200,12 @@ impl Agent {
 
     fn session(&self) -> RefMut<'_, Session> {
         self.session.borrow_mut()
+    }
+
+    /// A call of any kind but a poll succeeded: the next one may be due sooner.
+    fn good(&self) {
+        self.session().handle_good(self.now());
+        self.heard.notify_one();
     }
 
     fn work(&self) -> RefMut<'_, Work> {
