@@ -60,7 +60,7 @@ impl Work {
             }
             Phase::Settled
                 if (self.shelf.stored() >= entry.ledger_version || planted(Bug::LedgerNotAwaited))
-                    && (lane.may_forget(ticket) || planted(Bug::ForgetTooEarly)) =>
+                    && lane.may_forget(ticket) =>
             {
                 entry.phase = Phase::Removing;
                 self.step(ticket, now, control_plane_now)
