@@ -51,7 +51,9 @@ use vworkspace_protocol::{
 pub const MAX_OPEN: usize = 5_000;
 /// Most open jobs that are not applied yet; same rule.
 pub const MAX_QUEUED: usize = 500;
-/// Most payload bytes of open jobs; same rule. Each may be in memory a second time while it is being saved.
+/// Most jobs that the API server is asked to take at the same time; the others wait for their turn.
+pub const MAX_APPLYING: usize = 16;
+/// Most payload bytes of open jobs; same rule as for [`MAX_OPEN`]. Each may be in memory a second time while it is being saved.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Shortest time between two writes of the ledger.
 const LEDGER_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
@@ -130,6 +132,10 @@ pub struct Work {
     settled: BTreeSet<Ticket>,
     next_ticket: Ticket,
     queued: usize,
+    /// Commands to apply that are not answered.
+    applying: usize,
+    /// Whose turn in their lane has come, and who wait for one of those to be answered.
+    held_up: BTreeSet<Ticket>,
     bytes: usize,
     /// Whether the control plane may be talked to about jobs: status goes first.
     link: bool,
@@ -251,6 +257,9 @@ impl Work {
 
     /// Answers [`Command::Apply`].
     pub fn handle_applied(&mut self, ticket: Ticket, applied: Applied, now: Timestamp) {
+        self.applying = self.applying.saturating_sub(1);
+        let next = self.held_up.pop_first();
+        self.touch_some(next);
         let Some(entry) = self.jobs.get_mut(&ticket).filter(|entry| entry.phase == Phase::Applying) else {
             return;
         };

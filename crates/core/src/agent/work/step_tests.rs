@@ -11,6 +11,25 @@ fn offer(work: &mut Work, id: &str, deed: Deed) {
     assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
 }
 
+#[test]
+fn at_most_sixteen_jobs_are_applied_at_a_time() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    for n in 0..MAX_APPLYING + 2 {
+        let lane =
+            ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: n.to_string() };
+        let job = serde_json::json!({"id": n.to_string(), "kind": "apply", "payload": {}});
+        let job = serde_json::from_value(job).unwrap();
+        assert!(work.handle_offered(job, Plan { lane, deed: Ok(Deed::Apply) }, NOW));
+    }
+    let handed = handed_over(&mut work, NOW);
+    assert_eq!(handed.len(), MAX_APPLYING);
+    work.handle_applied(handed[0].0, Applied::Refused("no".into()), NOW);
+    assert_eq!(handed_over(&mut work, NOW).len(), 1);
+    work.handle_applied(handed[1].0, Applied::Later { random: 0.0 }, NOW);
+    assert_eq!(handed_over(&mut work, NOW).len(), 1, "one that is tried again later keeps no place");
+}
+
 /// Lets everything happen that the API server has no part in; answers what was handed to it.
 fn handed_over(work: &mut Work, now: Timestamp) -> Vec<(Ticket, JobId)> {
     let mut handed = Vec::new();

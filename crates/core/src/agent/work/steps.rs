@@ -1,7 +1,7 @@
 //! What [`Work`] does between an input and the next effect: whose turn it is, and what a step sets free.
 
 use super::{
-    Command, Ticket, Work,
+    Command, MAX_APPLYING, Ticket, Work,
     entry::{Entry, Phase, failed},
     lane::Lane,
 };
@@ -48,10 +48,16 @@ impl Work {
             }
             Phase::SavingBegun | Phase::SavingTaken | Phase::SavingResult => entry.save(),
             Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
+            Phase::Applying if self.applying >= MAX_APPLYING => {
+                self.held_up.insert(ticket);
+                None
+            }
             Phase::Applying => {
                 entry.may_be_applied = true;
                 let job = entry.record.job.clone();
-                entry.once(|_| Command::Apply(ticket, Box::new(job)))
+                let command = entry.once(|_| Command::Apply(ticket, Box::new(job)));
+                self.applying += usize::from(command.is_some());
+                command
             }
             Phase::Waiting { .. } => self.wait(ticket, now),
             Phase::Posting if self.link => {

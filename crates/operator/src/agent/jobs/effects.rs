@@ -109,7 +109,6 @@ impl Inner {
 
     /// Gives the object, or its deletion, to the API server; or has the credential rotated.
     async fn apply(&self, job: &Job) -> Applied {
-        let _permit = self.applying.acquire().await;
         let Some(connection) = self.means.links.now() else {
             // Whose labels the object gets is not known at the moment.
             return Applied::Later { random: rand::random() };

@@ -32,8 +32,6 @@ use vworkspace_core::agent::{
 };
 use vworkspace_protocol::{ClusterId, Job};
 
-/// Most jobs handed to the API server at the same time.
-pub const APPLYING: usize = 16;
 /// Most records of the journal written at the same time.
 const SAVING: usize = 16;
 /// Most messages about jobs on their way at the same time.
@@ -74,7 +72,6 @@ struct Inner {
     room: Notify,
     /// Ends the task that follows a job's object when dropped.
     followers: Mutex<BTreeMap<Ticket, oneshot::Sender<()>>>,
-    applying: Semaphore,
     saving: Semaphore,
     telling: Semaphore,
     tracker: TaskTracker,
@@ -104,7 +101,6 @@ impl Jobs {
             answered: Notify::new(),
             room: Notify::new(),
             followers: Mutex::default(),
-            applying: Semaphore::new(APPLYING),
             saving: Semaphore::new(SAVING),
             telling: Semaphore::new(TELLING),
             tracker: TaskTracker::new(),
