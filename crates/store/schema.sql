@@ -34,9 +34,7 @@ CREATE TABLE credential (
     cluster INTEGER NOT NULL REFERENCES cluster (row),
     pending INTEGER NOT NULL CHECK (pending IN (0, 1)),
     created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL,
-    drop_at INTEGER
-) STRICT;
+    expires_at INTEGER NOT NULL) STRICT;
 
 CREATE INDEX credential_by_end ON credential (expires_at);
 

@@ -13,6 +13,7 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 use vworkspace_core::{
     control::{
+        Actor,
         credential::{Credential, Standing, standing},
         token::{self, Kept, Kind, Presented},
     },
@@ -91,18 +92,21 @@ impl Store {
         let (text, kept) = draw(Kind::Agent)?;
         let now = whole_micros(now);
         let expires_at = now + self.inner.settings.credential_life;
-        let drop_at = now + self.inner.settings.rotation_window;
         let registration_id = registration_id.to_owned();
         let cluster_id = self
             .write(move |connection| {
                 let (cluster, id, repeated) = redeem(connection, &presented, &registration_id, now)?;
                 if repeated {
-                    let fresh = Credential { expires_at, drop_at: Some(drop_at) };
-                    add_pending(connection, cluster, &kept, fresh, now)?;
+                    add_pending(connection, cluster, &kept, expires_at, now)?;
                 } else {
                     connection.run("DELETE FROM credential WHERE cluster = ?1", [cluster])?;
-                    let first = Credential { expires_at, drop_at: None };
-                    insert_credential(connection, cluster, &kept, first, now)?;
+                    insert_credential(
+                        connection,
+                        cluster,
+                        &kept,
+                        Credential { expires_at, is_used: true },
+                        now,
+                    )?;
                 }
                 record_registration(connection, cluster, &id, now)?;
                 Ok(id)
@@ -112,24 +116,29 @@ impl Store {
     }
 
     /// Issues a new credential beside the current one, which ends when the new one is first used, as do others that
-    /// nobody used.
+    /// nobody used. `bearer` is the credential of the cluster's that asks.
     ///
     /// # Errors
-    /// Those of writing.
+    /// [`Error::Unauthenticated`]: `bearer` ended meanwhile; what ends every credential of a cluster must not be outlived
+    /// by one that was asked for before.
     pub async fn rotate(
         &self,
         cluster: &Handle<Cluster, Serve>,
+        bearer: &Secret,
         now: Timestamp,
     ) -> Result<RotateResponse, Error> {
+        let presented = token::read(bearer).ok_or(Error::Unauthenticated)?;
         let (text, kept) = draw(Kind::Agent)?;
         let now = whole_micros(now);
         let expires_at = now + self.inner.settings.credential_life;
-        let drop_at = now + self.inner.settings.rotation_window;
         let audit = Record::new(&cluster.by, "rotate", "new credential issued").cluster(cluster.row);
-        let row = cluster.row;
+        let (row, own) = (cluster.row, Actor::Agent(cluster.id().clone()));
         self.write(move |connection| {
-            let fresh = Credential { expires_at, drop_at: Some(drop_at) };
-            add_pending(connection, row, &kept, fresh, now)?;
+            let Proved { caller, standing, expires_at: _ } = agent_caller(connection, &presented, now)?;
+            if standing == Standing::Ended || *caller.actor() != own {
+                return Err(Error::Unauthenticated);
+            }
+            add_pending(connection, row, &kept, expires_at, now)?;
             audit.write(connection, now)
         })
         .await?;
@@ -180,23 +189,20 @@ struct Proved {
 
 fn agent_caller(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Proved, Error> {
     let found = connection.row(
-        "SELECT c.digest, c.expires_at, c.drop_at, k.row, k.id, o.id,
-                c.pending = 1 AND EXISTS (SELECT 1 FROM credential old
-                    WHERE old.cluster = c.cluster AND old.pending = 0 AND old.expires_at > ?2)
+        "SELECT c.digest, c.expires_at, c.pending, k.row, k.id, o.id
          FROM credential c JOIN cluster k ON k.row = c.cluster JOIN organization o ON o.row = k.organization
          WHERE c.lookup = ?1",
-        params![presented.kept.lookup, micros(now)],
-        |row| Ok((row.get(0)?, credential(row)?, agent(row)?, row.get::<_, bool>(6)?)),
+        [presented.kept.lookup],
+        |row| Ok((row.get(0)?, credential(row)?, agent(row)?)),
     )?;
-    let (digest, credential, caller, old_works) = found.ok_or(Error::Unauthenticated)?;
+    let (digest, credential, caller) = found.ok_or(Error::Unauthenticated)?;
     proved(digest, presented)?;
-    let standing = standing(credential, old_works, now);
+    let standing = standing(credential, now);
     Ok(Proved { caller, standing, expires_at: credential.expires_at })
 }
 
 fn credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
-    let drop_at = row.get::<_, Option<i64>>(2)?.map(time);
-    Ok(Credential { expires_at: time(row.get(1)?), drop_at })
+    Ok(Credential { expires_at: time(row.get(1)?), is_used: !row.get::<_, bool>(2)? })
 }
 
 fn agent(row: &Row<'_>) -> rusqlite::Result<Caller> {
@@ -219,15 +225,14 @@ fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Re
         Standing::FirstUse => {
             let lookup = presented.kept.lookup;
             let ended = if planted(Bug::KeepOldCredential) {
-                "UPDATE credential SET pending = 1, drop_at = expires_at WHERE lookup <> ?1
+                "UPDATE credential SET pending = 1 WHERE lookup <> ?1
                  AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)"
             } else {
                 "DELETE FROM credential WHERE lookup <> ?1
                  AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)"
             };
             connection.run(ended, [lookup])?;
-            connection
-                .run("UPDATE credential SET pending = 0, drop_at = NULL WHERE lookup = ?1", [lookup])?;
+            connection.run("UPDATE credential SET pending = 0 WHERE lookup = ?1", [lookup])?;
             Ok(caller)
         }
     }
@@ -250,7 +255,7 @@ fn add_pending(
     connection: &Connection,
     cluster: i64,
     kept: &Kept,
-    fresh: Credential,
+    expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), Error> {
     if planted(Bug::DiscardCredentialTooEarly) {
@@ -262,7 +267,7 @@ fn add_pending(
              WHERE cluster = ?1 AND pending = 1 ORDER BY created_at DESC LIMIT -1 OFFSET ?2)",
         params![cluster, others],
     )?;
-    insert_credential(connection, cluster, kept, fresh, now)
+    insert_credential(connection, cluster, kept, Credential { expires_at, is_used: false }, now)
 }
 
 /// Uses the token up, or finds that it was used up by the very same registration: then the last answer is true.
@@ -308,16 +313,15 @@ fn insert_credential(
     now: Timestamp,
 ) -> Result<(), Error> {
     connection.run(
-        "INSERT INTO credential (lookup, digest, cluster, pending, created_at, expires_at, drop_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO credential (lookup, digest, cluster, pending, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             kept.lookup,
             kept.digest,
             cluster,
-            credential.drop_at.is_some(),
+            !credential.is_used,
             micros(now),
-            micros(credential.expires_at),
-            credential.drop_at.map(micros)
+            micros(credential.expires_at)
         ],
     )?;
     Ok(())

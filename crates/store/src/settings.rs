@@ -14,8 +14,6 @@ pub struct Settings {
     pub disconnect_after: Duration,
     /// Life of a bearer credential. Default 90 days.
     pub credential_life: Duration,
-    /// How long a rotated credential may stay unused while the old one still works. Default 24 h.
-    pub rotation_window: Duration,
     /// How long what is over is kept.
     pub retention: Retention,
     /// Most calls that wait for the writer; one more is refused with [`Error::Busy`](crate::Error::Busy).
@@ -34,7 +32,6 @@ impl Default for Settings {
             stale_session: Duration::from_secs(600),
             disconnect_after: Duration::from_secs(60),
             credential_life: HOUR * 24 * 90,
-            rotation_window: HOUR * 24,
             retention: Retention::default(),
             write_queue: 8192,
             readers: 4,

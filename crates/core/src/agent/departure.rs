@@ -7,6 +7,10 @@ use std::time::Duration;
 /// How long the end of the Cluster object is held up for a control plane that cannot be told.
 pub const TELL_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
+/// What one try may take at least, however long ago the object was deleted: the operator may not have run since, or its
+/// clock may be ahead, and a control plane that is there answers within it.
+pub const TRY_FOR: Duration = Duration::from_secs(10);
+
 /// What follows from an answer to the decommission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {

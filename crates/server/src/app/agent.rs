@@ -176,7 +176,12 @@ impl ControlPort for AgentPort {
 
     async fn rotate(&self, call: AgentCall) -> Result<RotateResponse, Refusal> {
         let agent = self.agent(call).await?;
-        Ok(self.app.store.rotate(&agent.cluster, self.app.clock.now()).await.map_err(Error::from)?)
+        Ok(self
+            .app
+            .store
+            .rotate(&agent.cluster, &agent.bearer, self.app.clock.now())
+            .await
+            .map_err(Error::from)?)
     }
 
     async fn decommission(&self, call: AgentCall) -> Result<(), Refusal> {

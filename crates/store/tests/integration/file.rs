@@ -40,7 +40,7 @@ async fn tokens_are_stored_as_hashes_only() {
     let tenant = world.tenant("acme-gmbh").await;
     let agent = world.agent(&tenant, "c").await;
     let registration = world.registration_token(&tenant, &agent.id).await;
-    let rotated = world.store.rotate(&agent.serve, at(1)).await.unwrap().token;
+    let rotated = world.store.rotate(&agent.serve, &agent.credential, at(1)).await.unwrap().token;
     let mut written = Vec::new();
     for file in std::fs::read_dir(world.folder()).unwrap().map(Result::unwrap) {
         written.extend(std::fs::read(file.path()).unwrap());
@@ -67,7 +67,7 @@ async fn who_asked_for_what_is_audited_and_so_is_what_the_server_decides() {
     let withdrawn = world.apply(&tenant, &agent, "web", 400).await;
     let handle = world.store.lookup_job::<Command>(&tenant.caller, &withdrawn).await.unwrap();
     world.store.cancel(&handle, at(401)).await.unwrap();
-    world.store.rotate(&agent.serve, at(402)).await.unwrap();
+    world.store.rotate(&agent.serve, &agent.credential, at(402)).await.unwrap();
     assert_eq!(world.show(&tenant, &lost).await.state, JobState::Undeliverable);
 
     let database = rusqlite::Connection::open(world.folder().join("db.sqlite")).unwrap();

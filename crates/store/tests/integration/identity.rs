@@ -119,7 +119,7 @@ pub async fn of_32_concurrent_repeats_all_get_one_identity_and_one_credential_li
 pub async fn rotation_overlaps_until_the_new_credential_is_used(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let new = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
+    let new = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
     assert!(works(&world, &agent.credential, 11).await);
     assert!(works(&world, &new, 12).await);
     assert!(!works(&world, &agent.credential, 13).await);
@@ -129,8 +129,8 @@ pub async fn rotation_overlaps_until_the_new_credential_is_used(world: World) {
 pub async fn the_first_rotated_credential_that_is_used_ends_all_others(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let lost = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
-    let kept = world.store.rotate(&agent.serve, at(11)).await.unwrap().token;
+    let lost = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
+    let kept = world.store.rotate(&agent.serve, &agent.credential, at(11)).await.unwrap().token;
     assert!(works(&world, &agent.credential, 12).await);
     assert!(works(&world, &kept, 12).await);
     assert!(!works(&world, &lost, 12).await);
@@ -140,8 +140,8 @@ pub async fn the_first_rotated_credential_that_is_used_ends_all_others(world: Wo
 pub async fn a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_first_answer(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let held = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
-    let lost = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
+    let held = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
+    let lost = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
     assert!(works(&world, &held, 11).await);
     assert!(!works(&world, &lost, 12).await);
 }
@@ -149,22 +149,32 @@ pub async fn a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_firs
 pub async fn unused_credentials_do_not_pile_up(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let oldest = world.store.rotate(&agent.serve, at(10)).await.unwrap().token;
+    let oldest = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
     for second in 11..30 {
-        world.store.rotate(&agent.serve, at(second)).await.unwrap();
+        world.store.rotate(&agent.serve, &agent.credential, at(second)).await.unwrap();
     }
     assert!(!works(&world, &oldest, 30).await);
     assert!(works(&world, &agent.credential, 30).await);
 }
 
-pub async fn an_unused_new_credential_is_dropped_after_a_day_but_never_the_last_that_works(world: World) {
+/// It was stored in the place of the old one, and then the line was cut.
+pub async fn an_unused_new_credential_works_however_long_the_cut(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let new = world.store.rotate(&agent.serve, at(60 * DAY)).await.unwrap().token;
-    assert!(!works(&world, &new, 61 * DAY).await);
+    let new = world.store.rotate(&agent.serve, &agent.credential, at(60 * DAY)).await.unwrap().token;
     assert!(works(&world, &agent.credential, 61 * DAY).await);
     assert!(!works(&world, &agent.credential, 90 * DAY).await);
-    assert!(works(&world, &new, 90 * DAY).await);
+    assert!(works(&world, &new, 149 * DAY).await);
+    assert!(!works(&world, &new, 150 * DAY).await);
+}
+
+/// The handle was made before; what ended every credential is not outlived by a rotation that was on its way.
+pub async fn a_rotation_that_comes_after_the_end_of_its_credential_gives_none(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    world.store.decommission(&agent.serve, &agent.credential, at(5)).await.unwrap();
+    let late = world.store.rotate(&agent.serve, &agent.credential, at(6)).await;
+    assert!(matches!(late, Err(Error::Unauthenticated)));
 }
 
 pub async fn a_new_registration_token_moves_the_identity(world: World) {

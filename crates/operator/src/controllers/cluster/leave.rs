@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::json;
 use std::time::Duration;
-use vworkspace_core::agent::departure::{Departure, departure, gives_up_at};
+use vworkspace_core::agent::departure::{Departure, TRY_FOR, departure, gives_up_at};
 use vworkspace_crds::{Cluster, cluster::ClusterPhase, key::CLUSTER_FINALIZER};
 use vworkspace_transport::AgentLink as _;
 
@@ -54,7 +54,7 @@ impl Registrar {
         if let Some(at) = self.leaving.not_before(way, now).filter(|_| now < ends) {
             return Some(at.min(ends));
         }
-        let (departure, problem) = self.tell_departure(way, until(ends, now)).await;
+        let (departure, problem) = self.tell_departure(way, until(ends, now).max(TRY_FOR)).await;
         match departure {
             Departure::Told => {
                 tracing::info!("the cluster is decommissioned; its credential is dead");
@@ -74,7 +74,7 @@ impl Registrar {
         }
     }
 
-    /// Tells it once, within the time that is left, and says what follows, and why for people.
+    /// Tells it once, within that time, and says what follows, and why for people.
     async fn tell_departure(&self, way: &Way, left: Duration) -> (Departure, String) {
         let link = match self.link(way) {
             Ok(link) => link,
