@@ -8,7 +8,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("vworkspace-protocol", &[]),
     ("vworkspace-crds", &[]),
     ("vworkspace-core", &["vworkspace-protocol"]),
-    ("vworkspace-transport", &["vworkspace-protocol", "vworkspace-core"]),
+    ("vworkspace-transport", &["vworkspace-protocol"]),
     ("vworkspace-store", &["vworkspace-protocol", "vworkspace-core"]),
     ("vworkspace-client", &["vworkspace-protocol"]),
     (
@@ -32,10 +32,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "vworkspace-server",
         ],
     ),
-    (
-        "vworkspace-fleet-sim",
-        &["vworkspace-protocol", "vworkspace-core", "vworkspace-transport", "vworkspace-client"],
-    ),
+    ("vworkspace-fleet-sim", &["vworkspace-protocol", "vworkspace-transport", "vworkspace-client"]),
     ("xtask", &[]),
 ];
 

@@ -27,11 +27,12 @@ struct Args {
 enum Command {
     /// Run the product: a real cluster, the control plane, the operator, applications deployed through Pull mode.
     Demo(demo::Args),
-    /// Run everything that must hold: format, lints, layers, sizes, drift, unit, conformance and integration tests.
+    /// Run everything that must hold: format, lints, layers, sizes, drift, planted bugs, simulation, unit, conformance
+    /// and integration tests, torture.
     Test(test::Args),
     /// Write the generated files (CRDs, OpenAPI document).
     Codegen,
-    /// Print the benchmarks: delivery latency and durable job lifecycles a second.
+    /// Print the benchmarks: memory of agents at rest, delivery latency, events and durable job lifecycles a second.
     Bench(bench::Args),
     /// Play the whole system in virtual time by seed: agents, control plane, network and clusters, with everything going
     /// wrong that may.

@@ -46,6 +46,17 @@ pub fn mutants(args: &MutantsArgs) -> anyhow::Result<()> {
 /// What a test run asks for: each planted bug on its recorded seed, then fresh seeds without any.
 pub fn test() -> anyhow::Result<()> {
     build()?;
+    step("table of planted bugs", || {
+        run_command(&mut cargo([
+            "test",
+            "-p",
+            "vworkspace-testbed",
+            "--features",
+            "planted-bugs",
+            "--lib",
+            "simulation::",
+        ]))
+    })?;
     step("planted bugs", || run_command(built().arg("--bugs")))?;
     step("simulation", || run_command(&mut built()))
 }

@@ -50,7 +50,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     step("build programs", || run_command(&mut cargo(["build", "--workspace", "--bins"])))?;
     simulate::test()?;
     if args.no_cluster {
-        return step("unit tests", || run_command(&mut cargo(["test", "--workspace", "--lib", "--bins"])));
+        return step("unit tests", || {
+            run_command(cargo(["test", "--workspace", "--lib", "--bins"]).env("INSTA_UPDATE", "no"))
+        });
     }
     let cluster = step("real cluster", || Cluster::start(args))?;
     step("tests", || {

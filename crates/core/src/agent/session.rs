@@ -5,7 +5,7 @@
 //!   Unregistered ───────────────► Resyncing ─────────────────────► Active
 //!        ▲                          ▲  │ ▲                          │
 //!        │ credential gone          │  │ └──── no good round trip ──┘
-//!        └──────────────────────────┘  │       for the window: Resyncing, told as disconnected
+//!        └──────────────────────────┘  │       twice in a row, or for the window: told as disconnected
 //!                                      └── 401, 403 ──► Rejected (until the credential changes)
 //! ```
 //!
@@ -151,7 +151,7 @@ pub enum State {
     Unregistered,
     /// Status first. Left when the control plane took the snapshot, or rejected the agent.
     Resyncing,
-    /// Pulling jobs. Left by a rejection, or when the disconnect window passed.
+    /// Pulling jobs. Left by a rejection, by two failed calls in a row, or when the disconnect window passed.
     Active,
     /// Stopped until the credential changes.
     Rejected(Rejection),

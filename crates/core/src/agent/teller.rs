@@ -23,7 +23,7 @@ use vworkspace_protocol::{
 };
 
 /// How long events wait for a log that cannot be stored, from the first write that failed: well within the time after
-/// which a silent cluster is shown as disconnected.
+/// which a silent cluster is shown as disconnected, by default.
 pub const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Tells what objects go through, each transition under a key that is never used again.

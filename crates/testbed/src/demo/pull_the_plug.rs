@@ -30,7 +30,7 @@ use vworkspace_protocol::{
     event::kind::OBJECT_DELETED,
 };
 
-/// Longer than any of this takes; the back-off of the operator alone may reach a minute.
+/// Longer than any of this takes, also with the operator's own disconnect window.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -12,7 +12,8 @@
 //!               api: journal, ledger, what was told, credential, applications and their controllers
 //! ```
 //!
-//! Real: every decision of both sides, every SQL statement, tenancy, wake-ups. Modelled: HTTP, TLS, Kubernetes.
+//! Real: the decisions of both sides about jobs, events, credentials and the link, every SQL statement, tenancy,
+//! wake-ups. Modelled: HTTP, TLS, Kubernetes, leader election. Not played: decommission, and rotation by a job.
 
 mod agent;
 mod api;

@@ -1,13 +1,11 @@
 //! Which credential is used, when is polled, what goes first.
 
-use super::{Agent, DISCONNECT_AFTER, events::Told};
+use super::{Agent, events::Told};
 use std::{rc::Rc, time::Duration};
-use vworkspace_core::agent::session::{Failure, State, Step, poll_wait};
+use vworkspace_core::agent::session::{DISCONNECT_AFTER, Failure, State, Step, pause_after_poll, poll_wait};
 use vworkspace_protocol::Job;
 use vworkspace_transport::AgentLink as _;
 
-/// Shortest time between two polls that brought nothing new.
-const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// What a poll may take beyond the wait it asked for, as in the HTTP link.
 const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// Time between two signs of life.
@@ -99,10 +97,9 @@ impl Agent {
                 self.session().handle_polled(self.now());
                 self.site.seen.borrow_mut().delivered.extend(jobs.iter().cloned());
                 jobs.extend(self.forgotten());
-                if self.take(jobs) == 0 {
-                    let passed = self.site.world.executor.now().saturating_sub(started);
-                    self.site.world.sleep(MIN_POLL_INTERVAL.saturating_sub(passed)).await;
-                }
+                let new = self.take(jobs);
+                let took = self.site.world.executor.now().saturating_sub(started);
+                self.site.world.sleep(pause_after_poll(new, took)).await;
             }
             Err(failure) => self.failed(failure).await,
         }

@@ -25,12 +25,13 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
-use vworkspace_core::agent::{session::Session, work::Work};
+use vworkspace_core::agent::{
+    session::{DISCONNECT_AFTER, Session},
+    work::Work,
+};
 use vworkspace_protocol::{Job, JobId, Secret, id::SessionId};
 use vworkspace_transport::AgentCall;
 
-/// The operator's default.
-const DISCONNECT_AFTER: Duration = Duration::from_secs(60);
 /// Bound of a call that does not wait for jobs, as in the HTTP link.
 const CALL: Duration = Duration::from_secs(30);
 
