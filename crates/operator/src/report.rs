@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use vworkspace_protocol::{Condition, ObjectRef};
 
-/// Most observations that wait for the outbox; beyond that the oldest kept state is refreshed by the next
-/// snapshot, and the drop is counted.
+/// Most observations that wait for the outbox; one more is dropped and logged, and what it told is told by the next
+/// snapshot.
 pub const QUEUE: usize = 1_000;
 
 /// What a reconciler saw change.
