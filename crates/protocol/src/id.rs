@@ -1,7 +1,7 @@
-//! Identifiers on the wire: opaque strings, kept apart by type.
+//! Identifiers on the wire: opaque strings, kept apart by type. They go wherever a job goes, so a clone shares the text.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 macro_rules! opaque_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -9,11 +9,12 @@ macro_rules! opaque_id {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         #[serde(transparent)]
-        pub struct $name(String);
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Wraps an identifier as it was received; an identifier is opaque, so nothing is checked.
-            pub fn new(id: impl Into<String>) -> Self {
+            pub fn new(id: impl Into<Arc<str>>) -> Self {
                 Self(id.into())
             }
 
@@ -31,7 +32,13 @@ macro_rules! opaque_id {
 
         impl From<String> for $name {
             fn from(id: String) -> Self {
-                Self(id)
+                Self(id.into())
+            }
+        }
+
+        impl From<$name> for Arc<str> {
+            fn from(id: $name) -> Self {
+                id.0
             }
         }
     };

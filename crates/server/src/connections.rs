@@ -1,94 +1,109 @@
-//! A bound on open connections: one more is closed as soon as it is accepted.
+//! What becomes of an accepted socket: a place among the bounded many, TLS, HTTP/1.1 until either side is done.
+//!
+//! Thousands of agents wait at the same time, each in a connection of its own, so this is written to keep little: see
+//! `docs/BENCHMARKS.md`.
 
-use axum_server::accept::Accept;
-use futures::future::BoxFuture;
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use crate::tls::Certificate;
+use axum::Router;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Semaphore,
+    time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service as _;
 
-/// Lets at most so many connections through to `inner`.
-#[derive(Clone)]
-pub struct Bounded<A> {
-    inner: A,
+/// Longest time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time between the end of one request, or the handshake, and the last header byte of the next. Longer than
+/// clients keep idle connections, so that they, not we, end them.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest time for answers that are being written when the server stops.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// The open connections of a socket.
+pub struct Connections {
+    served: Arc<Served>,
+    tls: Option<Certificate>,
     room: Arc<Semaphore>,
+    tasks: TaskTracker,
 }
 
-impl<A> Bounded<A> {
-    /// At most `most` connections at a time.
-    pub fn new(inner: A, most: usize) -> Self {
-        Self { inner, room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+/// What every connection needs.
+struct Served {
+    http: http1::Builder,
+    router: Router,
+    stop: CancellationToken,
+}
+
+/// Plain or TLS. Boxed, because it is moved from hand to hand before it is served, and each hand would keep room for
+/// all of it for as long as the connection lasts.
+type Stream = Box<dyn Duplex>;
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+impl Connections {
+    /// None yet, and at most `most` at a time; all end soon after `stop`.
+    pub fn new(router: Router, tls: Option<Certificate>, stop: CancellationToken, most: usize) -> Self {
+        // HTTP/1.1 alone: see docs/BENCHMARKS.md for what an idle HTTP/2 connection costs.
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { served: Arc::new(Served { http, router, stop }), tls, room, tasks: TaskTracker::new() }
     }
-}
 
-impl<A, I, S> Accept<I, S> for Bounded<A>
-where
-    A: Accept<I, S>,
-    A::Future: Send + 'static,
-    A::Stream: Send,
-    A::Service: Send,
-{
-    type Stream = Held<A::Stream>;
-    type Service = A::Service;
-    type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
-
-    fn accept(&self, stream: I, service: S) -> Self::Future {
+    /// Serves the socket in a task of its own, or closes it when there is no room.
+    pub fn take_up(&self, socket: TcpStream) {
         let Ok(place) = self.room.clone().try_acquire_owned() else {
-            return Box::pin(async { Err(io::Error::other("too many connections")) });
+            tracing::debug!("connection closed: too many");
+            return;
         };
-        let accepted = self.inner.accept(stream, service);
-        Box::pin(async move {
-            let (stream, service) = accepted.await?;
-            Ok((Held { stream: Box::new(stream), _place: place }, service))
-        })
+        let stream = Box::pin(opened(socket, self.tls.as_ref().map(Certificate::acceptor)));
+        let served = self.served.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = served.connection(stream).await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+
+    /// Returns when the last one has ended.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
-/// A connection that gives its place back when it ends. Boxed, because it is moved from hand to hand before it is
-/// served, and each hand would keep room for all of it for as long as it lasts.
-pub struct Held<S> {
-    stream: Box<S>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_read(cx, buf)
+impl Served {
+    async fn connection(&self, stream: impl Future<Output = io::Result<Stream>> + Unpin) -> io::Result<()> {
+        let Some(stream) = self.stop.run_until_cancelled(stream).await else {
+            return Ok(());
+        };
+        let service = service_fn(|request| self.router.clone().call(request));
+        let mut connection = Box::pin(self.http.serve_connection(TokioIo::new(stream?), service));
+        let ended = match self.stop.run_until_cancelled(connection.as_mut()).await {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                timeout(GRACE, connection).await?
+            }
+        };
+        ended.map_err(io::Error::other)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+async fn opened(socket: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Stream> {
+    // Answers are small: waiting to fill a packet would only delay them.
+    socket.set_nodelay(true)?;
+    Ok(match tls {
+        Some(tls) => Box::new(timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??),
+        None => Box::new(socket),
+    })
 }

@@ -16,7 +16,7 @@ pub mod app;
 pub mod args;
 pub mod background;
 pub mod clock;
-mod connections;
+pub mod connections;
 pub mod listen;
 pub mod logs;
 pub mod metrics;

@@ -1,26 +1,14 @@
-//! The socket: plain or TLS, with time-outs against clients that never finish.
+//! The socket: plain or TLS, and the loop that takes up its connections.
 
-use crate::connections::Bounded;
+use crate::{connections::Connections, tls::Certificate};
 use axum::Router;
-use axum_server::{
-    Handle, Server,
-    accept::NoDelayAcceptor,
-    tls_rustls::{RustlsAcceptor, RustlsConfig},
-};
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-/// A connection that has not sent its first request by then is closed.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest time between the end of one request and the last header byte of the next on an HTTP/1 connection.
-/// Longer than clients keep idle connections, so that they, not we, end them.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
-/// Longest time for answers that are being written when the server stops.
-pub const GRACE: Duration = Duration::from_secs(5);
+/// Rest after an accept that failed: out of file descriptors, trying at once would fail as well.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket that will not be opened.
 #[derive(Debug, Error)]
@@ -47,7 +35,7 @@ pub enum Error {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    tls: Option<RustlsConfig>,
+    tls: Option<Certificate>,
 }
 
 impl Listener {
@@ -55,16 +43,17 @@ impl Listener {
     ///
     /// # Errors
     /// See [`enum@Error`].
-    pub fn bind(
+    pub async fn bind(
         address: SocketAddr,
-        tls: Option<RustlsConfig>,
+        tls: Option<Certificate>,
         allow_insecure_http: bool,
     ) -> Result<Self, Error> {
         if tls.is_none() && !address.ip().is_loopback() && !allow_insecure_http {
             return Err(Error::InsecureHttp { address });
         }
-        let socket = TcpListener::bind(address).map_err(|source| Error::Bind { address, source })?;
-        let address = socket.local_addr().map_err(|source| Error::Bind { address, source })?;
+        let failed = |source| Error::Bind { address, source };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
         Ok(Self { socket, address, tls })
     }
 
@@ -73,48 +62,32 @@ impl Listener {
         format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// Serves at most so many connections until the handle is told to stop.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub async fn serve(
-        self,
-        router: Router,
-        handle: Handle<SocketAddr>,
-        most_connections: usize,
-    ) -> io::Result<()> {
-        let server = with_time_outs(axum_server::from_tcp(self.socket)?.handle(handle));
-        let service = router.into_make_service();
-        // Answers are small: waiting to fill a packet would only delay them.
-        let plain = NoDelayAcceptor::new();
-        match self.tls {
-            Some(config) => {
-                let tls = RustlsAcceptor::new(config).acceptor(plain);
-                server.acceptor(Bounded::new(tls, most_connections)).serve(service).await
+    /// Serves at most so many connections at a time until told to stop; then closes the socket and returns when the last
+    /// connection has ended, see [`GRACE`](crate::connections::GRACE). A connection too many is closed at once.
+    pub async fn serve(self, router: Router, stop: CancellationToken, most_connections: usize) {
+        let connections = Connections::new(router, self.tls, stop.clone(), most_connections);
+        while let Some(accepted) = stop.run_until_cancelled(self.socket.accept()).await {
+            match accepted {
+                Ok((socket, _)) => connections.take_up(socket),
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
-            None => server.acceptor(Bounded::new(plain, most_connections)).serve(service).await,
         }
+        drop(self.socket);
+        connections.ended().await;
     }
-}
-
-fn with_time_outs(server: Server<SocketAddr>) -> Server<SocketAddr> {
-    // HTTP/1.1 alone: see docs/BENCHMARKS.md for what an idle HTTP/2 connection costs.
-    let mut server = server
-        .http1_only()
-        .first_request_timeout(FIRST_REQUEST_TIMEOUT)
-        .accept_error_handler(|_, error| tracing::debug!(%error, "connection not accepted"));
-    server.http_builder().http1().header_read_timeout(HEADER_TIMEOUT);
-    server
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn plain_http_is_for_loopback_alone() {
-        let bind = |address: &str, allow| Listener::bind(address.parse().unwrap(), None, allow);
-        assert!(matches!(bind("0.0.0.0:0", false), Err(Error::InsecureHttp { .. })));
-        assert!(bind("127.0.0.1:0", false).unwrap().url().starts_with("http://127.0.0.1:"));
+    #[tokio::test]
+    async fn plain_http_is_for_loopback_alone() {
+        let bind = |address: &str| Listener::bind(address.parse().unwrap(), None, false);
+        assert!(matches!(bind("0.0.0.0:0").await, Err(Error::InsecureHttp { .. })));
+        assert!(bind("127.0.0.1:0").await.unwrap().url().starts_with("http://127.0.0.1:"));
     }
 }

@@ -5,13 +5,15 @@ use crate::{
     app::App,
     args::Serve,
     background,
-    listen::{self, GRACE, Listener},
+    listen::{self, Listener},
     tls,
 };
-use axum_server::Handle;
-use std::{io, io::Write, net::SocketAddr, sync::Arc};
+use std::{io, io::Write, sync::Arc};
 use thiserror::Error;
-use tokio::{signal, task::JoinSet};
+use tokio::{
+    signal,
+    task::{JoinError, JoinSet},
+};
 use vworkspace_protocol::Secret;
 use vworkspace_store as store;
 
@@ -27,9 +29,9 @@ pub enum Error {
     /// The socket cannot be opened.
     #[error(transparent)]
     Listen(#[from] listen::Error),
-    /// The socket broke.
+    /// A task of the server panicked.
     #[error("serving ended")]
-    Serve(#[source] io::Error),
+    Task(#[source] JoinError),
     /// stdout cannot be written; the first admin token would be lost.
     #[error("cannot write to stdout")]
     Stdout(#[source] io::Error),
@@ -45,8 +47,7 @@ pub struct Running {
     /// On the very first start of a data folder only: the admin's token, to be shown once.
     pub first_admin_token: Option<Secret>,
     app: Arc<App>,
-    handle: Handle<SocketAddr>,
-    tasks: JoinSet<io::Result<()>>,
+    tasks: JoinSet<()>,
 }
 
 /// Runs the program: start, tell on stdout, stop on SIGTERM or Ctrl-C.
@@ -73,53 +74,44 @@ impl Running {
             (Some(cert), Some(key)) => Some(tls::load(cert, key).await?),
             _ => None,
         };
-        let config = certificate.as_ref().map(|(config, _)| config.clone());
-        let listener = Listener::bind(settings.listen, config, settings.allow_insecure_http)?;
+        let (certificate, files) = certificate.unzip();
+        let listener = Listener::bind(settings.listen, certificate, settings.allow_insecure_http).await?;
         let (app, first_admin_token) = App::open(&settings).await.map_err(Error::Store)?;
         let app = Arc::new(app);
 
         let mut tasks = JoinSet::new();
-        if let Some((config, files)) = certificate {
-            let fresh = tls::keep_fresh(config, files, settings.tls_reload_every, app.stop.clone());
-            tasks.spawn(async move {
-                fresh.await;
-                Ok(())
-            });
+        if let Some(files) = files {
+            tasks.spawn(tls::keep_fresh(files, settings.tls_reload_every, app.stop.clone()));
         }
         background::spawn(&mut tasks, &app);
         let url = listener.url();
-        let handle = Handle::new();
-        tasks.spawn(listener.serve(api::router(app.clone()), handle.clone(), settings.max_requests));
+        tasks.spawn(listener.serve(api::router(app.clone()), app.stop.clone(), settings.max_requests));
         tracing::info!(url, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(Self { url, first_admin_token, app, handle, tasks })
+        Ok(Self { url, first_admin_token, app, tasks })
     }
 
-    /// Returns only when serving ends by itself, which it should not.
+    /// Returns only when a task panicked: none ends by itself.
     async fn broken(&mut self) -> Error {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok(Ok(()))) => {}
-                Some(Ok(Err(error))) => return Error::Serve(error),
-                Some(Err(panicked)) => return Error::Serve(io::Error::other(panicked)),
-                None => return Error::Serve(io::ErrorKind::UnexpectedEof.into()),
+                Some(Err(panicked)) => return Error::Task(panicked),
+                Some(Ok(())) => {}
+                None => std::future::pending().await,
             }
         }
     }
 
     /// Ends open long polls at once with an empty answer, lets answers that are being written finish for at most
-    /// [`GRACE`], writes what is only in memory, and closes the store.
+    /// [`GRACE`](crate::connections::GRACE), writes what is only in memory, and closes the store.
     ///
     /// # Errors
-    /// [`Error::Serve`] when the socket broke on the way.
+    /// [`Error::Task`] when a task panicked on the way.
     pub async fn stop(mut self) -> Result<(), Error> {
         tracing::info!("stopping");
         self.app.stop.cancel();
-        self.handle.graceful_shutdown(Some(GRACE));
         let mut ended = Ok(());
         while let Some(task) = self.tasks.join_next().await {
-            if let Ok(Err(error)) = task {
-                ended = Err(Error::Serve(error));
-            }
+            ended = ended.and(task.map_err(Error::Task));
         }
         background::flush_sightings(self.app.clone()).await;
         tracing::info!("stopped");

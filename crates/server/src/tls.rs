@@ -1,6 +1,7 @@
 //! The certificate: loaded at start, loaded again when its files change.
 
-use axum_server::tls_rustls::RustlsConfig;
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -8,6 +9,8 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// A certificate that cannot be used.
@@ -29,27 +32,39 @@ pub enum Error {
         /// The key's file.
         key: PathBuf,
         /// Why.
-        source: io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Where certificate and key lie, and what they held when last read.
+/// The certificate as it is now.
+#[derive(Clone)]
+pub struct Certificate(watch::Receiver<Arc<ServerConfig>>);
+
+impl Certificate {
+    /// What shakes hands with it; a connection keeps the certificate that it began with.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.borrow().clone())
+    }
+}
+
+/// Where certificate and key lie, what they held when last read, and who is told when that changes.
 pub struct Files {
     cert: PathBuf,
     key: PathBuf,
     loaded: (Vec<u8>, Vec<u8>),
+    current: watch::Sender<Arc<ServerConfig>>,
 }
 
 /// Loads certificate and key.
 ///
 /// # Errors
 /// See [`enum@Error`].
-pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(RustlsConfig, Files), Error> {
+pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(Certificate, Files), Error> {
     let loaded = (read(&cert).await?, read(&key).await?);
-    match RustlsConfig::from_pem(loaded.0.clone(), loaded.1.clone()).await {
+    match config(&loaded.0, &loaded.1) {
         Ok(config) => {
-            offer_http1(&config);
-            Ok((config, Files { cert, key, loaded }))
+            let (current, certificate) = watch::channel(config);
+            Ok((Certificate(certificate), Files { cert, key, loaded, current }))
         }
         Err(source) => Err(Error::Unusable { cert, key, source }),
     }
@@ -58,9 +73,9 @@ pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(RustlsConfig, Files), 
 /// Looks at the files every `period` and swaps the certificate when they changed. Contents are compared, because
 /// Kubernetes changes a mounted Secret by moving a link. Files caught between two writes do not fit together: the
 /// old certificate stays and the next look tries again.
-pub async fn keep_fresh(config: RustlsConfig, mut files: Files, period: Duration, stop: CancellationToken) {
+pub async fn keep_fresh(mut files: Files, period: Duration, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
-        match files.reload_if_changed(&config).await {
+        match files.reload_if_changed().await {
             Ok(true) => tracing::info!(file = %files.cert.display(), "certificate loaded again"),
             Ok(false) => {}
             Err(error) => {
@@ -72,27 +87,29 @@ pub async fn keep_fresh(config: RustlsConfig, mut files: Files, period: Duration
 }
 
 impl Files {
-    async fn reload_if_changed(&mut self, config: &RustlsConfig) -> Result<bool, Error> {
+    async fn reload_if_changed(&mut self) -> Result<bool, Error> {
         let now = (read(&self.cert).await?, read(&self.key).await?);
         if now == self.loaded {
             return Ok(false);
         }
-        config.reload_from_pem(now.0.clone(), now.1.clone()).await.map_err(|source| Error::Unusable {
+        let config = config(&now.0, &now.1).map_err(|source| Error::Unusable {
             cert: self.cert.clone(),
             key: self.key.clone(),
             source,
         })?;
-        offer_http1(config);
+        self.current.send_replace(config);
         self.loaded = now;
         Ok(true)
     }
 }
 
-/// Offers no HTTP/2, which the socket does not serve.
-fn offer_http1(config: &RustlsConfig) {
-    let mut own = rustls::ServerConfig::clone(&config.get_inner());
-    own.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.reload_from_config(Arc::new(own));
+/// Offers no HTTP/2, which is not served.
+fn config(cert: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
+    let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(key)?;
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -9,7 +9,7 @@
 //! owns are the same [`Error::NotFound`].
 
 use crate::{Error, known::JobPlace};
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 use vworkspace_core::{
     control::{
         Action, Actor, Decision,
@@ -40,8 +40,7 @@ impl Caller {
     }
 
     pub(crate) fn agent(row: i64, id: ClusterId, organization: OrganizationId) -> Self {
-        let description = format!("agent of cluster {id}");
-        Self { actor: Actor::Agent(id), row, organization: Some(organization), description }
+        Self { actor: Actor::Agent(id), row, organization: Some(organization), description: String::new() }
     }
 
     /// Row of the cluster whose agent it is.
@@ -57,7 +56,7 @@ impl Caller {
         &self.actor
     }
 
-    /// What its token is for, for people.
+    /// What its token is for, for people; nothing for an agent's.
     pub fn description(&self) -> &str {
         &self.description
     }
@@ -244,25 +243,25 @@ pub(crate) struct AuditActor {
     /// `admin`, `organization`, `agent` or `server`.
     pub(crate) kind: &'static str,
     /// The tenant's or cluster's id, or the token's description.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
 }
 
 impl AuditActor {
     /// The server itself, for what no caller asked for.
     pub(crate) fn server() -> Self {
-        Self { kind: "server", name: String::new() }
+        Self { kind: "server", name: Arc::default() }
     }
 
     /// A cluster's agent before it has a credential: it registers.
     pub(crate) fn agent(id: &ClusterId) -> Self {
-        Self { kind: "agent", name: id.to_string() }
+        Self { kind: "agent", name: id.clone().into() }
     }
 
     fn of(caller: &Caller) -> Self {
         match &caller.actor {
-            Actor::Admin => Self { kind: "admin", name: caller.description.clone() },
+            Actor::Admin => Self { kind: "admin", name: caller.description.as_str().into() },
             Actor::Organization(id) => {
-                Self { kind: "organization", name: format!("{id}: {}", caller.description) }
+                Self { kind: "organization", name: format!("{id}: {}", caller.description).into() }
             }
             Actor::Agent(id) => Self::agent(id),
         }

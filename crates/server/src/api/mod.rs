@@ -17,7 +17,6 @@ use crate::app::App;
 use axum::Router;
 use std::sync::Arc;
 use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use vworkspace_transport::http::server::{self as agent_transport, Around, Identify};
 
@@ -51,24 +50,21 @@ fn probe_routes() -> OpenApiRouter<Arc<App>> {
 /// Everything the server answers: the admin API, the agent API, the probes, and the rings around them.
 ///
 /// ```text
-///   identify → observe → catch panics → admit → route
+///   identify → observe → admit → route
 /// ```
 pub fn router(app: Arc<App>) -> Router {
-    let (admin, _) = admin_routes().split_for_parts();
-    let (probes, _) = probe_routes().split_for_parts();
-    let bounded = admin
+    let (admin, _) = admin_routes().merge(probe_routes()).split_for_parts();
+    admin
         .with_state(app.clone())
-        .merge(agent_transport::router(app.agent_port()))
-        .layer(Around(observe::Admit(app.clone())));
-    bounded
-        .merge(probes.with_state(app.clone()))
+        .merge(agent_transport::routes(app.agent_port()))
         .fallback(extract::no_such_path)
         .method_not_allowed_fallback(extract::method_not_allowed)
-        .layer(CatchPanicLayer::custom(observe::answer_panic))
+        // In one layer: each one more would be two allocations more for each poll that waits.
         .layer(
             ServiceBuilder::new()
                 .layer(observe::no_store())
-                .layer(Around(Identify("application/json")))
-                .layer(Around(observe::Observe(app))),
+                .layer(Around(Identify))
+                .layer(Around(observe::Observe(app.clone())))
+                .layer(Around(observe::Admit(app))),
         )
 }

@@ -1,12 +1,12 @@
-//! The rings around every request: its log line and count, its place among the bounded many, its panics.
+//! The rings around every request: its log line and count, its place among the bounded many.
 
 use crate::app::App;
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use std::{any::Any, sync::Arc, time::Duration, time::Instant};
+use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::{Span, field::Empty};
@@ -33,10 +33,10 @@ impl Ring for Observe {
 
     fn enter(&self, request: &mut Request) -> Result<Observed, Refusal> {
         let matched = request.extensions().get::<MatchedPath>().cloned();
-        let id = request.extensions().get::<RequestId>().map(RequestId::as_str);
+        let id = request.extensions().get::<RequestId>();
         let span = tracing::info_span!(
             "request",
-            request_id = id,
+            request_id = id.map(tracing::field::display),
             method = %request.method(),
             route = pattern(matched.as_ref()),
             actor = Empty,
@@ -62,15 +62,23 @@ fn pattern(matched: Option<&MatchedPath>) -> &str {
     matched.map_or("(none)", MatchedPath::as_str)
 }
 
-/// Lets a request in while there is room, and turns it away at once when there is none.
+fn is_probe(route: &str) -> bool {
+    matches!(route, "/livez" | "/readyz" | "/metrics")
+}
+
+/// Lets a request in while there is room, and turns it away at once when there is none. What the platform asks always
+/// comes in.
 #[derive(Clone)]
 pub struct Admit(pub Arc<App>);
 
 impl Ring for Admit {
-    type Seen = OwnedSemaphorePermit;
+    type Seen = Option<OwnedSemaphorePermit>;
 
-    fn enter(&self, _: &mut Request) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.0.room.clone().try_acquire_owned().map_err(|_| {
+    fn enter(&self, request: &mut Request) -> Result<Self::Seen, Refusal> {
+        if is_probe(pattern(request.extensions().get())) {
+            return Ok(None);
+        }
+        self.0.room.clone().try_acquire_owned().map(Some).map_err(|_| {
             let mut refusal =
                 Refusal::new(503, code::UNAVAILABLE, "too many requests at a time, come back later");
             refusal.retry_after = Some(Duration::from_secs(1));
@@ -78,7 +86,7 @@ impl Ring for Admit {
         })
     }
 
-    fn leave(&self, _: OwnedSemaphorePermit, response: Response) -> Response {
+    fn leave(&self, _: Self::Seen, response: Response) -> Response {
         response
     }
 }
@@ -86,12 +94,6 @@ impl Ring for Admit {
 /// Answers are about now, and some carry a secret: nothing on the way may keep them.
 pub fn no_store() -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
-}
-
-/// The answer to a request whose handler panicked; the panic hook has logged where.
-pub fn answer_panic(_: Box<dyn Any + Send + 'static>) -> Response {
-    Refused(Refusal::new(500, code::INTERNAL, "the server failed; the request id finds its log line"))
-        .into_response()
 }
 
 fn log_line(response: &Response, route: &str, status: u16, took: Duration) {
@@ -104,7 +106,7 @@ fn log_line(response: &Response, route: &str, status: u16, took: Duration) {
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(status, code, duration_ms, "request failed");
-    } else if matches!(route, "/livez" | "/readyz" | "/metrics") && status < 400 {
+    } else if is_probe(route) && status < 400 {
         tracing::debug!(status, duration_ms, "request answered");
     } else {
         tracing::info!(status, code, duration_ms, "request answered");

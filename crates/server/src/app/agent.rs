@@ -16,6 +16,7 @@ use vworkspace_protocol::{
     admin::JobState,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
     event::EventsRequest,
+    id::SessionId,
     limits::EVENTS_PER_BATCH,
     outcome::{JobResult, StatusUpdate},
     problem::code,
@@ -37,7 +38,7 @@ struct Agent {
     bearer: Secret,
     caller: Caller,
     cluster: Handle<Cluster, Serve>,
-    contact: Contact,
+    session: Option<SessionId>,
 }
 
 impl AgentPort {
@@ -59,7 +60,7 @@ impl AgentPort {
         note_actor("agent", Some(cluster.id().as_str()));
         let contact = Contact { session, user_agent, capabilities };
         self.app.store.sighted(&cluster, &contact, self.app.clock.now());
-        Ok(Agent { bearer, caller, cluster, contact })
+        Ok(Agent { bearer, caller, cluster, session: contact.session })
     }
 
     async fn exchange(&self, call: AgentCall, request: RegisterRequest) -> Result<RegisterResponse, Error> {
@@ -74,17 +75,18 @@ impl AgentPort {
         Ok(registered)
     }
 
+    /// What is boxed is over before the sleep: thousands sleep at a time, and each would keep room for it.
     async fn wait_for_jobs(&self, agent: &Agent, wait: Duration) -> Result<Vec<Job>, Error> {
         let mut patience = self.app.clock.sleep(wait);
         let seat = if wait.is_zero() { None } else { Some(self.seat(agent)?) };
         loop {
-            let leased = self.lease(agent).await?;
+            let leased = Box::pin(self.lease(agent)).await?;
             let Some(seat) = seat.as_ref().filter(|_| leased.jobs.is_empty()) else {
                 return Ok(leased.jobs);
             };
             let over = pause(&self.app, seat, &mut patience, leased.next_due).await == Pause::Over;
             // A credential that ended during the sleep gets nothing more; asking again tells its holder why.
-            if over || authenticate(&self.app, &agent.bearer).await.is_err() {
+            if over || Box::pin(authenticate(&self.app, &agent.bearer)).await.is_err() {
                 return Ok(Vec::new());
             }
         }
@@ -103,7 +105,7 @@ impl AgentPort {
     }
 
     async fn lease(&self, agent: &Agent) -> Result<Leased, Error> {
-        let session = agent.contact.session.as_ref();
+        let session = agent.session.as_ref();
         let leased =
             self.app.store.lease(&agent.cluster, session, Limits::default(), self.app.clock.now()).await?;
         self.app.metrics.transition(JobState::Leased, leased.jobs.len());
@@ -136,18 +138,28 @@ impl ControlPort for AgentPort {
         Ok(self.exchange(call, request).await?)
     }
 
-    async fn jobs(&self, call: AgentCall, cluster: ClusterId, wait: Duration) -> Result<Vec<Job>, Refusal> {
-        let agent = self.agent(call).await?;
-        if *agent.cluster.id() != cluster && !planted(Bug::AnyCluster) {
-            return Err(Refusal::new(403, code::WRONG_CLUSTER, "the credential belongs to another cluster"));
+    fn jobs(
+        &self,
+        call: AgentCall,
+        cluster: ClusterId,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<Job>, Refusal>> + Send {
+        // Made here and boxed: a poll that sleeps keeps neither what it came with nor the room that proving it took.
+        let agent = Box::pin(self.agent(call));
+        async move {
+            let agent = agent.await?;
+            if *agent.cluster.id() != cluster && !planted(Bug::AnyCluster) {
+                let message = "the credential belongs to another cluster";
+                return Err(Refusal::new(403, code::WRONG_CLUSTER, message));
+            }
+            Ok(self.wait_for_jobs(&agent, wait).await?)
         }
-        Ok(self.wait_for_jobs(&agent, wait).await?)
     }
 
     async fn ack(&self, call: AgentCall, job: JobId) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
-        let session = agent.contact.session.as_ref();
+        let session = agent.session.as_ref();
         self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
         self.moved_on(&agent, &job, JobState::Acked);
         Ok(())

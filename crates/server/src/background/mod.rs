@@ -3,7 +3,7 @@
 //! Leases that run out need no task: an open poll knows when that will be, and any later poll sees it.
 
 use crate::app::App;
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
@@ -22,7 +22,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const PRUNE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts all tasks.
-pub fn spawn(tasks: &mut JoinSet<io::Result<()>>, app: &Arc<App>) {
+pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     tasks.spawn(every(EXPIRE_EVERY, app.clone(), expire_jobs));
     tasks.spawn(every(FLUSH_EVERY, app.clone(), flush_sightings));
     tasks.spawn(every(PRUNE_EVERY, app.clone(), prune));
@@ -73,15 +73,10 @@ pub async fn prune(app: Arc<App>) {
     }
 }
 
-async fn every<F: Future<Output = ()>>(
-    period: Duration,
-    app: Arc<App>,
-    task: fn(Arc<App>) -> F,
-) -> io::Result<()> {
+async fn every<F: Future<Output = ()>>(period: Duration, app: Arc<App>, task: fn(Arc<App>) -> F) {
     let mut timer = interval(period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while app.stop.run_until_cancelled(timer.tick()).await.is_some() {
         task(app.clone()).await;
     }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use vworkspace_transport::{
     AgentLink, LinkError,
     http::{
         client::{HttpLink, LinkSettings},
-        server,
+        server::{self, Around, Identify},
     },
 };
 
@@ -39,7 +39,7 @@ impl Adapter for Http {
 async fn serve(port: ScriptedPort) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, server::router(port)).await });
+    tokio::spawn(async move { axum::serve(listener, server::routes(port).layer(Around(Identify))).await });
     address
 }
 

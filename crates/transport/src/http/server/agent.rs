@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use vworkspace_protocol::{
     ClusterId, JobId, Outcome, Secret,
     event::EventsRequest,
@@ -37,24 +38,8 @@ pub(super) async fn register<P: ControlPort>(State(port): State<P>, call: Caller
     json(&port.register(call.0, request).await?)
 }
 
-#[derive(Deserialize)]
-pub(super) struct Poll {
-    #[serde(default)]
-    cluster: String,
-    wait: Option<String>,
-}
-
-pub(super) async fn jobs<P: ControlPort>(
-    State(port): State<P>,
-    call: Caller,
-    poll: Result<Query<Poll>, axum::extract::rejection::QueryRejection>,
-) -> Answer {
-    let Query(poll) = poll.map_err(|_| invalid("the query cannot be read: name each parameter once"))?;
-    if poll.cluster.is_empty() {
-        return Err(invalid("the query must name the cluster: ?cluster=<id>"));
-    }
-    let wait = parse_wait(poll.wait.as_deref());
-    let jobs = port.jobs(call.0, ClusterId::new(poll.cluster), wait).await?;
+pub(super) async fn jobs<P: ControlPort>(State(port): State<P>, Caller(call): Caller, poll: Poll) -> Answer {
+    let jobs = port.jobs(call, poll.cluster, poll.wait).await?;
     json(&JobsResponse { jobs })
 }
 
@@ -123,6 +108,31 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             capabilities: capabilities(text(headers, CAPABILITIES).unwrap_or_default()),
             user_agent: text(headers, header::USER_AGENT.as_str()).unwrap_or_default().to_owned(),
         }))
+    }
+}
+
+/// What a poll asks for.
+pub(super) struct Poll {
+    cluster: ClusterId,
+    wait: Duration,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Poll {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        #[derive(Deserialize)]
+        struct Asked {
+            #[serde(default)]
+            cluster: String,
+            wait: Option<String>,
+        }
+        let Query(asked) = Query::<Asked>::try_from_uri(&parts.uri)
+            .map_err(|_| invalid("the query cannot be read: name each parameter once"))?;
+        if asked.cluster.is_empty() {
+            return Err(invalid("the query must name the cluster: ?cluster=<id>"));
+        }
+        Ok(Self { cluster: ClusterId::new(asked.cluster), wait: parse_wait(asked.wait.as_deref()) })
     }
 }
 

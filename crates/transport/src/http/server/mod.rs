@@ -24,12 +24,10 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use vworkspace_protocol::headers::MEDIA_TYPE;
 
-/// The agent routes, with their own 404 and 405 answers under `/api/agent/`.
-///
-/// The router identifies its requests itself; where an outer router did so before, that id is kept.
-pub fn router<P: ControlPort>(port: P) -> Router {
+/// The agent routes, with their own 404 and 405 answers under `/api/agent/`. They want an [`Identify`] around them: it
+/// writes the bodies of their refusals.
+pub fn routes<P: ControlPort>(port: P) -> Router {
     Router::new()
         .route("/api/agent/register", post(agent::register::<P>))
         .route("/api/agent/jobs", get(agent::jobs::<P>))
@@ -41,6 +39,5 @@ pub fn router<P: ControlPort>(port: P) -> Router {
         .route("/api/agent/cluster/decommission", post(agent::decommission::<P>))
         .route("/api/agent/{*rest}", axum::routing::any(problem::no_such_path))
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(Around(Identify(MEDIA_TYPE)))
         .with_state(port)
 }

@@ -1,35 +1,33 @@
 use super::ring::Ring;
 use crate::Refusal;
 use axum::{
-    extract::{FromRequestParts, Request},
-    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use std::{convert::Infallible, time::Duration};
-use vworkspace_protocol::{Problem, headers, problem::code};
+use std::{fmt, time::Duration};
+use uuid::Uuid;
+use vworkspace_protocol::{
+    Problem,
+    headers::{self, MEDIA_TYPE},
+    problem::code,
+};
 
 /// Names one request in its answer, its error body and its log line.
 ///
 /// Always made here: an id taken from the caller could forge log lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(String);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(Uuid);
 
 impl RequestId {
     fn random() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string())
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+        Self(Uuid::new_v4())
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for RequestId {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(Self::random))
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_simple().fmt(f)
     }
 }
 
@@ -56,25 +54,33 @@ impl IntoResponse for Refused {
 #[derive(Clone, Copy, Debug)]
 pub struct RefusedWith(pub &'static str);
 
-/// Gives the request its id, tells it in the answer, and writes the error body of a refusal in this media type.
-/// Around itself, the outer id is kept and the inner one writes the body.
+/// Gives the request its id, tells it in the answer, and writes the error body of a refusal: in the protocol's own media
+/// type on the agents' paths, as JSON on all others.
 #[derive(Clone, Copy, Debug)]
-pub struct Identify(pub &'static str);
+pub struct Identify;
+
+/// What the answer to a request will need.
+#[derive(Clone, Copy, Debug)]
+pub struct Identified {
+    id: RequestId,
+    media_type: &'static str,
+}
 
 impl Ring for Identify {
-    type Seen = RequestId;
+    type Seen = Identified;
 
-    fn enter(&self, request: &mut Request) -> Result<RequestId, Refusal> {
-        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(RequestId::random);
-        request.extensions_mut().insert(id.clone());
-        Ok(id)
+    fn enter(&self, request: &mut Request) -> Result<Identified, Refusal> {
+        let id = RequestId::random();
+        request.extensions_mut().insert(id);
+        let is_agents = request.uri().path().starts_with("/api/agent/");
+        Ok(Identified { id, media_type: if is_agents { MEDIA_TYPE } else { "application/json" } })
     }
 
-    fn leave(&self, id: RequestId, mut response: Response) -> Response {
+    fn leave(&self, Identified { id, media_type }: Identified, mut response: Response) -> Response {
         if let Some(Refused(refusal)) = response.extensions_mut().remove::<Refused>() {
-            response = error_answer(refusal, &id, self.0, response);
+            response = error_answer(refusal, id, media_type, response);
         }
-        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        if let Ok(value) = HeaderValue::try_from(id.to_string()) {
             response.headers_mut().insert(HeaderName::from_static(headers::REQUEST_ID), value);
         }
         response
@@ -91,14 +97,11 @@ pub(super) async fn method_not_allowed() -> Refused {
     Refused(Refusal::new(405, code::METHOD_NOT_ALLOWED, "this path does not take this method"))
 }
 
-fn error_answer(refusal: Refusal, id: &RequestId, media_type: &'static str, bare: Response) -> Response {
+fn error_answer(refusal: Refusal, id: RequestId, media_type: &'static str, bare: Response) -> Response {
     let refused_with = RefusedWith(refusal.code);
     let retry_after = refusal.retry_after;
-    let problem = Problem {
-        error: refusal.code.to_owned(),
-        message: refusal.message,
-        request_id: id.as_str().to_owned(),
-    };
+    let problem =
+        Problem { error: refusal.code.to_owned(), message: refusal.message, request_id: id.to_string() };
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let (mut parts, _) = bare.into_parts();
     parts.extensions.insert(refused_with);

@@ -4,13 +4,18 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::CatchUnwind};
+use pin_project_lite::pin_project;
 use std::{
+    any::Any,
     convert::Infallible,
-    task::{Context, Poll},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 use tower::{Layer, Service};
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, instrument::Instrumented};
+use vworkspace_protocol::problem::code;
 
 /// What is done around every request: something on its way in, something on its answer's way out.
 ///
@@ -31,7 +36,7 @@ pub trait Ring: Clone + Send + Sync + 'static {
         Span::none()
     }
 
-    /// Looks at the answer on its way out.
+    /// Looks at the answer on its way out. What panicked inside is answered with 500.
     fn leave(&self, seen: Self::Seen, response: Response) -> Response;
 }
 
@@ -57,23 +62,70 @@ pub struct Ringed<S, R> {
 impl<S, R> Service<Request> for Ringed<S, R>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
     R: Ring,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = RingFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let seen = match self.ring.enter(&mut request) {
-            Ok(seen) => seen,
-            Err(refusal) => return Box::pin(async { Ok(Refused(refusal).into_response()) }),
-        };
-        let (ring, served) = (self.ring.clone(), self.inner.call(request).instrument(R::span(&seen)));
-        Box::pin(async move { Ok(ring.leave(seen, served.await?)) })
+        match self.ring.enter(&mut request) {
+            Ok(seen) => {
+                let span = R::span(&seen);
+                let served = AssertUnwindSafe(self.inner.call(request)).catch_unwind().instrument(span);
+                RingFuture::Inside { served, around: Some((self.ring.clone(), seen)) }
+            }
+            Err(refusal) => RingFuture::TurnedAway { refusal: Some(refusal) },
+        }
     }
+}
+
+pin_project! {
+    /// An answer on its way. Written by hand, because an async block would keep room for `F` twice.
+    #[project = RingFutureProjected]
+    pub enum RingFuture<F, R: Ring> {
+        /// The request is being served.
+        Inside {
+            #[pin]
+            served: Instrumented<CatchUnwind<AssertUnwindSafe<F>>>,
+            around: Option<(R, R::Seen)>,
+        },
+        /// It went no further.
+        TurnedAway { refusal: Option<Refusal> },
+    }
+}
+
+impl<F, R> Future for RingFuture<F, R>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+    R: Ring,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match self.project() {
+            RingFutureProjected::TurnedAway { refusal } => {
+                refusal.take().map(|refusal| Refused(refusal).into_response())
+            }
+            RingFutureProjected::Inside { served, around } => {
+                let response = match ready!(served.poll(cx)) {
+                    Ok(Ok(response)) => response,
+                    Err(panicked) => answer_panic(panicked),
+                };
+                around.take().map(|(ring, seen)| ring.leave(seen, response))
+            }
+        };
+        // Absent only when polled again after it was ready, which no caller does.
+        answer.map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+    }
+}
+
+/// The panic hook has logged where.
+fn answer_panic(_: Box<dyn Any + Send>) -> Response {
+    let message = "the server failed; the request id finds its log line";
+    Refused(Refusal::new(500, code::INTERNAL, message)).into_response()
 }
