@@ -45,8 +45,8 @@ impl Ring for Observe {
         Ok(Observed { matched, started: Instant::now(), span })
     }
 
-    fn span(seen: &Observed) -> Span {
-        seen.span.clone()
+    fn span(seen: &Observed) -> Option<&Span> {
+        Some(&seen.span)
     }
 
     fn leave(&self, Observed { matched, started, span }: Observed, response: Response) -> Response {

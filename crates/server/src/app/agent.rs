@@ -80,11 +80,12 @@ impl AgentPort {
         let mut patience = self.app.clock.sleep(wait);
         let seat = if wait.is_zero() { None } else { Some(self.seat(agent)?) };
         loop {
-            let leased = Box::pin(self.lease(agent)).await?;
-            let Some(seat) = seat.as_ref().filter(|_| leased.jobs.is_empty()) else {
-                return Ok(leased.jobs);
+            let Leased { jobs, next_due, .. } = Box::pin(self.lease(agent)).await?;
+            let Some(seat) = seat.as_ref().filter(|_| jobs.is_empty()) else {
+                return Ok(jobs);
             };
-            let over = pause(&self.app, seat, &mut patience, leased.next_due).await == Pause::Over;
+            drop(jobs);
+            let over = pause(&self.app, seat, &mut patience, next_due).await == Pause::Over;
             // A credential that ended during the sleep gets nothing more; asking again tells its holder why.
             if over || Box::pin(authenticate(&self.app, &agent.bearer)).await.is_err() {
                 return Ok(Vec::new());

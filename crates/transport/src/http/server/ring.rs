@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tower::{Layer, Service};
-use tracing::{Instrument, Span, instrument::Instrumented};
+use tracing::Span;
 use vworkspace_protocol::problem::code;
 
 /// What is done around every request: something on its way in, something on its answer's way out.
@@ -31,9 +31,9 @@ pub trait Ring: Clone + Send + Sync + 'static {
     /// Why the request is to go no further.
     fn enter(&self, request: &mut Request) -> Result<Self::Seen, Refusal>;
 
-    /// The span in which the request is served.
-    fn span(_: &Self::Seen) -> Span {
-        Span::none()
+    /// The span in which the request is served, if the ring opens one.
+    fn span(_: &Self::Seen) -> Option<&Span> {
+        None
     }
 
     /// Looks at the answer on its way out. What panicked inside is answered with 500.
@@ -75,8 +75,9 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         match self.ring.enter(&mut request) {
             Ok(seen) => {
-                let span = R::span(&seen);
-                let served = AssertUnwindSafe(self.inner.call(request)).catch_unwind().instrument(span);
+                let inside = R::span(&seen).map(Span::enter);
+                let served = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+                drop(inside);
                 RingFuture::Inside { served, around: Some((self.ring.clone(), seen)) }
             }
             Err(refusal) => RingFuture::TurnedAway { refusal: Some(refusal) },
@@ -91,7 +92,7 @@ pin_project! {
         /// The request is being served.
         Inside {
             #[pin]
-            served: Instrumented<CatchUnwind<AssertUnwindSafe<F>>>,
+            served: CatchUnwind<AssertUnwindSafe<F>>,
             around: Option<(R, R::Seen)>,
         },
         /// It went no further.
@@ -112,10 +113,12 @@ where
                 refusal.take().map(|refusal| Refused(refusal).into_response())
             }
             RingFutureProjected::Inside { served, around } => {
+                let inside = around.as_ref().and_then(|(_, seen)| R::span(seen)).map(Span::enter);
                 let response = match ready!(served.poll(cx)) {
                     Ok(Ok(response)) => response,
                     Err(panicked) => answer_panic(panicked),
                 };
+                drop(inside);
                 around.take().map(|(ring, seen)| ring.leave(seen, response))
             }
         };
