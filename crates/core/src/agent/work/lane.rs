@@ -33,6 +33,13 @@ impl Lane {
         self.queue.first().copied()
     }
 
+    /// The open jobs behind this one whose turn has come, or had.
+    pub(super) fn after(&self, ticket: Ticket) -> impl Iterator<Item = Ticket> {
+        let head = self.head();
+        let had_turn = move |other: &Ticket| head.is_none_or(|head| *other <= head);
+        self.open.range(ticket.saturating_add(1)..).copied().take_while(had_turn)
+    }
+
     /// Whose turn it is to be saved: a later job must not be durable without an earlier one.
     pub(super) fn next_to_save(&self) -> Option<Ticket> {
         self.unsaved.first().copied()

@@ -265,6 +265,7 @@ impl Work {
         };
         match applied {
             Applied::Later { random } => {
+                entry.unanswered = true;
                 entry.run.handle_timeout(now);
                 if entry.run.result().is_none() {
                     let deadline = entry.run.poll_timeout();
@@ -290,9 +291,9 @@ impl Work {
         self.release_held_back(ticket, now);
     }
 
-    /// The object of a job that waits, as it is now; `None`: it is gone. What may be the work of the next job for the
-    /// object is held back until that job's fate is known: the one that waits must not take another's success for its
-    /// own.
+    /// The object of a job that waits, as it is now; `None`: it is gone. What may be the work of a later job for the
+    /// object is held back until that job's fate is known, if ever: the one that waits must not take another's success
+    /// for its own.
     pub fn handle_observed(&mut self, ticket: Ticket, observed: Option<Observed>, now: Timestamp) {
         let is_anothers = self.may_be_anothers(ticket, observed.as_ref());
         if let Some(entry) = self.jobs.get_mut(&ticket)

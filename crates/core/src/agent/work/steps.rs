@@ -53,7 +53,6 @@ impl Work {
                 None
             }
             Phase::Applying => {
-                entry.may_be_applied = true;
                 let job = entry.record.job.clone();
                 let command = entry.once(|_| Command::Apply(ticket, Box::new(job)));
                 self.applying += usize::from(command.is_some());
@@ -151,20 +150,19 @@ impl Work {
         }
     }
 
-    /// Whether an observation of this job's object may show what the next job of its lane did: the API server has that
-    /// one perhaps, and the object moved on.
+    /// Whether an observation of this job's object may show what a later job of its lane did: the API server has that
+    /// one perhaps, and the object moved on. If it is known to have it, the job at hand is superseded.
     pub(super) fn may_be_anothers(&self, ticket: Ticket, observed: Option<&Observed>) -> bool {
         let Some((entry, observed)) = self.jobs.get(&ticket).zip(observed) else { return false };
         let own = entry.run.taken().map_or(i64::MAX, |taken| taken.applied.generation);
-        let head = self.lanes.get(&entry.lane).and_then(Lane::head).filter(|head| *head != ticket);
-        let head = head.and_then(|head| self.jobs.get(&head));
-        let is_undecided = |head: &Entry| head.phase <= Phase::SavingTaken || head.ended_at_once;
-        let is_applied = |head: &Entry| head.may_be_applied && is_undecided(head);
-        observed.newest_generation() > own && head.is_some_and(is_applied)
+        let Some(lane) = self.lanes.get(&entry.lane).filter(|_| observed.newest_generation() > own) else {
+            return false;
+        };
+        lane.after(ticket).filter_map(|later| self.jobs.get(&later)).any(Entry::may_be_applied)
     }
 
     /// What was held back from the job that waits before this one in its lane is its own after all, unless the API
-    /// server took this one.
+    /// server took this one, or nobody knows.
     pub(super) fn release_held_back(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(former) = self.lane_of(ticket).and_then(|lane| lane.waiting()) else { return };
         let held_back = self.jobs.get_mut(&former).and_then(|former| former.held_back.take());
@@ -185,6 +183,7 @@ impl Work {
             self.handle_taken(ticket, now);
         }
         self.settle(ticket);
+        self.release_held_back(ticket, now);
     }
 
     /// The control plane wants nothing of this job any more.
