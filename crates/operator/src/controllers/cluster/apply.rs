@@ -26,6 +26,7 @@ use kube::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vworkspace_core::agent::{
+    departure::SeenDeleted,
     rotation::{Fulfilled, Life},
     session::Failure,
     spacing::Spacing,
@@ -92,6 +93,7 @@ pub(super) struct Registrar {
     registering: Spacing<Registration>,
     pub(super) rotating: Spacing<Way>,
     pub(super) leaving: Spacing<Way>,
+    pub(super) seen_deleted: SeenDeleted,
     /// The rotation that was told last.
     pub(super) told_rotation: Option<String>,
 }
@@ -107,6 +109,7 @@ impl Registrar {
             registering: Spacing::default(),
             rotating: Spacing::default(),
             leaving: Spacing::default(),
+            seen_deleted: SeenDeleted::default(),
             told_rotation: None,
         }
     }

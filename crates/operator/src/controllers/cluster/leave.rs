@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::json;
 use std::time::Duration;
-use vworkspace_core::agent::departure::{Departure, TRY_FOR, departure, gives_up_at};
+use vworkspace_core::agent::departure::{Departure, TRY_FOR, departure};
 use vworkspace_crds::{Cluster, cluster::ClusterPhase, key::CLUSTER_FINALIZER};
 use vworkspace_transport::AgentLink as _;
 
@@ -50,7 +50,9 @@ impl Registrar {
         announcer: &Announcer,
     ) -> Option<Timestamp> {
         let now = clock::now();
-        let ends = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| gives_up_at(at.0));
+        let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
+        let deleted_at = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
+        let ends = self.seen_deleted.gives_up_at(uid, deleted_at, now);
         if let Some(at) = self.leaving.not_before(way, now).filter(|_| now < ends) {
             return Some(at.min(ends));
         }
