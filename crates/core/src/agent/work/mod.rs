@@ -128,8 +128,8 @@ pub struct Work {
     lanes: BTreeMap<ObjectKey, Lane>,
     /// When to look at which job again; [`Timestamp::MIN`] is now.
     due: BTreeSet<(Timestamp, Ticket)>,
-    /// Jobs that are over but for the ledger or an earlier job of their lane.
-    settled: BTreeSet<Ticket>,
+    /// Jobs that wait for the ledger to be stored up to this version.
+    unstored: BTreeSet<(u64, Ticket)>,
     next_ticket: Ticket,
     queued: usize,
     /// Commands to apply that are not answered.
@@ -338,7 +338,6 @@ impl Work {
             Ok(()) | Err(Verdict::Unwanted) => {
                 entry.calm();
                 entry.phase = Phase::Settled;
-                self.settled.insert(ticket);
                 self.touch(ticket);
             }
             Err(Verdict::Later(after)) => self.retry(ticket, after, now, random),
@@ -358,7 +357,7 @@ impl Work {
     pub fn handle_ledger_stored(&mut self, stored: bool, now: Timestamp, random: f64) {
         if self.shelf.handle_stored(stored, LEDGER_INTERVAL, now, random) {
             self.ledger.handle_written(stored);
-            self.touch_settled();
+            self.touch_stored();
         }
     }
 

@@ -178,6 +178,7 @@ impl Work {
         if let Some(over) = entry.remembered().filter(|_| !planted(Bug::ForgetLedger)) {
             self.ledger.handle_done(over.clone(), over.at);
             entry.ledger_version = self.shelf.change();
+            self.unstored.insert((entry.ledger_version, ticket));
         }
         if std::mem::take(&mut entry.ended_at_once) {
             self.handle_taken(ticket, now);
@@ -191,17 +192,14 @@ impl Work {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
         entry.phase = Phase::Settled;
-        self.settled.insert(ticket);
         self.settle(ticket);
     }
 
     /// Nothing of the job can be repeated any more: its lane goes on.
     pub(super) fn settle(&mut self, ticket: Ticket) {
-        if let Some(lane) = self.lane_of(ticket) {
-            lane.settle(ticket);
-        }
+        let freed = self.lane_of(ticket).map(|lane| lane.settle(ticket));
+        freed.into_iter().flatten().for_each(|ticket| self.touch(ticket));
         self.release(ticket);
-        self.touch_settled();
     }
 
     /// The next of its lane may be applied.
@@ -244,6 +242,7 @@ impl Work {
         if let Some(over) = entry.remembered().filter(|over| !self.ledger.knows(&over.job)) {
             self.ledger.handle_done(over.clone(), over.at);
             entry.ledger_version = self.shelf.change();
+            self.unstored.insert((entry.ledger_version, ticket));
         }
         if took_effect {
             self.handle_taken(ticket, now);
@@ -255,7 +254,6 @@ impl Work {
         let Some(entry) = self.jobs.remove(&ticket) else { return };
         self.bytes -= entry.bytes();
         self.tickets.remove(entry.id());
-        self.settled.remove(&ticket);
         if let Some(due) = entry.due {
             self.due.remove(&(due, ticket));
         }
@@ -314,8 +312,13 @@ impl Work {
         }
     }
 
-    pub(super) fn touch_settled(&mut self) {
-        let settled: Vec<Ticket> = self.settled.iter().copied().collect();
-        settled.into_iter().for_each(|ticket| self.touch(ticket));
+    /// The ledger is stored: what waited for that may be forgotten.
+    pub(super) fn touch_stored(&mut self) {
+        let stored = self.shelf.stored();
+        while let Some((_, ticket)) = self.unstored.first().copied().filter(|(version, _)| *version <= stored)
+        {
+            self.unstored.pop_first();
+            self.touch(ticket);
+        }
     }
 }
