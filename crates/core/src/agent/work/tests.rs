@@ -328,7 +328,7 @@ impl World {
         let records = records.map(|record| (record.clone(), self.plan_of(&record.job.id))).collect();
         let read = |text: &String| serde_json::from_str::<Vec<dedup::Entry>>(text).ok();
         let shards = self.ledger.iter().map(|(number, text)| Stored { number: *number, records: read(text) });
-        let ledger = Ledger::restore(shards.collect(), Vec::new(), Vec::new(), self.now);
+        let ledger = Ledger::restore(shards.collect(), Vec::new(), self.now);
         self.work = Work::restore(records, ledger, self.now);
         self.work.handle_link(true);
         if self.offers_again {

@@ -40,7 +40,7 @@ impl Agent {
             (record, plan)
         });
         let now = self.now();
-        let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), Vec::new(), now);
+        let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), now);
         *self.work() = Work::restore(records.collect(), ledger, now);
         self.outbox.borrow_mut().restore(shards::read(&told));
     }
