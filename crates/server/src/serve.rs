@@ -11,7 +11,10 @@ use crate::{
 use axum_server::Handle;
 use std::{io, io::Write, net::SocketAddr, sync::Arc};
 use thiserror::Error;
-use tokio::{signal, task::JoinSet};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
 use vworkspace_protocol::Secret;
 use vworkspace_store as store;
 
@@ -55,9 +58,11 @@ pub struct Running {
 /// See [`enum@Error`].
 pub async fn until_signalled(settings: Serve) -> Result<(), Error> {
     let mut running = Running::start(settings).await?;
+    // Whoever reads that we listen may tell us to stop.
+    let mut signals = StopSignals::catch().map_err(Error::Signal)?;
     announce(&running).map_err(Error::Stdout)?;
     tokio::select! {
-        signalled = stop_signal() => signalled.map_err(Error::Signal)?,
+        () = signals.first() => {}
         broken = running.broken() => return Err(broken),
     }
     running.stop().await
@@ -137,10 +142,22 @@ fn announce(running: &Running) -> io::Result<()> {
     out.flush()
 }
 
-async fn stop_signal() -> io::Result<()> {
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        ctrl_c = signal::ctrl_c() => ctrl_c,
+/// What tells the program to stop; caught from the moment there is this value.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the first of them.
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
