@@ -6,21 +6,12 @@ use crate::{
 };
 use std::process::Command;
 
-/// Flags of the torture.
+/// Passed through to `vworkspace-torture`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long the kills go on.
-    #[arg(long, default_value_t = 5.0)]
-    minutes: f64,
-    /// How many kills in all; half of them the server's.
-    #[arg(long, default_value_t = 50)]
-    kills: u32,
-    /// Decides what is asked for, who is killed and when; absent: taken from the clock, and printed.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Jobs handed in each second, about.
-    #[arg(long, default_value_t = 10)]
-    rate: u32,
+    /// `--minutes M`, `--kills N`, `--seed S`, `--rate R`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
 }
 
 /// Builds and runs.
@@ -32,13 +23,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             ["build", "--bins"].into_iter().chain(packages.iter().flat_map(|p| ["-p", p])),
         ))
     })?;
-    let mut torture = built();
-    torture.args(["--minutes", &args.minutes.to_string(), "--kills", &args.kills.to_string()]);
-    torture.args(["--rate", &args.rate.to_string()]);
-    if let Some(seed) = args.seed {
-        torture.args(["--seed", &seed.to_string()]);
-    }
-    run_command(&mut torture)
+    run_command(built().args(&args.arguments))
 }
 
 /// The program, as it was built; without flags it does what a test run asks for.

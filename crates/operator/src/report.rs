@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use vworkspace_protocol::{Condition, ObjectRef};
 
 /// Most observations that wait for the outbox; one more is dropped and logged, and what it told is told by the next
-/// snapshot.
+/// snapshot: conditions as they are then, and the end of what was there at an earlier snapshot or before this process.
+/// The end of an object that came and went since is found by the next process.
 pub const QUEUE: usize = 1_000;
 
 /// What a reconciler saw change.

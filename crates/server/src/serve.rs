@@ -11,7 +11,7 @@ use crate::{
 use std::{io, io::Write, sync::Arc};
 use thiserror::Error;
 use tokio::{
-    signal,
+    signal::unix::{Signal, SignalKind, signal},
     task::{JoinError, JoinSet},
 };
 use vworkspace_protocol::Secret;
@@ -56,9 +56,11 @@ pub struct Running {
 /// See [`enum@Error`].
 pub async fn until_signalled(settings: Serve) -> Result<(), Error> {
     let mut running = Running::start(settings).await?;
+    // Whoever reads that we listen may tell us to stop.
+    let mut signals = StopSignals::catch().map_err(Error::Signal)?;
     announce(&running).map_err(Error::Stdout)?;
     tokio::select! {
-        signalled = stop_signal() => signalled.map_err(Error::Signal)?,
+        () = signals.first() => {}
         broken = running.broken() => return Err(broken),
     }
     running.stop().await
@@ -129,10 +131,22 @@ fn announce(running: &Running) -> io::Result<()> {
     out.flush()
 }
 
-async fn stop_signal() -> io::Result<()> {
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        ctrl_c = signal::ctrl_c() => ctrl_c,
+/// What tells the program to stop; caught from the moment there is this value.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the first of them.
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

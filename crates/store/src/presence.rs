@@ -71,7 +71,7 @@ impl Store {
 
 /// What is known of one agent.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct AgentRecord {
     pub(crate) sighting: Sighting,
     pub(crate) user_agent: String,
     pub(crate) capabilities: Vec<String>,
@@ -82,7 +82,7 @@ pub(crate) struct Known {
 
 #[derive(Default)]
 struct Entry {
-    known: Known,
+    known: AgentRecord,
     /// Acked jobs from before the break may wait to be offered again.
     offer_again: bool,
     /// Not written since it changed.
@@ -106,12 +106,12 @@ impl PresenceMap {
                     last_seen: Some(time(row.get(2)?)),
                     break_at: row.get::<_, Option<i64>>(3)?.map(time),
                 };
-                let known = Known {
+                let known = AgentRecord {
                     sighting,
                     user_agent: row.get(4)?,
                     operator_version: row.get(6)?,
                     kubernetes_version: row.get(7)?,
-                    ..Known::default()
+                    ..AgentRecord::default()
                 };
                 Ok((row.get(0)?, known, row.get::<_, String>(5)?, row.get::<_, String>(8)?))
             },
@@ -127,7 +127,7 @@ impl PresenceMap {
     }
 
     /// What is known of a cluster's agent.
-    pub(crate) fn known(&self, cluster: i64) -> Known {
+    pub(crate) fn known(&self, cluster: i64) -> AgentRecord {
         self.entries().get(&cluster).map(|entry| entry.known.clone()).unwrap_or_default()
     }
 
@@ -170,7 +170,7 @@ impl PresenceMap {
         }
     }
 
-    fn take_dirty(&self) -> Vec<(i64, Known)> {
+    fn take_dirty(&self) -> Vec<(i64, AgentRecord)> {
         let mut entries = self.entries();
         let taken = entries
             .iter_mut()
@@ -195,13 +195,13 @@ impl PresenceMap {
 /// A note as columns.
 struct Encoded {
     row: i64,
-    known: Known,
+    known: AgentRecord,
     capabilities: String,
     conditions: String,
 }
 
 impl Encoded {
-    fn try_new(row: i64, known: Known) -> Result<Self, Error> {
+    fn try_new(row: i64, known: AgentRecord) -> Result<Self, Error> {
         let (capabilities, conditions) = (to_json(&known.capabilities)?, to_json(&known.conditions)?);
         Ok(Self { row, known, capabilities, conditions })
     }

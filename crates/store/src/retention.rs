@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Jobs that one batch looks at: each is about ten rows.
 const JOBS: usize = 100;
-/// Events, and audit records, that one batch deletes.
-const ROWS: i64 = 500;
+/// Events, and audit records, that one batch looks at.
+const ROWS: usize = 500;
 /// Tokens of each kind that one batch deletes.
 const TOKENS: i64 = 100;
 
@@ -40,7 +40,18 @@ impl Default for Retention {
 /// How far one pass over the database has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pass {
-    after_job: i64,
+    jobs: Place,
+    events: Place,
+    audit: Place,
+}
+
+/// How far one pass over one table has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// The last row that was looked at.
+    after: i64,
+    /// Nothing behind it is to be deleted now.
+    finished: bool,
 }
 
 /// What one batch deleted.
@@ -67,24 +78,64 @@ impl Store {
     pub async fn prune(&self, pass: &mut Pass, now: Timestamp) -> Result<Pruned, Error> {
         let Retention { jobs, events, audit, tokens } = self.inner.settings.retention;
         let until = |kept: Duration| now.checked_sub(kept).map_or(i64::MIN, micros);
-        let (after, ended) = (pass.after_job, until(jobs));
-        let batch = self.write(move |connection| prune_jobs(connection, after, ended)).await?;
-        pass.after_job = batch.last;
-        let received = until(events);
-        let events = self.write(move |connection| prune_events(connection, received)).await?;
-        let written = until(audit);
-        let audit = self.write(move |connection| prune_audit(connection, written)).await?;
+        let now = micros(now);
+        let jobs = self.prune_batch(&mut pass.jobs, until(jobs), now, prune_jobs).await?;
+        let events = self.prune_batch(&mut pass.events, until(events), now, prune_events).await?;
+        let audit = self.prune_batch(&mut pass.audit, until(audit), now, prune_audit).await?;
         let ended = until(tokens);
         let tokens = self.write(move |connection| prune_tokens(connection, ended)).await?;
-        let finished = batch.finished && [events, audit, tokens].iter().all(|deleted| *deleted == 0);
-        Ok(Pruned { jobs: batch.deleted, events, audit, tokens, finished })
+        let finished = [pass.jobs, pass.events, pass.audit].iter().all(|place| place.finished);
+        let finished = finished && tokens == 0;
+        Ok(Pruned { jobs, events, audit, tokens, finished })
+    }
+
+    /// Deletes the next batch of one table; answers how many.
+    async fn prune_batch(
+        &self,
+        place: &mut Place,
+        until: i64,
+        now: i64,
+        prune: fn(&Connection, &Window) -> Result<Batch, Error>,
+    ) -> Result<usize, Error> {
+        if place.finished {
+            return Ok(0);
+        }
+        let window = Window { after: place.after, until, now };
+        let batch = self.write(move |connection| prune(connection, &window)).await?;
+        *place = batch.place;
+        Ok(batch.deleted)
+    }
+}
+
+/// What one batch is to look at.
+struct Window {
+    /// Rows behind this one.
+    after: i64,
+    /// What was over by then is deleted.
+    until: i64,
+    now: i64,
+}
+
+impl Window {
+    /// Where the pass stands after rows of these numbers and times, of which there may be `limit`. What was made after
+    /// `until` cannot have been over by then, nor can what was made later. A row that is dated in the future says
+    /// nothing of those behind it: the clock was wrong when it was made.
+    fn place(&self, seen: impl Iterator<Item = (i64, i64)>, limit: usize) -> Place {
+        let mut place = Place { after: self.after, finished: false };
+        let mut count = 0;
+        for (seq, at) in seen {
+            place.after = seq;
+            place.finished |= (self.until + 1..=self.now).contains(&at);
+            count += 1;
+        }
+        place.finished |= count < limit;
+        place
     }
 }
 
 struct Batch {
     deleted: usize,
-    last: i64,
-    finished: bool,
+    place: Place,
 }
 
 struct Seen {
@@ -95,25 +146,18 @@ struct Seen {
 }
 
 /// Goes on through the jobs in the order of their making, past those that are open or ended lately.
-fn prune_jobs(connection: &Connection, after: i64, until: i64) -> Result<Batch, Error> {
+fn prune_jobs(connection: &Connection, window: &Window) -> Result<Batch, Error> {
     let seen = connection.rows(
         "SELECT j.seq, s.created_at, j.ended_at IS NOT NULL AND j.ended_at <= ?2
          FROM job j JOIN job_spec s ON s.job = j.seq
          WHERE j.seq > ?1 AND j.seq < (SELECT max(seq) FROM job) ORDER BY j.seq LIMIT ?3",
-        params![after, until, JOBS as i64],
+        params![window.after, window.until, JOBS as i64],
         |row| Ok(Seen { seq: row.get(0)?, created_at: row.get(1)?, over: row.get(2)? }),
     )?;
-    // A job made after `until` cannot have ended before it, nor can those after it.
-    let young = seen.iter().any(|job| job.created_at > until);
-    let mut batch = Batch { deleted: 0, last: after, finished: young || seen.len() < JOBS };
-    for job in &seen {
-        batch.last = job.seq;
-        if job.over {
-            delete_job(connection, job.seq)?;
-            batch.deleted += 1;
-        }
-    }
-    Ok(batch)
+    let over: Vec<i64> = seen.iter().filter(|job| job.over).map(|job| job.seq).collect();
+    over.iter().try_for_each(|seq| delete_job(connection, *seq))?;
+    let place = window.place(seen.iter().map(|job| (job.seq, job.created_at)), JOBS);
+    Ok(Batch { deleted: over.len(), place })
 }
 
 fn delete_job(connection: &Connection, seq: i64) -> Result<(), Error> {
@@ -130,20 +174,26 @@ fn delete_job(connection: &Connection, seq: i64) -> Result<(), Error> {
     Ok(())
 }
 
-fn prune_events(connection: &Connection, until: i64) -> Result<usize, Error> {
-    connection.run(
-        "DELETE FROM event WHERE seq < (SELECT max(seq) FROM event) AND received_at <= ?1
-         AND seq < (SELECT min(seq) FROM event) + ?2",
-        params![until, ROWS],
-    )
+fn prune_events(connection: &Connection, window: &Window) -> Result<Batch, Error> {
+    let select = "SELECT seq, received_at FROM event
+         WHERE seq > ?1 AND seq < (SELECT max(seq) FROM event) ORDER BY seq LIMIT ?2";
+    let delete = "DELETE FROM event WHERE seq > ?1 AND seq <= ?2 AND received_at <= ?3";
+    prune_rows(connection, window, select, delete)
 }
 
-fn prune_audit(connection: &Connection, until: i64) -> Result<usize, Error> {
-    connection.run(
-        "DELETE FROM audit WHERE seq < (SELECT max(seq) FROM audit) AND at <= ?1
-         AND seq < (SELECT min(seq) FROM audit) + ?2",
-        params![until, ROWS],
-    )
+fn prune_audit(connection: &Connection, window: &Window) -> Result<Batch, Error> {
+    let select = "SELECT seq, at FROM audit
+         WHERE seq > ?1 AND seq < (SELECT max(seq) FROM audit) ORDER BY seq LIMIT ?2";
+    let delete = "DELETE FROM audit WHERE seq > ?1 AND seq <= ?2 AND at <= ?3";
+    prune_rows(connection, window, select, delete)
+}
+
+fn prune_rows(connection: &Connection, window: &Window, select: &str, delete: &str) -> Result<Batch, Error> {
+    let seen = connection
+        .rows(select, params![window.after, ROWS as i64], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
+    let place = window.place(seen.into_iter(), ROWS);
+    let deleted = connection.run(delete, params![window.after, place.after, window.until])?;
+    Ok(Batch { deleted, place })
 }
 
 fn prune_tokens(connection: &Connection, until: i64) -> Result<usize, Error> {

@@ -113,6 +113,15 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// What the control plane's log calls the request, if it told. No part of the error's text: that is also shown in
+    /// conditions, which must not change with every try.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused { problem, .. } => Some(problem.request_id.as_str()).filter(|id| !id.is_empty()),
+            Self::Unreachable { .. } | Self::Malformed { .. } => None,
+        }
+    }
+
     pub(crate) fn too_large() -> Self {
         Self::Malformed { detail: format!("the answer is over {ANSWER_BYTES} bytes") }
     }

@@ -35,9 +35,23 @@ pub fn departure(answer: Result<(), Failure>) -> Departure {
     }
 }
 
-/// From here on the object goes whether the control plane was told or not.
-pub fn gives_up_at(deleted_at: Timestamp) -> Timestamp {
-    deleted_at.saturating_add(TELL_WITHIN).unwrap_or(deleted_at)
+/// Since when a Cluster object is known to be deleted, by the clock of this process.
+#[derive(Debug, Default)]
+pub struct SeenDeleted {
+    /// The object, by its uid, and when it was first seen so. One at a time: another takes its place.
+    first: Option<(String, Timestamp)>,
+}
+
+impl SeenDeleted {
+    /// From here on the object goes whether the control plane was told or not: a minute after its deletion, by the API
+    /// server's clock, and no later than a minute after this process first saw it, should our clock be behind.
+    pub fn gives_up_at(&mut self, uid: &str, deleted_at: Timestamp, now: Timestamp) -> Timestamp {
+        let first = self.first.take().filter(|(known, _)| known == uid);
+        let (uid, seen) = first.unwrap_or_else(|| (uid.to_owned(), now));
+        self.first = Some((uid, seen));
+        let since = deleted_at.min(seen);
+        since.saturating_add(TELL_WITHIN).unwrap_or(since)
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +78,29 @@ mod tests {
 
     #[test]
     fn an_unreachable_control_plane_holds_the_end_up_for_a_minute() {
-        assert_eq!(gives_up_at(Timestamp::UNIX_EPOCH).as_second(), 60);
+        let mut seen = SeenDeleted::default();
+        assert_eq!(seen.gives_up_at("u", at(0), at(10)), at(60));
+        assert_eq!(seen.gives_up_at("u", at(0), at(50)), at(60));
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_the_api_servers_holds_the_end_up_no_longer() {
+        let mut seen = SeenDeleted::default();
+        let hour = 3600;
+        assert_eq!(seen.gives_up_at("u", at(hour), at(10)), at(70));
+        assert_eq!(
+            seen.gives_up_at("u", at(hour), at(69)),
+            at(70),
+            "it is counted from when it was first seen"
+        );
+        assert_eq!(
+            seen.gives_up_at("v", at(hour), at(100)),
+            at(160),
+            "another object has a minute of its own"
+        );
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
     }
 }

@@ -72,9 +72,10 @@ pub struct Remembered {
     object: ObjectRef,
     #[serde(rename = "c")]
     conditions: BTreeMap<String, Told>,
-    /// Nothing was told about it since this process started.
+    /// It was there before this process started, or in a list since: once it is in none any more, it is gone. Of
+    /// another one a list may say nothing yet.
     #[serde(skip)]
-    is_restored: bool,
+    was_there: bool,
     /// It is gone; kept until the control plane knows.
     #[serde(skip)]
     is_gone: bool,
@@ -152,8 +153,8 @@ impl TransitionLog {
         Some(end_of(object, now))
     }
 
-    /// These are all objects there are: events for those that went while no process looked, and for those whose end
-    /// was told and perhaps not taken.
+    /// These are all objects there are: events for those that were there before and whose end was not seen, for
+    /// example because no process looked, and for those whose end was told and perhaps not taken.
     pub fn handle_listed<'a>(
         &mut self,
         there: impl Iterator<Item = &'a ObjectRef>,
@@ -162,7 +163,9 @@ impl TransitionLog {
         let there: BTreeSet<String> = there.map(identity).collect();
         let mut ends = Vec::new();
         for (object, known) in &mut self.objects {
-            known.is_gone |= known.is_restored && !there.contains(object);
+            let is_there = there.contains(object);
+            known.is_gone |= known.was_there && !is_there;
+            known.was_there |= is_there;
             if known.is_gone {
                 ends.push(end_of(&known.object, now));
             }
@@ -266,7 +269,6 @@ impl TransitionLog {
         let content = content_digest(condition);
         let new = || Remembered::new(object);
         let known = self.objects.entry(slot.object.clone()).or_insert_with(new);
-        known.is_restored = false;
         let last = known.conditions.get(&slot.condition_type);
         let is_same = |told: &&Told| {
             told.observed_generation == condition.observed_generation
@@ -303,7 +305,7 @@ impl TransitionLog {
         self.conditions += record.conditions.len();
         let newest = record.conditions.values().map(|told| told.sequence).max();
         self.sequence = self.sequence.max(newest.unwrap_or_default());
-        self.objects.insert(object.clone(), Remembered { is_restored: true, ..record });
+        self.objects.insert(object.clone(), Remembered { was_there: true, ..record });
         (object, bytes)
     }
 
@@ -328,7 +330,7 @@ impl Remembered {
         Self {
             object: bounded_ref(object.clone()),
             conditions: BTreeMap::new(),
-            is_restored: false,
+            was_there: false,
             is_gone: false,
         }
     }

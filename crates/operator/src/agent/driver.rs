@@ -198,7 +198,7 @@ impl Driver {
                 Ok(Told::Taken) => round_trip = true,
                 Ok(Told::Nothing) => {}
                 Err(failure) => {
-                    self.failed(connection, failure, "the status snapshot was not taken").await;
+                    self.failed(connection, failure, "the status snapshot was not taken", None).await;
                     return;
                 }
             }
@@ -230,7 +230,8 @@ impl Driver {
                 }
             }
             Err(error) => {
-                self.failed(connection, failure_of(&error), &error.to_string()).await;
+                let (failure, problem) = (failure_of(&error), error.to_string());
+                self.failed(connection, failure, &problem, error.request_id()).await;
             }
         }
     }
@@ -246,7 +247,13 @@ impl Driver {
     }
 
     /// A rejected credential is compared with the Secret first: it may have been exchanged this very moment.
-    async fn failed(&self, connection: &Arc<Connection>, failure: Failure, problem: &str) {
+    async fn failed(
+        &self,
+        connection: &Arc<Connection>,
+        failure: Failure,
+        problem: &str,
+        request_id: Option<&str>,
+    ) {
         if failure == Failure::Unauthorized {
             let (namespace, name) =
                 (&self.args.agent_credentials_namespace, &self.args.agent_credentials_secret);
@@ -260,7 +267,7 @@ impl Driver {
             }
         }
         if self.links.now().is_some_and(|now| Arc::ptr_eq(&now, connection)) {
-            tracing::warn!(problem, ?failure, "the control plane did not answer as hoped");
+            tracing::warn!(problem, request_id, ?failure, "the control plane did not answer as hoped");
             self.conversation.failed(failure, problem);
         }
     }

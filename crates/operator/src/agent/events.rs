@@ -252,7 +252,8 @@ impl EventLoop {
             return;
         }
         let delay = self.backoff.handle_failure(failure.retry_after(), rand::random());
-        tracing::warn!(%error, ?delay, events = self.teller.outbox().len(), "events were not delivered and are kept");
+        let (request_id, events) = (error.request_id(), self.teller.outbox().len());
+        tracing::warn!(%error, request_id, ?delay, events, "events were not delivered and are kept");
         let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
         self.not_before = now.saturating_add(delay).unwrap_or(now);
         for done in self.snapshots.drain(..) {
@@ -297,6 +298,7 @@ async fn another(links: &Links, connection: Option<&Arc<Connection>>) {
 fn tell_poison(event: &Event, error: &LinkError) {
     tracing::error!(
         %error,
+        request_id = error.request_id(),
         event_key = event.event_key,
         kind = event.kind,
         "the control plane refuses this event for good; it is dropped, the others go on"
@@ -310,14 +312,50 @@ mod tests {
     use tokio::sync::watch;
     use vworkspace_protocol::{Condition, ConditionStatus, ObjectRef};
 
-    #[tokio::test]
-    async fn what_was_seen_before_there_is_a_credential_waits_for_it() {
-        let (connected, links) = watch::channel(None);
+    fn event_loop(links: watch::Receiver<Option<Arc<Connection>>>) -> EventLoop {
         let gauges = Metrics::new().1.link;
         let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges);
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let store = ShardStore::new(nowhere.try_into().unwrap(), "n", "events");
-        let mut events = EventLoop::new(store, Links::new(links), Arc::new(conversation), Arc::default());
+        EventLoop::new(store, Links::new(links), Arc::new(conversation), Arc::default())
+    }
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_line_of_a_refusal_names_the_request() {
+        let connection = connection_to_nowhere();
+        let (_sender, links) = watch::channel(Some(connection.clone()));
+        let mut events = event_loop(links);
+        let lines = Lines::default();
+        let of_test = lines.clone();
+        let json = tracing_subscriber::fmt().json().flatten_event(true);
+        let _logging = tracing::subscriber::set_default(json.with_writer(move || of_test.clone()).finish());
+        let problem = vworkspace_protocol::Problem { request_id: "r-1".to_owned(), ..Default::default() };
+        let refused = LinkError::Refused { status: 503, problem, retry_after: None };
+        events.handle_answer(&connection, Err(refused));
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&lines).unwrap();
+        assert_eq!(line["request_id"], "r-1", "{line}");
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_before_there_is_a_credential_waits_for_it() {
+        let (connected, links) = watch::channel(None);
+        let mut events = event_loop(links);
         let object = ObjectRef { kind: "ApplicationInstance".to_owned(), ..ObjectRef::default() };
         let ready = Condition {
             type_: "Ready".to_owned(),

@@ -35,7 +35,9 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
         let beat = heartbeat(cluster.as_deref(), &connection.cluster, &kubernetes_version, clock::now());
         match connection.link.events(&EventsRequest { events: vec![beat] }).await {
             Ok(()) => conversation.heartbeat(),
-            Err(error) => tracing::warn!(%error, "a heartbeat was not delivered"),
+            Err(error) => {
+                tracing::warn!(%error, request_id = error.request_id(), "a heartbeat was not delivered");
+            }
         }
         links.pause(&connection, INTERVAL).await;
     }

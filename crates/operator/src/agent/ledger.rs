@@ -8,21 +8,15 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::timeout;
 use vworkspace_core::{
-    agent::{
-        dedup::{Entry, Ledger},
-        shards::Write,
-    },
+    agent::{dedup::Ledger, shards::Write},
     backoff::Backoff,
 };
 use vworkspace_crds::key::{APPLIED_JOBS, APPLIED_KEYS, JOURNAL_OF_LEDGER, OPERATOR_FIELD_MANAGER};
 
-/// Where entries were before there were shards: beside the reference's keys.
-const FORMER_ENTRIES: &str = "ledger.json";
 /// Most keys shown to the reference (contract, section 2).
 const MAX_KEYS: usize = 1_000;
 /// Most bytes of those keys: well below the 1 MiB of a ConfigMap.
@@ -46,13 +40,12 @@ impl LedgerShelf {
 
     /// Reads the ledger; tries until the API server answers. A part that cannot be read is logged and left out.
     pub async fn load(&self) -> Ledger {
-        let (shards, former) = futures::join!(self.shards.load(), self.load_applied_jobs());
-        let (entries, keys) = parts(&former);
-        Ledger::restore(shards, entries, keys, clock::now())
+        let (shards, applied) = futures::join!(self.shards.load(), self.load_applied_jobs());
+        Ledger::restore(shards, keys_of(&applied), clock::now())
     }
 
-    /// Makes the ledger durable; answers whether all of it is. The keys go last: with them the former entries go, and
-    /// only once they are in shards.
+    /// Makes the ledger durable; answers whether all of it is. The keys go last: the reference's are
+    /// replaced only once ours are in shards.
     pub async fn store(&self, writes: &[Write], keys: &str) -> bool {
         self.shards.write(writes).await && self.store_keys(keys).await
     }
@@ -100,14 +93,11 @@ pub fn keys_text(ledger: &Ledger) -> String {
     format!("[{}]", fitting.collect::<Vec<_>>().join(","))
 }
 
-fn parts(stored: &ConfigMap) -> (Vec<Entry>, Vec<String>) {
-    (part(stored, FORMER_ENTRIES), part(stored, APPLIED_KEYS))
-}
-
-fn part<T: DeserializeOwned>(stored: &ConfigMap, key: &str) -> Vec<T> {
-    let text = stored.data.as_ref().and_then(|data| data.get(key)).map_or("[]", String::as_str);
+/// The keys that a plain v1 operator, or one before this, recorded.
+fn keys_of(stored: &ConfigMap) -> Vec<String> {
+    let text = stored.data.as_ref().and_then(|data| data.get(APPLIED_KEYS)).map_or("[]", String::as_str);
     serde_json::from_str(text).unwrap_or_else(|error| {
-        tracing::error!(%error, key, "a part of the ledger cannot be read and is left out");
+        tracing::error!(%error, "the keys of applied jobs cannot be read and are left out");
         Vec::new()
     })
 }
@@ -116,16 +106,11 @@ fn part<T: DeserializeOwned>(stored: &ConfigMap, key: &str) -> Vec<T> {
 mod tests {
     use super::*;
 
-    fn stored(parts: &[(&str, &str)]) -> ConfigMap {
-        let data = parts.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        ConfigMap { data: Some(data), ..ConfigMap::default() }
-    }
-
     #[test]
     fn the_reference_sees_the_newest_keys_within_the_bound() {
         let keys = |n: usize, bytes: usize| (0..n).map(|i| format!("{i:0bytes$}")).collect::<Vec<_>>();
         let read = |keys: Vec<String>| {
-            let ledger = Ledger::restore(Vec::new(), Vec::new(), keys, clock::now());
+            let ledger = Ledger::restore(Vec::new(), keys, clock::now());
             let text = keys_text(&ledger);
             (text.len(), serde_json::from_str::<Vec<String>>(&text).unwrap())
         };
@@ -135,15 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_parts_are_left_out() {
-        let (entries, keys) = parts(&stored(&[(APPLIED_KEYS, r#"["k"]"#), (FORMER_ENTRIES, "{")]));
-        assert_eq!((entries.len(), keys), (0, vec!["k".to_owned()]));
-    }
-
-    #[test]
-    fn the_ledger_of_an_old_installation_is_still_read() {
-        let entry = r#"[{"k":"key","j":"1","o":"succeeded","r":{"kind":"K"},"t":"2026-01-01T00:00:00Z"}]"#;
-        let (entries, _) = parts(&stored(&[(FORMER_ENTRIES, entry)]));
-        assert_eq!(entries[0].key, "key");
+    fn unreadable_keys_are_left_out() {
+        let read = |text: &str| {
+            let data = [(APPLIED_KEYS.to_owned(), text.to_owned())].into();
+            keys_of(&ConfigMap { data: Some(data), ..ConfigMap::default() })
+        };
+        assert_eq!(read(r#"["k"]"#), ["k"]);
+        assert!(read("{").is_empty() && keys_of(&ConfigMap::default()).is_empty());
     }
 }

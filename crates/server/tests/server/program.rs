@@ -1,9 +1,10 @@
 //! The real binary.
 
 use crate::support::{Client, PATIENCE};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
-    io::{BufRead, BufReader},
+    fs::File,
+    io::{BufRead, BufReader, Seek as _},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -13,18 +14,21 @@ struct Program {
     child: Child,
     lines: Vec<String>,
     url: String,
+    /// What it logs.
+    log: File,
 }
 
 impl Program {
     fn start(data: &Path) -> Self {
+        let log = tempfile::tempfile().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_vworkspace-server"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log.try_clone().unwrap())
             .spawn()
             .unwrap();
-        let mut program = Self { child, lines: Vec::new(), url: String::new() };
+        let mut program = Self { child, lines: Vec::new(), url: String::new(), log };
         for line in BufReader::new(program.child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             program.lines.push(line.clone());
@@ -39,6 +43,13 @@ impl Program {
     fn terminate(&mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// The lines it has logged.
+    fn logged(&mut self) -> Vec<Value> {
+        self.log.rewind().unwrap();
+        let lines = BufReader::new(&self.log).lines();
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
     }
 
     async fn exit_code(&mut self) -> Option<i32> {
@@ -101,6 +112,20 @@ async fn sigterm_answers_an_open_poll_and_exits_with_zero() {
     let answer = tokio::time::timeout(PATIENCE, poll).await.unwrap();
     assert_eq!(answer.expect(200), json!({ "jobs": [] }));
     assert_eq!(program.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_request_id_of_an_answer_finds_its_log_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path());
+    let answer = Client::plain(&program.url, Some("vwksp-agt-nobody")).get("/api/v1/clusters").await;
+    let answer = answer.refused(401, "unauthenticated");
+    program.terminate();
+    assert_eq!(program.exit_code().await, Some(0));
+    let lines = program.logged();
+    let named = lines.iter().filter(|line| line["span"]["request_id"] == answer.json()["requestId"]);
+    let told: Vec<_> = named.map(|line| (&line["status"], &line["code"], &line["span"]["route"])).collect();
+    assert_eq!(told, [(&json!(401), &json!("unauthenticated"), &json!("/api/v1/clusters"))], "{lines:?}");
 }
 
 #[test]

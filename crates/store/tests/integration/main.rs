@@ -87,6 +87,7 @@ macro_rules! conformance {
                 one_batch_is_bounded_and_a_pass_goes_on_past_what_stays,
                 an_idempotency_key_is_remembered_as_long_as_its_job,
                 events_are_kept_for_thirty_days_and_what_objects_are_like_for_as_long_as_they_are_there,
+                what_is_dated_in_the_future_keeps_nothing_behind_it_from_being_deleted,
                 tokens_are_deleted_thirty_days_after_their_life,
             }
             tenancy {

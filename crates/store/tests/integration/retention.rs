@@ -138,6 +138,25 @@ pub async fn events_are_kept_for_thirty_days_and_what_objects_are_like_for_as_lo
     assert_eq!(page.items.len(), 2);
 }
 
+/// The server's clock was ahead for a while and was set right.
+pub async fn what_is_dated_in_the_future_keeps_nothing_behind_it_from_being_deleted(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let ahead = ended(&world, &tenant, &agent, "ahead", 1000 * DAY).await;
+    world.report(&agent, vec![transition("ahead", 0)], 1000 * DAY).await;
+    // More than one batch looks at.
+    for second in 0..6 {
+        ended(&world, &tenant, &agent, "web", second).await;
+        let events = (0..100).map(|n| transition(&format!("{second}-{n}"), 0)).collect();
+        world.report(&agent, events, second).await;
+    }
+    world.apply(&tenant, &agent, "open", 35 * DAY).await;
+    world.report(&agent, vec![transition("young", 0)], 35 * DAY).await;
+    let Pruned { jobs, events, .. } = prune(&world, 36 * DAY).await;
+    assert_eq!((jobs, events), (6, 600));
+    assert!(is_there(&world, &tenant, &ahead).await, "it goes thirty days after the time it bears");
+}
+
 pub async fn tokens_are_deleted_thirty_days_after_their_life(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;

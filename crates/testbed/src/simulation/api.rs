@@ -24,9 +24,28 @@ pub const PROBE: &str = "probe";
 /// Their group and version.
 pub const API_VERSION: &str = "apps.vworkspace.io/v1alpha1";
 
-/// A call did not succeed; what it did is unknown.
-#[derive(Clone, Copy, Debug)]
-pub struct ApiError;
+/// Why a call did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiError {
+    /// 409 without the owner of a field: another write was first. It did nothing.
+    Race,
+    /// 410: what it is about is there no more. It did nothing.
+    Gone,
+    /// 429. It did nothing.
+    TooMany,
+    /// 500. It did nothing.
+    Internal,
+    /// No answer came. What it did is unknown.
+    Lost,
+}
+
+/// The refusals, as they are counted.
+const REFUSALS: [(&str, ApiError); 4] = [
+    ("API call refused: 409", ApiError::Race),
+    ("API call refused: 410", ApiError::Gone),
+    ("API call refused: 429", ApiError::TooMany),
+    ("API call refused: 500", ApiError::Internal),
+];
 
 /// One cluster.
 pub struct Api {
@@ -174,13 +193,15 @@ impl Api {
         let weather = &self.world.weather;
         let most = if weather.is_healed() { Duration::from_millis(5) } else { weather.api_way };
         self.world.sleep_between(Duration::from_micros(100), most).await;
-        if self.world.strikes("API call refused", weather.api_refuse) {
-            return Err(ApiError);
+        let struck = self.world.dice.pick(&REFUSALS);
+        let struck = struck.filter(|(fault, _)| self.world.strikes(fault, weather.api_refuse));
+        if let Some((_, error)) = struck {
+            return Err(*error);
         }
         let done = effect(&mut self.state_mut());
         self.version.send_modify(|version| *version += 1);
         self.world.sleep_between(Duration::from_micros(100), most / 2).await;
-        if self.world.strikes("API answer lost", weather.api_lose) { Err(ApiError) } else { Ok(done) }
+        if self.world.strikes("API answer lost", weather.api_lose) { Err(ApiError::Lost) } else { Ok(done) }
     }
 
     /// Server-side apply of an application with the content of job `by`.

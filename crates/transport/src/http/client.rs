@@ -21,6 +21,7 @@ use vworkspace_protocol::{
     headers,
     id::SessionId,
     job::JobsResponse,
+    limits,
     outcome::{JobResult, StatusUpdate},
 };
 
@@ -35,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const POOL_IDLE: Duration = Duration::from_secs(20);
 /// Largest error body read. The status alone decides; the rest is for people.
 const PROBLEM_BYTES: usize = 64 * 1024;
+/// Longest request id taken from a header; ours have 32 characters.
+const REQUEST_ID_BYTES: usize = 128;
 /// `Retry-After` beyond this is cut: a typing error of a proxy must not silence a cluster for days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The control plane's clock is not known yet.
@@ -341,7 +344,8 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
     serde_json::from_slice(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })
 }
 
-/// Any body will do: what is not the protocol's error body is replaced by the status line.
+/// Any body will do: what is not the protocol's error body is replaced by the status line, and by the header that
+/// names the request.
 fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> LinkError {
     let mut problem = serde_json::from_slice::<Problem>(body).unwrap_or_default();
     if problem.error.is_empty() {
@@ -349,6 +353,10 @@ fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> LinkError {
     }
     if problem.message.is_empty() {
         problem.message = status.to_string();
+    }
+    if problem.request_id.is_empty() {
+        let named = head.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok());
+        problem.request_id = limits::clip(named.unwrap_or_default(), REQUEST_ID_BYTES).to_owned();
     }
     LinkError::Refused { status: status.as_u16(), problem, retry_after: retry_after(head) }
 }

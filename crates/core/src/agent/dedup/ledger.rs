@@ -42,25 +42,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger as it was stored: shards in rising order, entries of a time before there were shards, oldest first, and
-    /// keys that only a plain v1 operator recorded.
-    pub fn restore(
-        shards: Vec<Stored<Entry>>,
-        former: Vec<Entry>,
-        keys: Vec<String>,
-        now: Timestamp,
-    ) -> Self {
+    /// A ledger as it was stored: shards in rising order, and keys that only a plain v1 operator recorded.
+    pub fn restore(shards: Vec<Stored<Entry>>, keys: Vec<String>, now: Timestamp) -> Self {
         let mut ledger = Self::default();
         for Stored { number, records } in shards {
             let records: Option<Vec<_>> =
                 records.map(|entries| entries.into_iter().map(|entry| ledger.add(entry.bounded())).collect());
             ledger.shards.restore(number, records);
-        }
-        // They were being moved into shards, in order, when the process ended: what is in none is newer.
-        for entry in former {
-            if !ledger.knows(&entry.job) {
-                ledger.handle_done(entry, now);
-            }
         }
         ledger.drop_beyond_bounds(now);
         let known = |key: &String| ledger.succeeded.contains_key(key);

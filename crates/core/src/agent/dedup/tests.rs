@@ -92,7 +92,7 @@ fn a_replay_is_noop_with_the_recorded_object_unless_it_failed() {
 fn keys_of_the_reference_count_and_survive() {
     let shard = Stored { number: 0, records: Some(vec![entry("1", "ours", Outcome::Succeeded)]) };
     let keys = vec!["theirs".into(), "ours".into()];
-    let ledger = Ledger::restore(vec![shard], Vec::new(), keys, Timestamp::UNIX_EPOCH);
+    let ledger = Ledger::restore(vec![shard], keys, Timestamp::UNIX_EPOCH);
     let theirs = JobKey { text: "theirs".into(), origin: KeyOrigin::Given };
     assert_eq!(ledger.replay(&JobId::new("9"), &theirs, &web()).unwrap().outcome, Outcome::Noop);
     assert_eq!(ledger.keys().collect::<Vec<_>>(), ["ours", "theirs"]);
@@ -182,7 +182,7 @@ impl Store {
     }
 
     fn restore(&self, now: Timestamp) -> Ledger {
-        Ledger::restore(self.read(), Vec::new(), Vec::new(), now)
+        Ledger::restore(self.read(), Vec::new(), now)
     }
 }
 
@@ -228,17 +228,6 @@ fn an_unreadable_shard_is_left_out_and_the_rest_counts() {
     assert!(restored.knows(&JobId::new("0")) && restored.knows(&JobId::new("999")));
     assert!((600..1_000).contains(&restored.entries().count()));
     assert!(store.write(&mut restored, usize::MAX).is_empty(), "nothing is written over it");
-}
-
-#[test]
-fn entries_of_a_time_before_shards_are_moved_into_them() {
-    let former = vec![entry("1", "k1", Outcome::Succeeded), entry("2", "k2", Outcome::Succeeded)];
-    let mut ledger = Ledger::restore(Vec::new(), former.clone(), Vec::new(), Timestamp::UNIX_EPOCH);
-    let mut store = Store::default();
-    store.write(&mut ledger, usize::MAX);
-    // The process ended before the former place was cleared.
-    let again = Ledger::restore(store.read(), former.clone(), Vec::new(), Timestamp::UNIX_EPOCH);
-    assert_eq!(all(&again).into_iter().rev().collect::<Vec<_>>(), former);
 }
 
 #[test]

@@ -111,6 +111,21 @@ fn an_object_told_by_this_process_is_not_taken_for_gone() {
     assert!(log.handle_listed([].into_iter(), now()).is_empty());
 }
 
+/// Its deletion was one observation too many.
+#[test]
+fn an_end_that_was_not_told_is_found_by_the_next_list() {
+    let mut log = TransitionLog::default();
+    log.handle_snapshot(&object(), &[ready(true, "A", 5)], now());
+    assert!(log.handle_listed([&object()].into_iter(), now()).is_empty());
+    assert_eq!(log.handle_listed([].into_iter(), now()).len(), 1, "it was in a list before");
+
+    let (mut log, mut store) = (TransitionLog::default(), BTreeMap::new());
+    log.handle_snapshot(&object(), &[ready(true, "A", 5)], now());
+    let mut log = restarted(&mut log, &mut store);
+    log.handle_transition(&object(), &[], &[ready(false, "B", 6)], now());
+    assert_eq!(log.handle_listed([].into_iter(), now()).len(), 1, "it was there before this process");
+}
+
 #[test]
 fn the_log_never_outgrows_its_bounds() {
     let (mut log, mut store) = (TransitionLog::default(), BTreeMap::new());

@@ -67,8 +67,8 @@ pub(super) struct Entry {
     pub(super) telling: bool,
     /// What was seen of its object while the next job for it was being applied.
     pub(super) held_back: Option<Observed>,
-    /// The API server may have it, in this process or in one before.
-    pub(super) may_be_applied: bool,
+    /// It was handed to the API server, in this process or in one before, and no answer came.
+    pub(super) unanswered: bool,
     /// The control plane asked for so long without status updates.
     pub(super) asked_for_quiet: Option<Duration>,
     /// And so there are none until then.
@@ -104,7 +104,8 @@ impl Entry {
             (Some(_), None) => Phase::Waiting { following: false },
             (None, None) => Phase::Acking,
         };
-        Self { may_be_applied: true, ..Self::at(record, plan, run, phase) }
+        let unanswered = record.begun || record.job.expires_at.is_none();
+        Self { unanswered, ..Self::at(record, plan, run, phase) }
     }
 
     fn at(record: Record, plan: Plan, run: JobRun, phase: Phase) -> Self {
@@ -121,7 +122,7 @@ impl Entry {
             backoff: Backoff::default(),
             telling: false,
             held_back: None,
-            may_be_applied: false,
+            unanswered: false,
             asked_for_quiet: None,
             quiet_until: None,
             ack_again: false,
@@ -221,6 +222,16 @@ impl Entry {
             self.record.taken = Some(taken.clone());
             self.phase = Phase::SavingTaken;
         }
+    }
+
+    /// Whether the object may be as this job wants it: it was taken, or nobody knows. What ends as `noop` was never
+    /// handed over.
+    pub(super) fn may_be_applied(&self) -> bool {
+        let result = self.record.result.as_ref();
+        let is_noop = result.is_some_and(|result| result.outcome == Outcome::Noop);
+        let is_on_its_way = self.phase == Phase::Applying && self.busy;
+        let is_taken = self.phase == Phase::SavingTaken || self.ended_at_once;
+        !is_noop && (self.unanswered || is_on_its_way || is_taken)
     }
 
     /// Whether it is over and took effect.

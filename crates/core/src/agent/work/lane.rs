@@ -33,6 +33,13 @@ impl Lane {
         self.queue.first().copied()
     }
 
+    /// The open jobs behind this one whose turn has come, or had.
+    pub(super) fn after(&self, ticket: Ticket) -> impl Iterator<Item = Ticket> {
+        let head = self.head();
+        let had_turn = move |other: &Ticket| head.is_none_or(|head| *other <= head);
+        self.open.range(ticket.saturating_add(1)..).copied().take_while(had_turn)
+    }
+
     /// Whose turn it is to be saved: a later job must not be durable without an earlier one.
     pub(super) fn next_to_save(&self) -> Option<Ticket> {
         self.unsaved.first().copied()
@@ -59,13 +66,20 @@ impl Lane {
         self.waiting
     }
 
-    /// The job's result is durable, or nobody wants one.
-    pub(super) fn settle(&mut self, ticket: Ticket) {
+    /// The job's result is durable, or nobody wants one. Gives those, itself perhaps among them, whose story no earlier
+    /// job can repeat from now on: each once in its life.
+    pub(super) fn settle(&mut self, ticket: Ticket) -> Vec<Ticket> {
+        let was_first = self.unsettled.first() == Some(&ticket);
         self.unsettled.remove(&ticket);
         self.unsaved.remove(&ticket);
         if self.waiting == Some(ticket) {
             self.waiting = None;
         }
+        if !was_first {
+            return Vec::new();
+        }
+        let next = self.unsettled.first().copied().unwrap_or(Ticket::MAX);
+        self.open.range(ticket..next).copied().collect()
     }
 
     /// Whether no earlier job could still be repeated after a crash, and this one's part in its story be missing.

@@ -128,8 +128,8 @@ pub struct Work {
     lanes: BTreeMap<ObjectKey, Lane>,
     /// When to look at which job again; [`Timestamp::MIN`] is now.
     due: BTreeSet<(Timestamp, Ticket)>,
-    /// Jobs that are over but for the ledger or an earlier job of their lane.
-    settled: BTreeSet<Ticket>,
+    /// Jobs that wait for the ledger to be stored up to this version.
+    unstored: BTreeSet<(u64, Ticket)>,
     next_ticket: Ticket,
     queued: usize,
     /// Commands to apply that are not answered.
@@ -265,6 +265,7 @@ impl Work {
         };
         match applied {
             Applied::Later { random } => {
+                entry.unanswered = true;
                 entry.run.handle_timeout(now);
                 if entry.run.result().is_none() {
                     let deadline = entry.run.poll_timeout();
@@ -290,9 +291,9 @@ impl Work {
         self.release_held_back(ticket, now);
     }
 
-    /// The object of a job that waits, as it is now; `None`: it is gone. What may be the work of the next job for the
-    /// object is held back until that job's fate is known: the one that waits must not take another's success for its
-    /// own.
+    /// The object of a job that waits, as it is now; `None`: it is gone. What may be the work of a later job for the
+    /// object is held back until that job's fate is known, if ever: the one that waits must not take another's success
+    /// for its own.
     pub fn handle_observed(&mut self, ticket: Ticket, observed: Option<Observed>, now: Timestamp) {
         let is_anothers = self.may_be_anothers(ticket, observed.as_ref());
         if let Some(entry) = self.jobs.get_mut(&ticket)
@@ -337,7 +338,6 @@ impl Work {
             Ok(()) | Err(Verdict::Unwanted) => {
                 entry.calm();
                 entry.phase = Phase::Settled;
-                self.settled.insert(ticket);
                 self.touch(ticket);
             }
             Err(Verdict::Later(after)) => self.retry(ticket, after, now, random),
@@ -357,7 +357,7 @@ impl Work {
     pub fn handle_ledger_stored(&mut self, stored: bool, now: Timestamp, random: f64) {
         if self.shelf.handle_stored(stored, LEDGER_INTERVAL, now, random) {
             self.ledger.handle_written(stored);
-            self.touch_settled();
+            self.touch_stored();
         }
     }
 

@@ -5,8 +5,12 @@ use super::*;
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn offer(work: &mut Work, id: &str, deed: Deed) {
+    offer_until(work, id, deed, 60);
+}
+
+fn offer_until(work: &mut Work, id: &str, deed: Deed, deadline: u32) {
     let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() };
-    let job = serde_json::json!({"id": id, "kind": "apply", "payload": {}, "deadlineSeconds": 60});
+    let job = serde_json::json!({"id": id, "kind": "apply", "payload": {}, "deadlineSeconds": deadline});
     let job = serde_json::from_value(job).unwrap();
     assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
 }
@@ -95,6 +99,88 @@ fn an_apply_that_waits_for_its_goal_holds_nobody() {
     assert_eq!(names(&handed), ["broken"]);
     work.handle_applied(handed[0].0, taken(Goal::Ready), NOW);
     assert_eq!(names(&handed_over(&mut work, NOW)), ["mended"]);
+}
+
+/// The object as its controller tells it: ready at this generation.
+fn ready(generation: i64) -> Observed {
+    let condition = vworkspace_protocol::Condition {
+        type_: "Ready".into(),
+        status: true.into(),
+        observed_generation: generation,
+        last_transition_time: None,
+        reason: "r".into(),
+        message: String::new(),
+    };
+    Observed { uid: "u".into(), observed_generation: generation, conditions: vec![condition] }
+}
+
+/// `former` waits for its goal; `later` was handed over once, without an answer, and is to be over after ten seconds.
+fn answer_lost() -> (Work, Ticket, Ticket) {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "former", Deed::Apply);
+    offer_until(&mut work, "later", Deed::Apply, 10);
+    let former = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(former, taken(Goal::Ready), NOW);
+    let later = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(later, Applied::Later { random: 0.5 }, NOW);
+    (work, former, later)
+}
+
+/// How a job ended, by what the journal holds of it when it is over.
+fn outcome_of(work: &Work, ticket: Ticket) -> Option<Outcome> {
+    work.jobs[&ticket].record.result.as_ref().map(|result| result.outcome)
+}
+
+/// The job may have been applied: what the object does from there on may be its work.
+#[test]
+fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_the_one_before() {
+    let ends: [Applied; 3] = [
+        Applied::Later { random: 0.5 },
+        Applied::Refused("NamespaceNotGated".into()),
+        Applied::Conflict { message: "owned".into(), conflicts: Vec::new() },
+    ];
+    let (second, over) = (NOW + SignedDuration::from_secs(2), NOW + SignedDuration::from_secs(10));
+    for end in ends {
+        let (mut work, former, later) = answer_lost();
+        work.handle_observed(former, Some(ready(2)), second);
+        assert_eq!(handed_over(&mut work, over).len(), 1);
+        work.handle_applied(later, end, over);
+        assert!(handed_over(&mut work, over).is_empty());
+        assert!(work.is_waiting(former), "what was held back was taken for its own");
+        assert_eq!(
+            work.jobs[&later].phase,
+            Phase::Settled,
+            "it is over, and kept while the former one waits"
+        );
+        work.handle_observed(former, Some(ready(2)), over);
+        assert!(work.is_waiting(former), "what was seen later was taken for its own");
+
+        let records = work.jobs.values();
+        let records = records
+            .map(|entry| (entry.record.clone(), Plan { lane: entry.lane.clone(), deed: entry.deed.clone() }))
+            .collect();
+        let mut work = Work::restore(records, Ledger::default(), over);
+        work.handle_observed(former, Some(ready(2)), over);
+        assert!(work.is_waiting(former), "a new process took it for its own");
+        work.handle_observed(former, Some(ready(1)), over);
+        assert_eq!(outcome_of(&work, former), Some(Outcome::Succeeded), "this is its own");
+    }
+}
+
+#[test]
+fn what_was_held_back_counts_when_the_next_job_was_refused_at_once() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "former", Deed::Apply);
+    offer(&mut work, "later", Deed::Apply);
+    let former = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(former, taken(Goal::Ready), NOW);
+    let later = handed_over(&mut work, NOW)[0].0;
+    work.handle_observed(former, Some(ready(2)), NOW);
+    assert!(work.is_waiting(former));
+    work.handle_applied(later, Applied::Refused("no".into()), NOW);
+    assert_eq!(outcome_of(&work, former), Some(Outcome::Succeeded));
 }
 
 #[test]

@@ -53,7 +53,6 @@ impl Work {
                 None
             }
             Phase::Applying => {
-                entry.may_be_applied = true;
                 let job = entry.record.job.clone();
                 let command = entry.once(|_| Command::Apply(ticket, Box::new(job)));
                 self.applying += usize::from(command.is_some());
@@ -151,20 +150,19 @@ impl Work {
         }
     }
 
-    /// Whether an observation of this job's object may show what the next job of its lane did: the API server has that
-    /// one perhaps, and the object moved on.
+    /// Whether an observation of this job's object may show what a later job of its lane did: the API server has that
+    /// one perhaps, and the object moved on. If it is known to have it, the job at hand is superseded.
     pub(super) fn may_be_anothers(&self, ticket: Ticket, observed: Option<&Observed>) -> bool {
         let Some((entry, observed)) = self.jobs.get(&ticket).zip(observed) else { return false };
         let own = entry.run.taken().map_or(i64::MAX, |taken| taken.applied.generation);
-        let head = self.lanes.get(&entry.lane).and_then(Lane::head).filter(|head| *head != ticket);
-        let head = head.and_then(|head| self.jobs.get(&head));
-        let is_undecided = |head: &Entry| head.phase <= Phase::SavingTaken || head.ended_at_once;
-        let is_applied = |head: &Entry| head.may_be_applied && is_undecided(head);
-        observed.newest_generation() > own && head.is_some_and(is_applied)
+        let Some(lane) = self.lanes.get(&entry.lane).filter(|_| observed.newest_generation() > own) else {
+            return false;
+        };
+        lane.after(ticket).filter_map(|later| self.jobs.get(&later)).any(Entry::may_be_applied)
     }
 
     /// What was held back from the job that waits before this one in its lane is its own after all, unless the API
-    /// server took this one.
+    /// server took this one, or nobody knows.
     pub(super) fn release_held_back(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(former) = self.lane_of(ticket).and_then(|lane| lane.waiting()) else { return };
         let held_back = self.jobs.get_mut(&former).and_then(|former| former.held_back.take());
@@ -180,11 +178,13 @@ impl Work {
         if let Some(over) = entry.remembered().filter(|_| !planted(Bug::ForgetLedger)) {
             self.ledger.handle_done(over.clone(), over.at);
             entry.ledger_version = self.shelf.change();
+            self.unstored.insert((entry.ledger_version, ticket));
         }
         if std::mem::take(&mut entry.ended_at_once) {
             self.handle_taken(ticket, now);
         }
         self.settle(ticket);
+        self.release_held_back(ticket, now);
     }
 
     /// The control plane wants nothing of this job any more.
@@ -192,17 +192,14 @@ impl Work {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
         entry.phase = Phase::Settled;
-        self.settled.insert(ticket);
         self.settle(ticket);
     }
 
     /// Nothing of the job can be repeated any more: its lane goes on.
     pub(super) fn settle(&mut self, ticket: Ticket) {
-        if let Some(lane) = self.lane_of(ticket) {
-            lane.settle(ticket);
-        }
+        let freed = self.lane_of(ticket).map(|lane| lane.settle(ticket));
+        freed.into_iter().flatten().for_each(|ticket| self.touch(ticket));
         self.release(ticket);
-        self.touch_settled();
     }
 
     /// The next of its lane may be applied.
@@ -245,6 +242,7 @@ impl Work {
         if let Some(over) = entry.remembered().filter(|over| !self.ledger.knows(&over.job)) {
             self.ledger.handle_done(over.clone(), over.at);
             entry.ledger_version = self.shelf.change();
+            self.unstored.insert((entry.ledger_version, ticket));
         }
         if took_effect {
             self.handle_taken(ticket, now);
@@ -256,7 +254,6 @@ impl Work {
         let Some(entry) = self.jobs.remove(&ticket) else { return };
         self.bytes -= entry.bytes();
         self.tickets.remove(entry.id());
-        self.settled.remove(&ticket);
         if let Some(due) = entry.due {
             self.due.remove(&(due, ticket));
         }
@@ -315,8 +312,13 @@ impl Work {
         }
     }
 
-    pub(super) fn touch_settled(&mut self) {
-        let settled: Vec<Ticket> = self.settled.iter().copied().collect();
-        settled.into_iter().for_each(|ticket| self.touch(ticket));
+    /// The ledger is stored: what waited for that may be forgotten.
+    pub(super) fn touch_stored(&mut self) {
+        let stored = self.shelf.stored();
+        while let Some((_, ticket)) = self.unstored.first().copied().filter(|(version, _)| *version <= stored)
+        {
+            self.unstored.pop_first();
+            self.touch(ticket);
+        }
     }
 }

@@ -88,7 +88,8 @@ impl Inner {
         }
         told.map_err(|error| {
             let failure = failure_of(&error);
-            tracing::warn!(%error, job_id = %job, ?failure, "the {what} was not taken");
+            let request_id = error.request_id();
+            tracing::warn!(%error, request_id, job_id = %job, ?failure, "the {what} was not taken");
             failure
         })
     }

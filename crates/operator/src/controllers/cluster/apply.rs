@@ -26,6 +26,7 @@ use kube::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vworkspace_core::agent::{
+    departure::SeenDeleted,
     rotation::{Fulfilled, Life},
     session::Failure,
     spacing::Spacing,
@@ -92,6 +93,7 @@ pub(super) struct Registrar {
     registering: Spacing<Registration>,
     pub(super) rotating: Spacing<Way>,
     pub(super) leaving: Spacing<Way>,
+    pub(super) seen_deleted: SeenDeleted,
     /// The rotation that was told last.
     pub(super) told_rotation: Option<String>,
 }
@@ -107,6 +109,7 @@ impl Registrar {
             registering: Spacing::default(),
             rotating: Spacing::default(),
             leaving: Spacing::default(),
+            seen_deleted: SeenDeleted::default(),
             told_rotation: None,
         }
     }
@@ -156,9 +159,7 @@ impl Registrar {
         let registration_id = self.registration_id(&registration.fingerprint).await?;
         let answer = match self.exchange(cluster, registration, registration_id).await {
             Ok(answer) => answer,
-            Err(Unregistered { reason, failure }) => {
-                return Ok(self.handle_unregistered(registration, reason, failure));
-            }
+            Err(unregistered) => return Ok(self.handle_unregistered(registration, unregistered)),
         };
         let stored = Stored {
             base_url: registration.base_url.clone(),
@@ -191,26 +192,28 @@ impl Registrar {
             user_agent: USER_AGENT.to_owned(),
             allow_insecure_http: self.args.allow_insecure_http,
         })
-        .map_err(|error| Unregistered { reason: error.to_string(), failure: None })?;
+        .map_err(|error| Unregistered {
+            reason: error.to_string(),
+            request_id: None,
+            failure: None,
+        })?;
         let request = RegisterRequest {
             registration_token: registration.token.clone(),
             cluster_id: cluster.spec.cluster_id.clone().filter(|id| !id.is_empty()).map(ClusterId::new),
             display_name: cluster.name_any(),
             registration_id,
         };
-        link.register(&request)
-            .await
-            .map_err(|error| Unregistered { reason: error.to_string(), failure: Some(failure_of(&error)) })
+        link.register(&request).await.map_err(|error| Unregistered {
+            reason: error.to_string(),
+            request_id: error.request_id().map(str::to_owned),
+            failure: Some(failure_of(&error)),
+        })
     }
 
     /// A token that the control plane refuses is not tried again; everything else is, when it is due.
-    fn handle_unregistered(
-        &mut self,
-        registration: &Registration,
-        reason: String,
-        failure: Option<Failure>,
-    ) -> Exchange {
-        tracing::warn!(reason, ?failure, "the registration token was not exchanged");
+    fn handle_unregistered(&mut self, registration: &Registration, unregistered: Unregistered) -> Exchange {
+        let Unregistered { reason, request_id, failure } = unregistered;
+        tracing::warn!(reason, request_id, ?failure, "the registration token was not exchanged");
         if failure.is_some_and(Failure::is_rejection) {
             let fingerprint = registration.fingerprint.clone();
             self.rejected = Some(RejectedToken { fingerprint, reason: reason.clone() });
@@ -308,6 +311,8 @@ struct Unregistered {
     /// For people.
     reason: String,
     /// What the control plane's answer means; absent: there is no way to it.
+    /// What the control plane's log calls the request, if it told.
+    request_id: Option<String>,
     failure: Option<Failure>,
 }
 

@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::json;
 use std::time::Duration;
-use vworkspace_core::agent::departure::{Departure, TRY_FOR, departure, gives_up_at};
+use vworkspace_core::agent::departure::{Departure, TRY_FOR, departure};
 use vworkspace_crds::{Cluster, cluster::ClusterPhase, key::CLUSTER_FINALIZER};
 use vworkspace_transport::AgentLink as _;
 
@@ -50,23 +50,34 @@ impl Registrar {
         announcer: &Announcer,
     ) -> Option<Timestamp> {
         let now = clock::now();
-        let ends = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| gives_up_at(at.0));
+        let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
+        let deleted_at = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
+        let ends = self.seen_deleted.gives_up_at(uid, deleted_at, now);
         if let Some(at) = self.leaving.not_before(way, now).filter(|_| now < ends) {
             return Some(at.min(ends));
         }
-        let (departure, problem) = self.tell_departure(way, until(ends, now).max(TRY_FOR)).await;
+        let (departure, untold) = self.tell_departure(way, until(ends, now).max(TRY_FOR)).await;
+        let Untold { problem, request_id } = untold;
         match departure {
             Departure::Told => {
                 tracing::info!("the cluster is decommissioned; its credential is dead");
                 None
             }
             Departure::Again(asked) if clock::now() < ends => {
-                tracing::warn!(problem, "the control plane could not be told that this cluster leaves");
+                tracing::warn!(
+                    problem,
+                    request_id,
+                    "the control plane could not be told that this cluster leaves"
+                );
                 let now = clock::now();
                 Some(self.leaving.handle_failure(way.clone(), asked, now, rand::random()).min(ends))
             }
             Departure::Refused | Departure::Again(_) => {
-                tracing::warn!(problem, "the control plane was not told that this cluster leaves; it goes");
+                tracing::warn!(
+                    problem,
+                    request_id,
+                    "the control plane was not told that this cluster leaves; it goes"
+                );
                 let object = cluster.object_ref(&());
                 announcer.tell(&object, EventType::Warning, "NotDecommissioned", &problem).await;
                 None
@@ -74,18 +85,33 @@ impl Registrar {
         }
     }
 
-    /// Tells it once, within that time, and says what follows, and why for people.
-    async fn tell_departure(&self, way: &Way, left: Duration) -> (Departure, String) {
+    /// Tells it once, within that time, and says what follows, and why.
+    async fn tell_departure(&self, way: &Way, left: Duration) -> (Departure, Untold) {
         let link = match self.link(way) {
             Ok(link) => link,
-            Err(problem) => return (Departure::Refused, problem),
+            Err(problem) => return (Departure::Refused, Untold { problem, request_id: None }),
         };
         match tokio::time::timeout(left, link.decommission()).await {
-            Ok(Ok(())) => (departure(Ok(())), String::new()),
-            Ok(Err(error)) => (departure(Err(failure_of(&error))), error.to_string()),
-            Err(_) => (Departure::Again(None), "the control plane did not answer in time".to_owned()),
+            Ok(Ok(())) => (departure(Ok(())), Untold::default()),
+            Ok(Err(error)) => {
+                let request_id = error.request_id().map(str::to_owned);
+                (departure(Err(failure_of(&error))), Untold { problem: error.to_string(), request_id })
+            }
+            Err(_) => {
+                let problem = "the control plane did not answer in time".to_owned();
+                (Departure::Again(None), Untold { problem, request_id: None })
+            }
         }
     }
+}
+
+/// Why the control plane was not told; empty if it was.
+#[derive(Default)]
+struct Untold {
+    /// For people.
+    problem: String,
+    /// What the control plane's log calls the request, if it told.
+    request_id: Option<String>,
 }
 
 async fn tell_terminating(client: &Client, cluster: &Cluster) -> Result<(), Error> {

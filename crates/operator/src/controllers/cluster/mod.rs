@@ -98,13 +98,7 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) {
         loop {
             let again = match shared.reconcile_all().await {
                 Ok(again) => again,
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "a Cluster could not be reconciled"
-                    );
-                    Again::Failed
-                }
+                Err(error) => failed(&error),
             };
             let delay = match again {
                 Again::OnChange => {
@@ -135,12 +129,25 @@ enum Again {
     OnChange,
 }
 
+/// Handles every object, also when one before it fails; answers when to look again at any.
+async fn each<T>(all: Vec<T>, mut reconcile: impl AsyncFnMut(T) -> Result<Again, Error>) -> Again {
+    let mut again = Again::OnChange;
+    for one in all {
+        again = again.min(reconcile(one).await.unwrap_or_else(|error| failed(&error)));
+    }
+    again
+}
+
+fn failed(error: &Error) -> Again {
+    tracing::warn!(error = error as &dyn std::error::Error, "a Cluster could not be reconciled");
+    Again::Failed
+}
+
 impl Shared {
     async fn reconcile_all(&mut self) -> Result<Again, Error> {
         let clusters = self.clusters().await?;
         let in_charge = validate::in_charge(&clusters).map(|cluster| cluster.metadata.uid.clone());
-        let mut again = Again::OnChange;
-        for cluster in clusters {
+        let reconcile = async |cluster: Cluster| {
             let is_in_charge = Some(&cluster.metadata.uid) == in_charge.as_ref();
             let started = Instant::now();
             let ended = self.reconcile(cluster, is_in_charge).await;
@@ -150,9 +157,9 @@ impl Shared {
                 Ok(Again::Failed) | Err(_) => End::Error,
             };
             self.context.metrics.reconciled(metrics::Controller::Cluster, end, started.elapsed());
-            again = again.min(ended?);
-        }
-        Ok(again)
+            ended
+        };
+        Ok(each(clusters, reconcile).await)
     }
 
     /// dereference → validate → build → apply → status.
@@ -194,5 +201,22 @@ impl Shared {
     async fn clusters(&self) -> Result<Vec<Cluster>, Error> {
         let api = Api::<Cluster>::all(self.context.client.clone());
         Ok(api.list(&ListParams::default()).await.map_err(Error::api("listing Clusters"))?.items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cluster_that_fails_keeps_no_other_waiting() {
+        let mut handled = Vec::new();
+        let reconcile = async |name: &'static str| {
+            handled.push(name);
+            let gone = || kube::Error::LinesCodecMaxLineLengthExceeded;
+            if name == "second" { Err(Error::api("deleting")(gone())) } else { Ok(Again::OnChange) }
+        };
+        assert_eq!(each(vec!["first", "second", "third"], reconcile).await, Again::Failed);
+        assert_eq!(handled, ["first", "second", "third"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Does what [`Work`] asks for, side by side, and tells it what became of each.
 
 use super::{Agent, CALL, shards};
-use crate::simulation::api::{API_VERSION, Deletion, KIND, NAMESPACE, Put};
+use crate::simulation::api::{API_VERSION, ApiError, Deletion, KIND, NAMESPACE, Put};
 use std::{rc::Rc, time::Duration};
 use vworkspace_core::agent::{
     ObjectKey,
@@ -40,7 +40,7 @@ impl Agent {
             (record, plan)
         });
         let now = self.now();
-        let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), Vec::new(), now);
+        let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), now);
         *self.work() = Work::restore(records.collect(), ledger, now);
         self.outbox.borrow_mut().restore(shards::read(&told));
     }
@@ -171,12 +171,11 @@ impl Agent {
 
     async fn apply(&self, job: &Job) -> Applied {
         let (name, by) = target_of(job);
-        let later = Applied::Later { random: self.random() };
         if matches!(job.kind, JobKind::Delete) {
             return match self.site.api.delete(&name, by).await {
                 Ok(Deletion::Gone(object)) => Applied::Taken { object, goal: Goal::Gone, gone: true },
                 Ok(Deletion::Pending(object)) => Applied::Taken { object, goal: Goal::Gone, gone: false },
-                Err(_) => later,
+                Err(error) => self.not_applied(error),
             };
         }
         match self.site.api.apply(&name, by).await {
@@ -190,7 +189,18 @@ impl Agent {
                     field_path: ".spec.n".to_owned(),
                 }],
             },
-            Ok(Put::Deleting) | Err(_) => later,
+            Ok(Put::Deleting) => Applied::Later { random: self.random() },
+            Err(error) => self.not_applied(error),
+        }
+    }
+
+    /// As the applier of the operator classifies the statuses of its API server.
+    fn not_applied(&self, error: ApiError) -> Applied {
+        match error {
+            ApiError::Race | ApiError::TooMany | ApiError::Internal | ApiError::Lost => {
+                Applied::Later { random: self.random() }
+            }
+            ApiError::Gone => Applied::Refused("it is there no more".to_owned()),
         }
     }
 

@@ -92,6 +92,21 @@ async fn refusals_keep_status_code_and_retry_after_whatever_the_body_is() {
 }
 
 #[tokio::test]
+async fn a_refusal_names_its_request_by_its_body_or_else_by_its_header() {
+    let refusal =
+        |body: &'static str| async move { (StatusCode::NOT_FOUND, [("x-request-id", "head")], body) };
+    let router = Router::new()
+        .route("/api/agent/events", post(move || refusal(r#"{"error": "e", "requestId": "body"}"#)))
+        .route("/api/agent/jobs/{id}/ack", post(move || refusal("<html>")));
+    let link = link_to(router).await;
+    let error = link.events(&EventsRequest::default()).await.unwrap_err();
+    assert_eq!(error.request_id(), Some("body"));
+    let error = link.ack(&JobId::new("x")).await.unwrap_err();
+    assert_eq!(error.request_id(), Some("head"));
+    assert!(!error.to_string().contains("head"), "{error}");
+}
+
+#[tokio::test]
 async fn an_endless_answer_is_cut() {
     let big = vec![b' '; ANSWER_BYTES + 1];
     let link = link_to(Router::new().route("/api/agent/jobs", get(|| async move { big }))).await;
