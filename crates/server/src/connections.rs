@@ -3,10 +3,11 @@
 //! Thousands of agents wait at the same time, each in a connection of its own, so this is written to keep little: see
 //! `docs/BENCHMARKS.md`.
 
-use crate::tls::Certificate;
+use crate::tls::{Certificate, TlsStream};
 use axum::Router;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -14,7 +15,6 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
@@ -64,7 +64,7 @@ impl Connections {
             tracing::debug!("connection closed: too many");
             return;
         };
-        let stream = Box::pin(opened(socket, self.tls.as_ref().map(Certificate::acceptor)));
+        let stream = Box::pin(opened(socket, self.tls.as_ref().map(Certificate::config)));
         let served = self.served.clone();
         self.tasks.spawn(async move {
             if let Err(error) = served.connection(stream).await {
@@ -99,11 +99,11 @@ impl Served {
     }
 }
 
-async fn opened(socket: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Stream> {
+async fn opened(socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Stream> {
     // Answers are small: waiting to fill a packet would only delay them.
     socket.set_nodelay(true)?;
     Ok(match tls {
-        Some(tls) => Box::new(timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??),
+        Some(tls) => Box::new(timeout(HANDSHAKE_TIMEOUT, TlsStream::accept(tls, socket)).await??),
         None => Box::new(socket),
     })
 }

@@ -1,5 +1,9 @@
 //! The certificate: loaded at start, loaded again when its files change.
 
+mod stream;
+
+pub use stream::TlsStream;
+
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use std::{
@@ -10,7 +14,6 @@ use std::{
 };
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// A certificate that cannot be used.
@@ -41,9 +44,9 @@ pub enum Error {
 pub struct Certificate(watch::Receiver<Arc<ServerConfig>>);
 
 impl Certificate {
-    /// What shakes hands with it; a connection keeps the certificate that it began with.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.borrow().clone())
+    /// What a connection shakes hands with, and keeps.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.0.borrow().clone()
     }
 }
 
