@@ -14,7 +14,10 @@
 //! wherever the process dies. Each arrow is one write.
 
 use super::rotation::{Cause, Fulfilled, Life};
-use crate::canonical::sha256_hex;
+use crate::{
+    canonical::sha256_hex,
+    planted::{Bug, planted},
+};
 use serde::{Deserialize, Serialize};
 use vworkspace_protocol::{ClusterId, Secret, secret};
 
@@ -81,6 +84,10 @@ impl Held {
     #[must_use]
     pub fn fetched(&self, fetched: Fetched, cause: &Cause) -> Self {
         let Fetched { token, life, rotation } = fetched;
+        if planted(Bug::ReplaceCredential) {
+            let (fulfilled, rotation) = (self.fulfilled.by(cause), Some(rotation));
+            return Self { cluster: self.cluster.clone(), token, life, fulfilled, rotation, next: None };
+        }
         let next =
             Next { token, life, fulfilled: self.fulfilled.by(cause), rotation, follows: self.digest() };
         Self { next: Some(next), ..self.clone() }
