@@ -34,13 +34,17 @@ CREATE TABLE credential (
     cluster INTEGER NOT NULL REFERENCES cluster (row),
     pending INTEGER NOT NULL CHECK (pending IN (0, 1)),
     created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL) STRICT;
+    expires_at INTEGER NOT NULL, drop_at INTEGER) STRICT;
+
+CREATE INDEX credential_by_drop ON credential (drop_at) WHERE drop_at IS NOT NULL;
 
 CREATE INDEX credential_by_end ON credential (expires_at);
 
 CREATE UNIQUE INDEX credential_current ON credential (cluster) WHERE pending = 0;
 
 CREATE INDEX credential_pending ON credential (cluster, created_at) WHERE pending = 1;
+
+CREATE UNIQUE INDEX credential_rotated ON credential (cluster) WHERE drop_at IS NOT NULL;
 
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,

@@ -41,8 +41,8 @@ pub enum Bug {
     DiscardCredentialTooEarly,
     /// The old credential goes on working when the new one is used.
     KeepOldCredential,
-    /// A repeated rotation takes the place of the one before.
-    OneUnusedCredential,
+    /// A new credential takes the place of the old one before it was used.
+    ReplaceCredential,
     /// The exchange of a registration token cannot be repeated.
     ForgetRegistrationId,
     /// Writes are answered before they are durable.
@@ -77,7 +77,7 @@ impl Bug {
         Self::AckReopens,
         Self::DiscardCredentialTooEarly,
         Self::KeepOldCredential,
-        Self::OneUnusedCredential,
+        Self::ReplaceCredential,
         Self::ForgetRegistrationId,
         Self::AnswerBeforeCommit,
         Self::LoseWakeUp,

@@ -38,7 +38,8 @@ pub const AGENT_FIELD_MANAGER: &str = "vworkspace-agent";
 /// Field manager of what the reconcilers write.
 pub const OPERATOR_FIELD_MANAGER: &str = "vworkspace-operator";
 
-/// Secret with the credential; keys [`SECRET_URL`], [`SECRET_CLUSTER_ID`], [`SECRET_TOKEN`], [`SECRET_CA`].
+/// Secret with the credential; keys [`SECRET_URL`], [`SECRET_CLUSTER_ID`], [`SECRET_TOKEN`], [`SECRET_CA`], and additive
+/// ones, of which v1 knows nothing.
 pub const CREDENTIALS_SECRET: &str = "vworkspace-agent-credentials";
 /// Key of [`CREDENTIALS_SECRET`]: base URL of the control plane.
 pub const SECRET_URL: &str = "control-plane-base-url";
@@ -52,7 +53,10 @@ pub const SECRET_CA: &str = "ca.crt";
 pub const SECRET_ISSUED_AT: &str = "issued-at";
 /// Key of [`CREDENTIALS_SECRET`]: when it ends unless rotated, RFC 3339 (additive).
 pub const SECRET_EXPIRES_AT: &str = "expires-at";
-/// Key of [`CREDENTIALS_SECRET`]: generation of the Cluster whose wish for a rotation it fulfilled (additive).
+/// Key of [`CREDENTIALS_SECRET`]: a credential that rotation gave and no answer confirmed yet, with what is known of it,
+/// as JSON; absent while no rotation is under way (additive). [`SECRET_TOKEN`] is the one it follows.
+pub const SECRET_NEXT: &str = "next-credential";
+/// Key of [`CREDENTIALS_SECRET`]: generation of the Cluster whose wish for a rotation was fulfilled last (additive).
 pub const SECRET_ROTATED: &str = "rotated-generation";
 /// Key of [`CREDENTIALS_SECRET`]: id of the last job whose wish for a rotation was fulfilled (additive).
 pub const SECRET_ROTATED_JOB: &str = "rotated-job";

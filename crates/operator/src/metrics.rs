@@ -314,7 +314,7 @@ mod tests {
         };
         let active = LinkState { session: State::Active, reached: true, ..LinkState::default() };
         assert_eq!(shown(active.clone()), "1");
-        assert_eq!(shown(LinkState { problem: "timed out".into(), ..active }), "0");
+        assert_eq!(shown(LinkState { problem: "timed out".into(), ..active.clone() }), "0");
         assert_eq!(shown(LinkState { reached: false, ..active.clone() }), "0");
         assert_eq!(shown(LinkState { disconnected: true, ..active }), "-1");
         assert_eq!(shown(LinkState::default()), "-1");

@@ -42,7 +42,7 @@ impl Rotations {
         (Self(sender), receiver)
     }
 
-    /// Has the credential rotated for `job`, once however often this is called. Answers when the new one is stored.
+    /// Has the credential rotated for `job`, once however often this is called. Answers when the new one is in use.
     ///
     /// # Errors
     /// See [`RotationError`].

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use vworkspace_core::{
     control::{
         Actor,
-        credential::{Credential, Standing, standing},
+        credential::{Credential, Standing, Usage, standing},
         token::{self, Kept, Kind, Presented},
     },
     planted::{Bug, planted},
@@ -25,8 +25,8 @@ use vworkspace_protocol::{
     id::OrganizationId,
 };
 
-/// Most credentials of a cluster that were issued and not used yet; one more drops the oldest.
-const MOST_PENDING: u32 = 8;
+/// Most credentials of a cluster that repeated registrations gave and nobody used; one more drops the oldest.
+const MOST_REGISTERED: u32 = 8;
 
 impl Store {
     /// The first admin token: `Some` exactly once in the life of a database.
@@ -39,7 +39,8 @@ impl Store {
         Ok(first.then_some(text))
     }
 
-    /// Whose bearer this is. The first use of a rotated credential ends the older one.
+    /// Whose bearer this is. The first use of a new credential ends all others of its cluster. One that was refused
+    /// because its first use came too late never works again.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`]: nobody issued it, it is a registration token, or its life is over.
@@ -65,8 +66,10 @@ impl Store {
                         known.keep_caller(epoch, &presented, Some(expires_at), &caller);
                         Ok(caller)
                     }
-                    Standing::FirstUse => {
-                        self.write(move |connection| promote(connection, &presented, now)).await
+                    Standing::FirstUse | Standing::Dropped => {
+                        let settled =
+                            self.write(move |connection| settle(connection, &presented, now)).await?;
+                        settled.ok_or(Error::Unauthenticated)
                     }
                     Standing::Ended => Err(Error::Unauthenticated),
                 }
@@ -97,17 +100,12 @@ impl Store {
             .write(move |connection| {
                 let (cluster, id, repeated) = redeem(connection, &presented, &registration_id, now)?;
                 if repeated {
-                    add_pending(connection, cluster, &kept, expires_at, now)?;
+                    make_room(connection, cluster)?;
                 } else {
                     connection.run("DELETE FROM credential WHERE cluster = ?1", [cluster])?;
-                    insert_credential(
-                        connection,
-                        cluster,
-                        &kept,
-                        Credential { expires_at, is_used: true },
-                        now,
-                    )?;
                 }
+                let usage = if repeated { Usage::Registered } else { Usage::Used };
+                insert_credential(connection, cluster, &kept, Credential { expires_at, usage }, now)?;
                 record_registration(connection, cluster, &id, now)?;
                 Ok(id)
             })
@@ -115,8 +113,9 @@ impl Store {
         Ok(RegisterResponse { cluster_id, token: text, expires_at: Some(expires_at) })
     }
 
-    /// Issues a new credential beside the current one, which ends when the new one is first used, as do others that
-    /// nobody used. `bearer` is the credential of the cluster's that asks.
+    /// Issues a new credential beside the current one, which ends when the new one is first used. A new one that was
+    /// issued before and not used ends now; this one is dropped when it is not used in time. `bearer` is the credential
+    /// of the cluster's that asks.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`]: `bearer` ended meanwhile; what ends every credential of a cluster must not be outlived
@@ -130,15 +129,25 @@ impl Store {
         let presented = token::read(bearer).ok_or(Error::Unauthenticated)?;
         let (text, kept) = draw(Kind::Agent)?;
         let now = whole_micros(now);
-        let expires_at = now + self.inner.settings.credential_life;
+        let settings = &self.inner.settings;
+        let expires_at = now + settings.credential_life;
+        let usage = Usage::Rotated { drop_at: now + settings.unused_life };
         let audit = Record::new(&cluster.by, "rotate", "new credential issued").cluster(cluster.row);
         let (row, own) = (cluster.row, Actor::Agent(cluster.id().clone()));
         self.write(move |connection| {
             let Proved { caller, standing, expires_at: _ } = agent_caller(connection, &presented, now)?;
-            if standing == Standing::Ended || *caller.actor() != own {
+            let works = match standing {
+                Standing::Current | Standing::FirstUse => true,
+                Standing::Dropped | Standing::Ended => false,
+            };
+            if !works || *caller.actor() != own {
                 return Err(Error::Unauthenticated);
             }
-            add_pending(connection, row, &kept, expires_at, now)?;
+            connection.run("DELETE FROM credential WHERE cluster = ?1 AND drop_at IS NOT NULL", [row])?;
+            if planted(Bug::DiscardCredentialTooEarly) {
+                connection.run("DELETE FROM credential WHERE cluster = ?1", [row])?;
+            }
+            insert_credential(connection, row, &kept, Credential { expires_at, usage }, now)?;
             audit.write(connection, now)
         })
         .await?;
@@ -189,7 +198,7 @@ struct Proved {
 
 fn agent_caller(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Proved, Error> {
     let found = connection.row(
-        "SELECT c.digest, c.expires_at, c.pending, k.row, k.id, o.id
+        "SELECT c.digest, c.expires_at, c.pending, k.row, k.id, o.id, c.drop_at
          FROM credential c JOIN cluster k ON k.row = c.cluster JOIN organization o ON o.row = k.organization
          WHERE c.lookup = ?1",
         [presented.kept.lookup],
@@ -202,7 +211,13 @@ fn agent_caller(connection: &Connection, presented: &Presented, now: Timestamp) 
 }
 
 fn credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
-    Ok(Credential { expires_at: time(row.get(1)?), is_used: !row.get::<_, bool>(2)? })
+    let drop_at = row.get::<_, Option<i64>>(6)?.map(time);
+    let usage = match (row.get::<_, bool>(2)?, drop_at) {
+        (false, _) => Usage::Used,
+        (true, None) => Usage::Registered,
+        (true, Some(drop_at)) => Usage::Rotated { drop_at },
+    };
+    Ok(Credential { expires_at: time(row.get(1)?), usage })
 }
 
 fn agent(row: &Row<'_>) -> rusqlite::Result<Caller> {
@@ -215,15 +230,20 @@ fn proved(digest: [u8; 32], presented: &Presented) -> Result<(), Error> {
     if kept.matches(presented) { Ok(()) } else { Err(Error::Unauthenticated) }
 }
 
-/// A rotated credential is used for the first time: it becomes the current one, all others end.
-fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Caller, Error> {
+/// A new credential is used for the first time: it becomes the current one, all others end. Or it came too late: it is
+/// forgotten, and nobody is there.
+fn settle(connection: &Connection, presented: &Presented, now: Timestamp) -> Result<Option<Caller>, Error> {
     // Judged again: another request may have done it, or replaced it, meanwhile.
     let Proved { caller, standing, expires_at: _ } = agent_caller(connection, presented, now)?;
+    let lookup = presented.kept.lookup;
     match standing {
-        Standing::Current => Ok(caller),
-        Standing::Ended => Err(Error::Unauthenticated),
+        Standing::Current => Ok(Some(caller)),
+        Standing::Ended => Ok(None),
+        Standing::Dropped => {
+            connection.run("DELETE FROM credential WHERE lookup = ?1", [lookup])?;
+            Ok(None)
+        }
         Standing::FirstUse => {
-            let lookup = presented.kept.lookup;
             let ended = if planted(Bug::KeepOldCredential) {
                 "UPDATE credential SET pending = 1 WHERE lookup <> ?1
                  AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)"
@@ -232,8 +252,9 @@ fn promote(connection: &Connection, presented: &Presented, now: Timestamp) -> Re
                  AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)"
             };
             connection.run(ended, [lookup])?;
-            connection.run("UPDATE credential SET pending = 0 WHERE lookup = ?1", [lookup])?;
-            Ok(caller)
+            connection
+                .run("UPDATE credential SET pending = 0, drop_at = NULL WHERE lookup = ?1", [lookup])?;
+            Ok(Some(caller))
         }
     }
 }
@@ -249,25 +270,15 @@ fn record_registration(
     record.cluster(cluster).write(connection, now)
 }
 
-/// A new credential beside the current one. Of those that nobody used the newest few stay: the agent may hold any of
-/// them when a request arrives twice or late.
-fn add_pending(
-    connection: &Connection,
-    cluster: i64,
-    kept: &Kept,
-    expires_at: Timestamp,
-    now: Timestamp,
-) -> Result<(), Error> {
-    if planted(Bug::DiscardCredentialTooEarly) {
-        connection.run("DELETE FROM credential WHERE cluster = ?1 AND pending = 0", [cluster])?;
-    }
-    let others = if planted(Bug::OneUnusedCredential) { 0 } else { MOST_PENDING - 1 };
+/// For one more credential of a repeated registration: of those that nobody used the newest few stay. Whoever registers
+/// holds one answer, and may hold any of them when a request arrives twice or late.
+fn make_room(connection: &Connection, cluster: i64) -> Result<(), Error> {
     connection.run(
         "DELETE FROM credential WHERE lookup IN (SELECT lookup FROM credential
-             WHERE cluster = ?1 AND pending = 1 ORDER BY created_at DESC LIMIT -1 OFFSET ?2)",
-        params![cluster, others],
+             WHERE cluster = ?1 AND pending = 1 AND drop_at IS NULL ORDER BY created_at DESC LIMIT -1 OFFSET ?2)",
+        params![cluster, MOST_REGISTERED - 1],
     )?;
-    insert_credential(connection, cluster, kept, Credential { expires_at, is_used: false }, now)
+    Ok(())
 }
 
 /// Uses the token up, or finds that it was used up by the very same registration: then the last answer is true.
@@ -312,16 +323,22 @@ fn insert_credential(
     credential: Credential,
     now: Timestamp,
 ) -> Result<(), Error> {
+    let (pending, drop_at) = match credential.usage {
+        Usage::Used => (false, None),
+        Usage::Registered => (true, None),
+        Usage::Rotated { drop_at } => (true, Some(micros(drop_at))),
+    };
     connection.run(
-        "INSERT INTO credential (lookup, digest, cluster, pending, created_at, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO credential (lookup, digest, cluster, pending, created_at, expires_at, drop_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             kept.lookup,
             kept.digest,
             cluster,
-            !credential.is_used,
+            pending,
             micros(now),
-            micros(credential.expires_at)
+            micros(credential.expires_at),
+            drop_at
         ],
     )?;
     Ok(())

@@ -71,8 +71,8 @@ use writer::Writer;
 /// - **End.** The last clone of a store on a file waits for the writes that are queued; in memory they are lost with
 ///   the [`Committer`], and their callers are told [`Error::Stopped`].
 /// - **Idempotency.** Repeating is safe: of acks, events, cancels and keyed enqueues it changes nothing, of a status it
-///   adds to the timeline alone, of a result it is refused, and of rotations and registrations whichever answer arrives
-///   is good. Nothing is retried here.
+///   adds to the timeline alone, of a result it is refused, of registrations whichever answer arrives is good, and of
+///   rotations the last, with the old credential beside it. Nothing is retried here.
 /// - **Bounds.** A full queue refuses with [`Error::Busy`] and does nothing. Lists come in pages.
 /// - **Errors.** Every write can fail with [`Error::Busy`], [`Error::Unavailable`], [`Error::Stopped`] and
 ///   [`Error::Defect`], every read with the last three and [`Error::Corrupt`]; methods name only what comes on top.

@@ -25,7 +25,8 @@ pub struct Retention {
     pub events: Duration,
     /// Audit records. Default 365 days.
     pub audit: Duration,
-    /// Credentials and registration tokens whose life is over, used or not. Default 30 days.
+    /// Credentials and registration tokens whose life is over, used or not, and rotated credentials that were dropped.
+    /// Default 30 days.
     pub tokens: Duration,
 }
 
@@ -204,7 +205,7 @@ fn prune_tokens(connection: &Connection, until: i64) -> Result<usize, Error> {
     )?;
     let credentials = connection.run(
         "DELETE FROM credential WHERE lookup IN
-            (SELECT lookup FROM credential WHERE expires_at <= ?1 LIMIT ?2)",
+            (SELECT lookup FROM credential WHERE expires_at <= ?1 OR drop_at <= ?1 LIMIT ?2)",
         params![until, TOKENS],
     )?;
     Ok(tokens + credentials)

@@ -2,6 +2,7 @@
 
 use crate::Retention;
 use std::time::Duration;
+use vworkspace_core::control::credential::UNUSED_LIFE;
 
 /// Times of the contract (sections 2 and 4) and bounds of the store.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Settings {
     pub disconnect_after: Duration,
     /// Life of a bearer credential. Default 90 days.
     pub credential_life: Duration,
+    /// How long a credential that rotation gave waits for its first use. Default: [`UNUSED_LIFE`].
+    pub unused_life: Duration,
     /// How long what is over is kept.
     pub retention: Retention,
     /// Most calls that wait for the writer; one more is refused with [`Error::Busy`](crate::Error::Busy).
@@ -32,6 +35,7 @@ impl Default for Settings {
             stale_session: Duration::from_secs(600),
             disconnect_after: Duration::from_secs(60),
             credential_life: HOUR * 24 * 90,
+            unused_life: UNUSED_LIFE,
             retention: Retention::default(),
             write_queue: 8192,
             readers: 4,

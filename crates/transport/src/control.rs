@@ -61,8 +61,8 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
     /// Exchanges a registration token for an identity and its credential.
     ///
     /// A token is good for one identity: repeated with the same `registrationId` it MUST answer the same identity with
-    /// a fresh credential, and what it answered before ends when that is first used; with any other it MUST be refused
-    /// with 401 `token_consumed`.
+    /// a fresh credential, and what it answered before ends when that is first used, not sooner: who registers holds one
+    /// answer, and nobody knows which. With any other id it MUST be refused with 401 `token_consumed`.
     fn register(
         &self,
         call: AgentCall,
@@ -108,9 +108,10 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
         batch: EventsRequest,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
-    /// Issues a new credential beside the current one, which MUST work until the new one is first used. A repetition
-    /// issues one more, because nobody knows which answer arrived: the first that is used MUST end all others. Those
-    /// that nobody used are bounded in number and time.
+    /// Issues a new credential beside the current one, which MUST work until the new one is first used and MUST end then.
+    /// One that is not used within 24 hours is dropped, and a repetition takes the place of one that was not used: either
+    /// way the current one stays, so the caller MUST hold both until an answer tells it which works. A new one that was
+    /// refused once MUST NOT work later.
     fn rotate(&self, call: AgentCall) -> impl Future<Output = Result<RotateResponse, Refusal>> + Send;
 
     /// The cluster leaves: every credential of it ends. A repeat is refused with 401, like any dead credential.

@@ -1,13 +1,15 @@
 //! When a credential is exchanged for a new one (contract, section 4).
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use vworkspace_protocol::JobId;
 
 /// Shortest age at which a credential is rotated: one that is told to be over at once must not be exchanged for ever.
 const MIN_AGE: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long a stored credential is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Life {
     /// When it was issued, by this side's clock.
     pub issued_at: Timestamp,
@@ -36,8 +38,8 @@ pub enum Rotation {
 }
 
 /// Decides. `wish` is the generation of the object in which a rotation is asked for; `fulfilled` the last such
-/// generation for which one was stored, in the same write as the credential itself: a wish that could not be taken
-/// back is never fulfilled twice.
+/// generation for which one came into use, stored in the same write as the credential itself: a wish that could not be
+/// taken back is never fulfilled twice. Not to be asked while a next credential is held: that rotation is under way.
 pub fn rotation(life: Option<Life>, wish: Option<i64>, fulfilled: Option<i64>, now: Timestamp) -> Rotation {
     match wish {
         Some(generation) if fulfilled == Some(generation) => Rotation::Fulfilled,
@@ -65,12 +67,14 @@ pub enum Cause {
 }
 
 /// Which wishes were fulfilled last. Stored in the same write as the credential that fulfils one: after a crash either
-/// both are there or neither is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// both are there or neither is. One that is dropped unused takes it along, so that its wish is due again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fulfilled {
     /// Generation of the object that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wish: Option<i64>,
     /// The job that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
 }
 

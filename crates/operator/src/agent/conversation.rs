@@ -7,10 +7,14 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
-use vworkspace_core::agent::session::{Failure, Session, State, Step};
+use vworkspace_core::agent::{
+    credentials::{Held, Verdicts},
+    session::{Failure, Session, State, Step},
+};
+use vworkspace_protocol::Secret;
 
-/// How the link is, for the Cluster's status and the metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the link is, for the Cluster's status, its credentials and the metrics.
+#[derive(Clone, PartialEq, Eq)]
 pub struct LinkState {
     /// Where the conversation stands.
     pub session: State,
@@ -18,6 +22,8 @@ pub struct LinkState {
     pub disconnected: bool,
     /// Whether there was a good round trip with the current credential.
     pub reached: bool,
+    /// What was answered to which credential.
+    pub verdicts: Verdicts,
     /// When a heartbeat was last taken.
     pub last_heartbeat: Option<Timestamp>,
     /// What went wrong last, for people; empty while all is well.
@@ -34,6 +40,7 @@ impl Default for LinkState {
             session: State::Unregistered,
             disconnected: false,
             reached: false,
+            verdicts: Verdicts::default(),
             last_heartbeat: None,
             problem: String::new(),
             dropped_events: 0,
@@ -67,38 +74,50 @@ impl Conversation {
         });
     }
 
-    /// A call of any kind succeeded.
-    pub fn good(&self) {
+    /// A call of any kind succeeded with this credential.
+    pub fn good(&self, token: &Secret) {
         self.session().handle_good(clock::now());
-        self.publish(LinkState::reached_now);
+        self.publish(|state| state.reached_now(token));
         self.heard.notify_one();
     }
 
     /// The control plane took a heartbeat.
-    pub fn heartbeat(&self) {
+    pub fn heartbeat(&self, token: &Secret) {
         let now = clock::now();
         self.session().handle_good(now);
         self.publish(|state| {
-            state.reached_now();
+            state.reached_now(token);
             state.last_heartbeat = Some(now);
         });
         self.heard.notify_one();
     }
 
-    /// There is nothing left to tell; without `round_trip` there was nothing at all.
+    /// There is nothing left to tell; without `round_trip` there was nothing at all. Whose credential the last batch
+    /// went with was told when it was taken.
     pub fn resynced(&self, round_trip: bool) {
         self.session().handle_resynced(round_trip, clock::now());
         self.publish(|state| {
             if round_trip {
-                state.reached_now();
+                state.reached = true;
+                state.problem.clear();
             }
         });
     }
 
     /// A poll was answered.
-    pub fn polled(&self) {
+    pub fn polled(&self, token: &Secret) {
         self.session().handle_polled(clock::now());
-        self.publish(LinkState::reached_now);
+        self.publish(|state| state.reached_now(token));
+    }
+
+    /// A call with this credential was refused with 401; `held` is what there is. Another one may be due now.
+    pub fn refused(&self, token: &Secret, held: &Held) {
+        self.publish(|state| state.verdicts.handle_refused(token, held));
+    }
+
+    /// What was answered to which credential.
+    pub fn verdicts(&self) -> Verdicts {
+        self.state.borrow().verdicts.clone()
     }
 
     /// A poll or a snapshot failed.
@@ -177,7 +196,8 @@ impl Conversation {
 }
 
 impl LinkState {
-    fn reached_now(&mut self) {
+    fn reached_now(&mut self, token: &Secret) {
+        self.verdicts.handle_accepted(token);
         self.reached = true;
         self.problem.clear();
     }

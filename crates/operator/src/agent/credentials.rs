@@ -10,8 +10,38 @@ use kube::{
 };
 use std::pin::pin;
 use tokio::sync::watch;
-use vworkspace_crds::key::{SECRET_CA, SECRET_CLUSTER_ID, SECRET_TOKEN, SECRET_URL};
-use vworkspace_protocol::{ClusterId, Secret};
+use vworkspace_core::agent::{
+    credentials::{Held, Verdicts},
+    rotation::{Fulfilled, Life},
+};
+use vworkspace_crds::key::{
+    SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT, SECRET_NEXT, SECRET_ROTATED,
+    SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
+};
+use vworkspace_protocol::{ClusterId, JobId, Secret};
+
+/// What this cluster may speak with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Base URL of the control plane.
+    pub base_url: String,
+    /// The identity, and the credentials for it.
+    pub held: Held,
+    /// PEM certificates that sign the control plane's; absent: those of the operating system.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+impl Identity {
+    /// What it speaks with, now that these answers were given.
+    pub fn presented(&self, verdicts: &Verdicts) -> Credentials {
+        Credentials {
+            base_url: self.base_url.clone(),
+            cluster_id: self.held.cluster.clone(),
+            token: self.held.presented(verdicts).clone(),
+            ca_pem: self.ca_pem.clone(),
+        }
+    }
+}
 
 /// Everything needed to speak for this cluster.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,8 +74,9 @@ impl Seed {
         }
     }
 
-    /// Seed over Secret, per field; absent while a field is missing in both.
-    pub fn merge(&self, secret: Option<&KubeSecret>) -> Option<Credentials> {
+    /// Seed over Secret, per field; absent while a field is missing in both. A next credential follows that of the
+    /// Secret: a seed's has none.
+    pub fn merge(&self, secret: Option<&KubeSecret>) -> Option<Identity> {
         let stored = |key: &str| secret.and_then(|secret| text(secret, key)).unwrap_or_default();
         let either = |seed: &str, key: &str| {
             if seed.is_empty() { stored(key) } else { seed.to_owned() }
@@ -57,8 +88,31 @@ impl Seed {
             return None;
         }
         let ca_pem = secret.and_then(|secret| bytes(secret, SECRET_CA)).filter(|pem| !pem.is_empty());
-        Some(Credentials { base_url, cluster_id: ClusterId::new(cluster_id), token, ca_pem })
+        let held =
+            secret.and_then(held).filter(|held| held.token == token && held.cluster.as_str() == cluster_id);
+        let held = held.unwrap_or_else(|| Held::new(ClusterId::new(cluster_id), token, None));
+        Some(Identity { base_url, held, ca_pem })
     }
+}
+
+/// The credentials that a Secret holds, and whose they are; absent while one of the two is missing.
+pub fn held(secret: &KubeSecret) -> Option<Held> {
+    let whole = |key| text(secret, key).filter(|text| !text.is_empty());
+    let (cluster, token) = (ClusterId::new(whole(SECRET_CLUSTER_ID)?), Secret::new(&whole(SECRET_TOKEN)?));
+    let mut current = Held::new(cluster, token, life(secret));
+    current.rotation = whole(SECRET_ROTATION);
+    current.fulfilled = Fulfilled {
+        wish: whole(SECRET_ROTATED).and_then(|text| text.parse().ok()),
+        job: whole(SECRET_ROTATED_JOB).map(JobId::new),
+    };
+    // One that cannot be read is none: the current one works as long as no other was used.
+    let next = bytes(secret, SECRET_NEXT).and_then(|json| serde_json::from_slice(&json).ok());
+    Some(current.beside(next))
+}
+
+fn life(secret: &KubeSecret) -> Option<Life> {
+    let time = |key| text(secret, key)?.parse().ok();
+    Some(Life { issued_at: time(SECRET_ISSUED_AT)?, expires_at: time(SECRET_EXPIRES_AT)? })
 }
 
 /// A key of a Secret as trimmed text.
@@ -77,7 +131,7 @@ pub async fn watch_secret(
     namespace: &str,
     name: &str,
     seed: &Seed,
-    sender: &watch::Sender<Option<Credentials>>,
+    sender: &watch::Sender<Option<Identity>>,
 ) {
     let api = Api::<KubeSecret>::namespaced(client, namespace);
     let mut changes = pin!(watcher::watch_object(api, name).default_backoff());
@@ -101,17 +155,17 @@ pub async fn read_secret(
     namespace: &str,
     name: &str,
     seed: &Seed,
-    sender: &watch::Sender<Option<Credentials>>,
+    sender: &watch::Sender<Option<Identity>>,
 ) -> Result<(), kube::Error> {
     let secret = Api::<KubeSecret>::namespaced(client, namespace).get_opt(name).await?;
     publish(sender, seed.merge(secret.as_ref()));
     Ok(())
 }
 
-fn publish(sender: &watch::Sender<Option<Credentials>>, credentials: Option<Credentials>) {
+fn publish(sender: &watch::Sender<Option<Identity>>, identity: Option<Identity>) {
     sender.send_if_modified(|current| {
-        let changed = *current != credentials;
-        *current = credentials;
+        let changed = *current != identity;
+        *current = identity;
         changed
     });
 }
@@ -121,6 +175,7 @@ mod tests {
     use super::*;
     use clap::Parser as _;
     use k8s_openapi::ByteString;
+    use vworkspace_core::agent::{credentials::Fetched, rotation::Cause};
 
     fn secret(entries: &[(&str, &str)]) -> KubeSecret {
         let data =
@@ -137,8 +192,31 @@ mod tests {
         let secret =
             secret(&[(SECRET_URL, "https://stored\n"), (SECRET_CLUSTER_ID, "stored"), (SECRET_TOKEN, "t\n")]);
         let merged = seed(&["--control-plane-base-url=https://flag"]).merge(Some(&secret)).unwrap();
-        assert_eq!((merged.base_url.as_str(), merged.cluster_id.as_str()), ("https://flag", "stored"));
-        assert_eq!(merged.token.expose(), "t");
+        assert_eq!((merged.base_url.as_str(), merged.held.cluster.as_str()), ("https://flag", "stored"));
+        assert_eq!(merged.held.token.expose(), "t");
+    }
+
+    #[test]
+    fn a_next_credential_is_used_with_the_one_it_follows_and_not_with_one_from_a_flag_or_another_hand() {
+        let stored = Held::new(ClusterId::new("c"), Secret::new("t"), None);
+        let fetched = Fetched { token: Secret::new("next"), life: None, rotation: "r".to_owned() };
+        let next = serde_json::to_string(stored.fetched(fetched, &Cause::Age).next().unwrap()).unwrap();
+        let presented = |flags: &[&str], token: &str, next: &str| {
+            let entries = [
+                (SECRET_URL, "https://x"),
+                (SECRET_CLUSTER_ID, "c"),
+                (SECRET_TOKEN, token),
+                (SECRET_NEXT, next),
+            ];
+            let identity = seed(flags).merge(Some(&secret(&entries))).unwrap();
+            identity.presented(&Verdicts::default()).token.expose().to_owned()
+        };
+        assert_eq!(presented(&[], "t", &next), "next");
+        assert_eq!(presented(&["--control-plane-base-url=https://y"], "t", &next), "next");
+        assert_eq!(presented(&[], "by hand", &next), "by hand");
+        assert_eq!(presented(&["--agent-token=flag"], "t", &next), "flag");
+        assert_eq!(presented(&["--cluster-id=other"], "t", &next), "t");
+        assert_eq!(presented(&[], "t", "{"), "t");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::{
     agent::{
         applier::Applier,
         conversation::{Conversation, LinkState, until},
-        credentials::{self, Credentials, Seed},
+        credentials::{self, Credentials, Identity, Seed},
         events::{EventLoop, Part, Snapshot, Told},
         follow::Follow,
         heartbeat,
@@ -70,7 +70,7 @@ struct Driver {
     args: Arc<Args>,
     metrics: Metrics,
     conversation: Arc<Conversation>,
-    credentials: watch::Sender<Option<Credentials>>,
+    identity: watch::Sender<Option<Identity>>,
     seed: Seed,
     links: Links,
     follow: Follow,
@@ -100,7 +100,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         args: agent.args.clone(),
         metrics: agent.metrics.clone(),
         conversation: conversation.clone(),
-        credentials: watch::Sender::new(None),
+        identity: watch::Sender::new(None),
         links: Links::new(links),
         follow: follow.clone(),
         rotations: agent.rotations,
@@ -222,7 +222,7 @@ impl Driver {
         };
         match answer {
             Ok(polled) => {
-                self.conversation.polled();
+                self.conversation.polled(&connection.credentials.token);
                 let new = self.take(polled, connection, jobs);
                 let rest = pause_after_poll(new, started.elapsed());
                 if !rest.is_zero() {
@@ -246,7 +246,6 @@ impl Driver {
         new
     }
 
-    /// A rejected credential is compared with the Secret first: it may have been exchanged this very moment.
     async fn failed(
         &self,
         connection: &Arc<Connection>,
@@ -254,17 +253,9 @@ impl Driver {
         problem: &str,
         request_id: Option<&str>,
     ) {
-        if failure == Failure::Unauthorized {
-            let (namespace, name) =
-                (&self.args.agent_credentials_namespace, &self.args.agent_credentials_secret);
-            let read =
-                credentials::read_secret(self.client.clone(), namespace, name, &self.seed, &self.credentials)
-                    .await;
-            let used = &connection.credentials;
-            if read.is_ok() && self.credentials.borrow().as_ref().is_some_and(|now| now != used) {
-                self.links.changed_from(connection).await;
-                return;
-            }
+        if failure == Failure::Unauthorized && self.is_another_due(connection).await {
+            self.links.changed_from(connection).await;
+            return;
         }
         if self.links.now().is_some_and(|now| Arc::ptr_eq(&now, connection)) {
             tracing::warn!(problem, request_id, ?failure, "the control plane did not answer as hoped");
@@ -272,33 +263,56 @@ impl Driver {
         }
     }
 
+    /// Whether another credential is to be used than the one that was just rejected. The Secret is read first: it may
+    /// have been exchanged this very moment. If it was a next one, the one before still works.
+    async fn is_another_due(&self, connection: &Arc<Connection>) -> bool {
+        let (namespace, name) = (&self.args.agent_credentials_namespace, &self.args.agent_credentials_secret);
+        let client = self.client.clone();
+        if let Err(error) =
+            credentials::read_secret(client, namespace, name, &self.seed, &self.identity).await
+        {
+            tracing::warn!(%error, "the credentials Secret could not be read again");
+        }
+        let used = &connection.credentials;
+        let identity = self.identity.borrow().clone();
+        if let Some(identity) = &identity {
+            self.conversation.refused(&used.token, &identity.held);
+        }
+        identity.is_some_and(|identity| identity.presented(&self.conversation.verdicts()) != *used)
+    }
+
     async fn watch_credentials(self: Arc<Self>) {
         let (namespace, name) = (&self.args.agent_credentials_namespace, &self.args.agent_credentials_secret);
         // Without a Secret the seed alone may be enough.
-        self.credentials.send_replace(self.seed.merge(None));
-        credentials::watch_secret(self.client.clone(), namespace, name, &self.seed, &self.credentials).await;
+        self.identity.send_replace(self.seed.merge(None));
+        credentials::watch_secret(self.client.clone(), namespace, name, &self.seed, &self.identity).await;
     }
 
-    /// One connection per credential; none while the agent is off, which is: no flag and no Cluster object.
+    /// One connection per credential that is to be presented; none while the agent is off, which is: no flag and no
+    /// Cluster object.
     async fn keep_connections(
         self: Arc<Self>,
         connections: watch::Sender<Option<Arc<Connection>>>,
         cluster_id: watch::Sender<Option<ClusterId>>,
         session: SessionId,
     ) {
-        let (mut credentials, mut cluster) = (self.credentials.subscribe(), self.follow.cluster());
+        let (mut identity, mut cluster) = (self.identity.subscribe(), self.follow.cluster());
+        let mut link = self.conversation.watch();
         loop {
             let on =
                 self.args.agent_enabled || cluster.borrow_and_update().as_ref().is_some_and(|c| !c.deleting);
-            let wanted = credentials.borrow_and_update().clone().filter(|_| on);
+            let verdicts = link.borrow_and_update().verdicts.clone();
+            let identity_now = identity.borrow_and_update().clone().filter(|_| on);
+            let wanted = identity_now.map(|identity| identity.presented(&verdicts));
             let current = connections.borrow().as_ref().map(|connection| connection.credentials.clone());
             if wanted != current {
                 self.connect(wanted, &session, &connections, &cluster_id);
             }
-            // Both senders live as long as this task.
+            // All senders live as long as this task.
             tokio::select! {
-                _ = credentials.changed() => {}
+                _ = identity.changed() => {}
                 _ = cluster.changed() => {}
+                _ = link.changed() => {}
             }
         }
     }
@@ -356,10 +370,10 @@ mod tests {
         let (links, at) = (Links::new(links), clock::now() + SignedDuration::from_hours(1));
         let rested = || rest(&links, &connection, &conversation, at).now_or_never();
         assert_eq!(rested(), None);
-        conversation.good();
+        conversation.good(&connection.credentials.token);
         assert_eq!(rested(), Some(()), "an event got through, even before the wait began");
         assert_eq!(rested(), None);
-        conversation.heartbeat();
+        conversation.heartbeat(&connection.credentials.token);
         assert_eq!(rested(), Some(()));
     }
 }

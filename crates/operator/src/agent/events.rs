@@ -231,7 +231,7 @@ impl EventLoop {
         self.on_its_way = None;
         let now = clock::now();
         let Err(error) = answer else {
-            self.conversation.good();
+            self.conversation.good(&connection.credentials.token);
             self.backoff.handle_success();
             self.teller.handle_delivery(Delivery::Taken, now);
             self.answer_snapshots_if_done();

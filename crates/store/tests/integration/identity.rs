@@ -126,46 +126,59 @@ pub async fn rotation_overlaps_until_the_new_credential_is_used(world: World) {
     assert!(works(&world, &new, 14).await);
 }
 
-pub async fn the_first_rotated_credential_that_is_used_ends_all_others(world: World) {
+pub async fn a_repeated_rotation_takes_the_place_of_the_unused_new_credential(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let lost = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
-    let kept = world.store.rotate(&agent.serve, &agent.credential, at(11)).await.unwrap().token;
-    assert!(works(&world, &agent.credential, 12).await);
-    assert!(works(&world, &kept, 12).await);
-    assert!(!works(&world, &lost, 12).await);
-    assert!(!works(&world, &agent.credential, 12).await);
-}
-
-pub async fn a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_first_answer(world: World) {
-    let tenant = world.tenant("o").await;
-    let agent = world.agent(&tenant, "c").await;
-    let held = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
-    let lost = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
-    assert!(works(&world, &held, 11).await);
-    assert!(!works(&world, &lost, 12).await);
-}
-
-pub async fn unused_credentials_do_not_pile_up(world: World) {
-    let tenant = world.tenant("o").await;
-    let agent = world.agent(&tenant, "c").await;
-    let oldest = world.store.rotate(&agent.serve, &agent.credential, at(10)).await.unwrap().token;
-    for second in 11..30 {
-        world.store.rotate(&agent.serve, &agent.credential, at(second)).await.unwrap();
+    let mut unused = Vec::new();
+    for second in 10..30 {
+        unused.push(world.store.rotate(&agent.serve, &agent.credential, at(second)).await.unwrap().token);
     }
-    assert!(!works(&world, &oldest, 30).await);
-    assert!(works(&world, &agent.credential, 30).await);
+    let newest = unused.pop().unwrap();
+    for replaced in &unused {
+        assert!(!works(&world, replaced, 31).await);
+    }
+    assert!(works(&world, &agent.credential, 31).await);
+    assert!(works(&world, &newest, 32).await);
+    assert!(!works(&world, &agent.credential, 33).await);
 }
 
-/// It was stored in the place of the old one, and then the line was cut.
-pub async fn an_unused_new_credential_works_however_long_the_cut(world: World) {
+pub async fn a_new_credential_that_is_not_used_within_a_day_is_dropped_and_the_old_one_stays(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let new = world.store.rotate(&agent.serve, &agent.credential, at(60 * DAY)).await.unwrap().token;
-    assert!(works(&world, &agent.credential, 61 * DAY).await);
-    assert!(!works(&world, &agent.credential, 90 * DAY).await);
-    assert!(works(&world, &new, 149 * DAY).await);
-    assert!(!works(&world, &new, 150 * DAY).await);
+    let in_time = world.store.rotate(&agent.serve, &agent.credential, at(0)).await.unwrap().token;
+    assert!(works(&world, &in_time, DAY - 1).await);
+    let late = world.store.rotate(&agent.serve, &in_time, at(DAY)).await.unwrap().token;
+    assert!(!works(&world, &late, 2 * DAY).await);
+    assert!(works(&world, &in_time, 2 * DAY).await);
+    let again = world.store.rotate(&agent.serve, &in_time, at(2 * DAY)).await.unwrap().token;
+    assert!(works(&world, &again, 2 * DAY + 1).await);
+    assert!(works(&world, &again, 90 * DAY).await, "one that was used lives on");
+}
+
+/// Its holder was told, and went back to the old one.
+pub async fn a_new_credential_that_was_refused_never_works_again_wherever_the_clock_is(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let new = world.store.rotate(&agent.serve, &agent.credential, at(0)).await.unwrap().token;
+    assert!(!works(&world, &new, DAY).await);
+    assert!(!works(&world, &new, 1).await);
+    assert!(works(&world, &agent.credential, 2).await);
+}
+
+/// Whoever registers holds one answer, and nothing beside it.
+pub async fn a_credential_of_a_repeated_registration_is_not_dropped_and_outlives_an_unused_rotation(
+    world: World,
+) {
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let token = world.registration_token(&tenant, &cluster.id).await;
+    let first = world.store.register(&token, "r", at(0)).await.unwrap().token;
+    let held = world.store.register(&token, "r", at(1)).await.unwrap().token;
+    let caller = world.store.authenticate(&first, at(2)).await.unwrap();
+    let serve = world.store.own_cluster(&caller).unwrap();
+    world.store.rotate(&serve, &first, at(3)).await.unwrap();
+    assert!(works(&world, &held, 80 * DAY).await);
+    assert!(!works(&world, &first, 80 * DAY).await);
 }
 
 /// The handle was made before; what ended every credential is not outlived by a rotation that was on its way.

@@ -73,10 +73,10 @@ macro_rules! conformance {
                 of_32_concurrent_first_connects_one_gets_the_identity,
                 of_32_concurrent_repeats_all_get_one_identity_and_one_credential_lives,
                 rotation_overlaps_until_the_new_credential_is_used,
-                the_first_rotated_credential_that_is_used_ends_all_others,
-                a_rotation_that_arrives_twice_takes_nothing_from_who_holds_its_first_answer,
-                unused_credentials_do_not_pile_up,
-                an_unused_new_credential_works_however_long_the_cut,
+                a_repeated_rotation_takes_the_place_of_the_unused_new_credential,
+                a_new_credential_that_is_not_used_within_a_day_is_dropped_and_the_old_one_stays,
+                a_new_credential_that_was_refused_never_works_again_wherever_the_clock_is,
+                a_credential_of_a_repeated_registration_is_not_dropped_and_outlives_an_unused_rotation,
                 a_rotation_that_comes_after_the_end_of_its_credential_gives_none,
                 a_new_registration_token_moves_the_identity,
                 a_registration_token_lives_as_long_as_was_asked,
@@ -89,6 +89,7 @@ macro_rules! conformance {
                 events_are_kept_for_thirty_days_and_what_objects_are_like_for_as_long_as_they_are_there,
                 what_is_dated_in_the_future_keeps_nothing_behind_it_from_being_deleted,
                 tokens_are_deleted_thirty_days_after_their_life,
+                a_credential_that_was_dropped_unused_is_deleted_thirty_days_later,
             }
             tenancy {
                 another_tenants_objects_are_as_absent_as_none,

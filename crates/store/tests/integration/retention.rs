@@ -175,6 +175,15 @@ pub async fn tokens_are_deleted_thirty_days_after_their_life(world: World) {
     assert!(world.store.authenticate(&agent.credential, at(120 * DAY)).await.is_err());
 }
 
+pub async fn a_credential_that_was_dropped_unused_is_deleted_thirty_days_later(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    world.store.rotate(&agent.serve, &agent.credential, at(40 * DAY)).await.unwrap();
+    prune(&world, 70 * DAY).await;
+    assert_eq!(prune(&world, 71 * DAY).await.tokens, 1);
+    assert!(world.store.authenticate(&agent.credential, at(71 * DAY)).await.is_ok());
+}
+
 fn transition(name: &str, generation: i64) -> Event {
     Event {
         event_key: format!("key-{name}"),

@@ -12,8 +12,11 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-use vworkspace_core::agent::{rotation::Life, shards::Number};
-use vworkspace_protocol::{ClusterId, Condition, ConditionStatus, JobId, ObjectRef, Secret};
+use vworkspace_core::agent::{
+    credentials::{Held, Next},
+    shards::Number,
+};
+use vworkspace_protocol::{Condition, ConditionStatus, JobId, ObjectRef, Secret};
 
 /// Where the applications are.
 pub const NAMESPACE: &str = "apps";
@@ -69,9 +72,11 @@ pub struct State {
     /// The leader-election lease.
     pub lease: Lease,
     /// The credentials Secret.
-    pub credential: Option<Credential>,
+    pub credential: Option<Held>,
     /// Credentials that the Secret held before.
     pub former: Vec<Secret>,
+    /// For which jobs it was rotated, in order.
+    pub rotated_for: Vec<JobId>,
     /// Under which id the registration token is exchanged.
     pub registration_id: Option<String>,
     /// Generation in which a rotation is asked for.
@@ -96,19 +101,6 @@ pub struct Lease {
     pub holder: Option<u64>,
     /// Rises whenever it is taken or renewed.
     pub renewals: u64,
-}
-
-/// What the credentials Secret holds.
-#[derive(Clone)]
-pub struct Credential {
-    /// The bearer.
-    pub token: Secret,
-    /// Whose it is.
-    pub cluster: ClusterId,
-    /// How long it is good for.
-    pub life: Option<Life>,
-    /// The wish it fulfilled.
-    pub rotated: Option<i64>,
 }
 
 /// An application.
@@ -323,10 +315,27 @@ impl State {
         self.objects.get(name).map_or(Put::Conflict, |object| Put::Taken(object.reference(name)))
     }
 
-    /// Another credential takes the place of the one in the Secret.
-    pub fn replace_credential(&mut self, credential: Credential) {
-        let former = self.credential.replace(credential);
-        self.former.extend(former.map(|former| former.token));
+    /// Writes the credentials Secret, if it is still what `read` was. Answers whether.
+    pub fn write_credential(&mut self, read: Option<&Held>, held: Held) -> bool {
+        if self.credential.as_ref() != read {
+            return false;
+        }
+        let fulfilled = |held: Option<&Held>| held.and_then(|held| held.fulfilled.job.clone());
+        if let Some(job) = fulfilled(Some(&held)).filter(|job| fulfilled(read).as_ref() != Some(job)) {
+            self.rotated_for.push(job);
+        }
+        let former = self.credential.replace(held);
+        let tokens = |held: &Held| {
+            [Some(&held.token), held.next().map(Next::token)]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let kept = self.credential.as_ref().map(tokens).unwrap_or_default();
+        let former = former.as_ref().map(tokens).unwrap_or_default();
+        self.former.extend(former.into_iter().filter(|token| !kept.contains(token)));
+        true
     }
 
     /// Somebody else takes a field over, or gives it back: whether others own it now. `None`: there is no such object.

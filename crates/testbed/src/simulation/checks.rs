@@ -33,7 +33,7 @@ pub async fn former_credentials_are_refused(
         let state = site.api.state();
         (state.former.clone(), state.credential.clone()?)
     };
-    for token in former.into_iter().filter(|token| *token != current.token) {
+    for token in former {
         let cluster = current.cluster.clone();
         let caller = AgentCall {
             bearer: Some(token),
@@ -158,6 +158,7 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, history: &History)
     checks.every_timeline_is_legal();
     checks.changes_go_forward();
     checks.effects_fit_states();
+    checks.a_job_rotates_once();
     checks.objects_are_what_was_asked_for();
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
@@ -250,6 +251,22 @@ impl Checks<'_> {
         }
     }
 
+    fn a_job_rotates_once(&self) {
+        let rotated = self.site.api.state().rotated_for.clone();
+        let mut once = BTreeSet::new();
+        for job in &rotated {
+            let name = || format!("{} was rotated for {} twice", self.site.name, self.history.name(job));
+            self.history.holds("I3 one effect", once.insert(job), name);
+        }
+        let taken = self.wishes.taken.borrow();
+        let rotations = self.central.jobs.iter().filter(|job| taken.get(&job.id).is_some_and(|w| w.rotates));
+        for job in rotations.filter(|job| job.outcome == Some(Outcome::Succeeded)) {
+            self.history.holds("I3 one effect", once.contains(&job.id), || {
+                format!("nothing was rotated for {}", told(job, self.history))
+            });
+        }
+    }
+
     fn objects_are_what_was_asked_for(&self) {
         let state = self.site.api.state();
         let mut last: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
@@ -303,11 +320,12 @@ impl Checks<'_> {
         }
     }
 
+    /// Jobs about objects.
     fn known(&self) -> Vec<(Job, Wish)> {
         let taken = self.wishes.taken.borrow();
         let known =
             self.central.jobs.iter().filter_map(|job| Some((job.clone(), taken.get(&job.id)?.clone())));
-        known.collect()
+        known.filter(|(_, wish)| !wish.rotates).collect()
     }
 }
 

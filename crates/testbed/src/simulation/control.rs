@@ -73,7 +73,12 @@ impl Control {
         let weather = &world.weather;
         let lease = Duration::from_secs(3 + world.dice.roll(10));
         let stale = Duration::from_secs(if weather.never_offers_again { 100_000_000 } else { 600 });
-        let settings = Settings { job_lease: lease, stale_session: stale, ..Settings::default() };
+        let settings = Settings {
+            job_lease: lease,
+            stale_session: stale,
+            unused_life: weather.unused_life,
+            ..Settings::default()
+        };
         let clock = SimulatedClock { timers: world.executor.timers(), skew_millis: AtomicI64::new(0) };
         Ok(Self {
             world: world.clone(),

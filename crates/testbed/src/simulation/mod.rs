@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Real: the decisions of both sides about jobs, events, credentials and the link, every SQL statement, tenancy,
-//! wake-ups. Modelled: HTTP, TLS, Kubernetes, leader election. Not played: decommission, and rotation by a job.
+//! wake-ups. Modelled: HTTP, TLS, Kubernetes, leader election. Not played: decommission.
 
 mod agent;
 mod api;

@@ -7,7 +7,7 @@ use super::{
     control::Control,
     world::World,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
@@ -46,6 +46,8 @@ pub struct Wish {
     pub deletes: bool,
     /// It succeeds as soon as the API server takes it.
     pub at_once: bool,
+    /// It is about no object: it has the credential rotated.
+    pub rotates: bool,
 }
 
 impl Wishes {
@@ -66,6 +68,7 @@ impl Wishes {
                     state.wish = Some(state.generation);
                 }),
                 10..=12 => self.meddle(&world, &site),
+                13..=14 => self.rotate(&world, &control, &site).await,
                 _ => self.enqueue(&world, &control, &site).await,
             }
         }
@@ -88,7 +91,7 @@ impl Wishes {
         }
         job.idempotency_key = dice.happens(400).then(|| format!("key-{n}"));
         let at_once = job.wait_for == Some(WaitFor::Accepted);
-        let wish = Wish { n, object, deletes, at_once };
+        let wish = Wish { n, object, deletes, at_once, rotates: false };
         loop {
             let again = job.idempotency_key.is_some();
             if let Some(id) = self.hand_in(control, job.clone()).await {
@@ -105,11 +108,22 @@ impl Wishes {
         }
     }
 
+    /// Hands in one job that has the credential rotated.
+    async fn rotate(&self, world: &World, control: &Rc<Control>, site: &Site) {
+        let n = self.number();
+        let payload = json!({"intent": "rotate-operator-credentials"});
+        if let Some(id) = self.hand_in(control, job_of("intent", payload)).await {
+            world.history.note(&site.name, &format!("{} is handed in: a rotation", world.history.name(&id)));
+            let wish = Wish { n, object: String::new(), deletes: false, at_once: true, rotates: true };
+            self.taken.borrow_mut().insert(id, wish);
+        }
+    }
+
     /// Hands in one job for an object of its own: what a cluster must do at once when nothing is wrong.
     pub async fn probe(&self, control: &Rc<Control>) -> Option<JobId> {
         let n = self.number();
         let id = self.hand_in(control, job(n, PROBE, false)).await?;
-        let wish = Wish { n, object: PROBE.to_owned(), deletes: false, at_once: false };
+        let wish = Wish { n, object: PROBE.to_owned(), deletes: false, at_once: false, rotates: false };
         self.taken.borrow_mut().insert(id.clone(), wish);
         Some(id)
     }
@@ -164,6 +178,10 @@ fn job(n: u64, object: &str, deletes: bool) -> EnqueueJob {
             "metadata": {"namespace": NAMESPACE, "name": object}, "spec": {"n": n}});
         ("apply", payload)
     };
+    job_of(kind, payload)
+}
+
+fn job_of(kind: &str, payload: Value) -> EnqueueJob {
     EnqueueJob {
         kind: kind.to_owned(),
         payload,
@@ -178,7 +196,7 @@ fn job(n: u64, object: &str, deletes: bool) -> EnqueueJob {
 pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>) {
     while !world.weather.is_healed() {
         world.sleep_between(Duration::from_millis(100), Duration::from_secs(10)).await;
-        let bearer = own.api.state().credential.as_ref().map(|credential| credential.token.clone());
+        let bearer = own.api.state().credential.as_ref().map(|held| held.token.clone());
         let Some(job) = other.any(&world) else { continue };
         let session = None;
         let caller = AgentCall { bearer, session, capabilities: Vec::new(), user_agent: "thief".to_owned() };

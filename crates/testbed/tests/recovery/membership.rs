@@ -1,6 +1,10 @@
 //! The Cluster object comes, goes, and changes under a running operator.
 
-use crate::{crash::world, support::World};
+use crate::{
+    crash::world,
+    rotation::{link, store_next, token},
+    support::World,
+};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api,
@@ -18,8 +22,10 @@ use vworkspace_protocol::{
     JobId, Outcome,
     admin::{CreateRegistrationToken, EnqueueJob, JobState, Presence},
     condition::reasons,
+    event::EventsRequest,
 };
 use vworkspace_testbed::stack::Tls;
+use vworkspace_transport::AgentLink as _;
 
 /// Longer than any of these takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -38,8 +44,13 @@ async fn in_charge(world: &World) -> Cluster {
 }
 
 async fn delete(world: &World, cluster: &Cluster) {
+    let name = cluster.metadata.name.as_deref().unwrap();
+    clusters(world).delete(name, &DeleteParams::default()).await.unwrap();
+    until_gone(world, cluster).await;
+}
+
+async fn until_gone(world: &World, cluster: &Cluster) {
     let (name, uid) = (cluster.metadata.name.clone().unwrap(), cluster.metadata.uid.clone().unwrap());
-    clusters(world).delete(&name, &DeleteParams::default()).await.unwrap();
     let gone = await_condition(clusters(world), &name, is_deleted(&uid));
     let gone = tokio::time::timeout(PATIENCE, gone).await;
     gone.unwrap_or_else(|_| panic!("{name} stays; the operator's log:\n{}", world.stack.operator.log()))
@@ -107,6 +118,38 @@ async fn a_deleted_cluster_has_left_and_joins_again_with_a_new_token() {
     join_again(&world, &cluster.spec).await;
     let ended = world.end_of(&waiting).await;
     assert_eq!(ended.outcome, Some(Outcome::Succeeded), "{}", ended.error);
+}
+
+#[tokio::test]
+async fn a_cluster_that_leaves_during_a_rotation_ends_whichever_credential_works() {
+    let (world, _turn) = world().await;
+    for was_used in [true, false] {
+        let cluster = in_charge(&world).await;
+        world.stack.operator.kill();
+        let old = token(&world).await;
+        let new = link(&world, &old).await.rotate().await.unwrap().token;
+        let works = if was_used {
+            link(&world, &new).await.events(&EventsRequest { events: Vec::new() }).await.unwrap();
+            new.clone()
+        } else {
+            // It is replaced, and nobody has the one in its place.
+            link(&world, &old).await.rotate().await.unwrap();
+            old
+        };
+        let works = link(&world, &works).await;
+        store_next(&world, new, &JobId::new("j")).await;
+        let credential = secrets(&world).get(CREDENTIALS_SECRET).await.unwrap();
+        let name = cluster.metadata.name.as_deref().unwrap();
+        clusters(&world).delete(name, &DeleteParams::default()).await.unwrap();
+        world.stack.operator.restart().unwrap();
+        until_gone(&world, &cluster).await;
+        assert_eq!(presence(&world).await, Presence::Unregistered, "used: {was_used}");
+        assert!(works.rotate().await.is_err(), "used: {was_used}");
+        let uid = credential.metadata.uid.unwrap();
+        let collected = await_condition(secrets(&world), CREDENTIALS_SECRET, is_deleted(&uid));
+        tokio::time::timeout(PATIENCE, collected).await.unwrap().unwrap();
+        join_again(&world, &cluster.spec).await;
+    }
 }
 
 #[tokio::test]

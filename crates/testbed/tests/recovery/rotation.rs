@@ -9,11 +9,25 @@ use kube::{
 };
 use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
+use vworkspace_core::agent::{
+    credentials::{Fetched, Held},
+    rotation::Cause,
+};
 use vworkspace_crds::{
     Cluster,
-    key::{CREDENTIALS_SECRET, DEFAULT_NAMESPACE, SECRET_ROTATED_JOB, SECRET_TOKEN},
+    key::{
+        CREDENTIALS_SECRET, DEFAULT_NAMESPACE, SECRET_CA, SECRET_NEXT, SECRET_ROTATED_JOB, SECRET_TOKEN,
+        SECRET_URL,
+    },
 };
-use vworkspace_protocol::{JobId, Outcome, admin::EnqueueJob, condition::reasons::CREDENTIAL_REJECTED};
+use vworkspace_protocol::{
+    JobId, Outcome, Secret as Token, admin::EnqueueJob, condition::reasons::CREDENTIAL_REJECTED,
+    event::EventsRequest, id::SessionId,
+};
+use vworkspace_transport::{
+    AgentLink as _,
+    http::client::{HttpLink, LinkSettings},
+};
 
 const ROTATIONS: usize = 100;
 
@@ -37,9 +51,52 @@ async fn rotate(world: &World, old: &[u8]) -> Vec<u8> {
     rotated.unwrap_or_else(|_| panic!("no rotation; the operator's log:\n{}", world.stack.operator.log()))
 }
 
+fn secrets(world: &World) -> Api<Secret> {
+    Api::namespaced(world.testbed.admin(), DEFAULT_NAMESPACE)
+}
+
+/// A key of the credentials Secret.
+async fn stored(world: &World, key: &str) -> Option<Vec<u8>> {
+    let mut data = secrets(world).get(CREDENTIALS_SECRET).await.unwrap().data.unwrap();
+    data.remove(key).map(|value| value.0)
+}
+
 async fn credential(world: &World) -> Vec<u8> {
-    let secrets: Api<Secret> = Api::namespaced(world.testbed.admin(), DEFAULT_NAMESPACE);
-    secrets.get(CREDENTIALS_SECRET).await.unwrap().data.unwrap()[SECRET_TOKEN].0.clone()
+    stored(world, SECRET_TOKEN).await.unwrap()
+}
+
+/// The current credential, as text.
+pub async fn token(world: &World) -> Token {
+    Token::new(&String::from_utf8(credential(world).await).unwrap())
+}
+
+/// The agent's way to the control plane with that credential.
+pub async fn link(world: &World, bearer: &Token) -> HttpLink {
+    HttpLink::new(&LinkSettings {
+        base_url: String::from_utf8(stored(world, SECRET_URL).await.unwrap()).unwrap(),
+        ca_pem: stored(world, SECRET_CA).await,
+        bearer: Some(bearer.clone()),
+        session: SessionId::new("a-crashed-process"),
+        user_agent: "recovery-tests".to_owned(),
+        allow_insecure_http: false,
+    })
+    .unwrap()
+}
+
+/// Leaves what a crash of the operator leaves after it fetched a new credential, for that job.
+pub async fn store_next(world: &World, next: Token, job: &JobId) {
+    let current = Held::new(world.stack.cluster.clone(), token(world).await, None);
+    let fetched = Fetched { token: next, life: None, rotation: "before-the-crash".to_owned() };
+    let both = current.fetched(fetched, &Cause::Job(job.clone()));
+    let next = serde_json::to_string(both.next().unwrap()).unwrap();
+    let crashed = Patch::Merge(json!({ "stringData": { SECRET_NEXT: next } }));
+    secrets(world).patch(CREDENTIALS_SECRET, &PatchParams::default(), &crashed).await.unwrap();
+}
+
+async fn nobody_was_told_of_a_rejected_credential(world: &World) {
+    let told = world.client.events(&world.stack.cluster, "ConditionTransition", 1_000).await.unwrap().items;
+    let rejected = told.iter().flat_map(|event| &event.conditions).find(|c| c.reason == CREDENTIAL_REJECTED);
+    assert!(!told.is_empty() && rejected.is_none(), "a rejected credential was shown: {rejected:?}");
 }
 
 /// The audit events of the rotations since then.
@@ -109,9 +166,7 @@ async fn a_hundred_rotations_in_a_row_lose_no_job_and_no_credential_comes_back()
     }
     assert_eq!(seen.len(), ROTATIONS, "a credential came back");
     until_told(&world, start, ROTATIONS).await;
-    let told = world.client.events(&world.stack.cluster, "ConditionTransition", 1_000).await.unwrap().items;
-    let rejected = told.iter().flat_map(|event| &event.conditions).find(|c| c.reason == CREDENTIAL_REJECTED);
-    assert!(!told.is_empty() && rejected.is_none(), "a rejected credential was shown: {rejected:?}");
+    nobody_was_told_of_a_rejected_credential(&world).await;
 }
 
 #[tokio::test]
@@ -141,13 +196,45 @@ async fn a_rotation_that_was_stored_before_a_crash_is_not_made_again_for_its_job
     world.stack.operator.kill();
     let job = rotation_job(&world).await;
     // As the crash left it: the new credential is stored, in the same write as the job it was made for.
-    let secrets: Api<Secret> = Api::namespaced(world.testbed.admin(), DEFAULT_NAMESPACE);
     let crashed = Patch::Merge(json!({ "stringData": { SECRET_ROTATED_JOB: job.as_str() } }));
-    secrets.patch(CREDENTIALS_SECRET, &PatchParams::default(), &crashed).await.unwrap();
+    secrets(&world).patch(CREDENTIALS_SECRET, &PatchParams::default(), &crashed).await.unwrap();
     let before = credential(&world).await;
     world.stack.operator.restart().unwrap();
     succeeds(&world, &job).await;
     assert_eq!(credential(&world).await, before);
     succeeds(&world, &rotation_job(&world).await).await;
     assert_ne!(credential(&world).await, before);
+}
+
+#[tokio::test]
+async fn a_new_credential_that_the_control_plane_dropped_costs_nothing_and_its_rotation_is_made_again() {
+    let (world, _turn) = world().await;
+    world.stack.operator.kill();
+    let (job, old) = (rotation_job(&world).await, token(&world).await);
+    // The request arrived twice, and the answer to the first is what is held.
+    let dropped = link(&world, &old).await.rotate().await.unwrap().token;
+    link(&world, &old).await.rotate().await.unwrap();
+    store_next(&world, dropped.clone(), &job).await;
+    world.stack.operator.restart().unwrap();
+    succeeds(&world, &job).await;
+    let now = token(&world).await;
+    assert!(now != old && now != dropped, "the rotation was not made again");
+    assert_eq!(stored(&world, SECRET_NEXT).await, None);
+    nobody_was_told_of_a_rejected_credential(&world).await;
+}
+
+#[tokio::test]
+async fn a_new_credential_whose_first_use_a_crash_forgot_becomes_the_current_one() {
+    let (world, _turn) = world().await;
+    world.stack.operator.kill();
+    let (job, old) = (rotation_job(&world).await, token(&world).await);
+    let new = link(&world, &old).await.rotate().await.unwrap().token;
+    link(&world, &new).await.events(&EventsRequest { events: Vec::new() }).await.unwrap();
+    assert!(link(&world, &old).await.rotate().await.is_err(), "the old one is dead");
+    store_next(&world, new.clone(), &job).await;
+    world.stack.operator.restart().unwrap();
+    succeeds(&world, &job).await;
+    assert!(token(&world).await == new);
+    assert_eq!(stored(&world, SECRET_NEXT).await, None);
+    nobody_was_told_of_a_rejected_credential(&world).await;
 }

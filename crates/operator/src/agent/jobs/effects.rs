@@ -84,7 +84,7 @@ impl Inner {
         let told = message(&connection.link).await;
         // What an earlier credential reached says nothing about this one.
         if told.is_ok() && super::same(self.means.links.now().as_ref(), Some(&connection)) {
-            self.means.conversation.good();
+            self.means.conversation.good(&connection.credentials.token);
         }
         told.map_err(|error| {
             let failure = failure_of(&error);

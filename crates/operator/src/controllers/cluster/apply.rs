@@ -26,10 +26,7 @@ use kube::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vworkspace_core::agent::{
-    departure::SeenDeleted,
-    rotation::{Fulfilled, Life},
-    session::Failure,
-    spacing::Spacing,
+    credentials::Held, departure::SeenDeleted, rotation::Life, session::Failure, spacing::Spacing,
 };
 use vworkspace_crds::{
     Cluster,
@@ -163,13 +160,10 @@ impl Registrar {
         };
         let stored = Stored {
             base_url: registration.base_url.clone(),
-            cluster_id: answer.cluster_id.to_string(),
-            token: answer.token,
+            held: Held::new(answer.cluster_id.clone(), answer.token, answer.expires_at.map(issued_now)),
             ca_pem: registration.ca_pem.clone(),
-            life: answer.expires_at.map(issued_now),
-            fulfilled: Fulfilled::default(),
-            rotation: None,
             owner: None,
+            version: None,
         };
         self.write_secret(Some(cluster), &stored).await?;
         self.registering.handle_success();
@@ -263,10 +257,20 @@ impl Registrar {
         self.write_secret(Some(&found.cluster), &wanted).await
     }
 
+    /// Writes the credentials Secret whole: what an earlier one held beside it is gone. Where `contents` were read from
+    /// it, only if nobody wrote it since.
     pub(super) async fn write_secret(&self, owner: Option<&Cluster>, contents: &Stored) -> Result<(), Error> {
-        let name = &self.args.agent_credentials_secret;
-        let secret = build::credentials_secret(owner, name, contents);
-        self.put_secret(name, &secret, "writing the credentials Secret").await
+        let (name, action) = (&self.args.agent_credentials_secret, "writing the credentials Secret");
+        let patch = Patch::Merge(build::credentials_patch(owner, contents));
+        let params =
+            PatchParams { field_manager: Some(OPERATOR_FIELD_MANAGER.to_owned()), ..Default::default() };
+        match self.secrets().patch(name, &params, &patch).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() && contents.version.is_none() => {
+                self.put_secret(name, &build::credentials_secret(owner, name, contents), action).await
+            }
+            Err(error) => Err(Error::api(action)(error)),
+        }
     }
 
     async fn put_secret(&self, name: &str, secret: &Value, action: &'static str) -> Result<(), Error> {

@@ -1,50 +1,65 @@
 //! Step 3: builds what is written. Pure and infallible.
 
 use super::dereference::Stored;
+use k8s_openapi::ByteString;
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use vworkspace_crds::{
     Cluster,
     key::{
-        FORCE_REGISTRATION, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT,
+        FORCE_REGISTRATION, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT, SECRET_NEXT,
         SECRET_ROTATED, SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
     },
 };
 use vworkspace_protocol::ObjectRef;
 
-/// The credentials Secret, owned by the Cluster where there is one.
-pub fn credentials_secret(owner: Option<&Cluster>, name: &str, contents: &Stored) -> Value {
-    let mut data = Map::new();
-    data.insert(SECRET_URL.to_owned(), contents.base_url.as_str().into());
-    data.insert(SECRET_CLUSTER_ID.to_owned(), contents.cluster_id.as_str().into());
-    data.insert(SECRET_TOKEN.to_owned(), contents.token.expose().into());
-    if let Some(pem) = &contents.ca_pem {
-        data.insert(SECRET_CA.to_owned(), String::from_utf8_lossy(pem).into());
-    }
-    if let Some(life) = contents.life {
-        data.insert(SECRET_ISSUED_AT.to_owned(), life.issued_at.to_string().into());
-        data.insert(SECRET_EXPIRES_AT.to_owned(), life.expires_at.to_string().into());
-    }
-    if let Some(generation) = contents.fulfilled.wish {
-        data.insert(SECRET_ROTATED.to_owned(), generation.to_string().into());
-    }
-    if let Some(job) = &contents.fulfilled.job {
-        data.insert(SECRET_ROTATED_JOB.to_owned(), job.as_str().into());
-    }
-    if let Some(rotation) = &contents.rotation {
-        data.insert(SECRET_ROTATION.to_owned(), rotation.as_str().into());
-    }
-    let owners = owner.map(|cluster| {
-        json!({
+/// What makes an existing Secret the credentials Secret with these contents, as a merge patch: of the keys that are ours
+/// those that are absent here go, whoever wrote them; others stay. Applied server-side they would stay as long as
+/// another manager, for example one that restored a backup, owns them as well.
+pub fn credentials_patch(owner: Option<&Cluster>, contents: &Stored) -> Value {
+    let mut metadata = json!({});
+    if let Some(cluster) = owner {
+        metadata["ownerReferences"] = json!([{
             "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster", "controller": true,
             "name": cluster.metadata.name, "uid": cluster.metadata.uid,
-        })
-    });
-    json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-        "metadata": {"name": name, "ownerReferences": Vec::from_iter(owners)},
-        "stringData": data,
-    })
+        }]);
+    }
+    if let Some(version) = &contents.version {
+        metadata["resourceVersion"] = version.as_str().into();
+    }
+    json!({"metadata": metadata, "data": credentials_data(contents)})
+}
+
+/// The credentials Secret with these contents, where there is none.
+pub fn credentials_secret(owner: Option<&Cluster>, name: &str, contents: &Stored) -> Value {
+    let mut secret = credentials_patch(owner, contents);
+    secret["apiVersion"] = "v1".into();
+    secret["kind"] = "Secret".into();
+    secret["type"] = "Opaque".into();
+    secret["metadata"]["name"] = name.into();
+    if let Some(data) = secret["data"].as_object_mut() {
+        data.retain(|_, value| !value.is_null());
+    }
+    secret
+}
+
+/// Every key that is ours; `None`: absent.
+fn credentials_data(contents: &Stored) -> BTreeMap<&'static str, Option<ByteString>> {
+    let held = &contents.held;
+    let text = |text: String| Some(ByteString(text.into_bytes()));
+    BTreeMap::from([
+        (SECRET_URL, text(contents.base_url.clone())),
+        (SECRET_CLUSTER_ID, text(held.cluster.to_string())),
+        (SECRET_TOKEN, text(held.token.expose().to_owned())),
+        (SECRET_CA, contents.ca_pem.clone().map(ByteString)),
+        (SECRET_ISSUED_AT, held.life.and_then(|life| text(life.issued_at.to_string()))),
+        (SECRET_EXPIRES_AT, held.life.and_then(|life| text(life.expires_at.to_string()))),
+        (SECRET_ROTATED, held.fulfilled.wish.and_then(|generation| text(generation.to_string()))),
+        (SECRET_ROTATED_JOB, held.fulfilled.job.as_ref().and_then(|job| text(job.to_string()))),
+        (SECRET_ROTATION, held.rotation.clone().and_then(text)),
+        (SECRET_NEXT, held.next().and_then(|next| text(json!(next).to_string()))),
+    ])
 }
 
 /// The Cluster as reports name it.
@@ -90,6 +105,40 @@ pub fn cluster_patch(cluster: &Cluster, cluster_id: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vworkspace_core::agent::{
+        credentials::{Fetched, Held},
+        rotation::Cause,
+    };
+    use vworkspace_protocol::{ClusterId, Secret};
+
+    #[test]
+    fn keys_that_are_absent_are_taken_away_and_those_of_others_are_not_named() {
+        let held = Held::new(ClusterId::new("c"), Secret::new("old"), None);
+        let fetched = Fetched { token: Secret::new("new"), life: None, rotation: "r".into() };
+        let both = Stored {
+            base_url: "https://x".into(),
+            held: held.fetched(fetched, &Cause::Age),
+            ca_pem: None,
+            owner: None,
+            version: Some("7".into()),
+        };
+        let patch = credentials_patch(None, &both);
+        assert_eq!(patch["metadata"], json!({"resourceVersion": "7"}));
+        assert_eq!((&patch["data"][SECRET_TOKEN], &patch["data"][SECRET_CA]), (&json!("b2xk"), &Value::Null));
+        assert!(patch["data"][SECRET_NEXT].is_string());
+        let one = credentials_patch(None, &Stored { held, ..both });
+        assert_eq!(one["data"].get(SECRET_NEXT), Some(&Value::Null));
+    }
+
+    #[test]
+    fn a_new_secret_is_whole_and_has_no_empty_key() {
+        let held = Held::new(ClusterId::new("c"), Secret::new("old"), None);
+        let stored = Stored { base_url: "https://x".into(), held, ca_pem: None, owner: None, version: None };
+        let made = credentials_secret(None, "s", &stored);
+        let keys: Vec<_> = made["data"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, [SECRET_CLUSTER_ID, SECRET_URL, SECRET_TOKEN]);
+        assert_eq!((&made["metadata"]["name"], &made["type"]), (&json!("s"), &json!("Opaque")));
+    }
 
     #[test]
     fn only_what_needs_changing_is_patched() {

@@ -2,21 +2,18 @@
 
 use super::Error;
 use crate::{
-    agent::credentials::{bytes, text},
+    agent::credentials::{bytes, held, text},
     args::Args,
 };
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{Api, Client};
-use vworkspace_core::agent::rotation::{Fulfilled, Life};
+use vworkspace_core::agent::credentials::Held;
 use vworkspace_crds::{
     Cluster,
     cluster::SecretKeyRef,
-    key::{
-        REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT,
-        SECRET_ROTATED, SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
-    },
+    key::{REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_URL},
 };
-use vworkspace_protocol::{JobId, Secret};
+use vworkspace_protocol::Secret;
 
 /// A Cluster with everything it refers to.
 pub struct Found {
@@ -43,20 +40,14 @@ pub struct Found {
 pub struct Stored {
     /// Base URL.
     pub base_url: String,
-    /// Cluster identity.
-    pub cluster_id: String,
-    /// Bearer credential.
-    pub token: Secret,
+    /// Cluster identity and bearer credentials.
+    pub held: Held,
     /// PEM certificates.
     pub ca_pem: Option<Vec<u8>>,
-    /// How long the credential is good for, if that was told.
-    pub life: Option<Life>,
-    /// Whose wishes for a rotation were fulfilled.
-    pub fulfilled: Fulfilled,
-    /// Id of the rotation that gave this credential; absent after a registration.
-    pub rotation: Option<String>,
     /// Uid of the Cluster that owns it.
     pub owner: Option<String>,
+    /// Resource version of what was read: it is written over if it is that still. Absent: whatever is there.
+    pub version: Option<String>,
 }
 
 /// One identity's way to its control plane: what a call with the credential is made of.
@@ -71,9 +62,14 @@ pub struct Way {
 }
 
 impl Way {
-    /// The way that is stored.
+    /// The way that is stored, with the current credential.
     pub fn of(stored: &Stored) -> Self {
-        Self { base_url: stored.base_url.clone(), token: stored.token.clone(), ca_pem: stored.ca_pem.clone() }
+        Self::with(stored, &stored.held.token)
+    }
+
+    /// The way that is stored, with this credential.
+    pub fn with(stored: &Stored, token: &Secret) -> Self {
+        Self { base_url: stored.base_url.clone(), token: token.clone(), ca_pem: stored.ca_pem.clone() }
     }
 }
 
@@ -135,24 +131,12 @@ async fn key_of(
 }
 
 fn stored(secret: &KubeSecret) -> Option<Stored> {
-    let whole = |key| text(secret, key).filter(|text| !text.is_empty());
     let owners = secret.metadata.owner_references.as_deref().unwrap_or_default();
     Some(Stored {
-        base_url: whole(SECRET_URL)?,
-        cluster_id: whole(SECRET_CLUSTER_ID)?,
-        token: Secret::new(&whole(SECRET_TOKEN)?),
+        base_url: text(secret, SECRET_URL).filter(|text| !text.is_empty())?,
+        held: held(secret)?,
         ca_pem: bytes(secret, SECRET_CA),
-        life: life(secret),
-        fulfilled: Fulfilled {
-            wish: whole(SECRET_ROTATED).and_then(|text| text.parse().ok()),
-            job: whole(SECRET_ROTATED_JOB).map(JobId::new),
-        },
-        rotation: whole(SECRET_ROTATION),
         owner: owners.iter().find(|owner| owner.kind == "Cluster").map(|owner| owner.uid.clone()),
+        version: secret.metadata.resource_version.clone(),
     })
-}
-
-fn life(secret: &KubeSecret) -> Option<Life> {
-    let time = |key| text(secret, key)?.parse().ok();
-    Some(Life { issued_at: time(SECRET_ISSUED_AT)?, expires_at: time(SECRET_EXPIRES_AT)? })
 }

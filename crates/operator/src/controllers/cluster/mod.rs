@@ -8,6 +8,7 @@ pub mod build;
 pub mod dereference;
 mod leave;
 mod rotate;
+mod settle;
 pub mod status;
 pub mod validate;
 mod wake;
@@ -93,13 +94,16 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) {
     let registrar = Registrar::new(&context, args.clone(), session);
     let mut wakes = wake::Wakes::new(context.client.clone(), &args.agent_credentials_namespace, link.clone());
     let mut shared = Shared { context, args, link, credential, announcer, registrar };
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut waiting) = (Backoff::default(), None);
     let work = async {
         loop {
             let again = match shared.reconcile_all().await {
                 Ok(again) => again,
                 Err(error) => failed(&error),
             };
+            if let Some(order) = waiting.take() {
+                waiting = shared.fulfil(order).await;
+            }
             let delay = match again {
                 Again::OnChange => {
                     backoff.handle_success();
@@ -111,11 +115,20 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = wakes.next() => {}
-                Some(order) = orders.recv() => shared.fulfil(order).await,
+                Some(order) = orders.recv(), if waiting.is_none() => waiting = shared.fulfil(order).await,
+                () = given_up(&mut waiting) => waiting = None,
             }
         }
     };
     let _cut_off = shutdown.run_until_cancelled(work).await;
+}
+
+/// Waits until whoever gave the order waits no more; without one for ever.
+async fn given_up(waiting: &mut Option<Order>) {
+    match waiting {
+        Some(order) => order.answer.closed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// When to look again, the soonest first.
@@ -146,7 +159,11 @@ fn failed(error: &Error) -> Again {
 impl Shared {
     async fn reconcile_all(&mut self) -> Result<Again, Error> {
         let clusters = self.clusters().await?;
-        let in_charge = validate::in_charge(&clusters).map(|cluster| cluster.metadata.uid.clone());
+        let in_charge = validate::in_charge(&clusters);
+        let verdicts = self.link.borrow().verdicts.clone();
+        let settled = self.registrar.settle(in_charge, &verdicts, &self.announcer).await;
+        let settled = settled.map_or_else(|error| failed(&error), |()| Again::OnChange);
+        let in_charge = in_charge.map(|cluster| cluster.metadata.uid.clone());
         let reconcile = async |cluster: Cluster| {
             let is_in_charge = Some(&cluster.metadata.uid) == in_charge.as_ref();
             let started = Instant::now();
@@ -159,7 +176,7 @@ impl Shared {
             self.context.metrics.reconciled(metrics::Controller::Cluster, end, started.elapsed());
             ended
         };
-        Ok(each(clusters, reconcile).await)
+        Ok(settled.min(each(clusters, reconcile).await))
     }
 
     /// dereference → validate → build → apply → status.
@@ -167,11 +184,13 @@ impl Shared {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
         let plan = validate::plan(&found, self.registrar.rejected(), clock::now());
         if let Plan::Finalize { identity } = &plan {
+            let verdicts = self.link.borrow().verdicts.clone();
+            let identity = match found.stored.as_ref().filter(|_| identity.is_some()) {
+                Some(stored) => self.registrar.part(stored, &verdicts).await,
+                None => None,
+            };
             let again = self.registrar.leave(&found.cluster, identity.as_ref(), &self.announcer).await?;
             return Ok(again.map_or(Again::OnChange, Again::At));
-        }
-        if let Some(stored) = found.stored.as_ref().filter(|_| plan == Plan::Keep) {
-            self.registrar.tell_rotation(Some(&found.cluster), stored);
         }
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
         let link = self.link.borrow().clone();
@@ -183,19 +202,22 @@ impl Shared {
         })
     }
 
-    /// Rotates for a job. Whoever gave up waiting asks again.
-    async fn fulfil(&mut self, order: Order) {
+    /// Rotates for a job. Whoever gave up waiting asks again. Gives the order back while it waits for a rotation that is
+    /// under way.
+    async fn fulfil(&mut self, order: Order) -> Option<Order> {
         if order.answer.is_closed() {
-            return;
+            return None;
         }
         let answer = match self.clusters().await {
             Ok(clusters) => {
                 let cluster = validate::in_charge(&clusters);
                 self.registrar.rotate_for(&order.job, cluster, &self.announcer).await
             }
-            Err(error) => Err(RotationError::Later(error.to_string())),
+            Err(error) => Some(Err(RotationError::Later(error.to_string()))),
         };
+        let Some(answer) = answer else { return Some(order) };
         let _gone = order.answer.send(answer);
+        None
     }
 
     async fn clusters(&self) -> Result<Vec<Cluster>, Error> {

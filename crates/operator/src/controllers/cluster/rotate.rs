@@ -1,4 +1,5 @@
-//! Step 4 for a rotation: the credential is exchanged for a new one. Nothing else in the operator rotates.
+//! Step 4 for a rotation: a new credential is fetched and stored beside the current one. Nothing else in the operator
+//! rotates; which of the two goes on is settled in `settle.rs`, once the agent knows.
 
 use super::{
     Error,
@@ -21,6 +22,7 @@ use kube::{
 };
 use serde_json::json;
 use vworkspace_core::agent::{
+    credentials::Fetched,
     rotation::{Cause, Rotation, rotation_by_job},
     session::Failure,
 };
@@ -31,7 +33,7 @@ use vworkspace_transport::{
     http::client::{HttpLink, LinkSettings},
 };
 
-/// Why the credential was not rotated; the old one goes on working.
+/// Why no new credential was fetched; the current one goes on working.
 pub(super) struct Unrotated {
     /// For people.
     reason: String,
@@ -43,7 +45,8 @@ pub(super) struct Unrotated {
 
 impl Registrar {
     /// Both credentials work until the new one is used, which is after it is stored: whatever fails in between, one
-    /// that the cluster holds works, and the next try replaces the unused one.
+    /// that the cluster holds works, and the next try replaces the unused one. Not to be called while a rotation is under
+    /// way.
     pub(super) async fn rotate(
         &mut self,
         cluster: Option<&Cluster>,
@@ -67,64 +70,48 @@ impl Registrar {
                 return Ok(Err(Unrotated { reason, at, for_good }));
             }
         };
-        let rotated = Stored {
+        let fetched = Fetched {
             token: answer.token,
             life: answer.expires_at.map(issued_now),
-            fulfilled: stored.fulfilled.by(cause),
-            rotation: Some(uuid::Uuid::new_v4().to_string()),
-            ..stored.clone()
+            rotation: uuid::Uuid::new_v4().to_string(),
         };
-        self.write_secret(cluster, &rotated).await?;
-        self.rotating.handle_success();
-        tracing::info!(cluster_id = stored.cluster_id, ?cause, "the credential is rotated");
-        let note = "a new credential is stored; the old one ends when it is first used";
-        tell(announcer, cluster, EventType::Normal, "CredentialRotated", note).await;
-        self.tell_rotation(cluster, &rotated);
-        if let (Cause::Wish(_), Some(cluster)) = (cause, cluster) {
-            self.take_back_wish(cluster).await?;
-        }
+        let both = Stored { held: stored.held.fetched(fetched, cause), ..stored.clone() };
+        self.write_secret(cluster, &both).await?;
+        tracing::info!(cluster_id = %stored.held.cluster, ?cause, "a new credential is stored beside the current one");
         Ok(Ok(()))
     }
 
-    /// Rotates for a job, once however often the job asks.
+    /// Rotates for a job, once however often the job asks. Absent: a rotation is under way, this one's or another, and
+    /// the job is to be asked about again when it is settled.
     pub(super) async fn rotate_for(
         &mut self,
         job: &JobId,
         cluster: Option<&Cluster>,
         announcer: &Announcer,
-    ) -> Answer {
+    ) -> Option<Answer> {
         if self.args.agent_token.as_ref().is_some_and(|token| !token.is_empty()) {
             let why = "the credential is given by flag or environment; it is exchanged there";
-            return Err(RotationError::Refused(why.to_owned()));
+            return Some(Err(RotationError::Refused(why.to_owned())));
         }
-        let later = |error: Error| RotationError::Later(error.to_string());
-        let stored = credential(&self.client, &self.args).await.map_err(later)?;
-        let ours = |stored: &Stored| cluster.is_none_or(|cluster| belongs(stored, cluster));
-        let stored = stored.filter(ours);
-        let stored = stored.ok_or_else(|| RotationError::Later("there is no credential".to_owned()))?;
-        let object = object_ref_or_identity(cluster, &stored.cluster_id);
-        match rotation_by_job(job, stored.fulfilled.job.as_ref()) {
-            Rotation::Fulfilled | Rotation::No => return Ok(object),
+        let stored = match credential(&self.client, &self.args).await {
+            Ok(stored) => stored.filter(|stored| is_of(stored, cluster)),
+            Err(error) => return Some(Err(RotationError::Later(error.to_string()))),
+        };
+        let Some(stored) = stored else {
+            return Some(Err(RotationError::Later("there is no credential".to_owned())));
+        };
+        match rotation_by_job(job, stored.held.fulfilled.job.as_ref()) {
+            Rotation::Fulfilled | Rotation::No => {
+                return Some(Ok(object_ref_or_identity(cluster, stored.held.cluster.as_str())));
+            }
+            Rotation::Due if stored.held.next().is_some() => return None,
             Rotation::Due => {}
         }
-        match self.rotate(cluster, &stored, &Cause::Job(job.clone()), announcer).await.map_err(later)? {
-            Ok(()) => Ok(object),
-            Err(Unrotated { reason, for_good: true, .. }) => Err(RotationError::Refused(reason)),
-            Err(Unrotated { reason, .. }) => Err(RotationError::Later(reason)),
-        }
-    }
-
-    /// Reports the rotation that gave the stored credential, once per process: whether an earlier process got so far
-    /// is not known, and told again it is the same event.
-    pub(super) fn tell_rotation(&mut self, cluster: Option<&Cluster>, stored: &Stored) {
-        let Some(rotation) = stored.rotation.as_ref().filter(|id| self.told_rotation.as_ref() != Some(*id))
-        else {
-            return;
-        };
-        let object = object_ref_or_identity(cluster, &stored.cluster_id);
-        let at = stored.life.map_or_else(clock::now, |life| life.issued_at);
-        if self.reporter.rotated(object, rotation.clone(), at) {
-            self.told_rotation = Some(rotation.clone());
+        match self.rotate(cluster, &stored, &Cause::Job(job.clone()), announcer).await {
+            Ok(Ok(())) => None,
+            Ok(Err(Unrotated { reason, for_good: true, .. })) => Some(Err(RotationError::Refused(reason))),
+            Ok(Err(Unrotated { reason, .. })) => Some(Err(RotationError::Later(reason))),
+            Err(error) => Some(Err(RotationError::Later(error.to_string()))),
         }
     }
 
@@ -154,7 +141,18 @@ impl Registrar {
     }
 }
 
-async fn tell(announcer: &Announcer, cluster: Option<&Cluster>, type_: EventType, reason: &str, note: &str) {
+/// Whether a credential is that of the Cluster in charge, or there is none in charge.
+pub(super) fn is_of(stored: &Stored, cluster: Option<&Cluster>) -> bool {
+    cluster.is_none_or(|cluster| belongs(stored, cluster))
+}
+
+pub(super) async fn tell(
+    announcer: &Announcer,
+    cluster: Option<&Cluster>,
+    type_: EventType,
+    reason: &str,
+    note: &str,
+) {
     if let Some(cluster) = cluster {
         announcer.tell(&cluster.object_ref(&()), type_, reason, note).await;
     }

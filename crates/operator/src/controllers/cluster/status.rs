@@ -166,7 +166,7 @@ fn record(status: &mut ClusterStatus, found: &Found, now: Timestamp) {
 
 /// The credential is as old as its Secret says, whoever exchanged it and for whom.
 fn tell_age(status: &mut ClusterStatus, found: &Found) {
-    let issued = found.stored.as_ref().and_then(|stored| stored.life).map(|life| life.issued_at);
+    let issued = found.stored.as_ref().and_then(|stored| stored.held.life).map(|life| life.issued_at);
     if let (Some(credential), Some(issued)) = (&mut status.credential_status, issued) {
         credential.registered_at = Some(Time(vworkspace_protocol::time::whole_seconds(issued)));
     }

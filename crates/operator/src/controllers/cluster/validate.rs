@@ -33,7 +33,7 @@ pub enum Plan {
     },
     /// Registered: keep the Secret as the object says.
     Keep,
-    /// Exchange the credential for a new one; it goes on working until that is used.
+    /// Fetch a new credential beside the current one, which goes on working until that is used.
     Rotate(Cause),
     /// The wish for a rotation was fulfilled: take it back.
     TakeBackWish,
@@ -138,9 +138,14 @@ fn recorded(found: &Found, stored: &Stored, fingerprint: Option<String>, now: Ti
     if !is_recorded {
         return Plan::Adopt { fingerprint };
     }
+    let held = &stored.held;
+    if held.next().is_some() {
+        // A rotation is under way: its wish is fulfilled, or due again, once it is settled.
+        return Plan::Keep;
+    }
     let asked = found.cluster.spec.rotate_credentials == Some(true);
     let wish = found.cluster.metadata.generation.filter(|_| asked);
-    match rotation(stored.life, wish, stored.fulfilled.wish, now) {
+    match rotation(held.life, wish, held.fulfilled.wish, now) {
         Rotation::No => Plan::Keep,
         Rotation::Due => Plan::Rotate(wish.map_or(Cause::Age, Cause::Wish)),
         Rotation::Fulfilled => Plan::TakeBackWish,
@@ -180,7 +185,11 @@ pub fn has_finalizer(cluster: &Cluster) -> bool {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
-    use vworkspace_core::agent::rotation::Fulfilled;
+    use vworkspace_core::agent::{
+        credentials::{Fetched, Held},
+        rotation::Fulfilled,
+    };
+    use vworkspace_protocol::ClusterId;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -210,13 +219,10 @@ mod tests {
     fn stored(owner: Option<&str>) -> Option<Stored> {
         Some(Stored {
             base_url: "https://x".into(),
-            cluster_id: "id".into(),
-            token: Secret::new("t"),
+            held: Held::new(ClusterId::new("id"), Secret::new("t"), None),
             ca_pem: None,
-            life: None,
-            fulfilled: Fulfilled::default(),
-            rotation: None,
             owner: owner.map(str::to_owned),
+            version: None,
         })
     }
 
@@ -263,8 +269,22 @@ mod tests {
         registered.stored = stored(Some("u"));
         assert!(plan(&registered, None, NOW) == Plan::Rotate(Cause::Wish(4)));
         let fulfilled = Fulfilled { wish: Some(4), job: None };
-        registered.stored = registered.stored.map(|stored| Stored { fulfilled, ..stored });
+        if let Some(stored) = &mut registered.stored {
+            stored.held.fulfilled = fulfilled;
+        }
         assert!(plan(&registered, None, NOW) == Plan::TakeBackWish);
+    }
+
+    #[test]
+    fn no_rotation_begins_while_one_is_under_way() {
+        let status = json!({"credentialsSecretRef": {"name": "s"}});
+        let mut registered = found(json!({"rotateCredentials": true}), status);
+        registered.token = Ok(None);
+        registered.cluster.metadata.generation = Some(4);
+        let fetched = Fetched { token: Secret::new("u"), life: None, rotation: "r".into() };
+        let both = |stored: Stored| Stored { held: stored.held.fetched(fetched, &Cause::Age), ..stored };
+        registered.stored = stored(Some("u")).map(both);
+        assert!(plan(&registered, None, NOW) == Plan::Keep);
     }
 
     #[test]

@@ -12,30 +12,37 @@ const POLL_MARGIN: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 impl Agent {
-    /// Uses whatever credential the Secret holds.
+    /// Uses the credential that is to be presented, of those the Secret holds.
     pub(super) async fn keep_credential(self: Rc<Self>) {
         let mut changed = self.site.api.watch();
         loop {
             changed.borrow_and_update();
             let stored = self.site.api.state().credential.clone();
-            let token = |credential: &Option<super::Credential>| {
-                credential.as_ref().map(|credential| credential.token.expose().to_owned())
-            };
-            if token(&stored) != token(&self.credential.borrow()) {
-                let present = stored.is_some();
-                *self.credential.borrow_mut() = stored;
-                self.session().handle_credential(present, self.now());
-                self.work().handle_link(false);
-                self.note("another credential is in use");
-                self.link.send_modify(|link| *link += 1);
-                self.answered.notify_one();
-            }
+            *self.held.borrow_mut() = stored;
+            self.connect();
             if changed.changed().await.is_err() {
                 return;
             }
             // The watch is late.
             self.site.world.sleep_between(Duration::from_micros(100), Duration::from_millis(200)).await;
         }
+    }
+
+    /// Makes another connection where another credential is to be presented. Answers whether one was made.
+    fn connect(&self) -> bool {
+        let verdicts = self.verdicts.borrow().clone();
+        let wanted = self.held.borrow().as_ref().map(|held| held.presented(&verdicts).clone());
+        if wanted == *self.credential.borrow() {
+            return false;
+        }
+        let present = wanted.is_some();
+        *self.credential.borrow_mut() = wanted;
+        self.session().handle_credential(present, self.now());
+        self.work().handle_link(false);
+        self.note("another credential is in use");
+        self.link.send_modify(|link| *link += 1);
+        self.answered.notify_one();
+        true
     }
 
     pub(super) async fn poll_for_ever(self: Rc<Self>) {
@@ -66,7 +73,7 @@ impl Agent {
                 self.told_first.set(true);
                 self.session().handle_resynced(told == Told::Taken, self.now());
             }
-            Err(failure) => self.failed(failure).await,
+            Err(failure) => self.failed(failure),
         }
     }
 
@@ -94,6 +101,7 @@ impl Agent {
         };
         match answer {
             Ok(mut jobs) => {
+                self.accepted(&caller);
                 self.session().handle_polled(self.now());
                 self.site.seen.borrow_mut().delivered.extend(jobs.iter().cloned());
                 jobs.extend(self.forgotten());
@@ -101,7 +109,7 @@ impl Agent {
                 let took = self.site.world.executor.now().saturating_sub(started);
                 self.site.world.sleep(pause_after_poll(new, took)).await;
             }
-            Err(failure) => self.failed(failure).await,
+            Err(failure) => self.failed(failure),
         }
     }
 
@@ -133,12 +141,16 @@ impl Agent {
         new
     }
 
-    pub(super) async fn failed(&self, failure: Failure) {
+    /// What is rejected is compared with the Secret first; if it was a next credential, the one before still works.
+    fn failed(&self, failure: Failure) {
         if failure == Failure::Unauthorized {
             let stored = self.site.api.state().credential.clone();
-            let used = self.credential.borrow().clone();
-            if stored.zip(used).is_some_and(|(stored, used)| stored.token != used.token) {
-                return self.another_link().await;
+            if let (Some(stored), Some(used)) = (&stored, self.credential.borrow().as_ref()) {
+                self.verdicts.borrow_mut().handle_refused(used, stored);
+            }
+            *self.held.borrow_mut() = stored;
+            if self.connect() {
+                return;
             }
         }
         self.note(&format!("fails to talk: {failure:?}"));
@@ -150,7 +162,7 @@ impl Agent {
     }
 
     fn cluster(&self) -> Option<vworkspace_protocol::ClusterId> {
-        self.credential.borrow().as_ref().map(|credential| credential.cluster.clone())
+        self.held.borrow().as_ref().map(|held| held.cluster.clone())
     }
 
     /// Signs of life while the conversation is active.
@@ -160,7 +172,7 @@ impl Agent {
                 && let Some(caller) = self.caller()
                 && self.post_heartbeat(&caller).await.is_ok()
             {
-                self.good();
+                self.good(&caller);
             }
             self.site.world.sleep(HEARTBEAT).await;
         }

@@ -38,7 +38,7 @@ pub(super) struct Outbox {
     snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
 }
 
-type OnItsWay = Pin<Box<dyn Future<Output = (u64, EventsRequest, Result<(), Failure>)>>>;
+type OnItsWay = Pin<Box<dyn Future<Output = (AgentCall, u64, EventsRequest, Result<(), Failure>)>>>;
 /// Answers whether everything was stored.
 type Storing = Pin<Box<dyn Future<Output = bool>>>;
 
@@ -71,9 +71,9 @@ impl Agent {
             let due = self.events_due(on_its_way.is_some());
             tokio::select! {
                 biased;
-                (link, batch, answer) = answer_of(&mut on_its_way) => {
+                (caller, link, batch, answer) = answer_of(&mut on_its_way) => {
                     on_its_way = None;
-                    self.handle_answer(link, &batch, answer);
+                    self.handle_answer(&caller, link, &batch, answer);
                 }
                 done = answer_of(&mut storing) => {
                     storing = None;
@@ -105,7 +105,7 @@ impl Agent {
         let (agent, link) = (self.clone(), *self.link.borrow());
         Some(Box::pin(async move {
             let answer = agent.post(&caller, batch.clone()).await;
-            (link, batch, answer)
+            (caller, link, batch, answer)
         }))
     }
 
@@ -123,7 +123,13 @@ impl Agent {
         Some(outbox.not_before.map_or(due, |at| due.max(at)))
     }
 
-    fn handle_answer(&self, link: u64, batch: &EventsRequest, answer: Result<(), Failure>) {
+    fn handle_answer(
+        &self,
+        caller: &AgentCall,
+        link: u64,
+        batch: &EventsRequest,
+        answer: Result<(), Failure>,
+    ) {
         let now = self.now();
         let outbox = &mut *self.outbox.borrow_mut();
         for event in &batch.events {
@@ -134,7 +140,7 @@ impl Agent {
         let Err(failure) = answer else {
             let keys = batch.events.iter().map(|event| event.event_key.clone());
             self.site.seen.borrow_mut().taken_events.extend(keys);
-            self.good();
+            self.good(caller);
             outbox.backoff.handle_success();
             outbox.teller.handle_delivery(Delivery::Taken, now);
             if outbox.is_empty() {

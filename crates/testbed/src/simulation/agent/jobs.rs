@@ -132,7 +132,7 @@ impl Agent {
         let told = self.site.wire.call(&caller, CALL, move |link| call(link, id.clone())).await;
         // What an earlier credential reached says nothing about this one.
         if told.is_ok() && link == *self.link.borrow() {
-            self.good();
+            self.good(&caller);
         }
         let name = self.site.world.history.name(job);
         self.note(&format!("{what} of {name}: {told:?}"));
@@ -171,6 +171,12 @@ impl Agent {
 
     async fn apply(&self, job: &Job) -> Applied {
         let (name, by) = target_of(job);
+        if matches!(job.kind, JobKind::Intent) {
+            return match self.rotate_for(&job.id).await {
+                Some(object) => Applied::Taken { object, goal: Goal::Accepted, gone: false },
+                None => Applied::Later { random: self.random() },
+            };
+        }
         if matches!(job.kind, JobKind::Delete) {
             return match self.site.api.delete(&name, by).await {
                 Ok(Deletion::Gone(object)) => Applied::Taken { object, goal: Goal::Gone, gone: true },
@@ -235,13 +241,23 @@ pub(super) fn target_of(job: &Job) -> (String, u64) {
     )
 }
 
+/// The only intent here is a rotation; they have a lane of their own.
+fn rotations_lane() -> ObjectKey {
+    ObjectKey { kind: "Cluster".to_owned(), namespace: String::new(), name: String::new() }
+}
+
 /// What a job is about, read off its payload.
 pub(super) fn plan_of(job: &Job) -> Plan {
-    let lane = ObjectKey { kind: KIND.to_owned(), namespace: NAMESPACE.to_owned(), name: target_of(job).0 };
+    let lane = match &job.kind {
+        JobKind::Intent => rotations_lane(),
+        JobKind::Apply | JobKind::Delete | JobKind::Other(_) => {
+            ObjectKey { kind: KIND.to_owned(), namespace: NAMESPACE.to_owned(), name: target_of(job).0 }
+        }
+    };
     let deed = match &job.kind {
-        JobKind::Apply => Ok(Deed::Apply),
+        JobKind::Apply | JobKind::Intent => Ok(Deed::Apply),
         JobKind::Delete => Ok(Deed::Delete),
-        JobKind::Intent | JobKind::Other(_) => Err(format!("{API_VERSION} knows no such job")),
+        JobKind::Other(_) => Err(format!("{API_VERSION} knows no such job")),
     };
     Plan { lane, deed }
 }

@@ -1,7 +1,7 @@
 //! The operator's process: the pure machines of `core/agent`, driven as the real driver drives them.
 //!
 //! Each loop has its counterpart in `crates/operator/src/agent`: `driver` here is `driver.rs` there, `events` is
-//! `events.rs`, `jobs` is `jobs/`, `registrar` is `controllers/cluster/apply.rs`.
+//! `events.rs`, `jobs` is `jobs/`, `registrar` is `controllers/cluster/{apply,rotate,settle}.rs`.
 
 mod driver;
 mod events;
@@ -11,7 +11,7 @@ mod registrar;
 mod shards;
 
 use super::{
-    api::{Api, Credential, Object},
+    api::{Api, Object},
     executor::Group,
     wire::Wire,
     world::{World, time_of_day},
@@ -26,6 +26,7 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 use vworkspace_core::agent::{
+    credentials::{Held, Verdicts},
     session::{DISCONNECT_AFTER, Session},
     work::Work,
 };
@@ -85,7 +86,14 @@ pub struct Agent {
     outbox: RefCell<Outbox>,
     /// The objects as its watch shows them.
     view: RefCell<BTreeMap<String, Object>>,
-    credential: RefCell<Option<Credential>>,
+    /// The credentials Secret as its watch shows it.
+    held: RefCell<Option<Held>>,
+    /// What was answered to which credential.
+    verdicts: RefCell<Verdicts>,
+    /// The job that waits for a rotation.
+    ordered: RefCell<Option<JobId>>,
+    /// The credential in use.
+    credential: RefCell<Option<Secret>>,
     /// Rises with every new credential.
     link: watch::Sender<u64>,
     /// Told when an answer may have made something about jobs due.
@@ -122,6 +130,9 @@ impl Agent {
             work: RefCell::default(),
             outbox: RefCell::default(),
             view: RefCell::default(),
+            held: RefCell::default(),
+            verdicts: RefCell::default(),
+            ordered: RefCell::default(),
             credential: RefCell::default(),
             link: watch::Sender::new(0),
             answered: Notify::new(),
@@ -204,9 +215,17 @@ impl Agent {
     }
 
     /// A call of any kind but a poll succeeded: the next one may be due sooner.
-    fn good(&self) {
+    fn good(&self, caller: &AgentCall) {
+        self.accepted(caller);
         self.session().handle_good(self.now());
         self.heard.notify_one();
+    }
+
+    /// A call was answered well: the credential it was made with works.
+    fn accepted(&self, caller: &AgentCall) {
+        if let Some(token) = &caller.bearer {
+            self.verdicts.borrow_mut().handle_accepted(token);
+        }
     }
 
     fn work(&self) -> RefMut<'_, Work> {
@@ -215,8 +234,8 @@ impl Agent {
 
     /// Who this process calls as; `None` without a credential.
     fn caller(&self) -> Option<AgentCall> {
-        let credential = self.credential.borrow();
-        credential.as_ref().map(|credential| self.caller_with(Some(credential.token.clone())))
+        let credential = self.credential.borrow().clone();
+        credential.map(|token| self.caller_with(Some(token)))
     }
 
     fn caller_with(&self, bearer: Option<Secret>) -> AgentCall {

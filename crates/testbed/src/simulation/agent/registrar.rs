@@ -1,19 +1,24 @@
 //! How the cluster gets its first credential, and its next.
 
 use super::{Agent, CALL};
-use crate::simulation::api::{ApiError, Credential};
+use crate::simulation::api::ApiError;
 use std::{rc::Rc, time::Duration};
-use vworkspace_core::agent::rotation::{Life, Rotation, rotation};
-use vworkspace_protocol::credential::RegisterRequest;
+use vworkspace_core::agent::{
+    credentials::{Fetched, Held, Settled},
+    rotation::{Cause, Life, Rotation, rotation, rotation_by_job},
+    spacing::Spacing,
+};
+use vworkspace_protocol::{JobId, ObjectRef, Secret, credential::RegisterRequest};
 use vworkspace_transport::AgentLink as _;
 
 impl Agent {
     pub(super) async fn keep_registered(self: Rc<Self>) {
+        let mut rotating = Spacing::default();
         loop {
             let stored = self.site.api.state().credential.clone();
             let done = match stored {
                 None => self.register().await,
-                Some(stored) => self.rotate_if_due(stored).await,
+                Some(held) => self.settle(held, &mut rotating).await,
             };
             let pause = if done.is_some() { 1_000 } else { 1_000 + self.site.world.dice.roll(2_000) };
             self.site.world.sleep(Duration::from_millis(pause)).await;
@@ -41,33 +46,90 @@ impl Agent {
         self.note("is registered");
         let issued_at = self.now();
         let life = answer.expires_at.map(|expires_at| Life { issued_at, expires_at });
-        let credential = Credential { token: answer.token, cluster: answer.cluster_id, life, rotated: None };
-        self.store(credential).await
+        self.store(None, Held::new(answer.cluster_id, answer.token, life)).await
+    }
+
+    /// Stores how a rotation ended, or begins one where none is under way.
+    async fn settle(&self, held: Held, rotating: &mut Spacing<Secret>) -> Option<()> {
+        let settled = held.settled(&self.verdicts.borrow());
+        match settled {
+            Some(Settled::Promoted(now)) => {
+                self.store(Some(held), now).await?;
+                self.note("has one credential: the new one");
+                rotating.handle_success();
+                Some(())
+            }
+            Some(Settled::Dropped(now)) => {
+                let token = now.token.clone();
+                self.store(Some(held), now).await?;
+                self.note("has one credential: the old one");
+                self.site.world.weather.count("new credential dropped");
+                rotating.handle_failure(token, None, self.now(), self.random());
+                Some(())
+            }
+            None if held.next().is_some() => Some(()),
+            None if rotating.not_before(&held.token, self.now()).is_some() => Some(()),
+            None => self.rotate_if_due(held).await,
+        }
+    }
+
+    /// Has the credential rotated for a job: `keep_registered` does it, as it does all rotations. Absent: not yet.
+    pub(super) async fn rotate_for(&self, job: &JobId) -> Option<ObjectRef> {
+        *self.ordered.borrow_mut() = Some(job.clone());
+        let mut changed = self.site.api.watch();
+        let is_rotated = || {
+            let state = self.site.api.state();
+            state.credential.as_ref().is_some_and(|held| held.fulfilled.job.as_ref() == Some(job))
+        };
+        let rotated = async {
+            while !is_rotated() {
+                changed.changed().await.ok()?;
+            }
+            Some(ObjectRef { kind: "Cluster".to_owned(), ..ObjectRef::default() })
+        };
+        let rotated = tokio::select! {
+            biased;
+            rotated = rotated => rotated,
+            () = self.site.world.sleep(CALL) => None,
+        };
+        *self.ordered.borrow_mut() = None;
+        rotated
     }
 
     /// Both credentials work until the new one is used, which is after it is stored.
-    async fn rotate_if_due(&self, stored: Credential) -> Option<()> {
+    async fn rotate_if_due(&self, held: Held) -> Option<()> {
+        let ordered = self.ordered.borrow().clone();
+        if let Some(job) = ordered
+            && rotation_by_job(&job, held.fulfilled.job.as_ref()) == Rotation::Due
+        {
+            return self.rotate(held, Cause::Job(job)).await;
+        }
         let wish = self.site.api.state().wish;
-        match rotation(stored.life, wish, stored.rotated, self.now()) {
+        match rotation(held.life, wish, held.fulfilled.wish, self.now()) {
             Rotation::No => Some(()),
             Rotation::Fulfilled => {
                 let taken_back: Result<(), ApiError> = self.site.api.call(|state| state.wish = None).await;
                 taken_back.ok()
             }
-            Rotation::Due => {
-                let caller = self.caller_with(Some(stored.token.clone()));
-                let answer = self.site.wire.call(&caller, CALL, |link| async move { link.rotate().await });
-                let answer = answer.await.ok()?;
-                self.note("has a rotated credential");
-                let issued_at = self.now();
-                let life = answer.expires_at.map(|expires_at| Life { issued_at, expires_at });
-                let rotated = wish.or(stored.rotated);
-                self.store(Credential { token: answer.token, life, rotated, ..stored }).await
-            }
+            Rotation::Due => self.rotate(held, wish.map_or(Cause::Age, Cause::Wish)).await,
         }
     }
 
-    async fn store(&self, credential: Credential) -> Option<()> {
-        self.site.api.call(|state| state.replace_credential(credential)).await.ok()
+    async fn rotate(&self, held: Held, cause: Cause) -> Option<()> {
+        let caller = self.caller_with(Some(held.token.clone()));
+        let answer = self.site.wire.call(&caller, CALL, |link| async move { link.rotate().await });
+        let answer = answer.await.ok()?;
+        self.note("has a new credential beside the current one");
+        let issued_at = self.now();
+        let life = answer.expires_at.map(|expires_at| Life { issued_at, expires_at });
+        let rotation = format!("{}-rotation-{}", self.site.name, self.site.world.dice.roll(1 << 30));
+        let both = held.fetched(Fetched { token: answer.token, life, rotation }, &cause);
+        self.store(Some(held), both).await
+    }
+
+    /// Writes the Secret over what was read of it.
+    async fn store(&self, read: Option<Held>, held: Held) -> Option<()> {
+        let written = self.site.api.call(|state| state.write_credential(read.as_ref(), held)).await;
+        written.ok().filter(|written| *written).map(drop)
     }
 }
