@@ -3,7 +3,7 @@
 //! Whether a holder is alive is judged by how long *we* have seen its record unchanged, never by comparing clocks of
 //! two machines. The holder gives up well before others may take over.
 
-use crate::clock;
+use crate::{clock, fence::Fence};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -92,6 +92,8 @@ pub struct Elector {
     identity: String,
     times: Times,
     seen: Option<Seen>,
+    /// Open for as long as nobody can have taken over.
+    fence: Fence,
 }
 
 impl Elector {
@@ -100,15 +102,25 @@ impl Elector {
         let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
         let pod = pod.unwrap_or_else(|_| "vworkspace-operator".to_owned());
         let identity = format!("{pod}_{}", uuid::Uuid::new_v4());
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, times, seen: None }
+        let (api, fence) = (Api::namespaced(client, namespace), Fence::default());
+        Self { api, name: name.to_owned(), identity, times, seen: None, fence }
+    }
+
+    /// What lets this process write while it holds the lease.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// Waits until the lease is ours.
     pub async fn acquire(&mut self) {
         tracing::info!(identity = self.identity, "waiting for the leader-election lease");
         loop {
+            let asked = Instant::now();
             match timeout(self.times.renew_deadline, self.attempt()).await {
-                Ok(Ok(true)) => break,
+                Ok(Ok(true)) => {
+                    self.fence.open_until(asked + self.times.renew_deadline);
+                    break;
+                }
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the leader-election lease was not read or written"),
                 Err(_) => tracing::warn!("the API server did not answer about the leader-election lease"),
@@ -124,8 +136,12 @@ impl Elector {
         loop {
             sleep(self.times.retry).await;
             let left = self.times.renew_deadline.saturating_sub(renewed.elapsed());
+            let asked = Instant::now();
             match timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => {
+                    renewed = asked;
+                    self.fence.open_until(asked + self.times.renew_deadline);
+                }
                 Ok(Ok(false)) if self.is_taken() => {
                     tracing::error!("another replica has taken the leader-election lease");
                     return;

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod conditions;
 pub mod context;
 pub mod controllers;
+pub mod fence;
 pub mod flux;
 pub mod lease;
 pub mod logs;

@@ -16,7 +16,7 @@ use crate::{
     report::Reporter,
     rotations::Rotations,
 };
-use kube::Client;
+use kube::{Client, Config};
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{
@@ -75,7 +75,9 @@ pub async fn run(args: Args) -> Result<(), Error> {
     )?;
     let args = Arc::new(args);
     let ((metrics, gauges), readiness) = (Metrics::new(), watch::Sender::new(Readiness::default()));
-    let client = Client::try_default().await.map_err(|error| Error::Client(Box::new(error)))?;
+    let unusable = |error: kube::Error| Error::Client(Box::new(error));
+    let config = Config::infer().await.map_err(|error| unusable(kube::Error::InferConfig(error)))?;
+    let client = Client::try_from(config.clone()).map_err(unusable)?;
     serve_probes(&args, &readiness, &shutdown).await?;
     metrics_server::start(&args, &client, &metrics, &shutdown).await?;
     let Some(version) = shutdown.run_until_cancelled(api_server_version(&client)).await else {
@@ -91,6 +93,10 @@ pub async fn run(args: Args) -> Result<(), Error> {
         return Ok(());
     }
     readiness.send_modify(|readiness| readiness.leading = true);
+    let client = match &elector {
+        Some(elector) => elector.fence().client(config).map_err(unusable)?,
+        None => client,
+    };
     let work = Work { client, args, metrics, gauges, version };
     lead(work, elector, &shutdown).await
 }
