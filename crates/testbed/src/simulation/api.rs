@@ -11,7 +11,7 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use vworkspace_core::agent::{
     credentials::{Held, Next},
     shards::Number,
@@ -40,6 +40,8 @@ pub enum ApiError {
     Internal,
     /// No answer came. What it did is unknown.
     Lost,
+    /// The caller's lease has run out: the call was not made.
+    Fenced,
 }
 
 /// The refusals, as they are counted.
@@ -57,6 +59,8 @@ pub struct Api {
     /// The controllers: they never die.
     group: Group,
     state: RefCell<State>,
+    /// Until when processes that led may make calls.
+    fences: RefCell<BTreeMap<Group, Duration>>,
     version: watch::Sender<u64>,
 }
 
@@ -157,6 +161,7 @@ impl Api {
             name: name.to_owned(),
             group: world.executor.group(),
             state: RefCell::default(),
+            fences: RefCell::default(),
             version: watch::Sender::new(0),
         })
     }
@@ -177,11 +182,46 @@ impl Api {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// A call: it takes time, may be refused, and its answer may be lost after the effect.
+    /// The process that is running leads until then, unless told otherwise: it makes no calls any more afterwards, as
+    /// the operator's client (`crates/operator/src/fence.rs`).
+    pub fn fence(&self, until: Duration) {
+        self.fences.borrow_mut().insert(self.world.executor.running(), until);
+    }
+
+    /// A call: it takes time, may be refused, and its answer may be lost after the effect. Once it is sent it goes on
+    /// while its process stands still.
+    ///
+    /// # Errors
+    /// Refused, lost, or not made.
+    pub async fn call<T: 'static>(
+        self: &Rc<Self>,
+        effect: impl FnOnce(&mut State) -> T + 'static,
+    ) -> Result<T, ApiError> {
+        let (executor, now) = (&self.world.executor, self.world.executor.now());
+        if self.fences.borrow().get(&executor.running()).is_some_and(|until| now >= *until) {
+            return Err(ApiError::Fenced);
+        }
+        self.call_unfenced(effect).await
+    }
+
+    /// A call that is made whoever leads: those about the lease.
     ///
     /// # Errors
     /// Refused or lost.
-    pub async fn call<T>(&self, effect: impl FnOnce(&mut State) -> T) -> Result<T, ApiError> {
+    pub async fn call_unfenced<T: 'static>(
+        self: &Rc<Self>,
+        effect: impl FnOnce(&mut State) -> T + 'static,
+    ) -> Result<T, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let this = self.clone();
+        self.world.executor.send(async move {
+            // Who gave up waiting learns nothing.
+            let _gone = answer.send(this.serve(effect).await);
+        });
+        answered.await.unwrap_or(Err(ApiError::Lost))
+    }
+
+    async fn serve<T>(&self, effect: impl FnOnce(&mut State) -> T) -> Result<T, ApiError> {
         let weather = &self.world.weather;
         let most = if weather.is_healed() { Duration::from_millis(5) } else { weather.api_way };
         self.world.sleep_between(Duration::from_micros(100), most).await;
@@ -201,9 +241,9 @@ impl Api {
     /// # Errors
     /// Refused or lost.
     pub async fn apply(self: &Rc<Self>, name: &str, by: u64) -> Result<Put, ApiError> {
-        let this = self.clone();
-        self.call(|state| {
-            let put = state.apply(name, by);
+        let (this, name) = (self.clone(), name.to_owned());
+        self.call(move |state| {
+            let put = state.apply(&name, by);
             if let Put::Taken(object) = &put {
                 this.world
                     .history
@@ -220,9 +260,9 @@ impl Api {
     /// # Errors
     /// Refused or lost.
     pub async fn delete(self: &Rc<Self>, name: &str, by: u64) -> Result<Deletion, ApiError> {
-        let this = self.clone();
-        self.call(|state| {
-            let deletion = state.delete(name, by);
+        let (this, name) = (self.clone(), name.to_owned());
+        self.call(move |state| {
+            let deletion = state.delete(&name, by);
             if let Deletion::Pending(object) = &deletion {
                 this.world.history.note(&this.name, &format!("{name} is being deleted by change {by}"));
                 this.world.executor.spawn(this.group, this.clone().finalize(object.clone()));

@@ -33,12 +33,18 @@ struct Inner {
     /// A set: in which order one step wakes several is not told by all of them (a `watch` channel draws lots).
     ready: Arc<Mutex<BTreeSet<TaskId>>>,
     tasks: RefCell<BTreeMap<TaskId, Task>>,
+    /// Processes that stand still, and their tasks that would have gone on.
+    paused: RefCell<BTreeMap<Group, BTreeSet<TaskId>>>,
     next: Cell<u64>,
     stuck: Cell<bool>,
+    /// Whose task is being polled.
+    running: Cell<Group>,
 }
 
 struct Task {
     group: Group,
+    /// It goes on while its process stands still.
+    is_sent: bool,
     /// Absent while it is being polled.
     running: Option<Running>,
     waker: Waker,
@@ -52,8 +58,10 @@ impl Executor {
             timers: Timers::default(),
             ready: Arc::default(),
             tasks: RefCell::default(),
+            paused: RefCell::default(),
             next: Cell::new(1),
             stuck: Cell::new(false),
+            running: Cell::new(0),
         }))
     }
 
@@ -79,9 +87,24 @@ impl Executor {
 
     /// Starts a task of a process.
     pub fn spawn(&self, group: Group, work: impl Future<Output = ()> + 'static) {
+        self.start(group, false, work);
+    }
+
+    /// Starts a task of the process that is running: what it has sent, which goes on while it stands still, and is lost
+    /// with it.
+    pub fn send(&self, work: impl Future<Output = ()> + 'static) {
+        self.start(self.running(), true, work);
+    }
+
+    /// The process whose task is running.
+    pub fn running(&self) -> Group {
+        self.0.running.get()
+    }
+
+    fn start(&self, group: Group, is_sent: bool, work: impl Future<Output = ()> + 'static) {
         let id = self.number();
         let waker = Waker::from(Arc::new(Ring { id, ready: self.0.ready.clone() }));
-        let task = Task { group, running: Some(Box::pin(work)), waker };
+        let task = Task { group, is_sent, running: Some(Box::pin(work)), waker };
         self.0.tasks.borrow_mut().insert(id, task);
         lock(&self.0.ready).insert(id);
     }
@@ -94,8 +117,20 @@ impl Executor {
                 tasks.iter().filter(|(_, task)| task.group == group).map(|(id, _)| *id).collect();
             ids.iter().filter_map(|id| tasks.remove(id)).collect()
         };
+        self.0.paused.borrow_mut().remove(&group);
         // What they hold may touch the scheduler when it is dropped.
         drop(dead);
+    }
+
+    /// Lets a process stand still: it does nothing, and does not notice that time passes.
+    pub fn pause(&self, group: Group) {
+        self.0.paused.borrow_mut().entry(group).or_default();
+    }
+
+    /// Lets a process that stood still go on where it stopped.
+    pub fn resume(&self, group: Group) {
+        let woken = self.0.paused.borrow_mut().remove(&group);
+        lock(&self.0.ready).extend(woken.into_iter().flatten());
     }
 
     /// Drops every task. What they hold refers to each other and to the scheduler: nothing else would ever free it.
@@ -141,10 +176,17 @@ impl Executor {
 
     fn poll(&self, id: TaskId) {
         let taken = self.0.tasks.borrow_mut().get_mut(&id).and_then(|task| {
+            if !task.is_sent
+                && let Some(woken) = self.0.paused.borrow_mut().get_mut(&task.group)
+            {
+                woken.insert(id);
+                return None;
+            }
+            self.0.running.set(task.group);
             let waker = task.waker.clone();
             task.running.take().map(|running| (running, waker))
         });
-        // It ended, or was woken twice.
+        // It ended, was woken twice, or stands still.
         let Some((mut running, waker)) = taken else { return };
         let done = running.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let mut tasks = self.0.tasks.borrow_mut();
@@ -249,6 +291,24 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_stood_still_goes_on_where_it_stopped() {
+        let executor = Executor::new(Rc::new(Dice::new(1)));
+        let said = Rc::new(Cell::new(Duration::ZERO));
+        let (group, told, clock) = (executor.group(), said.clone(), executor.clone());
+        executor.spawn(group, async move {
+            clock.sleep(Duration::from_secs(2)).await;
+            told.set(clock.now());
+        });
+        assert!(!executor.run(Duration::from_secs(1), || false));
+        executor.pause(group);
+        assert!(!executor.run(Duration::from_secs(5), || false));
+        assert_eq!(said.get(), Duration::ZERO);
+        executor.resume(group);
+        assert!(!executor.run(Duration::from_secs(6), || false));
+        assert_eq!(said.get(), Duration::from_secs(5));
+    }
 
     #[test]
     fn time_jumps_to_the_next_timer_and_a_killed_process_is_silent() {

@@ -37,6 +37,15 @@ impl Pods {
         self.running.borrow().iter().any(|agent| agent.is_leading() && agent.is_idle())
     }
 
+    /// Lets every process go on that stands still.
+    pub fn resume_all(&self) {
+        self.running.borrow().iter().for_each(|agent| agent.resume());
+    }
+
+    fn leader(&self) -> Option<Rc<Agent>> {
+        self.running.borrow().iter().find(|agent| agent.is_leading()).cloned()
+    }
+
     fn kill_one(&self) {
         let mut running = self.running.borrow_mut();
         let chosen = self.site.world.dice.roll(running.len() as u64);
@@ -67,6 +76,22 @@ pub async fn kill_operators(world: World, pods: Rc<Pods>) {
         world.weather.count("operator killed");
         world.sleep_between(Duration::from_millis(50), Duration::from_secs(3)).await;
         pods.ensure();
+    }
+}
+
+/// Lets the process that leads stand still, for less or longer than its lease holds, until the faults end. Where it is
+/// the only one, it finds the world as it left it.
+pub async fn pause_leaders(world: World, pods: Rc<Pods>) {
+    loop {
+        world.sleep_between(Duration::ZERO, world.weather.leader_runs * 2).await;
+        if world.weather.is_healed() {
+            return;
+        }
+        let Some(leader) = pods.leader() else { continue };
+        leader.pause();
+        world.weather.count("leader stands still");
+        world.sleep_between(Duration::from_millis(100), Duration::from_secs(12)).await;
+        leader.resume();
     }
 }
 

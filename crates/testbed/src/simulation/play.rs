@@ -96,6 +96,7 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     for (n, pod) in pods.iter().enumerate() {
         executor.spawn(always, nemesis::restart(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::kill_operators(world.clone(), pod.clone()));
+        executor.spawn(fate, nemesis::pause_leaders(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::cut_line(world.clone(), pod.clone()));
         let (site, wishes) = &sites[n];
         executor.spawn(fate, wishes.clone().live(world.clone(), control.clone(), site.clone()));
@@ -113,7 +114,10 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     if !control.is_running() {
         control.start()?;
     }
-    pods.iter().for_each(|pod| pod.ensure());
+    pods.iter().for_each(|pod| {
+        pod.resume_all();
+        pod.ensure();
+    });
     settle(world, &control, &sites, &pods);
     *jobs = sites.iter().map(|(_, wishes)| wishes.taken.borrow().len() as u64).sum();
     Ok(())

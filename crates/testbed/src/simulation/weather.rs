@@ -26,6 +26,8 @@ pub struct Weather {
     pub api_way: Duration,
     /// Mean time between two crashes of an agent.
     pub agent_lives: Duration,
+    /// Mean time between two pauses of the process that leads.
+    pub leader_runs: Duration,
     /// Mean time between two crashes of the control plane.
     pub control_lives: Duration,
     /// Mean time between two cuts of a cluster's line.
@@ -62,6 +64,7 @@ impl Weather {
             api_lose: rate(150),
             api_way: time(&[5, 30, 300, 2_000]),
             agent_lives: time(&[3_000, 8_000, 20_000, 600_000]),
+            leader_runs: time(&[10_000, 40_000, 600_000, 600_000]),
             control_lives: time(&[5_000, 15_000, 40_000, 600_000]),
             line_holds: time(&[6_000, 20_000, 60_000, 600_000]),
             replicas: 1 + usize::from(dice.happens(250)),

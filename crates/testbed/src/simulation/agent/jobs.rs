@@ -100,7 +100,7 @@ impl Agent {
                 self.answer(|work| work.handle_posted(ticket, told, self.now(), self.random()));
             }
             Command::Remove(ticket, job) => {
-                let removed = self.site.api.call(|state| state.journal.remove(&job)).await.is_ok();
+                let removed = self.site.api.call(move |state| state.journal.remove(&job)).await.is_ok();
                 self.answer(|work| work.handle_removed(ticket, removed, self.now(), self.random()));
             }
             Command::StoreLedger(writes) => {
@@ -114,7 +114,7 @@ impl Agent {
         let ticket = record.ticket;
         let name = self.site.world.history.name(&record.job.id);
         let saved = match serde_json::to_string(&record) {
-            Ok(text) => self.site.api.call(|state| state.journal.insert(record.job.id, text)).await,
+            Ok(text) => self.site.api.call(move |state| state.journal.insert(record.job.id, text)).await,
             Err(_) => return,
         };
         self.note(&format!("saved {name}: {}", saved.is_ok()));
@@ -162,6 +162,9 @@ impl Agent {
             _ => return,
         };
         let state = self.site.api.state();
+        if state.lease.holder.is_some_and(|holder| holder != self.replica) {
+            return;
+        }
         let record = state.journal.get(job).and_then(|text| serde_json::from_str::<Record>(text).ok());
         let history = &self.site.world.history;
         let kept = record.as_ref().is_some_and(|record| result.is_none() || record.result.as_ref() == result);
@@ -203,7 +206,7 @@ impl Agent {
     /// As the applier of the operator classifies the statuses of its API server.
     fn not_applied(&self, error: ApiError) -> Applied {
         match error {
-            ApiError::Race | ApiError::TooMany | ApiError::Internal | ApiError::Lost => {
+            ApiError::Race | ApiError::TooMany | ApiError::Internal | ApiError::Lost | ApiError::Fenced => {
                 Applied::Later { random: self.random() }
             }
             ApiError::Gone => Applied::Refused("it is there no more".to_owned()),

@@ -21,14 +21,17 @@ impl Agent {
             let asked = self.site.world.executor.now();
             let (me, former) = (self.replica, seen.0);
             let stale = asked.saturating_sub(seen.1) >= LASTS;
-            let held = self.site.api.call(|state| {
+            let held = self.site.api.call_unfenced(move |state| {
                 if state.lease.holder.is_none() || (stale && state.lease == former) {
                     state.lease = Lease { holder: Some(me), renewals: state.lease.renewals + 1 };
                 }
                 state.lease
             });
             match held.await {
-                Ok(lease) if lease.holder == Some(me) => return self.note("leads"),
+                Ok(lease) if lease.holder == Some(me) => {
+                    self.site.api.fence(asked + RENEW_DEADLINE);
+                    return self.note("leads");
+                }
                 Ok(lease) if lease != seen.0 => seen = (lease, self.site.world.executor.now()),
                 Ok(_) | Err(_) => {}
             }
@@ -42,7 +45,7 @@ impl Agent {
         loop {
             let asked = self.site.world.executor.now();
             let me = self.replica;
-            let renewing = self.site.api.call(|state| {
+            let renewing = self.site.api.call_unfenced(move |state| {
                 let mine = state.lease.holder == Some(me);
                 state.lease.renewals += u64::from(mine);
                 mine
@@ -53,7 +56,10 @@ impl Agent {
                 () = self.site.world.sleep(RENEW_DEADLINE) => None,
             };
             match leads {
-                Some(true) => renewed = asked,
+                Some(true) => {
+                    renewed = asked;
+                    self.site.api.fence(asked + RENEW_DEADLINE);
+                }
                 Some(false) => return self.resign(),
                 None if self.site.world.executor.now().saturating_sub(renewed) >= RENEW_DEADLINE => {
                     return self.resign();

@@ -152,6 +152,18 @@ impl Agent {
         self.site.world.executor.kill(self.group);
     }
 
+    /// Lets the process stand still.
+    pub fn pause(&self) {
+        self.note(&format!("operator {} stands still", self.replica));
+        self.site.world.executor.pause(self.group);
+    }
+
+    /// Lets the process go on where it stopped, if it did.
+    pub fn resume(&self) {
+        self.note(&format!("operator {} goes on", self.replica));
+        self.site.world.executor.resume(self.group);
+    }
+
     /// Whether it ended by itself.
     pub fn is_over(&self) -> bool {
         self.is_over.get()

@@ -20,10 +20,10 @@ impl Agent {
     pub(super) async fn write_shards(
         &self,
         writes: Vec<Write>,
-        shards: impl Fn(&mut State) -> &mut BTreeMap<Number, String>,
+        shards: fn(&mut State) -> &mut BTreeMap<Number, String>,
     ) -> bool {
         for write in writes {
-            let step = self.site.api.call(|state| match write {
+            let step = self.site.api.call(move |state| match write {
                 Write::Put { number, text } => drop(shards(state).insert(number, text)),
                 Write::Delete { number } => drop(shards(state).remove(&number)),
             });
