@@ -87,6 +87,10 @@ pub struct State {
     pub wish: Option<i64>,
     /// Generation of the Cluster object.
     pub generation: i64,
+    /// When the Cluster object was deleted.
+    pub deleted_at: Option<Timestamp>,
+    /// How it went, since it is gone.
+    pub left: Option<Left>,
     /// The applications, by name.
     pub objects: BTreeMap<String, Object>,
     /// Every change that had an effect, in order.
@@ -105,6 +109,15 @@ pub struct Lease {
     pub holder: Option<u64>,
     /// Rises whenever it is taken or renewed.
     pub renewals: u64,
+}
+
+/// How a Cluster object went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The control plane knows.
+    Told,
+    /// The control plane could not be told.
+    Untold,
 }
 
 /// An application.
@@ -174,6 +187,12 @@ impl Api {
     /// Told at every change.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+
+    /// Somebody deletes the Cluster object.
+    pub fn delete_cluster(&self) {
+        let now = self.now();
+        self.edit(|state| state.deleted_at = Some(now));
     }
 
     /// Changes something by hand, without a call.
@@ -364,18 +383,16 @@ impl State {
         if let Some(job) = fulfilled(Some(&held)).filter(|job| fulfilled(read).as_ref() != Some(job)) {
             self.rotated_for.push(job);
         }
-        let former = self.credential.replace(held);
-        let tokens = |held: &Held| {
-            [Some(&held.token), held.next().map(Next::token)]
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect::<Vec<_>>()
-        };
-        let kept = self.credential.as_ref().map(tokens).unwrap_or_default();
-        let former = former.as_ref().map(tokens).unwrap_or_default();
+        let kept = tokens(&held);
+        let former = self.credential.replace(held).as_ref().map(tokens).unwrap_or_default();
         self.former.extend(former.into_iter().filter(|token| !kept.contains(token)));
         true
+    }
+
+    /// The Cluster object goes, and the credentials Secret with it.
+    pub fn leave(&mut self, left: Left) {
+        self.left.get_or_insert(left);
+        self.former.extend(self.credential.take().as_ref().map(tokens).unwrap_or_default());
     }
 
     /// Somebody else takes a field over, or gives it back: whether others own it now. `None`: there is no such object.
@@ -439,4 +456,9 @@ fn reference_of(name: &str) -> ObjectRef {
         name: name.to_owned(),
         ..ObjectRef::default()
     }
+}
+
+/// The next one first, if there is one: in the order in which they are tried.
+pub fn tokens(held: &Held) -> Vec<Secret> {
+    [held.next().map(Next::token), Some(&held.token)].into_iter().flatten().cloned().collect()
 }

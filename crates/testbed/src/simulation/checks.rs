@@ -3,6 +3,7 @@
 
 use super::{
     agent::Site,
+    api::Left,
     control::Control,
     history::History,
     people::{Wish, Wishes},
@@ -18,23 +19,29 @@ use std::{
 use vworkspace_protocol::{
     ClusterId, JobId, Outcome,
     admin::{Cluster, Job, JobState, Presence, Resource},
+    credential::RegisterRequest,
 };
 use vworkspace_server::app::{self, App, access::Person, page::PageParams};
 use vworkspace_store::ResourceFilter;
 use vworkspace_transport::{AgentCall, AgentLink as _, LinkError, MemoryLink};
 
-/// A credential that was exchanged for another works no more once that was used (I8). `None`: nobody answered.
+/// A credential that was exchanged for another works no more once that was used, and none of a cluster that has left
+/// (I8). `None`: nobody answered.
 pub async fn former_credentials_are_refused(
     control: &Rc<Control>,
+    cluster: &ClusterId,
     site: &Site,
     history: &History,
 ) -> Option<()> {
-    let (former, current) = {
+    let (former, left) = {
         let state = site.api.state();
-        (state.former.clone(), state.credential.clone()?)
+        (state.former.clone(), state.left)
     };
+    if left == Some(Left::Untold) {
+        return Some(());
+    }
     for token in former {
-        let cluster = current.cluster.clone();
+        let cluster = cluster.clone();
         let caller = AgentCall {
             bearer: Some(token),
             session: None,
@@ -49,6 +56,28 @@ pub async fn former_credentials_are_refused(
         let refused = matches!(answer, Err(LinkError::Refused { status: 401, .. }));
         history.holds("I8 fencing", refused, || format!("a former credential of {} still works", site.name));
     }
+    if left.is_some() { token_is_spent(control, site, history).await } else { Some(()) }
+}
+
+/// The token with which a cluster joined that has left brings no credential back, not even under the id it was exchanged
+/// with (I8). `None`: nobody answered.
+async fn token_is_spent(control: &Rc<Control>, site: &Site, history: &History) -> Option<()> {
+    let Some(token) = site.registration_token.borrow().clone() else { return Some(()) };
+    let request = RegisterRequest {
+        registration_token: token,
+        cluster_id: None,
+        display_name: site.name.clone(),
+        registration_id: site.api.state().registration_id.clone().unwrap_or_default(),
+    };
+    let caller =
+        AgentCall { bearer: None, session: None, capabilities: Vec::new(), user_agent: String::new() };
+    let call = |app: Arc<App>| {
+        let link = MemoryLink::new(app.agent_port(), caller);
+        async move { link.register(&request).await }
+    };
+    let answer = control.within(call).await?;
+    let refused = matches!(answer, Err(LinkError::Refused { status: 401, .. }));
+    history.holds("I8 fencing", refused, || format!("the token of {} works again", site.name));
     Some(())
 }
 
@@ -163,7 +192,7 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, history: &History)
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
     let connected = central.cluster.presence == Presence::Connected;
-    history.holds("I7 liveness", connected, || {
+    history.holds("I7 liveness", connected || site.is_deleted(), || {
         format!("{} is shown as {:?}", site.name, central.cluster.presence)
     });
 }

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Real: the decisions of both sides about jobs, events, credentials and the link, every SQL statement, tenancy,
-//! wake-ups. Modelled: HTTP, TLS, Kubernetes, leader election. Not played: decommission.
+//! wake-ups. Modelled: HTTP, TLS, Kubernetes, leader election.
 
 mod agent;
 mod api;

@@ -111,6 +111,14 @@ pub async fn kill_control(world: World, control: Rc<Control>) {
     }
 }
 
+/// Deletes a Cluster object while jobs flow.
+pub async fn delete_cluster(world: World, pods: Rc<Pods>) {
+    world.sleep_between(Duration::from_secs(5), Duration::from_secs(60)).await;
+    world.weather.count("Cluster object deleted");
+    world.history.note(&pods.site.name, "its Cluster object is deleted");
+    pods.site.api.delete_cluster();
+}
+
 /// Turns the control plane's clock while it runs, until the faults end.
 pub async fn turn_clock(world: World, control: Rc<Control>) {
     loop {

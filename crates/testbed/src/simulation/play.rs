@@ -98,6 +98,9 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
         executor.spawn(fate, nemesis::kill_operators(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::pause_leaders(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::cut_line(world.clone(), pod.clone()));
+        if world.dice.happens(world.weather.leave) {
+            executor.spawn(fate, nemesis::delete_cluster(world.clone(), pod.clone()));
+        }
         let (site, wishes) = &sites[n];
         executor.spawn(fate, wishes.clone().live(world.clone(), control.clone(), site.clone()));
         let (_, others) = &sites[(n + 1) % sites.len()];
@@ -143,7 +146,7 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, SETTLES_WITHIN) {
         return;
     }
-    for (_, wishes) in sites {
+    for (_, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
         let asked = {
             let (wishes, control) = (wishes.clone(), control.clone());
             async move { wishes.probe(&control).await }
@@ -164,8 +167,10 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
             None => world.history.broke("I7 liveness", "the control plane does not answer"),
         }
         let (answering, checked, history) = (control.clone(), site.clone(), world.history.clone());
-        let fenced =
-            async move { checks::former_credentials_are_refused(&answering, &checked, &history).await };
+        let cluster = wishes.cluster.clone();
+        let fenced = async move {
+            checks::former_credentials_are_refused(&answering, &cluster, &checked, &history).await
+        };
         if in_time(world, PROBE_WITHIN, fenced).flatten().is_none() {
             world.history.broke("I7 liveness", "the control plane does not answer");
         }
@@ -184,6 +189,12 @@ fn all_settled(
     loop {
         let mut left = String::new();
         for ((site, wishes), pod) in sites.iter().zip(pods) {
+            if site.is_deleted() {
+                if site.api.state().left.is_none() {
+                    left = format!("{}: its Cluster object is still there", site.name);
+                }
+                continue;
+            }
             let (asked, cluster) = (control.clone(), wishes.cluster.clone());
             let central =
                 in_time(world, LOOK_EVERY, async move { checks::ask(&asked, cluster).await }).flatten();

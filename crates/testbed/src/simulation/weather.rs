@@ -40,6 +40,8 @@ pub struct Weather {
     pub forget: u64,
     /// A credential that rotation gave is dropped when it was not used for so long.
     pub unused_life: Duration,
+    /// A cluster leaves.
+    pub leave: u64,
     /// Longest time the disk takes to sync.
     pub sync: Duration,
     /// Clocks are wrong by up to this.
@@ -71,6 +73,7 @@ impl Weather {
             never_offers_again: dice.happens(300),
             forget: rate(200),
             unused_life: time(&[1_000, 5_000, 20_000, 86_400_000]),
+            leave: if dice.happens(700) { 0 } else { 400 },
             sync: time(&[1, 10, 200]),
             clock_error: time(&[0, 0, 5_000, 3_600_000]),
             clock_holds: time(&[7_000, 30_000, 600_000]),

@@ -1,12 +1,14 @@
 //! The operator's process: the pure machines of `core/agent`, driven as the real driver drives them.
 //!
 //! Each loop has its counterpart in `crates/operator/src/agent`: `driver` here is `driver.rs` there, `events` is
-//! `events.rs`, `jobs` is `jobs/`, `registrar` is `controllers/cluster/{apply,rotate,settle}.rs`.
+//! `events.rs`, `jobs` is `jobs/`, `registrar` is `controllers/cluster/{apply,rotate,settle}.rs`, `leave` their neighbour
+//! of that name.
 
 mod driver;
 mod events;
 mod jobs;
 mod leader;
+mod leave;
 mod registrar;
 mod shards;
 
@@ -50,6 +52,13 @@ pub struct Site {
     pub registration_token: RefCell<Option<Secret>>,
     /// What the checks at the end compare with.
     pub seen: RefCell<Seen>,
+}
+
+impl Site {
+    /// Whether its Cluster object was deleted: it leaves, or has left.
+    pub fn is_deleted(&self) -> bool {
+        self.api.state().deleted_at.is_some()
+    }
 }
 
 /// What an observer beside the process wrote down.
@@ -190,7 +199,7 @@ impl Agent {
             self.site.world.executor.spawn(self.group, work);
         };
         spawn(Box::pin(self.clone().keep_credential()));
-        spawn(Box::pin(self.clone().keep_registered()));
+        spawn(Box::pin(self.clone().keep_identity()));
         spawn(Box::pin(self.clone().poll_for_ever()));
         spawn(Box::pin(self.clone().run_jobs()));
         spawn(Box::pin(self.clone().run_events()));

@@ -1,0 +1,89 @@
+//! How a cluster leaves its control plane, as `crates/operator/src/controllers/cluster/leave.rs`: whoever deletes the
+//! Cluster object ends its identity; a control plane that cannot be told holds it up for a while.
+
+use super::{Agent, CALL};
+use crate::simulation::api::{Left, tokens};
+use std::{rc::Rc, time::Duration};
+use vworkspace_core::agent::{
+    credentials::Held,
+    departure::{Departure, SeenDeleted, TRY_FOR, departure},
+    spacing::Spacing,
+};
+use vworkspace_protocol::Secret;
+use vworkspace_transport::AgentLink as _;
+
+impl Agent {
+    /// Keeps the identity while there is a Cluster object, and ends it with that. One loop, as there: whatever it does
+    /// about a credential is over before it leaves.
+    pub(super) async fn keep_identity(self: Rc<Self>) {
+        tokio::select! {
+            biased;
+            () = self.deleted() => {}
+            () = self.clone().keep_registered() => {}
+        }
+        // What was on its way to the API server when the registrar was stopped has arrived.
+        self.site.world.sleep(self.site.world.weather.api_way * 2).await;
+        let (mut seen, mut spacing) = (SeenDeleted::default(), Spacing::default());
+        while self.site.api.state().left.is_none() {
+            let held = self.site.api.state().credential.clone();
+            let left = match held {
+                Some(held) => self.part(&held, &mut seen, &mut spacing).await,
+                None => Some(Left::Untold),
+            };
+            if let Some(left) = left {
+                // It is tried again if that fails, by then with a credential that is dead.
+                let gone = self.site.api.call(move |state| state.leave(left)).await;
+                self.note(&format!("has left: {left:?}, {}", gone.is_ok()));
+            }
+            self.site.world.sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn deleted(&self) {
+        let mut changed = self.site.api.watch();
+        // The sender lives in the API server: waiting cannot fail.
+        let _never_fails = changed.wait_for(|_| self.site.api.state().deleted_at.is_some()).await;
+    }
+
+    /// Ends whichever credential works, as `settle.rs` there.
+    async fn part(&self, held: &Held, seen: &mut SeenDeleted, spacing: &mut Spacing<Secret>) -> Option<Left> {
+        for token in tokens(held) {
+            match self.decommission(token, seen, spacing).await {
+                Some(Left::Untold) => {}
+                told => return told,
+            }
+        }
+        Some(Left::Untold)
+    }
+
+    /// Tells the control plane; `None`: it is to be told again.
+    async fn decommission(
+        &self,
+        token: Secret,
+        seen: &mut SeenDeleted,
+        spacing: &mut Spacing<Secret>,
+    ) -> Option<Left> {
+        let now = self.now();
+        let deleted_at = self.site.api.state().deleted_at.unwrap_or(now);
+        let ends = seen.gives_up_at("cluster", deleted_at, now);
+        if spacing.not_before(&token, now).is_some() && now < ends {
+            return None;
+        }
+        let rest = Duration::try_from(ends.duration_since(now)).unwrap_or(Duration::ZERO);
+        let caller = self.caller_with(Some(token.clone()));
+        let told = self
+            .site
+            .wire
+            .call(&caller, rest.max(TRY_FOR).min(CALL), |link| async move { link.decommission().await });
+        let told = departure(told.await);
+        self.note(&format!("tells that it leaves: {told:?}"));
+        match told {
+            Departure::Told => Some(Left::Told),
+            Departure::Again(asked) if self.now() < ends => {
+                spacing.handle_failure(token, asked, self.now(), self.random());
+                None
+            }
+            Departure::Refused | Departure::Again(_) => Some(Left::Untold),
+        }
+    }
+}
