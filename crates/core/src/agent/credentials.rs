@@ -98,6 +98,11 @@ impl Held {
         self.next.as_ref()
     }
 
+    /// All there are, in the order in which they are to be tried where no answer was given yet.
+    pub fn tokens(&self) -> impl Iterator<Item = &Secret> {
+        self.next.iter().map(Next::token).chain([&self.token])
+    }
+
     /// Which one is presented: the next one, unless it was refused.
     pub fn presented(&self, verdicts: &Verdicts) -> &Secret {
         let next = self.next.as_ref().map(|next| &next.token);

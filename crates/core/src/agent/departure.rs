@@ -14,18 +14,22 @@ pub const TRY_FOR: Duration = Duration::from_secs(10);
 /// What follows from an answer to the decommission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// The credential is dead.
+    /// Every credential of the cluster is dead.
     Told,
+    /// This credential is dead, and so is every other, unless the cluster holds one more: an answer to an earlier try may
+    /// have been lost, or this is a new credential that was dropped and the old one stays.
+    Dead,
     /// The control plane will not end it, now or later: it lives until it expires, or somebody revokes it there.
     Refused,
     /// Tell it again, after this time if it was asked for.
     Again(Option<Duration>),
 }
 
-/// Decides. A credential that is not accepted any more has ended before: the answer to an earlier try was lost.
+/// Decides about one credential; where it is dead, the next one that the cluster holds is to be tried.
 pub fn departure(answer: Result<(), Failure>) -> Departure {
     match answer {
-        Ok(()) | Err(Failure::Unauthorized) => Departure::Told,
+        Ok(()) => Departure::Told,
+        Err(Failure::Unauthorized) => Departure::Dead,
         Err(Failure::Forbidden | Failure::NotFound | Failure::Closed | Failure::Refused) => {
             Departure::Refused
         }
@@ -62,7 +66,7 @@ mod tests {
     fn only_what_may_pass_is_tried_again() {
         let asked = Some(Duration::from_secs(3));
         for (status, departure_is) in [
-            (401, Departure::Told),
+            (401, Departure::Dead),
             (403, Departure::Refused),
             (404, Departure::Refused),
             (405, Departure::Refused),

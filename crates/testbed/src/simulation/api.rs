@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
-use vworkspace_core::agent::{
-    credentials::{Held, Next},
-    shards::Number,
-};
+use vworkspace_core::agent::{credentials::Held, shards::Number};
 use vworkspace_protocol::{Condition, ConditionStatus, JobId, ObjectRef, Secret};
 
 /// Where the applications are.
@@ -383,16 +380,18 @@ impl State {
         if let Some(job) = fulfilled(Some(&held)).filter(|job| fulfilled(read).as_ref() != Some(job)) {
             self.rotated_for.push(job);
         }
-        let kept = tokens(&held);
-        let former = self.credential.replace(held).as_ref().map(tokens).unwrap_or_default();
-        self.former.extend(former.into_iter().filter(|token| !kept.contains(token)));
+        let former = self.credential.take();
+        let dropped =
+            former.iter().flat_map(Held::tokens).filter(|token| held.tokens().all(|kept| kept != *token));
+        self.former.extend(dropped.cloned());
+        self.credential = Some(held);
         true
     }
 
     /// The Cluster object goes, and the credentials Secret with it.
     pub fn leave(&mut self, left: Left) {
         self.left.get_or_insert(left);
-        self.former.extend(self.credential.take().as_ref().map(tokens).unwrap_or_default());
+        self.former.extend(self.credential.take().iter().flat_map(Held::tokens).cloned());
     }
 
     /// Somebody else takes a field over, or gives it back: whether others own it now. `None`: there is no such object.
@@ -456,9 +455,4 @@ fn reference_of(name: &str) -> ObjectRef {
         name: name.to_owned(),
         ..ObjectRef::default()
     }
-}
-
-/// The next one first, if there is one: in the order in which they are tried.
-pub fn tokens(held: &Held) -> Vec<Secret> {
-    [held.next().map(Next::token), Some(&held.token)].into_iter().flatten().cloned().collect()
 }

@@ -67,6 +67,11 @@ impl Way {
         Self::with(stored, &stored.held.token)
     }
 
+    /// The way that is stored, with each credential that is held, in the order in which they are to be tried.
+    pub fn all(stored: &Stored) -> Vec<Self> {
+        stored.held.tokens().map(|token| Self::with(stored, token)).collect()
+    }
+
     /// The way that is stored, with this credential.
     pub fn with(stored: &Stored, token: &Secret) -> Self {
         Self { base_url: stored.base_url.clone(), token: token.clone(), ca_pem: stored.ca_pem.clone() }

@@ -29,60 +29,59 @@ impl Registrar {
     pub(super) async fn leave(
         &mut self,
         cluster: &Cluster,
-        identity: Option<&Way>,
+        ways: &[Way],
         announcer: &Announcer,
     ) -> Result<Option<Timestamp>, Error> {
         tell_terminating(&self.client, cluster).await?;
-        if let Some(way) = identity
-            && let Some(again) = self.decommission(cluster, way, announcer).await
-        {
+        if let Some(again) = self.decommission(cluster, ways, announcer).await {
             return Ok(Some(again));
         }
         finalize(&self.client, cluster).await?;
         Ok(None)
     }
 
-    /// Tells the control plane; answers when to try again, or nothing once the object may go.
+    /// Tells the control plane, with each credential until one is not dead; answers when to try again, or nothing once the
+    /// object may go.
     async fn decommission(
         &mut self,
         cluster: &Cluster,
-        way: &Way,
+        ways: &[Way],
         announcer: &Announcer,
     ) -> Option<Timestamp> {
-        let now = clock::now();
         let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
-        let deleted_at = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
-        let ends = self.seen_deleted.gives_up_at(uid, deleted_at, now);
-        if let Some(at) = self.leaving.not_before(way, now).filter(|_| now < ends) {
-            return Some(at.min(ends));
-        }
-        let (departure, untold) = self.tell_departure(way, until(ends, now).max(TRY_FOR)).await;
-        let Untold { problem, request_id } = untold;
-        match departure {
-            Departure::Told => {
-                tracing::info!("the cluster is decommissioned; its credential is dead");
-                None
+        for way in ways {
+            let now = clock::now();
+            let deleted_at = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
+            let ends = self.seen_deleted.gives_up_at(uid, deleted_at, now);
+            if let Some(at) = self.leaving.not_before(way, now).filter(|_| now < ends) {
+                return Some(at.min(ends));
             }
-            Departure::Again(asked) if clock::now() < ends => {
-                tracing::warn!(
-                    problem,
-                    request_id,
-                    "the control plane could not be told that this cluster leaves"
-                );
-                let now = clock::now();
-                Some(self.leaving.handle_failure(way.clone(), asked, now, rand::random()).min(ends))
-            }
-            Departure::Refused | Departure::Again(_) => {
-                tracing::warn!(
-                    problem,
-                    request_id,
-                    "the control plane was not told that this cluster leaves; it goes"
-                );
-                let object = cluster.object_ref(&());
-                announcer.tell(&object, EventType::Warning, "NotDecommissioned", &problem).await;
-                None
+            let (departure, untold) = self.tell_departure(way, until(ends, now).max(TRY_FOR)).await;
+            let Untold { problem, request_id } = untold;
+            match departure {
+                Departure::Told => break,
+                Departure::Dead => {}
+                Departure::Again(asked) if clock::now() < ends => {
+                    let text = "the control plane could not be told that this cluster leaves";
+                    tracing::warn!(problem, request_id, "{text}");
+                    let now = clock::now();
+                    return Some(
+                        self.leaving.handle_failure(way.clone(), asked, now, rand::random()).min(ends),
+                    );
+                }
+                Departure::Refused | Departure::Again(_) => {
+                    let text = "the control plane was not told that this cluster leaves; it goes";
+                    tracing::warn!(problem, request_id, "{text}");
+                    let object = cluster.object_ref(&());
+                    announcer.tell(&object, EventType::Warning, "NotDecommissioned", &problem).await;
+                    return None;
+                }
             }
         }
+        if !ways.is_empty() {
+            tracing::info!("the cluster is decommissioned; its credentials are dead");
+        }
+        None
     }
 
     /// Tells it once, within that time, and says what follows, and why.

@@ -183,13 +183,8 @@ impl Shared {
     async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
         let plan = validate::plan(&found, self.registrar.rejected(), clock::now());
-        if let Plan::Finalize { identity } = &plan {
-            let verdicts = self.link.borrow().verdicts.clone();
-            let identity = match found.stored.as_ref().filter(|_| identity.is_some()) {
-                Some(stored) => self.registrar.part(stored, &verdicts).await,
-                None => None,
-            };
-            let again = self.registrar.leave(&found.cluster, identity.as_ref(), &self.announcer).await?;
+        if let Plan::Finalize { ways } = &plan {
+            let again = self.registrar.leave(&found.cluster, ways, &self.announcer).await?;
             return Ok(again.map_or(Again::OnChange, Again::At));
         }
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;

@@ -1,5 +1,4 @@
-//! The end of a rotation: of two credentials the one that works stays. Which one that is the agent found out, or, where
-//! it is gone already, the cluster's leave-taking.
+//! The end of a rotation: of two credentials the one that works stays. Which one that is the agent found out.
 
 use super::{
     Error,
@@ -8,15 +7,10 @@ use super::{
     dereference::{Stored, Way, credential},
     rotate::{is_of, tell},
 };
-use crate::{agent::links::failure_of, announce::Announcer, clock};
+use crate::{announce::Announcer, clock};
 use kube::runtime::events::EventType;
-use vworkspace_core::agent::{
-    credentials::{Settled, Verdicts},
-    departure::TRY_FOR,
-    session::Failure,
-};
+use vworkspace_core::agent::credentials::{Settled, Verdicts};
 use vworkspace_crds::Cluster;
-use vworkspace_transport::AgentLink as _;
 
 impl Registrar {
     /// Stores how a rotation ended, if that is known by now, and reports the one that gave the current credential.
@@ -65,23 +59,6 @@ impl Registrar {
         let at = held.life.map_or_else(clock::now, |life| life.issued_at);
         if self.reporter.rotated(object, rotation.clone(), at) {
             self.told_rotation = Some(rotation.clone());
-        }
-    }
-
-    /// With what a cluster leaves whose rotation is not settled: nobody calls any more who would find out which
-    /// credential works. The next one tells the control plane here; absent: that is done. Where it is refused, the
-    /// current one works.
-    pub(super) async fn part(&self, stored: &Stored, verdicts: &Verdicts) -> Option<Way> {
-        let current = Way::of(stored);
-        let presented = Way::with(stored, stored.held.presented(verdicts));
-        if presented == current || self.leaving.not_before(&presented, clock::now()).is_some() {
-            return Some(presented);
-        }
-        let Ok(link) = self.link(&presented) else { return Some(current) };
-        match tokio::time::timeout(TRY_FOR, link.decommission()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) if failure_of(&error) == Failure::Unauthorized => Some(current),
-            Ok(Err(_)) | Err(_) => Some(presented),
         }
     }
 }

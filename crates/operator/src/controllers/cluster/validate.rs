@@ -19,8 +19,9 @@ pub enum Plan {
     NotInCharge,
     /// The object is going away.
     Finalize {
-        /// The identity that goes with it; absent: it never had one, or another Cluster's is in use.
-        identity: Option<Way>,
+        /// The ways to end the identity that goes with it, in the order in which they are to be tried; none: it never
+        /// had one, or another Cluster's is in use.
+        ways: Vec<Way>,
     },
     /// Nothing can be done before the object, or a Secret it names, changes.
     Blocked(Blocked),
@@ -89,8 +90,8 @@ pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> 
     let metadata = &found.cluster.metadata;
     if metadata.deletion_timestamp.is_some() {
         let stored = found.stored.as_ref().filter(|_| found.is_in_charge && has_finalizer(&found.cluster));
-        let identity = stored.filter(|stored| belongs(stored, &found.cluster)).map(Way::of);
-        return Plan::Finalize { identity };
+        let stored = stored.filter(|stored| belongs(stored, &found.cluster));
+        return Plan::Finalize { ways: stored.map(Way::all).unwrap_or_default() };
     }
     if !found.is_in_charge {
         return Plan::NotInCharge;
@@ -302,7 +303,8 @@ mod tests {
         going.cluster.metadata.deletion_timestamp =
             serde_json::from_value(json!("2026-01-03T00:00:00Z")).unwrap();
         going.cluster.metadata.finalizers = Some(vec![CLUSTER_FINALIZER.to_owned()]);
-        let ends = |found: &Found| matches!(plan(found, None, NOW), Plan::Finalize { identity: Some(_) });
+        let ends =
+            |found: &Found| matches!(plan(found, None, NOW), Plan::Finalize { ways } if !ways.is_empty());
         assert!(!ends(&going), "there is none");
         going.stored = stored(Some("u"));
         assert!(ends(&going));

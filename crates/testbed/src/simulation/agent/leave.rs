@@ -2,7 +2,7 @@
 //! Cluster object ends its identity; a control plane that cannot be told holds it up for a while.
 
 use super::{Agent, CALL};
-use crate::simulation::api::{Left, tokens};
+use crate::simulation::api::Left;
 use std::{rc::Rc, time::Duration};
 use vworkspace_core::agent::{
     credentials::Held,
@@ -27,7 +27,7 @@ impl Agent {
         while self.site.api.state().left.is_none() {
             let held = self.site.api.state().credential.clone();
             let left = match held {
-                Some(held) => self.part(&held, &mut seen, &mut spacing).await,
+                Some(held) => self.decommission(&held, &mut seen, &mut spacing).await,
                 None => Some(Left::Untold),
             };
             if let Some(left) = left {
@@ -45,45 +45,36 @@ impl Agent {
         let _never_fails = changed.wait_for(|_| self.site.api.state().deleted_at.is_some()).await;
     }
 
-    /// Ends whichever credential works, as `settle.rs` there.
-    async fn part(&self, held: &Held, seen: &mut SeenDeleted, spacing: &mut Spacing<Secret>) -> Option<Left> {
-        for token in tokens(held) {
-            match self.decommission(token, seen, spacing).await {
-                Some(Left::Untold) => {}
-                told => return told,
-            }
-        }
-        Some(Left::Untold)
-    }
-
-    /// Tells the control plane; `None`: it is to be told again.
+    /// Tells the control plane, with each credential until one is not dead; `None`: it is to be told again.
     async fn decommission(
         &self,
-        token: Secret,
+        held: &Held,
         seen: &mut SeenDeleted,
         spacing: &mut Spacing<Secret>,
     ) -> Option<Left> {
-        let now = self.now();
-        let deleted_at = self.site.api.state().deleted_at.unwrap_or(now);
-        let ends = seen.gives_up_at("cluster", deleted_at, now);
-        if spacing.not_before(&token, now).is_some() && now < ends {
-            return None;
-        }
-        let rest = Duration::try_from(ends.duration_since(now)).unwrap_or(Duration::ZERO);
-        let caller = self.caller_with(Some(token.clone()));
-        let told = self
-            .site
-            .wire
-            .call(&caller, rest.max(TRY_FOR).min(CALL), |link| async move { link.decommission().await });
-        let told = departure(told.await);
-        self.note(&format!("tells that it leaves: {told:?}"));
-        match told {
-            Departure::Told => Some(Left::Told),
-            Departure::Again(asked) if self.now() < ends => {
-                spacing.handle_failure(token, asked, self.now(), self.random());
-                None
+        for token in held.tokens() {
+            let now = self.now();
+            let deleted_at = self.site.api.state().deleted_at.unwrap_or(now);
+            let ends = seen.gives_up_at("cluster", deleted_at, now);
+            if spacing.not_before(token, now).is_some() && now < ends {
+                return None;
             }
-            Departure::Refused | Departure::Again(_) => Some(Left::Untold),
+            let rest = Duration::try_from(ends.duration_since(now)).unwrap_or(Duration::ZERO);
+            let (caller, patience) = (self.caller_with(Some(token.clone())), rest.max(TRY_FOR).min(CALL));
+            let told =
+                self.site.wire.call(&caller, patience, |link| async move { link.decommission().await }).await;
+            let told = departure(told);
+            self.note(&format!("tells that it leaves: {told:?}"));
+            match told {
+                Departure::Told => break,
+                Departure::Dead => {}
+                Departure::Again(asked) if self.now() < ends => {
+                    spacing.handle_failure(token.clone(), asked, self.now(), self.random());
+                    return None;
+                }
+                Departure::Refused | Departure::Again(_) => return Some(Left::Untold),
+            }
         }
+        Some(Left::Told)
     }
 }
