@@ -1,8 +1,11 @@
-//! Nothing is written by a process whose lease has run out, whatever it was about to do when it stood still.
+//! A process whose lease has run out writes nothing to the cluster, whatever it was about to do when it stood still.
 //!
 //! A process that stood still for longer than its lease goes on with all of its tasks at once, and the one that minds the
-//! lease is only one of them: meanwhile another replica works. So every write asks here, right before it is sent, and
-//! the client repeats none by itself. What was sent before arrives as it would from any process that dies.
+//! lease is only one of them: meanwhile another replica works. So every write of agent and controllers asks here when it
+//! is made, and the client repeats none by itself. What was made before arrives as it would from any process that dies.
+//!
+//! Limits: a write that was made and waits for its connection is sent late; the clock stands still while the whole machine
+//! is suspended. What is said to the control plane is not fenced: there every statement has an identity of its own.
 
 use futures::future::{BoxFuture, ready};
 use http::Request;

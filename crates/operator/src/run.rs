@@ -121,8 +121,12 @@ async fn lead(work: Work, mut elector: Option<Elector>, shutdown: &CancellationT
     }
     tracing::info!("ending: no more polls, what is queued goes out");
     working.cancel();
-    if tokio::time::timeout(GRACE, all).await.is_err() {
-        tracing::warn!("not everything ended in time");
+    tokio::select! {
+        ended = tokio::time::timeout(GRACE, all) => if ended.is_err() {
+            tracing::warn!("not everything ended in time");
+        },
+        // Held to the end: what is still written has to pass the fence.
+        () = hold(elector.as_mut()) => return Err(Error::LeaseLost),
     }
     if let Some(elector) = &elector {
         elector.release().await;

@@ -61,10 +61,11 @@ pub struct Serve {
     /// Days that audit records are kept.
     #[arg(long, env = "VWORKSPACE_SERVER_KEEP_AUDIT_DAYS", default_value_t = 365, value_parser = days())]
     pub keep_audit_days: u32,
-    /// Days that credentials and registration tokens are kept after their life is over.
+    /// Days that credentials and registration tokens are kept after their life is over, or after they were dropped unused.
     #[arg(long, env = "VWORKSPACE_SERVER_KEEP_TOKENS_DAYS", default_value_t = 30, value_parser = days())]
     pub keep_tokens_days: u32,
-    /// Most requests at a time, waiting polls included; one more is answered 503. Also the most connections.
+    /// Most requests at a time, waiting polls included; one more is answered 503. Of connections there may be 1,000 more,
+    /// which wait for their next request or ask for the probes.
     #[arg(long, env = "VWORKSPACE_SERVER_MAX_REQUESTS", default_value_t = 20_000)]
     pub max_requests: usize,
     /// What is logged, for example `info` or `info,vworkspace_server=debug`.

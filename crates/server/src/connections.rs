@@ -8,6 +8,7 @@ use axum::Router;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use socket2::SockRef;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -23,6 +24,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time between the end of one request, or the handshake, and the last header byte of the next. Longer than
 /// clients keep idle connections, so that they, not we, end them.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest time in which a peer takes nothing of what is sent to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest time for answers that are being written when the server stops.
 pub const GRACE: Duration = Duration::from_secs(5);
 
@@ -102,6 +105,8 @@ impl Served {
 async fn opened(socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Stream> {
     // Answers are small: waiting to fill a packet would only delay them.
     socket.set_nodelay(true)?;
+    // A peer that takes nothing of its answer holds its place no longer than one that says nothing.
+    SockRef::from(&socket).set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
     Ok(match tls {
         Some(tls) => Box::new(timeout(HANDSHAKE_TIMEOUT, TlsStream::accept(tls, socket)).await??),
         None => Box::new(socket),

@@ -164,6 +164,11 @@ impl Verdicts {
         }
     }
 
+    /// What is held, or the way to the control plane, has changed: what was refused is worth another try.
+    pub fn handle_change(&mut self) {
+        self.refused = None;
+    }
+
     /// A call with this credential was refused with 401. Noted of a next one alone: beside it there is the current one to
     /// try. What a refused current one means is the session's to say.
     pub fn handle_refused(&mut self, token: &Secret, held: &Held) {
@@ -240,6 +245,8 @@ mod tests {
         assert!(rotating.presented(&verdicts) == &secret("old") && rotating.settled(&verdicts).is_none());
         let restarted = Verdicts::default();
         assert!(rotating.presented(&restarted) == &secret("new"));
+        verdicts.handle_change();
+        assert!(rotating.presented(&verdicts) == &secret("new"), "the way has changed");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! - A record that changes moves to the newest shard; its former copy stays where it is and no longer counts. So of two
 //!   copies the one in the higher shard is the record.
+//! - What changed is written from the newest shard down: no copy goes before the one that takes its place is stored.
 //! - A shard none of whose records counts any more is deleted, after everything newer was written.
 //! - A shard that cannot be read keeps its number and is left alone until all that count are newer.
 //!
@@ -159,7 +160,9 @@ impl<K: Clone + Ord> Shards<K> {
     /// with. Answer with [`Shards::handle_written`] before the next.
     pub fn poll_writes(&mut self, render: impl Fn(&K) -> String) -> Vec<Write> {
         self.shards.retain(|_, shard| !shard.keys.is_empty() || shard.stored_bytes.is_some());
-        let changed = self.shards.iter().filter(|(_, shard)| shard.is_changed() && !shard.keys.is_empty());
+        // The newest first: a record that moved is stored there before its former copy goes.
+        let changed = self.shards.iter().rev();
+        let changed = changed.filter(|(_, shard)| shard.is_changed() && !shard.keys.is_empty());
         let puts = changed.map(|(number, shard)| {
             let records: Vec<String> = shard.keys.iter().map(&render).collect();
             Write::Put { number: *number, text: format!("[{}]", records.join(",")) }

@@ -115,6 +115,11 @@ impl Conversation {
         self.publish(|state| state.verdicts.handle_refused(token, held));
     }
 
+    /// The identity was written anew: another credential, or another way to the control plane.
+    pub fn identity_changed(&self) {
+        self.publish(|state| state.verdicts.handle_change());
+    }
+
     /// What was answered to which credential.
     pub fn verdicts(&self) -> Verdicts {
         self.state.borrow().verdicts.clone()

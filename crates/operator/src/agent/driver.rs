@@ -310,7 +310,7 @@ impl Driver {
             }
             // All senders live as long as this task.
             tokio::select! {
-                _ = identity.changed() => {}
+                _ = identity.changed() => self.conversation.identity_changed(),
                 _ = cluster.changed() => {}
                 _ = link.changed() => {}
             }

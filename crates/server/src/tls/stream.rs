@@ -34,7 +34,7 @@ const RECORD: usize = 16 * 1024;
 /// More than encryption adds to one record.
 const OVERHEAD: usize = 256;
 
-/// The server's end of a TLS session over `IO`.
+/// The server's end of a TLS session over `IO`. To be read and written by one task: both may send.
 pub struct TlsStream<IO> {
     io: IO,
     session: UnbufferedServerConnection,
@@ -48,6 +48,8 @@ pub struct TlsStream<IO> {
     ended: bool,
     /// We have said that nothing more comes.
     closed: bool,
+    /// Why nothing more can come; told once what came before it was read.
+    broken: Option<io::Error>,
 }
 
 /// What is to be said once the session allows it.
@@ -76,8 +78,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     pub async fn accept(config: Arc<ServerConfig>, io: IO) -> io::Result<Self> {
         let session = UnbufferedServerConnection::new(config).map_err(invalid)?;
         let (plain, outgoing) = (Buffer::default(), Buffer::default());
+        let incoming = Vec::new();
         let mut stream =
-            Self { io, session, incoming: Vec::new(), plain, outgoing, ended: false, closed: false };
+            Self { io, session, incoming, plain, outgoing, ended: false, closed: false, broken: None };
         poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
     }
@@ -193,11 +196,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.plain.rest().is_empty() && !this.ended {
+            if let Some(broken) = this.broken.take() {
+                return Poll::Ready(Err(broken));
+            }
             ready!(this.poll_receive(cx))?;
             let advanced = this.advance(Say::Nothing);
             // Answers of TLS itself. A reader neither waits for them nor fails with them: the next write does.
             let _ = this.poll_send(cx);
-            advanced?;
+            this.broken = advanced.err();
         }
         let plain = this.plain.rest();
         let taken = plain.len().min(buf.remaining());
@@ -227,10 +233,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
 
     /// Puts small pieces into one record; a large first one travels by itself.
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
         let mut pieces = bufs.iter().filter(|piece| !piece.is_empty());
         let Some(first) = pieces.next() else { return Poll::Ready(Ok(0)) };
         let mut joined = Vec::new();

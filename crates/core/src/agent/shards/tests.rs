@@ -141,6 +141,21 @@ fn a_write_touches_the_newest_shard_only() {
 }
 
 #[test]
+fn a_record_that_moves_is_stored_anew_before_its_former_copy_goes() {
+    let mut world = World::default();
+    world.put(1, 10);
+    for key in 2..5 {
+        world.put(key, 30_000);
+    }
+    world.write(usize::MAX);
+    world.put(5, 20_000);
+    world.put(1, 60_000);
+    world.write(1);
+    world.restart();
+    assert!(world.records.contains_key(&1), "the process died between two shards");
+}
+
+#[test]
 fn a_shard_of_which_nothing_counts_is_deleted_after_the_rest_is_written() {
     let mut world = World::default();
     for key in 0..8 {

@@ -315,9 +315,9 @@ struct Unregistered {
     /// For people.
     reason: String,
     /// What the control plane's answer means; absent: there is no way to it.
+    failure: Option<Failure>,
     /// What the control plane's log calls the request, if it told.
     request_id: Option<String>,
-    failure: Option<Failure>,
 }
 
 pub(super) fn issued_now(expires_at: Timestamp) -> Life {

@@ -49,7 +49,8 @@ impl Registrar {
         announcer: &Announcer,
     ) -> Option<Timestamp> {
         let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
-        for way in ways {
+        for (n, way) in ways.iter().enumerate() {
+            let is_last = n + 1 == ways.len();
             let now = clock::now();
             let deleted_at = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
             let ends = self.seen_deleted.gives_up_at(uid, deleted_at, now);
@@ -61,6 +62,7 @@ impl Registrar {
             match departure {
                 Departure::Told => break,
                 Departure::Dead => {}
+                Departure::Refused if !is_last => {}
                 Departure::Again(asked) if clock::now() < ends => {
                     let text = "the control plane could not be told that this cluster leaves";
                     tracing::warn!(problem, request_id, "{text}");

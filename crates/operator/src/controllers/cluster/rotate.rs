@@ -89,8 +89,7 @@ impl Registrar {
         cluster: Option<&Cluster>,
         announcer: &Announcer,
     ) -> Option<Answer> {
-        if self.args.agent_token.as_ref().is_some_and(|token| !token.is_empty()) {
-            let why = "the credential is given by flag or environment; it is exchanged there";
+        if let Some(why) = self.exchanged_elsewhere() {
             return Some(Err(RotationError::Refused(why.to_owned())));
         }
         let stored = match credential(&self.client, &self.args).await {
@@ -122,9 +121,21 @@ impl Registrar {
         taken_back.map_err(Error::api("taking back the wish for a rotation")).map(drop)
     }
 
+    /// Why no rotation of ours would come into use, if so.
+    fn exchanged_elsewhere(&self) -> Option<&'static str> {
+        let given = self.args.agent_token.as_ref().is_some_and(|token| !token.is_empty());
+        given.then_some("the credential is given by flag or environment; it is exchanged there")
+    }
+
     async fn ask_for_another(&self, way: &Way) -> Result<RotateResponse, (String, Option<Failure>)> {
+        if let Some(why) = self.exchanged_elsewhere() {
+            return Err((why.to_owned(), Some(Failure::Refused)));
+        }
         let link = self.link(way).map_err(|reason| (reason, None))?;
-        link.rotate().await.map_err(|error| (error.to_string(), Some(failure_of(&error))))
+        let answer = link.rotate().await.map_err(|error| (error.to_string(), Some(failure_of(&error))))?;
+        // One that cannot be presented would be neither accepted nor refused.
+        self.link(&Way { token: answer.token.clone(), ..way.clone() }).map_err(|reason| (reason, None))?;
+        Ok(answer)
     }
 
     /// A link with the credential; why there can be none.

@@ -18,6 +18,9 @@ impl Agent {
         loop {
             changed.borrow_and_update();
             let stored = self.site.api.state().credential.clone();
+            if *self.held.borrow() != stored {
+                self.verdicts.borrow_mut().handle_change();
+            }
             *self.held.borrow_mut() = stored;
             self.connect();
             if changed.changed().await.is_err() {

@@ -52,7 +52,8 @@ impl Agent {
         seen: &mut SeenDeleted,
         spacing: &mut Spacing<Secret>,
     ) -> Option<Left> {
-        for token in held.tokens() {
+        for (n, token) in held.tokens().enumerate() {
+            let is_last = n + 1 == held.tokens().count();
             let now = self.now();
             let deleted_at = self.site.api.state().deleted_at.unwrap_or(now);
             let ends = seen.gives_up_at("cluster", deleted_at, now);
@@ -68,6 +69,7 @@ impl Agent {
             match told {
                 Departure::Told => break,
                 Departure::Dead => {}
+                Departure::Refused if !is_last => {}
                 Departure::Again(asked) if self.now() < ends => {
                     spacing.handle_failure(token.clone(), asked, self.now(), self.random());
                     return None;
