@@ -94,8 +94,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 // The rest of what TLS itself says, tickets for example, is sent with what comes next.
                 Standing::Open => return Poll::Ready(Ok(())),
                 Standing::Over => return Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
-                Standing::Handshake => ready!(sent)?,
+                Standing::Handshake => {}
             }
+            if let Poll::Ready(Err(broken)) = sent {
+                return Poll::Ready(Err(broken));
+            }
+            // Not only once all is sent: a peer may speak before it listens.
             ready!(self.poll_receive(cx))?;
         }
     }
