@@ -7,7 +7,8 @@
 //!
 //! - A record that changes moves to the newest shard; its former copy stays where it is and no longer counts. So of two
 //!   copies the one in the higher shard is the record.
-//! - What changed is written from the newest shard down: no copy goes before the one that takes its place is stored.
+//! - Shards that only gained are written first, in rising order, so that a write that breaks off leaves out the newest.
+//!   Those that lost a record to a newer one follow, in falling order: no copy goes before the one that counts is stored.
 //! - A shard none of whose records counts any more is deleted, after everything newer was written.
 //! - A shard that cannot be read keeps its number and is left alone until all that count are newer.
 //!
@@ -73,8 +74,9 @@ struct Shard<K> {
     bytes: usize,
     /// Size as stored; absent: never stored.
     stored_bytes: Option<usize>,
-    /// When it changed last, and as of when it is stored.
+    /// When it changed last, when it last lost a record, and as of when it is stored.
     changed_at: u64,
+    lost_at: u64,
     stored_at: u64,
     is_readable: bool,
 }
@@ -122,6 +124,8 @@ impl<K: Clone + Ord> Shards<K> {
         {
             shard.keys.remove(key);
             shard.bytes -= place.bytes + 1;
+            self.clock += 1;
+            shard.lost_at = self.clock;
         }
     }
 
@@ -160,13 +164,13 @@ impl<K: Clone + Ord> Shards<K> {
     /// with. Answer with [`Shards::handle_written`] before the next.
     pub fn poll_writes(&mut self, render: impl Fn(&K) -> String) -> Vec<Write> {
         self.shards.retain(|_, shard| !shard.keys.is_empty() || shard.stored_bytes.is_some());
-        // The newest first: a record that moved is stored there before its former copy goes.
-        let changed = self.shards.iter().rev();
-        let changed = changed.filter(|(_, shard)| shard.is_changed() && !shard.keys.is_empty());
-        let puts = changed.map(|(number, shard)| {
-            let records: Vec<String> = shard.keys.iter().map(&render).collect();
-            Write::Put { number: *number, text: format!("[{}]", records.join(",")) }
-        });
+        let changed = || self.shards.iter().filter(|(_, shard)| shard.is_changed() && !shard.keys.is_empty());
+        let gained = changed().filter(|(_, shard)| !shard.has_lost());
+        let puts =
+            gained.chain(changed().rev().filter(|(_, shard)| shard.has_lost())).map(|(number, shard)| {
+                let records: Vec<String> = shard.keys.iter().map(&render).collect();
+                Write::Put { number: *number, text: format!("[{}]", records.join(",")) }
+            });
         let deletes = self.shards.iter().filter(|(number, shard)| self.is_over(**number, shard));
         let deletes = deletes.map(|(number, _)| Write::Delete { number: *number });
         let writes: Vec<Write> = puts.chain(deletes).collect();
@@ -245,6 +249,7 @@ impl<K> Shard<K> {
             bytes: 0,
             stored_bytes: None,
             changed_at: 0,
+            lost_at: 0,
             stored_at: 0,
             is_readable: true,
         }
@@ -252,6 +257,10 @@ impl<K> Shard<K> {
 
     fn is_changed(&self) -> bool {
         self.changed_at > self.stored_at
+    }
+
+    fn has_lost(&self) -> bool {
+        self.lost_at > self.stored_at
     }
 
     fn size_when_stored(&self) -> usize {

@@ -156,6 +156,21 @@ fn a_record_that_moves_is_stored_anew_before_its_former_copy_goes() {
 }
 
 #[test]
+fn a_write_that_breaks_off_leaves_out_the_newest() {
+    let mut world = World::default();
+    world.put(0, 30_000);
+    world.write(usize::MAX);
+    for key in 1..6 {
+        world.put(key, 30_000);
+    }
+    world.write(1);
+    world.restart();
+    let kept: Vec<u32> = world.records.keys().copied().collect();
+    assert_eq!(kept, (0..u32::try_from(kept.len()).unwrap()).collect::<Vec<_>>());
+    assert!((2..6).contains(&kept.len()), "{kept:?}");
+}
+
+#[test]
 fn a_shard_of_which_nothing_counts_is_deleted_after_the_rest_is_written() {
     let mut world = World::default();
     for key in 0..8 {
