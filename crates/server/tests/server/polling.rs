@@ -47,6 +47,19 @@ async fn one_poll_too_many_ends_the_oldest() {
 }
 
 #[tokio::test]
+async fn when_all_places_are_taken_probes_are_answered_and_one_more_request_hears_503() {
+    let server = TestServer::with(&["--max-requests", "1"]).await;
+    let (_tenant, agent) = server.tenant_and_agent().await;
+    let mut poll = Box::pin(agent.poll(300));
+    tokio::select! {
+        answer = &mut poll => panic!("nothing to answer yet: {answer:?}"),
+        () = server.until_metric("vworkspace_server_long_polls_open 1") => {}
+    }
+    assert_eq!(server.client(None).get("/livez").await.status, 200);
+    assert_eq!(server.admin.get("/api/v1/whoami").await.status, 503);
+}
+
+#[tokio::test]
 async fn a_watched_job_answers_with_its_next_entry() {
     let server = TestServer::start().await;
     let (tenant, agent) = server.tenant_and_agent().await;

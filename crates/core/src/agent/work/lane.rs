@@ -33,11 +33,9 @@ impl Lane {
         self.queue.first().copied()
     }
 
-    /// The open jobs behind this one whose turn has come, or had.
+    /// The open jobs behind this one.
     pub(super) fn after(&self, ticket: Ticket) -> impl Iterator<Item = Ticket> {
-        let head = self.head();
-        let had_turn = move |other: &Ticket| head.is_none_or(|head| *other <= head);
-        self.open.range(ticket.saturating_add(1)..).copied().take_while(had_turn)
+        self.open.range(ticket.saturating_add(1)..).copied()
     }
 
     /// Whose turn it is to be saved: a later job must not be durable without an earlier one.

@@ -5,12 +5,15 @@ use super::*;
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn offer(work: &mut Work, id: &str, deed: Deed) {
-    offer_until(work, id, deed, 60);
+    offer_job(work, id, deed, serde_json::json!({ "deadlineSeconds": 60 }));
 }
 
-fn offer_until(work: &mut Work, id: &str, deed: Deed, deadline: u32) {
+fn offer_job(work: &mut Work, id: &str, deed: Deed, times: serde_json::Value) {
     let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() };
-    let job = serde_json::json!({"id": id, "kind": "apply", "payload": {}, "deadlineSeconds": deadline});
+    let mut job = times;
+    job["id"] = id.into();
+    job["kind"] = "apply".into();
+    job["payload"] = serde_json::json!({});
     let job = serde_json::from_value(job).unwrap();
     assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
 }
@@ -119,7 +122,7 @@ fn answer_lost() -> (Work, Ticket, Ticket) {
     let mut work = Work::default();
     work.handle_link(true);
     offer(&mut work, "former", Deed::Apply);
-    offer_until(&mut work, "later", Deed::Apply, 10);
+    offer_job(&mut work, "later", Deed::Apply, serde_json::json!({ "deadlineSeconds": 10 }));
     let former = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(former, taken(Goal::Ready), NOW);
     let later = handed_over(&mut work, NOW)[0].0;
@@ -130,6 +133,15 @@ fn answer_lost() -> (Work, Ticket, Ticket) {
 /// How a job ended, by what the journal holds of it when it is over.
 fn outcome_of(work: &Work, ticket: Ticket) -> Option<Outcome> {
     work.jobs[&ticket].record.result.as_ref().map(|result| result.outcome)
+}
+
+/// A new process, after one that had told its journal everything.
+fn restarted(work: &Work, now: Timestamp) -> Work {
+    let records = work.jobs.values();
+    let records = records
+        .map(|entry| (entry.record.clone(), Plan { lane: entry.lane.clone(), deed: entry.deed.clone() }))
+        .collect();
+    Work::restore(records, Ledger::default(), now)
 }
 
 /// The job may have been applied: what the object does from there on may be its work.
@@ -156,16 +168,29 @@ fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_the_one_before() {
         work.handle_observed(former, Some(ready(2)), over);
         assert!(work.is_waiting(former), "what was seen later was taken for its own");
 
-        let records = work.jobs.values();
-        let records = records
-            .map(|entry| (entry.record.clone(), Plan { lane: entry.lane.clone(), deed: entry.deed.clone() }))
-            .collect();
-        let mut work = Work::restore(records, Ledger::default(), over);
+        let mut work = restarted(&work, over);
         work.handle_observed(former, Some(ready(2)), over);
         assert!(work.is_waiting(former), "a new process took it for its own");
         work.handle_observed(former, Some(ready(1)), over);
         assert_eq!(outcome_of(&work, former), Some(Outcome::Succeeded), "this is its own");
     }
+}
+
+/// Found by the simulation: a withdrawn job between the two was over, which its record in the journal did not say.
+#[test]
+fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_one_before_it_after_a_crash() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "former", Deed::Apply);
+    let expires = serde_json::json!({ "expiresAt": NOW + SignedDuration::from_secs(60) });
+    offer_job(&mut work, "withdrawn", Deed::Apply, expires);
+    offer(&mut work, "later", Deed::Apply);
+    let former = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(former, taken(Goal::Ready), NOW);
+
+    let mut work = restarted(&work, NOW);
+    work.handle_observed(former, Some(ready(2)), NOW);
+    assert!(work.is_waiting(former), "`later` may have been handed over, `withdrawn` being over");
 }
 
 #[test]

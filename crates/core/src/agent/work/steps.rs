@@ -151,7 +151,8 @@ impl Work {
     }
 
     /// Whether an observation of this job's object may show what a later job of its lane did: the API server has that
-    /// one perhaps, and the object moved on. If it is known to have it, the job at hand is superseded.
+    /// one perhaps, and the object moved on. If it is known to have it, the job at hand is superseded. After a crash this
+    /// may be one far behind the head: those between may have been withdrawn, of which the journal tells nothing.
     pub(super) fn may_be_anothers(&self, ticket: Ticket, observed: Option<&Observed>) -> bool {
         let Some((entry, observed)) = self.jobs.get(&ticket).zip(observed) else { return false };
         let own = entry.run.taken().map_or(i64::MAX, |taken| taken.applied.generation);

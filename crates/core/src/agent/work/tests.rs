@@ -35,6 +35,8 @@ enum Held {
     Leased(Timestamp),
     Acked,
     Closed(JobResult),
+    /// Somebody took it back: its agent may have carried it out if it was acked before.
+    Withdrawn,
 }
 
 /// Deletes where `value` is absent.
@@ -127,6 +129,14 @@ impl World {
         }
     }
 
+    fn withdraw(&mut self) {
+        let chosen = self.dice.roll(self.jobs.len().max(1) as u64);
+        let job = self.jobs.get_mut(usize::try_from(chosen).unwrap());
+        if let Some(job) = job.filter(|job| !matches!(job.held, Held::Closed(_))) {
+            job.held = Held::Withdrawn;
+        }
+    }
+
     fn push(&mut self, job: Job, object: String, value: Option<u64>, repeats: bool) {
         self.jobs.push(Enqueued { job, object, value, held: Held::Queued, ever_acked: false, repeats });
     }
@@ -149,7 +159,7 @@ impl World {
                     job.held = Held::Leased(self.now + SignedDuration::from_secs(30));
                     offers.push(job.job.clone());
                 }
-                Held::Queued | Held::Leased(_) | Held::Acked | Held::Closed(_) => {}
+                Held::Queued | Held::Leased(_) | Held::Acked | Held::Closed(_) | Held::Withdrawn => {}
             }
         }
         if self.faults && self.dice.one_in(5) {
@@ -234,7 +244,7 @@ impl World {
         let durable = self.journal.contains_key(job);
         let job = self.jobs.iter_mut().find(|enqueued| enqueued.job.id == *job).unwrap();
         match job.held {
-            Held::Closed(_) => Err(Failure::Closed),
+            Held::Closed(_) | Held::Withdrawn => Err(Failure::Closed),
             _ if !durable => panic!("{} was acked and is not durable", job.job.id),
             Held::Queued | Held::Leased(_) | Held::Acked => {
                 job.held = Held::Acked;
@@ -254,6 +264,9 @@ impl World {
         let job = self.jobs.iter_mut().find(|enqueued| enqueued.job.id == *job).unwrap();
         if let Held::Closed(first) = &job.held {
             assert_eq!(first, &result, "{} has two results", job.job.id);
+            return Err(Failure::Closed);
+        }
+        if job.held == Held::Withdrawn {
             return Err(Failure::Closed);
         }
         job.held = Held::Closed(result);
@@ -343,6 +356,7 @@ impl World {
             0 if self.faults => self.enqueue(),
             1 if self.faults && self.dice.one_in(3) => self.enqueue_again(),
             1 if self.faults => self.enqueue(),
+            2 if self.faults && self.dice.one_in(4) => self.withdraw(),
             2..=4 => self.poll(),
             5 => self.now += SignedDuration::from_millis(500),
             6 if self.dice.one_in(3) => self.now += SignedDuration::from_secs(10),
@@ -366,7 +380,7 @@ impl World {
         self.work.handle_link(true);
         for _ in 0..20_000 {
             self.live();
-            if self.jobs.iter().all(|job| matches!(job.held, Held::Closed(_))) && self.work.is_empty() {
+            if self.jobs.iter().all(Enqueued::is_over) && self.work.is_empty() {
                 return;
             }
         }
@@ -385,18 +399,18 @@ impl World {
             let in_order = object.changes.iter().all(|change| rest.any(|value| value == change));
             assert!(in_order, "{name} went back: asked {asked:?}, changed {:?}", object.changes);
             // A job that could not be carried out in time may have been, and is none of those that must have been.
-            let sure = of_object.iter().rposition(|job| job.result().applied_ref.is_some());
+            let sure = of_object.iter().rposition(|job| job.took_effect());
             let is_last = asked[sure.unwrap_or(0)..].contains(&object.value);
             let untouched = sure.is_none() && object.value.is_none();
             assert!(is_last || untouched, "{name} did not end at its last job: {of_object:?}");
         }
         for (n, job) in self.jobs.iter().enumerate() {
-            let result = job.result();
+            let Some(result) = job.result() else { continue };
             match result.outcome {
                 Outcome::Noop => {
                     assert!(job.repeats || job.is_expired(), "{} did nothing: {result:?}", job.job.id);
                 }
-                Outcome::Succeeded => self.check_success(n, job),
+                Outcome::Succeeded => self.check_success(n, job, result),
                 Outcome::Failed => assert!(!job.repeats, "{} was run again: {result:?}", job.job.id),
                 Outcome::Conflict => panic!("nobody else owns anything"),
             }
@@ -404,27 +418,34 @@ impl World {
     }
 
     /// Nothing may be called reached that was not seen, or once a later job for the object had taken effect.
-    fn check_success(&self, n: usize, job: &Enqueued) {
+    fn check_success(&self, n: usize, job: &Enqueued, result: &JobResult) {
         assert!(!job.repeats, "{} was run again", job.job.id);
         let was_seen = job.value.is_none() || self.objects[&job.object].seen_ready.contains(&job.value);
         assert!(was_seen, "{} took another's success for its own", job.job.id);
-        let took_effect = |later: &Enqueued| later.result().applied_ref.is_some();
-        let counts = |later: &&Enqueued| later.object == job.object && !later.repeats && took_effect(later);
+        let counts = |later: &&Enqueued| later.object == job.object && !later.repeats && later.took_effect();
         for later in self.jobs[n + 1..].iter().filter(counts) {
-            let (ours, theirs) = (job.result().timestamp, later.result().timestamp);
-            assert!(ours <= theirs, "{} succeeded after {} was over", job.job.id, later.job.id);
+            let theirs = later.result().and_then(|result| result.timestamp);
+            assert!(result.timestamp <= theirs, "{} succeeded after {} was over", job.job.id, later.job.id);
         }
     }
 }
 
 impl Enqueued {
-    fn result(&self) -> &JobResult {
-        let Held::Closed(result) = &self.held else { panic!("{} has no result", self.job.id) };
-        result
+    fn result(&self) -> Option<&JobResult> {
+        if let Held::Closed(result) = &self.held { Some(result) } else { None }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.held, Held::Closed(_) | Held::Withdrawn)
+    }
+
+    /// Whether its agent said that it did.
+    fn took_effect(&self) -> bool {
+        self.result().is_some_and(|result| result.applied_ref.is_some())
     }
 
     fn is_expired(&self) -> bool {
-        self.result().error == "expired"
+        self.result().is_some_and(|result| result.error == "expired")
     }
 }
 
