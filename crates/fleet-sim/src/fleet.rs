@@ -11,7 +11,6 @@ use vworkspace_protocol::{
     admin::{CreateCluster, CreateOrganization, CreateRegistrationToken, EnqueueJob},
     credential::RegisterRequest,
     id::{OrganizationId, SessionId},
-    outcome::JobResult,
 };
 use vworkspace_transport::{
     AgentLink as _, LinkError,
@@ -73,36 +72,19 @@ pub async fn connect(server: &ServerProcess, identities: Vec<Identity>) -> anyho
 pub fn job(name: &str) -> EnqueueJob {
     let chart = json!({ "repository": "oci://registry.example/charts", "name": "web", "version": "1.2.3" });
     let values = json!({ "replicas": 2, "image": "registry.example/web:1.2.3", "note": "x".repeat(300) });
-    EnqueueJob {
-        kind: "apply".to_owned(),
-        payload: json!({
-            "apiVersion": "apps.vworkspace.io/v1alpha1",
-            "kind": "ApplicationInstance",
-            "metadata": { "name": name, "namespace": "bench" },
-            "spec": { "chart": chart, "release": { "name": name, "values": values } },
-        }),
-        idempotency_key: None,
-        expires_at: None,
-        wait_for: None,
-        deadline_seconds: None,
-    }
-}
-
-/// The result of a job that did as it was told.
-pub fn succeeded() -> JobResult {
-    JobResult {
-        outcome: Outcome::Succeeded,
-        error: String::new(),
-        applied_ref: None,
-        conflicts: Vec::new(),
-        timestamp: None,
-    }
+    let instance = json!({
+        "apiVersion": "apps.vworkspace.io/v1alpha1",
+        "kind": "ApplicationInstance",
+        "metadata": { "name": name, "namespace": "bench" },
+        "spec": { "chart": chart, "release": { "name": name, "values": values } },
+    });
+    EnqueueJob::new("apply", instance)
 }
 
 /// Takes a job to its end.
 pub async fn finish(link: &HttpLink, job: &Job) -> Result<(), LinkError> {
     link.ack(&job.id).await?;
-    link.result(&job.id, &succeeded()).await
+    link.result(&job.id, &Outcome::Succeeded.into()).await
 }
 
 async fn enroll_one(

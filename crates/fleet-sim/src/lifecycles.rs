@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 use vworkspace_client::Client;
-use vworkspace_protocol::limits;
+use vworkspace_protocol::{Outcome, limits};
 use vworkspace_transport::AgentLink as _;
 
 /// Runs before anything counts: connections open, caches fill, groups form.
@@ -183,7 +183,7 @@ impl Pair {
                 link.ack(&job.id).await?;
                 window.note(&mut steps.ack, start);
                 let start = Instant::now();
-                link.result(&job.id, &fleet::succeeded()).await?;
+                link.result(&job.id, &Outcome::Succeeded.into()).await?;
                 window.note(&mut steps.result, start);
                 let sent = self.sent().pop_front().context("a job came that was not enqueued")?;
                 window.note(&mut steps.whole, sent);

@@ -58,6 +58,13 @@ pub struct JobResult {
     pub timestamp: Option<Timestamp>,
 }
 
+/// An outcome that needs no more words.
+impl From<Outcome> for JobResult {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, error: String::new(), applied_ref: None, conflicts: Vec::new(), timestamp: None }
+    }
+}
+
 /// One field that another manager owns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -301,19 +301,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn request(kind: &str, payload: Value) -> EnqueueJob {
-        EnqueueJob {
-            kind: kind.to_owned(),
-            payload,
-            idempotency_key: None,
-            expires_at: None,
-            wait_for: None,
-            deadline_seconds: None,
-        }
-    }
-
     fn admit_at_zero(kind: &str, payload: Value) -> Result<AdmittedJob, Refused> {
-        admit(request(kind, payload), Timestamp::UNIX_EPOCH)
+        admit(EnqueueJob::new(kind, payload), Timestamp::UNIX_EPOCH)
     }
 
     fn instance() -> Value {
@@ -382,10 +371,10 @@ mod tests {
         payload["spec"]["blob"] = json!("x".repeat(JOB_PAYLOAD_BYTES));
         let error = admit_at_zero("apply", payload).unwrap_err();
         assert_eq!(error.code(), code::PAYLOAD_TOO_LARGE);
-        let mut long = request("apply", instance());
+        let mut long = EnqueueJob::new("apply", instance());
         long.idempotency_key = Some("k".repeat(IDEMPOTENCY_KEY_BYTES + 1));
         assert_eq!(admit(long, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::KeyTooLong(513));
-        let mut empty = request("apply", instance());
+        let mut empty = EnqueueJob::new("apply", instance());
         empty.idempotency_key = Some(String::new());
         assert_eq!(admit(empty, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::EmptyKey);
     }
@@ -393,11 +382,11 @@ mod tests {
     #[test]
     fn deadline_and_expiry_have_bounds() {
         for (seconds, good) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
-            let mut job = request("apply", instance());
+            let mut job = EnqueueJob::new("apply", instance());
             job.deadline_seconds = Some(seconds);
             assert_eq!(admit(job, Timestamp::UNIX_EPOCH).is_ok(), good, "{seconds}");
         }
-        let mut late = request("apply", instance());
+        let mut late = EnqueueJob::new("apply", instance());
         late.expires_at = Some(Timestamp::UNIX_EPOCH);
         assert_eq!(admit(late, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::Expired);
     }
@@ -405,7 +394,7 @@ mod tests {
     #[test]
     fn equal_content_under_one_key_does_not_depend_on_member_order() {
         let with_key = |text: &str| {
-            let mut job = request("apply", serde_json::from_str(text).unwrap());
+            let mut job = EnqueueJob::new("apply", serde_json::from_str(text).unwrap());
             job.idempotency_key = Some("k".into());
             admit(job, Timestamp::UNIX_EPOCH).unwrap().explicit_key().unwrap().content
         };

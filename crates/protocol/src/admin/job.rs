@@ -29,6 +29,20 @@ pub struct EnqueueJob {
     pub deadline_seconds: Option<u32>,
 }
 
+impl EnqueueJob {
+    /// A job of this kind, everything else left to the server.
+    pub fn new(kind: &str, payload: Value) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            payload,
+            idempotency_key: None,
+            expires_at: None,
+            wait_for: None,
+            deadline_seconds: None,
+        }
+    }
+}
+
 /// A job as the control plane sees it. The payload is not shown: it may hold values of the tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

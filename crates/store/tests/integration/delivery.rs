@@ -1,7 +1,7 @@
-use crate::world::{World, admitted, apply, at, ids, manifest, request};
+use crate::world::{World, admitted, apply, at, ids, manifest};
 use serde_json::json;
 use vworkspace_core::control::lease::Limits;
-use vworkspace_protocol::admin::JobState;
+use vworkspace_protocol::admin::{EnqueueJob, JobState};
 use vworkspace_store::Contact;
 
 pub async fn an_unacked_job_is_offered_again_when_its_lease_ends(world: World) {
@@ -103,7 +103,7 @@ pub async fn a_job_whose_time_passed_is_not_handed_out(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let expiring = |name: &str| {
-        let mut job = request("apply", manifest(name));
+        let mut job = EnqueueJob::new("apply", manifest(name));
         job.expires_at = Some(at(10));
         admitted(job)
     };
@@ -136,7 +136,7 @@ pub async fn a_poll_is_bounded_by_number_and_by_size(world: World) {
     for n in 0..10 {
         let mut payload = manifest(&format!("b{n}"));
         payload["spec"]["blob"] = json!("x".repeat(500 * 1024));
-        world.enqueue(&tenant, &other, admitted(request("apply", payload)), 0).await;
+        world.enqueue(&tenant, &other, admitted(EnqueueJob::new("apply", payload)), 0).await;
     }
     assert_eq!(world.poll(&other, "s", 1).await.jobs.len(), 8);
     let small = Limits { jobs: 50, bytes: 1 };

@@ -1,10 +1,9 @@
 //! What was answered is there, however the store ends; what is abandoned happens whole or not at all.
 
-use crate::world::{Agent, Tenant, World, admitted, apply, at, begin, ids, manifest, request};
+use crate::world::{Agent, Tenant, World, admitted, apply, at, begin, ids, manifest};
 use vworkspace_protocol::{
     Outcome,
-    admin::{self, JobState},
-    outcome::JobResult,
+    admin::{self, EnqueueJob, JobState},
 };
 use vworkspace_store::{Contact, Error, PageRequest};
 
@@ -32,14 +31,11 @@ impl Known {
         let done = world.apply(&tenant, &agent, "done", 0).await;
         world.poll(&agent, "s", 1).await;
         world.ack(&agent, &done, "s", 2).await.unwrap();
-        let result = JobResult {
-            outcome: Outcome::Succeeded,
-            error: String::new(),
-            applied_ref: None,
-            conflicts: Vec::new(),
-            timestamp: None,
-        };
-        world.store.close(&world.serving(&agent, &done).await, result, at(3)).await.unwrap();
+        world
+            .store
+            .close(&world.serving(&agent, &done).await, Outcome::Succeeded.into(), at(3))
+            .await
+            .unwrap();
         let queued = world.apply(&tenant, &agent, "queued", 4).await;
         let jobs = vec![world.show(&tenant, &done).await, world.show(&tenant, &queued).await];
         Self { tenant, agent, jobs }
@@ -74,11 +70,11 @@ pub async fn a_refused_write_leaves_nothing_behind(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let queued = world.apply(&tenant, &agent, "web", 0).await;
-    let mut keyed = request("apply", manifest("api"));
+    let mut keyed = EnqueueJob::new("apply", manifest("api"));
     keyed.idempotency_key = Some("k".into());
     world.enqueue(&tenant, &agent, admitted(keyed), 1).await;
     // An apply of the first object under the second one's key: it would supersede, and must not.
-    let mut taken = request("apply", manifest("web"));
+    let mut taken = EnqueueJob::new("apply", manifest("web"));
     taken.idempotency_key = Some("k".into());
     let cluster = world.command(&tenant, &agent).await;
     let refused = world.store.enqueue(&cluster, admitted(taken), at(2)).await;

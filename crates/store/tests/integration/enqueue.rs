@@ -1,5 +1,8 @@
-use crate::world::{World, admitted, apply, at, delete, ids, manifest, request};
-use vworkspace_protocol::{WaitFor, admin::JobState};
+use crate::world::{World, admitted, apply, at, delete, ids, manifest};
+use vworkspace_protocol::{
+    WaitFor,
+    admin::{EnqueueJob, JobState},
+};
 use vworkspace_store::{Error, PageRequest};
 
 pub async fn an_enqueued_job_reads_back_as_it_was_answered(world: World) {
@@ -24,7 +27,7 @@ pub async fn every_enqueue_without_a_key_gets_one_of_its_own(world: World) {
 pub async fn the_agent_gets_the_payload_and_every_member(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
-    let mut full = request("apply", manifest("web"));
+    let mut full = EnqueueJob::new("apply", manifest("web"));
     full.idempotency_key = Some("mine".into());
     full.expires_at = Some(at(100));
     full.wait_for = Some(WaitFor::Accepted);
@@ -41,7 +44,7 @@ pub async fn an_explicit_key_stands_for_one_payload_of_one_cluster(world: World)
     let tenant = world.tenant("o").await;
     let (one, two) = (world.agent(&tenant, "one").await, world.agent(&tenant, "two").await);
     let keyed = |name: &str| {
-        let mut job = request("apply", manifest(name));
+        let mut job = EnqueueJob::new("apply", manifest(name));
         job.idempotency_key = Some("k".into());
         admitted(job)
     };

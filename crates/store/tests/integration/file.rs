@@ -1,8 +1,8 @@
 //! What only a database in a file owes.
 
-use crate::world::{World, admitted, at, begin, database_in, manifest, request};
+use crate::world::{World, admitted, at, begin, database_in, manifest};
 use std::os::unix::fs::PermissionsExt;
-use vworkspace_protocol::admin::JobState;
+use vworkspace_protocol::admin::{EnqueueJob, JobState};
 use vworkspace_store::{Command, Error, PageRequest, Settings, Store};
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn what_was_queued_is_written_before_the_last_store_is_gone() {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let cluster = world.command(&tenant, &agent).await;
-    let job = || admitted(request("apply", manifest("web")));
+    let job = || admitted(EnqueueJob::new("apply", manifest("web")));
     for _ in 0..20 {
         begin(world.store.enqueue(&cluster, job(), at(1)));
     }

@@ -15,10 +15,6 @@ async fn acked_job(world: &World) -> (Tenant, Agent, JobId) {
     (tenant, agent, job)
 }
 
-fn result(outcome: Outcome) -> JobResult {
-    JobResult { outcome, error: String::new(), applied_ref: None, conflicts: Vec::new(), timestamp: None }
-}
-
 fn ready(status: ConditionStatus) -> Condition {
     Condition {
         type_: "Ready".into(),
@@ -45,7 +41,7 @@ pub async fn the_timeline_tells_the_whole_life(world: World) {
     world.store.record_status(&serving, update("Reconciling"), at(3)).await.unwrap();
     let applied =
         ObjectRef { kind: "ApplicationInstance".into(), name: "web".into(), ..ObjectRef::default() };
-    let done = JobResult { applied_ref: Some(applied.clone()), ..result(Outcome::Succeeded) };
+    let done = JobResult { applied_ref: Some(applied.clone()), ..Outcome::Succeeded.into() };
     world.store.close(&serving, done, at(4)).await.unwrap();
     let shown = world.show(&tenant, &job).await;
     let timeline: Vec<_> = shown.timeline.iter().map(|e| (e.seq, e.at, e.state, e.cause.as_str())).collect();
@@ -70,12 +66,12 @@ pub async fn a_second_result_changes_nothing_and_is_told_so(world: World) {
     let conflict = JobResult {
         error: "owned by others".into(),
         conflicts: vec![FieldConflict { manager: "helm".into(), field_path: ".spec.x".into() }],
-        ..result(Outcome::Conflict)
+        ..Outcome::Conflict.into()
     };
     world.store.close(&serving, conflict.clone(), at(3)).await.unwrap();
     let first = world.show(&tenant, &job).await;
     assert_eq!((first.error.as_str(), &first.conflicts), ("owned by others", &conflict.conflicts));
-    let second = world.store.close(&serving, result(Outcome::Succeeded), at(4)).await;
+    let second = world.store.close(&serving, Outcome::Succeeded.into(), at(4)).await;
     assert!(matches!(second, Err(Error::ResultRecorded)));
     let late = world.store.record_status(&serving, update("Ready"), at(5)).await;
     assert!(matches!(late, Err(Error::JobClosed(JobState::Closed))));
@@ -96,7 +92,7 @@ pub async fn a_result_without_an_ack_counts(world: World) {
     let job = world.apply(&tenant, &agent, "web", 0).await;
     world.poll(&agent, "s", 1).await;
     let serving = world.serving(&agent, &job).await;
-    world.store.close(&serving, result(Outcome::Noop), at(2)).await.unwrap();
+    world.store.close(&serving, Outcome::Noop.into(), at(2)).await.unwrap();
     assert!(world.poll(&agent, "s", 60).await.jobs.is_empty());
     assert_eq!(world.show(&tenant, &job).await.outcome, Some(Outcome::Noop));
 }
@@ -114,7 +110,7 @@ pub async fn a_cancelled_job_is_not_handed_out_and_takes_no_result(world: World)
     }
     assert!(world.poll(&agent, "other", 6).await.jobs.is_empty());
     let serving = world.serving(&agent, &job).await;
-    let late = world.store.close(&serving, result(Outcome::Succeeded), at(7)).await;
+    let late = world.store.close(&serving, Outcome::Succeeded.into(), at(7)).await;
     assert!(matches!(late, Err(Error::JobClosed(JobState::Cancelled))));
 }
 
@@ -124,7 +120,7 @@ pub async fn progress_without_end_keeps_a_bounded_timeline(world: World) {
     for n in 0..510 {
         world.store.record_status(&serving, update(&format!("Phase{n}")), at(3 + n)).await.unwrap();
     }
-    world.store.close(&serving, result(Outcome::Succeeded), at(600)).await.unwrap();
+    world.store.close(&serving, Outcome::Succeeded.into(), at(600)).await.unwrap();
     let shown = world.show(&tenant, &job).await;
     assert_eq!((shown.timeline.len(), shown.phase.as_str()), (501, "Phase509"));
     assert_eq!(shown.timeline.last().unwrap().state, JobState::Closed);

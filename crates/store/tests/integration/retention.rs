@@ -1,10 +1,10 @@
-use crate::world::{Agent, Tenant, World, admitted, apply, at, ids, manifest, request};
+use crate::world::{Agent, Tenant, World, admitted, apply, at, ids, manifest};
 use std::time::Duration;
 use vworkspace_core::control::ingest;
 use vworkspace_protocol::{
     Condition, ConditionStatus, JobId, ObjectRef, Outcome,
+    admin::EnqueueJob,
     event::{Event, EventsRequest, kind},
-    outcome::JobResult,
 };
 use vworkspace_store::{Error, Manage, Pass, Pruned, Read, ResourceFilter};
 
@@ -15,14 +15,11 @@ async fn ended(world: &World, tenant: &Tenant, agent: &Agent, name: &str, second
     let job = world.apply(tenant, agent, name, second).await;
     world.poll(agent, "s", second).await;
     world.ack(agent, &job, "s", second).await.unwrap();
-    let result = JobResult {
-        outcome: Outcome::Succeeded,
-        error: String::new(),
-        applied_ref: None,
-        conflicts: Vec::new(),
-        timestamp: None,
-    };
-    world.store.close(&world.serving(agent, &job).await, result, at(second)).await.unwrap();
+    world
+        .store
+        .close(&world.serving(agent, &job).await, Outcome::Succeeded.into(), at(second))
+        .await
+        .unwrap();
     job
 }
 
@@ -93,7 +90,7 @@ pub async fn an_idempotency_key_is_remembered_as_long_as_its_job(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
     let keyed = || {
-        let mut job = request("apply", manifest("web"));
+        let mut job = EnqueueJob::new("apply", manifest("web"));
         job.idempotency_key = Some("mine".to_owned());
         admitted(job)
     };

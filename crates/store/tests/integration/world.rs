@@ -227,17 +227,6 @@ pub fn ids(leased: &Leased) -> Vec<JobId> {
     leased.jobs.iter().map(|job| job.id.clone()).collect()
 }
 
-pub fn request(kind: &str, payload: Value) -> EnqueueJob {
-    EnqueueJob {
-        kind: kind.to_owned(),
-        payload,
-        idempotency_key: None,
-        expires_at: None,
-        wait_for: None,
-        deadline_seconds: None,
-    }
-}
-
 pub fn admitted(request: EnqueueJob) -> AdmittedJob {
     admission::admit(request, at(0)).unwrap()
 }
@@ -248,11 +237,11 @@ pub fn manifest(name: &str) -> Value {
 }
 
 pub fn apply(name: &str) -> AdmittedJob {
-    admitted(request("apply", manifest(name)))
+    admitted(EnqueueJob::new("apply", manifest(name)))
 }
 
 pub fn delete(name: &str) -> AdmittedJob {
     let payload = json!({"apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
                          "namespace": "org-a", "name": name});
-    admitted(request("delete", payload))
+    admitted(EnqueueJob::new("delete", payload))
 }

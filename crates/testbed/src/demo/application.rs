@@ -64,14 +64,9 @@ impl Application<'_> {
 
     /// Enqueues the intent.
     pub async fn enqueue(&self, stack: &Stack, namespace: &str) -> anyhow::Result<JobId> {
-        let request = EnqueueJob {
-            kind: "intent".to_owned(),
-            payload: json!({ "intent": "ensure-application-instance", "applicationInstance": self.manifest(namespace) }),
-            idempotency_key: None,
-            expires_at: None,
-            wait_for: None,
-            deadline_seconds: Some(u32::try_from(self.deadline.as_secs())?),
-        };
+        let intent = json!({ "intent": "ensure-application-instance", "applicationInstance": self.manifest(namespace) });
+        let deadline_seconds = Some(u32::try_from(self.deadline.as_secs())?);
+        let request = EnqueueJob { deadline_seconds, ..EnqueueJob::new("intent", intent) };
         let job = stack.client.enqueue_job(&stack.cluster, &request).await;
         Ok(job.with_context(|| format!("cannot enqueue {}", self.name))?.id)
     }

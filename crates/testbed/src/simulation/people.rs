@@ -15,9 +15,7 @@ use std::{
     time::Duration,
 };
 use vworkspace_core::agent::session::Failure;
-use vworkspace_protocol::{
-    ClusterId, JobId, WaitFor, admin::EnqueueJob, outcome::JobResult, outcome::Outcome,
-};
+use vworkspace_protocol::{ClusterId, JobId, WaitFor, admin::EnqueueJob, outcome::Outcome};
 use vworkspace_server::app;
 use vworkspace_transport::{AgentCall, AgentLink as _};
 
@@ -182,14 +180,7 @@ fn job(n: u64, object: &str, deletes: bool) -> EnqueueJob {
 }
 
 fn job_of(kind: &str, payload: Value) -> EnqueueJob {
-    EnqueueJob {
-        kind: kind.to_owned(),
-        payload,
-        idempotency_key: None,
-        expires_at: None,
-        wait_for: None,
-        deadline_seconds: Some(20),
-    }
+    EnqueueJob { deadline_seconds: Some(20), ..EnqueueJob::new(kind, payload) }
 }
 
 /// Holds the credential of `own` and tries it on everything of `other`.
@@ -206,7 +197,7 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>) {
             async move {
                 match tried {
                     0 => link.ack(&job).await,
-                    1 => link.result(&job, &forged()).await,
+                    1 => link.result(&job, &Outcome::Succeeded.into()).await,
                     _ => link.jobs(&cluster, Duration::ZERO).await.map(drop),
                 }
             }
@@ -214,15 +205,5 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>) {
         let told = told.await;
         let silent = !matches!(told, Ok(()) | Err(Failure::Closed | Failure::Refused));
         world.history.holds("I6 isolation", silent, || format!("another cluster's credential got {told:?}"));
-    }
-}
-
-fn forged() -> JobResult {
-    JobResult {
-        outcome: Outcome::Succeeded,
-        error: String::new(),
-        applied_ref: None,
-        conflicts: Vec::new(),
-        timestamp: None,
     }
 }

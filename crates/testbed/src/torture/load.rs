@@ -208,12 +208,11 @@ fn request(object: &Object, n: u64, deed: Deed, dice: &Dice) -> EnqueueJob {
     let expires = !has_key && deed == Deed::Apply && dice.happens(120);
     let life = SignedDuration::from_millis(500 + i64::try_from(dice.roll(9_500)).unwrap_or(0));
     EnqueueJob {
-        kind: kind.to_owned(),
-        payload,
         idempotency_key: has_key.then(|| format!("torture-{n}")),
         expires_at: expires.then(|| Timestamp::now().saturating_add(life).unwrap_or(Timestamp::MAX)),
         wait_for: (deed == Deed::Apply && dice.happens(300)).then_some(WaitFor::Accepted),
         deadline_seconds: Some(DEADLINE_SECONDS),
+        ..EnqueueJob::new(kind, payload)
     }
 }
 

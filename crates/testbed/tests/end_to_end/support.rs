@@ -57,14 +57,8 @@ impl World {
 
     /// Enqueues a job and returns its id.
     pub async fn enqueue(&self, kind: &str, payload: Value, deadline: Duration) -> JobId {
-        let request = EnqueueJob {
-            kind: kind.to_owned(),
-            payload,
-            idempotency_key: None,
-            expires_at: None,
-            wait_for: None,
-            deadline_seconds: Some(deadline.as_secs() as u32),
-        };
+        let deadline_seconds = Some(deadline.as_secs() as u32);
+        let request = EnqueueJob { deadline_seconds, ..EnqueueJob::new(kind, payload) };
         self.client.enqueue_job(&self.stack.cluster, &request).await.unwrap().id
     }
 

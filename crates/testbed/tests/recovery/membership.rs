@@ -85,14 +85,7 @@ async fn join_again(world: &World, spec: &ClusterSpec) {
 
 async fn rotation_job(world: &World) -> JobId {
     let intent = json!({ "intent": "rotate-operator-credentials" });
-    let request = EnqueueJob {
-        kind: "intent".to_owned(),
-        payload: intent,
-        idempotency_key: None,
-        expires_at: None,
-        wait_for: None,
-        deadline_seconds: Some(80),
-    };
+    let request = EnqueueJob { deadline_seconds: Some(80), ..EnqueueJob::new("intent", intent) };
     world.client.enqueue_job(&world.stack.cluster, &request).await.unwrap().id
 }
 

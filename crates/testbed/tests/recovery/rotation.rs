@@ -141,12 +141,9 @@ async fn job(world: &World, namespace: &str, n: usize) -> JobId {
     let mut instance = world.hello(namespace, &format!("web-{}", n % 5), "1.0.0");
     instance["metadata"]["labels"] = json!({ "n": n.to_string() });
     let request = EnqueueJob {
-        kind: "apply".to_owned(),
-        payload: instance,
-        idempotency_key: None,
-        expires_at: None,
         wait_for: Some(vworkspace_protocol::WaitFor::Accepted),
         deadline_seconds: Some(60),
+        ..EnqueueJob::new("apply", instance)
     };
     world.client.enqueue_job(&world.stack.cluster, &request).await.unwrap().id
 }

@@ -37,12 +37,9 @@ impl Waiting {
         intent: Value,
     ) -> Result<(), Error> {
         let request = EnqueueJob {
-            kind: "intent".to_owned(),
-            payload: intent,
             idempotency_key: self.idempotency_key,
-            expires_at: None,
-            wait_for: None,
             deadline_seconds: self.deadline.map(|deadline| deadline.seconds()),
+            ..EnqueueJob::new("intent", intent)
         };
         let job = client.enqueue_job(cluster, &request).await?;
         if !self.wait {

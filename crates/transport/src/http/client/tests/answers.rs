@@ -58,16 +58,7 @@ impl Call {
                 };
                 link.status(&job, &update).await
             }
-            Self::Result => {
-                let result = JobResult {
-                    outcome: Outcome::Succeeded,
-                    error: String::new(),
-                    applied_ref: None,
-                    conflicts: Vec::new(),
-                    timestamp: None,
-                };
-                link.result(&job, &result).await
-            }
+            Self::Result => link.result(&job, &Outcome::Succeeded.into()).await,
             Self::Events => link.events(&EventsRequest::default()).await,
             Self::Rotate => link.rotate().await.map(drop),
             Self::Decommission => link.decommission().await,
