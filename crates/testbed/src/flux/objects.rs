@@ -148,12 +148,23 @@ pub struct ValuesReference {
     pub(super) optional: bool,
 }
 
+/// The generation that a controller has looked at last; -1 before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct ObservedGeneration(pub(super) i64);
+
+impl Default for ObservedGeneration {
+    fn default() -> Self {
+        Self(-1)
+    }
+}
+
 /// Status of the three kinds of sources.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
-    #[serde(default = "never_observed")]
-    pub(super) observed_generation: i64,
+    #[serde(default)]
+    pub(super) observed_generation: ObservedGeneration,
     #[serde(default, skip_serializing_if = "Conditions::is_empty")]
     pub(super) conditions: Conditions,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,21 +179,6 @@ pub struct SourceStatus {
     pub(super) observed_layer_selector: Option<LayerSelector>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_handled_reconcile_at: Option<String>,
-}
-
-impl Default for SourceStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Conditions::default(),
-            artifact: None,
-            url: None,
-            observed_chart_name: None,
-            observed_source_artifact_revision: None,
-            observed_layer_selector: None,
-            last_handled_reconcile_at: None,
-        }
-    }
 }
 
 /// What a source fetched last.
@@ -202,11 +198,11 @@ pub struct Artifact {
 }
 
 /// Status of a HelmRelease.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    #[serde(default = "never_observed")]
-    pub(super) observed_generation: i64,
+    #[serde(default)]
+    pub(super) observed_generation: ObservedGeneration,
     #[serde(default, skip_serializing_if = "Conditions::is_empty")]
     pub(super) conditions: Conditions,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,28 +231,6 @@ pub struct ReleaseStatus {
     pub(super) last_attempted_release_action_duration: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_handled_reconcile_at: Option<String>,
-}
-
-impl Default for ReleaseStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: never_observed(),
-            conditions: Conditions::default(),
-            helm_chart: None,
-            storage_namespace: None,
-            history: Vec::new(),
-            failures: 0,
-            install_failures: 0,
-            upgrade_failures: 0,
-            last_attempted_generation: None,
-            last_attempted_revision: None,
-            last_attempted_revision_digest: None,
-            last_attempted_config_digest: None,
-            last_attempted_release_action: None,
-            last_attempted_release_action_duration: None,
-            last_handled_reconcile_at: None,
-        }
-    }
 }
 
 /// One revision of a Helm release; the newest comes first in the history.
@@ -320,10 +294,6 @@ fn parse_duration(text: &str) -> Option<Duration> {
         rest = tail;
     }
     Duration::try_from_secs_f64(seconds).ok()
-}
-
-const fn never_observed() -> i64 {
-    -1
 }
 
 // The signature is serde's.

@@ -101,7 +101,7 @@ pub(super) struct SourceFailure {
 /// The source controller has noticed a new generation, or tries again.
 pub(super) fn processing(status: &mut SourceStatus, at: At) {
     let message =
-        format!("processing object: new generation {} -> {}", status.observed_generation, at.generation);
+        format!("processing object: new generation {} -> {}", status.observed_generation.0, at.generation);
     status.conditions.remove(&["Stalled"]);
     status.conditions.set(at, "Reconciling", Is::True, "Progressing", &message);
     if status.conditions.get("Ready").is_none() {
@@ -132,7 +132,7 @@ pub(super) fn stored(status: &mut SourceStatus, at: At, reason: &str, message: &
 
 /// The artifact is named and the generation observed.
 pub(super) fn artifact_named(status: &mut SourceStatus, at: At, artifact: &Artifact) {
-    status.observed_generation = at.generation;
+    status.observed_generation.0 = at.generation;
     status.url = Some(artifact.url.clone());
     status.artifact = Some(artifact.clone());
 }

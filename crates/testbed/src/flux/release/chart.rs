@@ -122,7 +122,7 @@ fn ready<'a, K: Resource<DynamicType = ()>>(
     let key = Key::of(kind, source);
     let not_ready =
         |why: &str| Err(format!("{} is not ready: {why}", named(&K::kind(&()), &key.namespace, &key.name)));
-    let observed = status.filter(|status| Some(status.observed_generation) == source.meta().generation);
+    let observed = status.filter(|status| Some(status.observed_generation.0) == source.meta().generation);
     let Some(status) =
         observed.or_else(|| status.filter(|status| has_failed(status, source.meta().generation)))
     else {

@@ -55,7 +55,7 @@ pub(super) async fn reconcile(flux: &Arc<Flux>, key: &Key) -> anyhow::Result<Nex
     }
     let next = if release.spec.suspend {
         // Flux observes the generation of a suspended release, though nothing of it is applied (fact 7).
-        writer.status.observed_generation = at.generation;
+        writer.status.observed_generation.0 = at.generation;
         Next::Wait
     } else {
         bring_about(flux, key, &release, &mut writer, at).await?
@@ -117,7 +117,7 @@ async fn bring_about(
         }
         Step::Forget(version) => anyhow::bail!("revision {version} of {key:?} stays half done"),
     }
-    writer.status.observed_generation = at.generation;
+    writer.status.observed_generation.0 = at.generation;
     Ok(again)
 }
 

@@ -106,7 +106,7 @@ pub(super) async fn reconcile<S: Source>(flux: &Arc<Flux>, key: &Key) -> anyhow:
             status::fetch_failed(&mut writer.status, at, &failure);
             writer.write().await?;
             if failure.terminal {
-                writer.status.observed_generation = at.generation;
+                writer.status.observed_generation.0 = at.generation;
                 again
             } else {
                 Next::Retry
@@ -120,7 +120,7 @@ pub(super) async fn reconcile<S: Source>(flux: &Arc<Flux>, key: &Key) -> anyhow:
 
 /// Says that a generation not observed yet is looked at, and that an artifact is made where there is none.
 async fn announce<S: Source>(writer: &mut StatusWriter<S, SourceStatus>, at: At) -> anyhow::Result<()> {
-    if writer.status.observed_generation != at.generation {
+    if writer.status.observed_generation.0 != at.generation {
         status::processing(&mut writer.status, at);
         writer.write().await?;
     }
