@@ -112,6 +112,11 @@ pub struct Args {
 }
 
 impl Args {
+    /// The credential, if one is given here.
+    pub fn given_token(&self) -> Option<&Secret> {
+        self.agent_token.as_ref().filter(|token| !token.is_empty())
+    }
+
     /// Flags that were given but do nothing in this version, to be told in the log.
     pub fn without_effect(&self) -> Vec<&'static str> {
         let given = [

@@ -70,7 +70,7 @@ impl Seed {
         Self {
             base_url: args.control_plane_base_url.trim().to_owned(),
             cluster_id: args.cluster_id.trim().to_owned(),
-            token: args.agent_token.clone().filter(|token| !token.is_empty()),
+            token: args.given_token().cloned(),
         }
     }
 

@@ -13,7 +13,6 @@ use crate::{
     announce::Announcer,
     args::Args,
     clock,
-    context::Context,
     report::Reporter,
 };
 use jiff::Timestamp;
@@ -96,11 +95,11 @@ pub(super) struct Registrar {
 }
 
 impl Registrar {
-    pub(super) fn new(context: &Context, args: Arc<Args>, session: SessionId) -> Self {
+    pub(super) fn new(client: Client, reporter: Reporter, args: Arc<Args>, session: SessionId) -> Self {
         Self {
-            client: context.client.clone(),
+            client,
             args,
-            reporter: context.reporter.clone(),
+            reporter,
             session,
             rejected: None,
             registering: Spacing::default(),

@@ -91,7 +91,7 @@ struct Shared {
 pub async fn run(controller: Controller, shutdown: CancellationToken) {
     let Controller { context, args, link, credential, session, mut orders } = controller;
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
-    let registrar = Registrar::new(&context, args.clone(), session);
+    let registrar = Registrar::new(context.client.clone(), context.reporter.clone(), args.clone(), session);
     let mut wakes = wake::Wakes::new(context.client.clone(), &args.agent_credentials_namespace, link.clone());
     let mut shared = Shared { context, args, link, credential, announcer, registrar };
     let (mut backoff, mut waiting) = (Backoff::default(), None);

@@ -123,8 +123,9 @@ impl Registrar {
 
     /// Why no rotation of ours would come into use, if so.
     fn exchanged_elsewhere(&self) -> Option<&'static str> {
-        let given = self.args.agent_token.as_ref().is_some_and(|token| !token.is_empty());
-        given.then_some("the credential is given by flag or environment; it is exchanged there")
+        self.args
+            .given_token()
+            .map(|_| "the credential is given by flag or environment; it is exchanged there")
     }
 
     async fn ask_for_another(&self, way: &Way) -> Result<RotateResponse, (String, Option<Failure>)> {
@@ -166,5 +167,35 @@ pub(super) async fn tell(
 ) {
     if let Some(cluster) = cluster {
         announcer.tell(&cluster.object_ref(&()), type_, reason, note).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{args::Args, report::Reporter};
+    use clap::Parser as _;
+    use kube::{Client, client::Body};
+    use std::sync::Arc;
+    use tower::BoxError;
+    use vworkspace_protocol::id::SessionId;
+
+    /// What a job hears that asks for a rotation, of an operator that reaches no API server.
+    async fn answer_with(flag: &str) -> Option<Answer> {
+        let unreached = tower::service_fn(async |_| Err::<http::Response<Body>, BoxError>("no way".into()));
+        let client = Client::new(unreached, "n");
+        let args = Arc::new(Args::try_parse_from(["vworkspace-operator", flag]).unwrap());
+        let mut registrar =
+            Registrar::new(client.clone(), Reporter::off(), args, SessionId::new("s".to_owned()));
+        registrar.rotate_for(&JobId::new("j"), None, &Announcer::new(client, "c")).await
+    }
+
+    #[tokio::test]
+    async fn a_credential_given_by_flag_is_never_rotated_and_the_job_says_why() {
+        let Some(Err(RotationError::Refused(why))) = answer_with("--agent-token=t").await else {
+            panic!("it was not refused")
+        };
+        assert!(why.contains("given by flag"), "{why}");
+        assert!(matches!(answer_with("--agent-token=").await, Some(Err(RotationError::Later(_)))));
     }
 }
