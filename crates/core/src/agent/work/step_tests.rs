@@ -8,12 +8,12 @@ fn offer(work: &mut Work, id: &str, deed: Deed) {
     offer_job(work, id, deed, serde_json::json!({ "deadlineSeconds": 60 }));
 }
 
-fn offer_job(work: &mut Work, id: &str, deed: Deed, times: serde_json::Value) {
+/// `job` holds what is to be said about it besides the rest.
+fn offer_job(work: &mut Work, id: &str, deed: Deed, mut job: serde_json::Value) {
     let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() };
-    let mut job = times;
     job["id"] = id.into();
     job["kind"] = "apply".into();
-    job["payload"] = serde_json::json!({});
+    job["payload"] = job["payload"].take();
     let job = serde_json::from_value(job).unwrap();
     assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
 }
@@ -241,4 +241,52 @@ fn the_ledger_is_stored_at_most_once_a_second() {
     assert_eq!(work.poll_timeout(), Some(second));
     assert!(handed_over(&mut work, second).is_empty());
     assert!(work.is_empty());
+}
+
+/// An apply of this payload without a key, from a plain v1 control plane.
+fn offer_payload(work: &mut Work, id: &str, payload: u32) {
+    let job = serde_json::json!({ "deadlineSeconds": 60, "payload": payload });
+    offer_job(work, id, Deed::Apply, job);
+}
+
+/// Hands over the only job that is due, lets the API server take it as this generation, and says which it was.
+fn takes(work: &mut Work, id: &str, generation: i64) -> Ticket {
+    let handed = handed_over(work, NOW);
+    assert_eq!(names(&handed), [id]);
+    let object = ObjectRef { generation, ..web() };
+    work.handle_applied(handed[0].0, Applied::Taken { object, goal: Goal::Ready, gone: false }, NOW);
+    assert!(handed_over(work, NOW).is_empty());
+    handed[0].0
+}
+
+fn web() -> ObjectRef {
+    ObjectRef {
+        kind: "ApplicationInstance".into(),
+        namespace: "n".into(),
+        name: "web".into(),
+        uid: "u".into(),
+        generation: 1,
+        ..ObjectRef::default()
+    }
+}
+
+/// Payload 1 was applied and is ready.
+fn one_is_ready() -> Work {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer_payload(&mut work, "one", 1);
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work
+}
+
+/// The correction of a job that does not get ready: back to what was there before.
+#[test]
+fn what_was_applied_before_a_job_that_waits_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    takes(&mut work, "two", 2);
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["one again"]);
 }

@@ -6,11 +6,12 @@ use super::{
     lane::Lane,
 };
 use crate::{
-    agent::job_run::Observed,
+    agent::{dedup::KeyOrigin, job_run::Observed},
     planted::{Bug, planted},
 };
 use jiff::Timestamp;
 use std::time::Duration;
+use vworkspace_protocol::outcome::JobResult;
 
 impl Work {
     pub(super) fn step(
@@ -86,11 +87,12 @@ impl Work {
         now: Timestamp,
         control_plane_now: Timestamp,
     ) -> Option<Command> {
+        let replay = self.replay(ticket);
         let entry = self.jobs.get_mut(&ticket)?;
         if !entry.record.begun {
             entry.run.handle_start(control_plane_now);
         }
-        if let Some(replay) = self.ledger.replay(entry.id(), &entry.key, &entry.lane) {
+        if let Some(replay) = replay {
             entry.run.handle_ended(replay);
         }
         if let Err(refusal) = &entry.deed {
@@ -99,6 +101,15 @@ impl Work {
         entry.begin(now);
         self.touch(ticket);
         None
+    }
+
+    /// The result of what this job repeats. A computed key says that only if the ledger knows all that was done with the
+    /// object before: an earlier job that waits for its goal, say, is in between and not recorded yet.
+    fn replay(&self, ticket: Ticket) -> Option<JobResult> {
+        let entry = self.jobs.get(&ticket)?;
+        let is_recorded = self.lanes.get(&entry.lane)?.may_forget(ticket);
+        let counts = is_recorded || entry.key.origin == KeyOrigin::Given || self.ledger.knows(entry.id());
+        self.ledger.replay(entry.id(), &entry.key, &entry.lane).filter(|_| counts)
     }
 
     /// Follows the object, tells progress, and minds the deadline.
