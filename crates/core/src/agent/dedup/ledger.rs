@@ -89,6 +89,12 @@ impl Ledger {
         self.by_job.contains_key(&bounded_id(job))
     }
 
+    /// Whether no other job took effect on the object after this one, as far as is recorded.
+    pub fn is_last_of(&self, object: &ObjectKey, job: &JobId) -> bool {
+        let last = self.last_of_object.get(object).and_then(|place| self.at(*place));
+        last.is_some_and(|last| last.job == bounded_id(job))
+    }
+
     /// The entries, newest first.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().rev()

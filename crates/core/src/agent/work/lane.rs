@@ -38,6 +38,11 @@ impl Lane {
         self.open.range(ticket.saturating_add(1)..).copied()
     }
 
+    /// The open jobs before this one.
+    pub(super) fn before(&self, ticket: Ticket) -> impl Iterator<Item = Ticket> {
+        self.open.range(..ticket).copied()
+    }
+
     /// Whose turn it is to be saved: a later job must not be durable without an earlier one.
     pub(super) fn next_to_save(&self) -> Option<Ticket> {
         self.unsaved.first().copied()

@@ -290,3 +290,25 @@ fn what_was_applied_before_a_job_that_waits_is_applied_again() {
     offer_payload(&mut work, "one again", 1);
     assert_eq!(names(&handed_over(&mut work, NOW)), ["one again"]);
 }
+
+/// The journal took the end of the later job first.
+#[test]
+fn a_job_that_is_over_late_is_not_the_last_of_its_object() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer_payload(&mut work, "one", 1);
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
+    assert_eq!(late.ticket, one);
+    offer_payload(&mut work, "two", 2);
+    let two = takes(&mut work, "two", 2);
+    work.handle_observed(two, Some(ready(2)), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work.handle_saved(one, Ok(()), NOW, 0.5);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert!(work.is_empty());
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, later)), ["one again"]);
+}

@@ -6,7 +6,10 @@ use super::{
     lane::Lane,
 };
 use crate::{
-    agent::{dedup::KeyOrigin, job_run::Observed},
+    agent::{
+        dedup::{self, KeyOrigin},
+        job_run::Observed,
+    },
     planted::{Bug, planted},
 };
 use jiff::Timestamp;
@@ -187,16 +190,42 @@ impl Work {
     pub(super) fn handle_result_durable(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.phase = Phase::Posting;
-        if let Some(over) = entry.remembered().filter(|_| !planted(Bug::ForgetLedger)) {
-            self.ledger.handle_done(over.clone(), over.at);
-            entry.ledger_version = self.shelf.change();
-            self.unstored.insert((entry.ledger_version, ticket));
-        }
         if std::mem::take(&mut entry.ended_at_once) {
             self.handle_taken(ticket, now);
         }
+        if !planted(Bug::ForgetLedger) {
+            self.record(ticket);
+        }
         self.settle(ticket);
         self.release_held_back(ticket, now);
+    }
+
+    /// The ledger takes this job, whose result is durable. Its last one of an object is to be the last one that took
+    /// effect: those behind this one in its lane that it has already, because their results were durable sooner, follow
+    /// once more.
+    fn record(&mut self, ticket: Ticket) {
+        let Some(lane) = self.lane_of(ticket) else { return };
+        let behind: Vec<Ticket> = lane.after(ticket).collect();
+        for ticket in std::iter::once(ticket).chain(behind) {
+            let Some(over) = self.unrecorded(ticket) else { continue };
+            let at = over.at;
+            self.ledger.handle_done(over, at);
+            let version = self.shelf.change();
+            self.unstored.insert((version, ticket));
+            if let Some(entry) = self.jobs.get_mut(&ticket) {
+                entry.ledger_version = version;
+            }
+        }
+    }
+
+    /// What the ledger lacks of a job whose result is durable, be it its place behind an earlier one.
+    fn unrecorded(&self, ticket: Ticket) -> Option<dedup::Entry> {
+        let entry = self.jobs.get(&ticket).filter(|entry| entry.phase >= Phase::Posting)?;
+        let mut before =
+            self.lanes.get(&entry.lane)?.before(ticket).filter_map(|ticket| self.jobs.get(&ticket));
+        let is_last = |former: &Entry| self.ledger.is_last_of(&entry.lane, former.id());
+        let is_lacking = !self.ledger.knows(entry.id()) || entry.took_effect() && before.any(is_last);
+        entry.remembered().filter(|_| is_lacking)
     }
 
     /// The control plane wants nothing of this job any more.
@@ -249,13 +278,9 @@ impl Work {
 
     /// A result that was durable before a crash: the ledger, and the end of who waited before it, may not have been.
     pub(super) fn restore_result(&mut self, ticket: Ticket, now: Timestamp) {
-        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        let Some(entry) = self.jobs.get(&ticket) else { return };
         let took_effect = entry.took_effect();
-        if let Some(over) = entry.remembered().filter(|over| !self.ledger.knows(&over.job)) {
-            self.ledger.handle_done(over.clone(), over.at);
-            entry.ledger_version = self.shelf.change();
-            self.unstored.insert((entry.ledger_version, ticket));
-        }
+        self.record(ticket);
         if took_effect {
             self.handle_taken(ticket, now);
         }
