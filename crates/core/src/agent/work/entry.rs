@@ -16,7 +16,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
-use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
+use vworkspace_protocol::{Job, JobId, ObjectRef, Outcome, outcome::JobResult};
 
 /// Where a job stands, in the order in which it gets there. After a crash it stands where it last was durable: at
 /// `Acking`, `Waiting` or `Posting`.
@@ -239,6 +239,16 @@ impl Entry {
         self.remembered().is_some_and(|entry| entry.applied_ref.is_some())
     }
 
+    /// The control plane has closed the job. What that did to the object, or may have done, is not undone.
+    pub(super) fn handle_withdrawn(&mut self, now: Timestamp) {
+        let applied_ref = self.run.taken().map(|taken| taken.applied.clone());
+        if applied_ref.is_some() || self.may_be_applied() {
+            let error = "Withdrawn: the control plane closed the job before it was over".to_owned();
+            self.record.result = Some(JobResult { applied_ref, timestamp: Some(now), ..failed(error) });
+        }
+        self.phase = Phase::Settled;
+    }
+
     /// What the ledger is to remember: however it ended, this id is not to take effect later. A replay, which has nothing
     /// to say, is remembered already.
     pub(super) fn remembered(&self) -> Option<dedup::Entry> {
@@ -250,6 +260,7 @@ impl Entry {
             outcome: result.outcome,
             error: result.error.clone(),
             applied_ref: result.applied_ref.clone(),
+            may_have_changed: self.may_be_applied().then(|| ObjectRef::from(&self.lane)),
             at: result.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
         })
     }

@@ -250,7 +250,7 @@ impl Work {
                 entry.phase = Phase::Queued;
                 self.touch(ticket);
             }
-            Err(Verdict::Unwanted) => self.abandon(ticket),
+            Err(Verdict::Unwanted) => self.abandon(ticket, now),
             Err(Verdict::Later(after)) => self.retry(ticket, after, now, random),
         }
     }
@@ -311,13 +311,13 @@ impl Work {
     }
 
     /// Answers [`Command::Status`].
-    pub fn handle_status(&mut self, ticket: Ticket, told: Result<(), Failure>) {
+    pub fn handle_status(&mut self, ticket: Ticket, told: Result<(), Failure>, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.telling = false;
         entry.asked_for_quiet = told.err().and_then(Failure::retry_after);
         let waits = matches!(entry.phase, Phase::Waiting { .. });
         if waits && matches!(told, Err(Failure::NotFound | Failure::Closed)) {
-            self.abandon(ticket);
+            self.abandon(ticket, now);
         } else {
             self.touch(ticket);
         }

@@ -46,7 +46,7 @@ fn handed_over(work: &mut Work, now: Timestamp) -> Vec<(Ticket, JobId)> {
             Command::Ack(ticket, _) => work.handle_acked(ticket, Ok(()), now, 0.5),
             Command::Apply(ticket, job) => handed.push((ticket, job.id)),
             Command::Follow(..) => {}
-            Command::Status(ticket, ..) => work.handle_status(ticket, Ok(())),
+            Command::Status(ticket, ..) => work.handle_status(ticket, Ok(()), now),
             Command::Post(ticket, ..) => work.handle_posted(ticket, Ok(()), now, 0.5),
             Command::Remove(ticket, _) => work.handle_removed(ticket, true, now, 0.5),
             Command::StoreLedger(_) => work.handle_ledger_stored(true, now, 0.5),
@@ -311,4 +311,32 @@ fn a_job_that_is_over_late_is_not_the_last_of_its_object() {
     assert!(work.is_empty());
     offer_payload(&mut work, "one again", 1);
     assert_eq!(names(&handed_over(&mut work, later)), ["one again"]);
+}
+
+#[test]
+fn what_was_applied_before_a_job_that_was_withdrawn_while_it_waited_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    let two = takes(&mut work, "two", 2);
+    work.handle_status(two, Err(Failure::Closed), NOW);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert!(work.is_empty());
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, later)), ["one again"]);
+}
+
+#[test]
+fn what_was_applied_before_a_job_whose_fate_is_unknown_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    let two = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(two, Applied::Later { random: 0.5 }, NOW);
+    let over = NOW + SignedDuration::from_secs(60);
+    handed_over(&mut work, over);
+    work.handle_applied(two, Applied::Later { random: 0.5 }, over);
+    handed_over(&mut work, over);
+    assert!(work.is_empty());
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, over)), ["one again"]);
 }

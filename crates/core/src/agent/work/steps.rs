@@ -200,9 +200,8 @@ impl Work {
         self.release_held_back(ticket, now);
     }
 
-    /// The ledger takes this job, whose result is durable. Its last one of an object is to be the last one that took
-    /// effect: those behind this one in its lane that it has already, because their results were durable sooner, follow
-    /// once more.
+    /// The ledger takes this job, which is over. Its last one of an object is to be the last one that changed it: those
+    /// behind this one in its lane that it has already, because they were over sooner, follow once more.
     fn record(&mut self, ticket: Ticket) {
         let Some(lane) = self.lane_of(ticket) else { return };
         let behind: Vec<Ticket> = lane.after(ticket).collect();
@@ -218,21 +217,23 @@ impl Work {
         }
     }
 
-    /// What the ledger lacks of a job whose result is durable, be it its place behind an earlier one.
+    /// What the ledger lacks of a job that is over, be it its place behind an earlier one.
     fn unrecorded(&self, ticket: Ticket) -> Option<dedup::Entry> {
         let entry = self.jobs.get(&ticket).filter(|entry| entry.phase >= Phase::Posting)?;
         let mut before =
             self.lanes.get(&entry.lane)?.before(ticket).filter_map(|ticket| self.jobs.get(&ticket));
         let is_last = |former: &Entry| self.ledger.is_last_of(&entry.lane, former.id());
-        let is_lacking = !self.ledger.knows(entry.id()) || entry.took_effect() && before.any(is_last);
-        entry.remembered().filter(|_| is_lacking)
+        let over = entry.remembered()?;
+        let is_lacking = !self.ledger.knows(entry.id()) || over.object().is_some() && before.any(is_last);
+        is_lacking.then_some(over)
     }
 
     /// The control plane wants nothing of this job any more.
-    pub(super) fn abandon(&mut self, ticket: Ticket) {
+    pub(super) fn abandon(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
-        entry.phase = Phase::Settled;
+        entry.handle_withdrawn(now);
+        self.record(ticket);
         self.settle(ticket);
     }
 

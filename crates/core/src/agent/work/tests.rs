@@ -206,7 +206,7 @@ impl World {
             // Watching is done in `observe`.
             Command::Follow(..) => {}
             Command::Status(ticket, _, _) => {
-                self.work.handle_status(ticket, if told { Ok(()) } else { Err(later) });
+                self.work.handle_status(ticket, if told { Ok(()) } else { Err(later) }, now);
             }
             Command::Post(ticket, job, result) => {
                 let answer = if happens { self.close(&job, result) } else { Err(later) };
