@@ -340,3 +340,16 @@ fn what_was_applied_before_a_job_whose_fate_is_unknown_is_applied_again() {
     offer_payload(&mut work, "one again", 1);
     assert_eq!(names(&handed_over(&mut work, over)), ["one again"]);
 }
+
+/// Somebody deleted the object, and the next job's answer is not here yet.
+#[test]
+fn another_life_of_the_object_is_no_success() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "former", Deed::Apply);
+    let former = takes(&mut work, "former", 1);
+    offer(&mut work, "later", Deed::Apply);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["later"]);
+    work.handle_observed(former, Some(Observed { uid: "v".into(), ..ready(1) }), NOW);
+    assert!(work.is_waiting(former), "it took the later job's success for its own");
+}
