@@ -353,3 +353,13 @@ fn another_life_of_the_object_is_no_success() {
     work.handle_observed(former, Some(Observed { uid: "v".into(), ..ready(1) }), NOW);
     assert!(work.is_waiting(former), "it took the later job's success for its own");
 }
+
+/// After a crash the job behind it may have been handed over, for all that is known.
+#[test]
+fn a_deletion_is_over_when_the_object_has_another_life_whoever_gave_it() {
+    let (work, deletion) = deletion_under_way();
+    let mut work = restarted(&work, NOW);
+    work.handle_link(true);
+    work.handle_observed(deletion, Some(Observed { uid: "v".into(), ..ready(7) }), NOW);
+    assert_eq!(outcome_of(&work, deletion), Some(Outcome::Succeeded));
+}

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     agent::{
         dedup::{self, KeyOrigin},
-        job_run::Observed,
+        job_run::{Goal, Observed},
     },
     planted::{Bug, planted},
 };
@@ -167,12 +167,12 @@ impl Work {
     /// Whether an observation of this job's object may show what a later job of its lane did: the API server has that
     /// one perhaps, and the object moved on. If it is known to have it, the job at hand is superseded. After a crash this
     /// may be one far behind the head: those between may have been withdrawn, of which the journal tells nothing.
+    /// A deletion waits for the end of one life, which nobody's work looks like.
     pub(super) fn may_be_anothers(&self, ticket: Ticket, observed: Option<&Observed>) -> bool {
         let Some((entry, observed)) = self.jobs.get(&ticket).zip(observed) else { return false };
-        let own = entry.run.taken().map_or(i64::MAX, |taken| taken.applied.generation);
-        let Some(lane) = self.lanes.get(&entry.lane).filter(|_| observed.newest_generation() > own) else {
-            return false;
-        };
+        let Some(taken) = entry.run.taken().filter(|taken| taken.goal != Goal::Gone) else { return false };
+        let has_moved_on = observed.newest_generation() > taken.applied.generation;
+        let Some(lane) = self.lanes.get(&entry.lane).filter(|_| has_moved_on) else { return false };
         lane.after(ticket).filter_map(|later| self.jobs.get(&later)).any(Entry::may_be_applied)
     }
 
