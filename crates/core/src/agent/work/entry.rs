@@ -224,14 +224,12 @@ impl Entry {
         }
     }
 
-    /// Whether the object may be as this job wants it: it was taken, or nobody knows. What ends as `noop` was never
-    /// handed over.
+    /// Whether the object may be as this job wants it: it was taken, or nobody knows. Also of one that is answered as a
+    /// repetition in the end: a process before this one may have handed it over, when what it repeats was not over yet.
     pub(super) fn may_be_applied(&self) -> bool {
-        let result = self.record.result.as_ref();
-        let is_noop = result.is_some_and(|result| result.outcome == Outcome::Noop);
         let is_on_its_way = self.phase == Phase::Applying && self.busy;
         let is_taken = self.phase == Phase::SavingTaken || self.ended_at_once;
-        !is_noop && (self.unanswered || is_on_its_way || is_taken)
+        self.unanswered || is_on_its_way || is_taken
     }
 
     /// Whether it is over and took effect.

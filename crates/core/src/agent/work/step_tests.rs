@@ -363,3 +363,26 @@ fn a_deletion_is_over_when_the_object_has_another_life_whoever_gave_it() {
     work.handle_observed(deletion, Some(Observed { uid: "v".into(), ..ready(7) }), NOW);
     assert_eq!(outcome_of(&work, deletion), Some(Outcome::Succeeded));
 }
+
+/// A job that was handed over before a crash may be a repetition by the time it is looked at again.
+#[test]
+fn what_a_job_did_before_it_was_found_to_repeat_another_is_no_success_of_the_one_before() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    let keyed = |id| serde_json::json!({ "deadlineSeconds": 60, "idempotencyKey": "k", "payload": id });
+    offer_job(&mut work, "first", Deed::Apply, keyed(1));
+    let first = takes(&mut work, "first", 1);
+    work.handle_observed(first, Some(ready(1)), NOW);
+    let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
+    offer(&mut work, "former", Deed::Apply);
+    let former = takes(&mut work, "former", 2);
+    offer_job(&mut work, "repeats", Deed::Apply, keyed(1));
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["repeats"]);
+    work.handle_saved(late.ticket, Ok(()), NOW, 0.5);
+
+    let mut work = restarted(&work, NOW);
+    work.handle_link(true);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work.handle_observed(former, Some(ready(3)), NOW);
+    assert!(work.is_waiting(former));
+}
