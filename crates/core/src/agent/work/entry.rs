@@ -22,7 +22,8 @@ use vworkspace_protocol::{Job, JobId, ObjectRef, Outcome, outcome::JobResult};
 /// `Acking`, `Waiting` or `Posting`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// The journal does not have it. Left when it does.
+    /// The journal does not have it. Left when it does, for [`Phase::Acking`], or never will, for [`Phase::Queued`]: it
+    /// is over then, which is told when its turn comes.
     Saving,
     /// The control plane does not know that it is held. Left when it does, or wants it no more.
     Acking,
@@ -77,7 +78,7 @@ pub(super) struct Entry {
     pub(super) ack_again: bool,
     /// It ended with the API server's answer and so takes the place of who waits in its lane.
     pub(super) ended_at_once: bool,
-    /// False: the journal refuses it.
+    /// False: the journal refuses it. Then it is neither acked nor run.
     pub(super) is_journaled: bool,
     /// The ledger must be stored up to here before the job is forgotten.
     pub(super) ledger_version: u64,

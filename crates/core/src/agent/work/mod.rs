@@ -215,7 +215,8 @@ impl Work {
         let phase = entry.phase;
         match phase {
             Phase::Saving => {
-                entry.phase = Phase::Acking;
+                // What is not durable is not acked: its result alone is told, and until then it is offered again.
+                entry.phase = if entry.is_journaled { Phase::Acking } else { Phase::Queued };
                 let next = self.lane_of(ticket).and_then(Lane::handle_saved);
                 self.touch_some(next);
             }

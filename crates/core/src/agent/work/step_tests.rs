@@ -386,3 +386,20 @@ fn what_a_job_did_before_it_was_found_to_repeat_another_is_no_success_of_the_one
     work.handle_observed(former, Some(ready(3)), NOW);
     assert!(work.is_waiting(former));
 }
+
+/// An ack says that the job is durable: of a plain v1 control plane it would be gone with the process.
+#[test]
+fn a_job_that_the_journal_refuses_is_not_acked_and_its_end_is_told() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "large", Deed::Apply);
+    let Some(Command::Save(record)) = work.poll_command(NOW, NOW) else { panic!("nothing was saved") };
+    work.handle_saved(record.ticket, Err(SaveError::Never("it is too large".into())), NOW, 0.5);
+    let again = record.job.clone();
+    let plan = Plan { lane: ObjectKey::from(&web()), deed: Ok(Deed::Apply) };
+    assert!(!work.handle_offered(again, plan, NOW));
+    let told = work.poll_command(NOW, NOW);
+    let Some(Command::Post(_, _, result)) = told else { panic!("{told:?}") };
+    assert_eq!(result.outcome, Outcome::Failed);
+    assert!(result.error.contains("too large"), "{}", result.error);
+}

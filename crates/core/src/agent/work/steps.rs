@@ -30,8 +30,8 @@ impl Work {
         }
         if entry.ack_again && self.link {
             entry.ack_again = false;
-            // Whoever was told the result, or wants none, needs no acknowledgement.
-            let again = (Phase::Queued..=Phase::Posting).contains(&entry.phase);
+            // Whoever was told the result, or wants none, needs no acknowledgement; what is not durable gets none.
+            let again = (Phase::Queued..=Phase::Posting).contains(&entry.phase) && entry.is_journaled;
             let again = again.then(|| Command::Ack(ticket, entry.id().clone()));
             self.touch(ticket);
             return again;
