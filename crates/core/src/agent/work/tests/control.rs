@@ -9,6 +9,9 @@ use crate::agent::{
 use jiff::{SignedDuration, Timestamp};
 use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
 
+/// What several jobs want is this or the next; all else is wanted by one job and its repetitions.
+const COMMON: u64 = 1_000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     Queued,
@@ -51,13 +54,18 @@ impl World {
     pub(super) fn enqueue(&mut self) {
         let n = self.jobs.len() as u64 + 1;
         let object = format!("o{}", self.dice.roll(OBJECTS));
-        let value = (!self.dice.one_in(4)).then_some(n);
-        let key = if self.dice.one_in(2) { format!("key-{n}") } else { String::new() };
-        let job = serde_json::from_value(serde_json::json!({
-            "id": format!("j{n}"), "kind": "apply", "idempotencyKey": key, "payload": {"object": object, "value": n},
+        let has_key = self.dice.one_in(2);
+        // Without a key the payload is compared: some are the same.
+        let value = if has_key { n } else { COMMON + self.dice.roll(2) };
+        let value = (!self.dice.one_in(4)).then_some(value);
+        let mut job: Job = serde_json::from_value(serde_json::json!({
+            "id": format!("j{n}"),
+            "kind": "apply",
+            "idempotencyKey": if has_key { format!("key-{n}") } else { String::new() },
+            "payload": {"object": object, "value": value},
             "deadlineSeconds": 5 + self.dice.roll(30),
-        }));
-        let mut job: Job = job.unwrap();
+        }))
+        .unwrap();
         if self.dice.one_in(5) {
             let life = i64::try_from(self.dice.roll(30)).unwrap();
             job.expires_at = Some(self.now + SignedDuration::from_secs(life));
@@ -68,7 +76,7 @@ impl World {
             value,
             held: Held::Queued,
             ever_acked: false,
-            repeats: Repeats::Nothing,
+            repeats: if has_key { Repeats::Nothing } else { Repeats::Perhaps },
             at_once: value.is_some() && self.dice.one_in(6),
             is_unjournaled: self.dice.one_in(25),
             is_illegible: self.dice.one_in(25),
