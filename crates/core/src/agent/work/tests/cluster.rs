@@ -1,6 +1,6 @@
 //! The cluster of the small world: objects that jobs, and others, make, change and delete.
 
-use super::world::{Dice, KIND, OBJECTS, World};
+use super::world::{Dice, KIND, World};
 use crate::agent::{
     job_run::{Goal, Observed},
     work::Applied,
@@ -68,7 +68,7 @@ impl World {
 
     /// What controllers and others do to an object.
     pub(super) fn others(&mut self) {
-        let name = format!("o{}", self.dice.roll(OBJECTS));
+        let name = format!("o{}", self.dice.roll(self.lanes));
         let deed = self.dice.roll(if self.faults { 8 } else { 5 });
         let object = self.objects.entry(name).or_default();
         match deed {
@@ -93,7 +93,7 @@ impl World {
 
     /// Every job that waits is told of its object, by a watch that may be late.
     pub(super) fn observe(&mut self) {
-        for name in 0..OBJECTS {
+        for name in 0..self.lanes {
             let is_late = self.dice.one_in(3);
             let object = self.objects.entry(format!("o{name}")).or_default();
             if !is_late {

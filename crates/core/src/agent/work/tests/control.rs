@@ -1,6 +1,6 @@
 //! The control plane of the small world: it hands jobs in, offers them, takes them back, and closes them once.
 
-use super::world::{KIND, OBJECTS, World};
+use super::world::{KIND, World};
 use crate::agent::{
     ObjectKey,
     session::Failure,
@@ -53,7 +53,7 @@ pub(super) struct Enqueued {
 impl World {
     pub(super) fn enqueue(&mut self) {
         let n = self.jobs.len() as u64 + 1;
-        let object = format!("o{}", self.dice.roll(OBJECTS));
+        let object = format!("o{}", self.dice.roll(self.lanes));
         let has_key = self.dice.one_in(2);
         // Without a key the payload is compared: some are the same.
         let value = if has_key { n } else { COMMON + self.dice.roll(2) };
@@ -111,9 +111,9 @@ impl World {
     }
 
     pub(super) fn withdraw(&mut self) {
-        let chosen = self.dice.choose(self.jobs.len());
-        if let Some(job) = self.jobs.get_mut(chosen).filter(|job| !matches!(job.held, Held::Closed(_))) {
-            job.held = Held::Withdrawn;
+        let open: Vec<usize> = (0..self.jobs.len()).filter(|n| !self.jobs[*n].is_over()).collect();
+        if let Some(n) = open.get(self.dice.choose(open.len())) {
+            self.jobs[*n].held = Held::Withdrawn;
         }
     }
 

@@ -14,7 +14,6 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use vworkspace_protocol::{JobId, Outcome};
 
-pub(super) const OBJECTS: u64 = 3;
 pub(super) const KIND: &str = "ApplicationInstance";
 
 /// What happens next is drawn from here: a seed names a whole history.
@@ -50,6 +49,8 @@ pub(super) struct World {
     ledger: BTreeMap<u64, String>,
     pub(super) jobs: Vec<Enqueued>,
     pub(super) objects: BTreeMap<String, Object>,
+    /// How many objects jobs are about.
+    pub(super) lanes: u64,
     /// A control plane that never offers an acked job again, or ours, which does when the session changes, or nothing was
     /// heard for long.
     offers_again: bool,
@@ -62,7 +63,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice(seed.wrapping_mul(2).wrapping_add(1));
-        let (offers_again, skewed) = (dice.one_in(2), dice.one_in(3));
+        let (offers_again, skewed, lanes) = (dice.one_in(2), dice.one_in(3), 1 + dice.roll(3));
         let mut world = Self {
             dice,
             faults: true,
@@ -73,6 +74,7 @@ impl World {
             ledger: BTreeMap::new(),
             jobs: Vec::new(),
             objects: BTreeMap::new(),
+            lanes,
             offers_again,
             ahead: SignedDuration::ZERO,
             skewed,
