@@ -85,6 +85,11 @@ impl Lane {
         self.open.range(ticket..next).copied().collect()
     }
 
+    /// Whether every earlier job has a durable result, or nobody wants one.
+    pub(super) fn is_settled_before(&self, ticket: Ticket) -> bool {
+        self.unsettled.first().is_none_or(|first| *first >= ticket)
+    }
+
     /// Whether no earlier job could still be repeated after a crash, and this one's part in its story be missing.
     pub(super) fn may_forget(&self, ticket: Ticket) -> bool {
         self.unsettled.first().is_none_or(|first| *first > ticket)

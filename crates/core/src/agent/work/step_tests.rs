@@ -281,6 +281,16 @@ fn one_is_ready() -> Work {
     work
 }
 
+#[test]
+fn what_is_asked_for_twice_in_a_row_without_a_key_is_done_once() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "one again", 1);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert!(work.is_empty());
+    assert_eq!(work.ledger().entries().count(), 1, "a repetition is remembered already");
+}
+
 /// The correction of a job that does not get ready: back to what was there before.
 #[test]
 fn what_was_applied_before_a_job_that_waits_is_applied_again() {

@@ -110,7 +110,7 @@ impl Work {
     /// object before: an earlier job that waits for its goal, say, is in between and not recorded yet.
     fn replay(&self, ticket: Ticket) -> Option<JobResult> {
         let entry = self.jobs.get(&ticket)?;
-        let is_recorded = self.lanes.get(&entry.lane)?.may_forget(ticket);
+        let is_recorded = self.lanes.get(&entry.lane)?.is_settled_before(ticket);
         let counts = is_recorded || entry.key.origin == KeyOrigin::Given || self.ledger.knows(entry.id());
         self.ledger.replay(entry.id(), &entry.key, &entry.lane).filter(|_| counts)
     }

@@ -79,7 +79,8 @@ impl World {
             repeats: if has_key { Repeats::Nothing } else { Repeats::Perhaps },
             at_once: value.is_some() && self.dice.one_in(6),
             is_unjournaled: self.dice.one_in(25),
-            is_illegible: self.dice.one_in(25),
+            // The same payload is read the same way each time.
+            is_illegible: has_key && self.dice.one_in(25),
         });
     }
 
