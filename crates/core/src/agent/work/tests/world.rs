@@ -233,8 +233,12 @@ impl World {
             let is_so = object.is_disturbed || object.value() == job.value;
             assert!(is_so, "{} repeats {:?}, and the object is {object:?}", job.job.id, job.value);
         }
-        self.journal.insert(record.job.id.clone(), serde_json::to_string(record).unwrap());
+        self.write(record);
         Ok(())
+    }
+
+    fn write(&mut self, record: &Record) {
+        self.journal.insert(record.job.id.clone(), serde_json::to_string(record).unwrap());
     }
 
     pub(super) fn recorded(&self, job: &JobId) -> Record {
