@@ -169,11 +169,15 @@ impl JobRun {
         }
     }
 
-    /// The object as it is now; `None`: it is gone.
+    /// The object as it is now; `None`: it is gone. Of another life under the same name no more is believed than that: it
+    /// is neither what was applied nor what was to go.
     pub fn handle_observed(&mut self, observed: Option<Observed>) {
         let State::Waiting { taken, last } = &mut self.state else {
             return;
         };
+        let is_same_life =
+            |observed: &Observed| taken.applied.uid.is_empty() || observed.uid == taken.applied.uid;
+        let observed = observed.filter(is_same_life);
         match verdict(taken.goal, &taken.applied, observed.as_ref()) {
             Verdict::Succeeded => {
                 let applied = taken.applied.clone();
@@ -304,10 +308,6 @@ enum Verdict {
 fn verdict(goal: Goal, applied: &ObjectRef, observed: Option<&Observed>) -> Verdict {
     match (goal, observed) {
         (Goal::Accepted, _) | (Goal::Gone, None) => Verdict::Succeeded,
-        // Another life of the same name: the one that was to go is gone.
-        (Goal::Gone, Some(observed)) if !applied.uid.is_empty() && observed.uid != applied.uid => {
-            Verdict::Succeeded
-        }
         (Goal::Gone, Some(_)) | (Goal::Ready | Goal::Finished, None) => Verdict::Waits,
         (Goal::Ready, Some(observed)) => ready_verdict(applied.generation, observed),
         (Goal::Finished, Some(observed)) => finished_verdict(applied.generation, observed),

@@ -23,6 +23,14 @@ impl From<&ObjectRef> for ObjectKey {
     }
 }
 
+impl From<&ObjectKey> for ObjectRef {
+    /// Whichever life of it.
+    fn from(object: &ObjectKey) -> Self {
+        let ObjectKey { kind, namespace, name } = object.clone();
+        Self { kind, namespace, name, ..Self::default() }
+    }
+}
+
 impl fmt::Display for ObjectKey {
     /// `applicationinstance/org-a/web`, the form used in idempotency keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

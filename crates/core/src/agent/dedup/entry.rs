@@ -1,6 +1,9 @@
 //! What the ledger keeps of one job.
 
-use crate::{agent::object_key::bounded_ref, canonical};
+use crate::{
+    agent::{ObjectKey, object_key::bounded_ref},
+    canonical,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vworkspace_protocol::{JobId, ObjectRef, Outcome, limits};
@@ -28,12 +31,20 @@ pub struct Entry {
     /// The object it took effect on; absent: it had none.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub applied_ref: Option<ObjectRef>,
+    /// The object that it may have changed all the same, where nobody knows whether it took effect.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub may_have_changed: Option<ObjectRef>,
     /// When it ended.
     #[serde(rename = "t")]
     pub at: Timestamp,
 }
 
 impl Entry {
+    /// The object of which it is the last job from here on: what was recorded of that before may not hold any more.
+    pub fn object(&self) -> Option<ObjectKey> {
+        self.applied_ref.as_ref().or(self.may_have_changed.as_ref()).map(ObjectKey::from)
+    }
+
     /// The entry with every text within its bound, so that a shard holds it whatever the job was like: keys and ids by
     /// digest, the rest cut.
     #[must_use]
@@ -42,6 +53,7 @@ impl Entry {
         self.job = bounded_id(&self.job);
         self.error.truncate(limits::clip(&self.error, ERROR_BYTES).len());
         self.applied_ref = self.applied_ref.map(bounded_ref);
+        self.may_have_changed = self.may_have_changed.map(bounded_ref);
         self
     }
 }

@@ -89,6 +89,12 @@ impl Ledger {
         self.by_job.contains_key(&bounded_id(job))
     }
 
+    /// Whether no other job changed the object after this one, or may have, as far as is recorded.
+    pub fn is_last_of(&self, object: &ObjectKey, job: &JobId) -> bool {
+        let last = self.last_of_object.get(object).and_then(|place| self.at(*place));
+        last.is_some_and(|last| last.job == bounded_id(job))
+    }
+
     /// The entries, newest first.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().rev()
@@ -118,8 +124,8 @@ impl Ledger {
         let place = self.first + self.entries.len() as Place;
         let bytes = shards::render(&entry).len();
         self.by_job.insert(entry.job.clone(), place);
-        if let Some(object) = &entry.applied_ref {
-            self.last_of_object.insert(ObjectKey::from(object), place);
+        if let Some(object) = entry.object() {
+            self.last_of_object.insert(object, place);
         }
         if entry.outcome == Outcome::Succeeded {
             self.succeeded.insert(entry.key.clone(), place);
@@ -137,8 +143,8 @@ impl Ledger {
             self.shards.forget(&place);
             remove_if(&mut self.by_job, &entry.job, place);
             remove_if(&mut self.succeeded, &entry.key, place);
-            if let Some(object) = &entry.applied_ref {
-                remove_if(&mut self.last_of_object, &ObjectKey::from(object), place);
+            if let Some(object) = entry.object() {
+                remove_if(&mut self.last_of_object, &object, place);
             }
         }
     }

@@ -27,6 +27,7 @@ fn entry(id: &str, key: &str, outcome: Outcome) -> Entry {
         outcome,
         error: String::new(),
         applied_ref: Some(object("web")),
+        may_have_changed: None,
         at: Timestamp::UNIX_EPOCH,
     }
 }
@@ -240,7 +241,8 @@ fn however_large_a_job_names_itself_its_entry_fits_and_is_found_again() {
         job: job.id.clone(),
         outcome: Outcome::Succeeded,
         error: huge.clone(),
-        applied_ref: Some(ObjectRef { uid: huge.clone(), api_version: huge, ..object("web") }),
+        applied_ref: Some(ObjectRef { uid: huge.clone(), api_version: huge.clone(), ..object("web") }),
+        may_have_changed: Some(ObjectRef { uid: huge.clone(), api_version: huge, ..object("web") }),
         at: Timestamp::UNIX_EPOCH,
     };
     ledger.handle_done(hostile, Timestamp::UNIX_EPOCH);

@@ -71,7 +71,7 @@ fn telling() -> Work {
 /// A job whose result is on its way.
 fn posting() -> Work {
     let mut work = telling();
-    work.handle_status(0, Ok(()));
+    work.handle_status(0, Ok(()), at(0));
     observe(&mut work, ConditionStatus::True, 0);
     assert!(matches!(due(&mut work, 0)[..], [Command::Post(0, ..)]));
     work
@@ -134,7 +134,7 @@ fn a_result_that_is_refused_for_good_is_done_and_any_other_is_repeated() {
 fn progress_that_is_not_taken_costs_nothing_unless_the_job_is_unknown_or_closed() {
     for failure in FAILURES {
         let mut work = telling();
-        work.handle_status(0, Err(failure));
+        work.handle_status(0, Err(failure), at(0));
         if matches!(failure, Failure::NotFound | Failure::Closed) {
             assert!(is_dropped(&mut work), "{failure:?}");
             continue;

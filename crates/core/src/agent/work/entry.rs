@@ -16,13 +16,14 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
-use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
+use vworkspace_protocol::{Job, JobId, ObjectRef, Outcome, outcome::JobResult};
 
 /// Where a job stands, in the order in which it gets there. After a crash it stands where it last was durable: at
 /// `Acking`, `Waiting` or `Posting`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// The journal does not have it. Left when it does.
+    /// The journal does not have it. Left when it does, for [`Phase::Acking`], or never will, for [`Phase::Queued`]: it
+    /// is over then, which is told when its turn comes.
     Saving,
     /// The control plane does not know that it is held. Left when it does, or wants it no more.
     Acking,
@@ -77,7 +78,7 @@ pub(super) struct Entry {
     pub(super) ack_again: bool,
     /// It ended with the API server's answer and so takes the place of who waits in its lane.
     pub(super) ended_at_once: bool,
-    /// False: the journal refuses it.
+    /// False: the journal refuses it. Then it is neither acked nor run.
     pub(super) is_journaled: bool,
     /// The ledger must be stored up to here before the job is forgotten.
     pub(super) ledger_version: u64,
@@ -224,19 +225,27 @@ impl Entry {
         }
     }
 
-    /// Whether the object may be as this job wants it: it was taken, or nobody knows. What ends as `noop` was never
-    /// handed over.
+    /// Whether the object may be as this job wants it: it was taken, or nobody knows. Also of one that is answered as a
+    /// repetition in the end: a process before this one may have handed it over, when what it repeats was not over yet.
     pub(super) fn may_be_applied(&self) -> bool {
-        let result = self.record.result.as_ref();
-        let is_noop = result.is_some_and(|result| result.outcome == Outcome::Noop);
         let is_on_its_way = self.phase == Phase::Applying && self.busy;
         let is_taken = self.phase == Phase::SavingTaken || self.ended_at_once;
-        !is_noop && (self.unanswered || is_on_its_way || is_taken)
+        self.unanswered || is_on_its_way || is_taken
     }
 
     /// Whether it is over and took effect.
     pub(super) fn took_effect(&self) -> bool {
         self.remembered().is_some_and(|entry| entry.applied_ref.is_some())
+    }
+
+    /// The control plane has closed the job. What that did to the object, or may have done, is not undone.
+    pub(super) fn handle_withdrawn(&mut self, now: Timestamp) {
+        let applied_ref = self.run.taken().map(|taken| taken.applied.clone());
+        if applied_ref.is_some() || self.may_be_applied() {
+            let error = "Withdrawn: the control plane closed the job before it was over".to_owned();
+            self.record.result = Some(JobResult { applied_ref, timestamp: Some(now), ..failed(error) });
+        }
+        self.phase = Phase::Settled;
     }
 
     /// What the ledger is to remember: however it ended, this id is not to take effect later. A replay, which has nothing
@@ -250,6 +259,7 @@ impl Entry {
             outcome: result.outcome,
             error: result.error.clone(),
             applied_ref: result.applied_ref.clone(),
+            may_have_changed: self.may_be_applied().then(|| ObjectRef::from(&self.lane)),
             at: result.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
         })
     }

@@ -38,6 +38,11 @@ impl Lane {
         self.open.range(ticket.saturating_add(1)..).copied()
     }
 
+    /// The open jobs before this one.
+    pub(super) fn before(&self, ticket: Ticket) -> impl Iterator<Item = Ticket> {
+        self.open.range(..ticket).copied()
+    }
+
     /// Whose turn it is to be saved: a later job must not be durable without an earlier one.
     pub(super) fn next_to_save(&self) -> Option<Ticket> {
         self.unsaved.first().copied()
@@ -78,6 +83,11 @@ impl Lane {
         }
         let next = self.unsettled.first().copied().unwrap_or(Ticket::MAX);
         self.open.range(ticket..next).copied().collect()
+    }
+
+    /// Whether every earlier job has a durable result, or nobody wants one.
+    pub(super) fn is_settled_before(&self, ticket: Ticket) -> bool {
+        self.unsettled.first().is_none_or(|first| *first >= ticket)
     }
 
     /// Whether no earlier job could still be repeated after a crash, and this one's part in its story be missing.

@@ -215,7 +215,8 @@ impl Work {
         let phase = entry.phase;
         match phase {
             Phase::Saving => {
-                entry.phase = Phase::Acking;
+                // What is not durable is not acked: its result alone is told, and until then it is offered again.
+                entry.phase = if entry.is_journaled { Phase::Acking } else { Phase::Queued };
                 let next = self.lane_of(ticket).and_then(Lane::handle_saved);
                 self.touch_some(next);
             }
@@ -250,7 +251,7 @@ impl Work {
                 entry.phase = Phase::Queued;
                 self.touch(ticket);
             }
-            Err(Verdict::Unwanted) => self.abandon(ticket),
+            Err(Verdict::Unwanted) => self.abandon(ticket, now),
             Err(Verdict::Later(after)) => self.retry(ticket, after, now, random),
         }
     }
@@ -311,13 +312,13 @@ impl Work {
     }
 
     /// Answers [`Command::Status`].
-    pub fn handle_status(&mut self, ticket: Ticket, told: Result<(), Failure>) {
+    pub fn handle_status(&mut self, ticket: Ticket, told: Result<(), Failure>, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.telling = false;
         entry.asked_for_quiet = told.err().and_then(Failure::retry_after);
         let waits = matches!(entry.phase, Phase::Waiting { .. });
         if waits && matches!(told, Err(Failure::NotFound | Failure::Closed)) {
-            self.abandon(ticket);
+            self.abandon(ticket, now);
         } else {
             self.touch(ticket);
         }

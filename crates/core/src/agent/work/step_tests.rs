@@ -8,12 +8,12 @@ fn offer(work: &mut Work, id: &str, deed: Deed) {
     offer_job(work, id, deed, serde_json::json!({ "deadlineSeconds": 60 }));
 }
 
-fn offer_job(work: &mut Work, id: &str, deed: Deed, times: serde_json::Value) {
+/// `job` holds what is to be said about it besides the rest.
+fn offer_job(work: &mut Work, id: &str, deed: Deed, mut job: serde_json::Value) {
     let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() };
-    let mut job = times;
     job["id"] = id.into();
     job["kind"] = "apply".into();
-    job["payload"] = serde_json::json!({});
+    job["payload"] = job["payload"].take();
     let job = serde_json::from_value(job).unwrap();
     assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
 }
@@ -46,7 +46,7 @@ fn handed_over(work: &mut Work, now: Timestamp) -> Vec<(Ticket, JobId)> {
             Command::Ack(ticket, _) => work.handle_acked(ticket, Ok(()), now, 0.5),
             Command::Apply(ticket, job) => handed.push((ticket, job.id)),
             Command::Follow(..) => {}
-            Command::Status(ticket, ..) => work.handle_status(ticket, Ok(())),
+            Command::Status(ticket, ..) => work.handle_status(ticket, Ok(()), now),
             Command::Post(ticket, ..) => work.handle_posted(ticket, Ok(()), now, 0.5),
             Command::Remove(ticket, _) => work.handle_removed(ticket, true, now, 0.5),
             Command::StoreLedger(_) => work.handle_ledger_stored(true, now, 0.5),
@@ -241,4 +241,175 @@ fn the_ledger_is_stored_at_most_once_a_second() {
     assert_eq!(work.poll_timeout(), Some(second));
     assert!(handed_over(&mut work, second).is_empty());
     assert!(work.is_empty());
+}
+
+/// An apply of this payload without a key, from a plain v1 control plane.
+fn offer_payload(work: &mut Work, id: &str, payload: u32) {
+    let job = serde_json::json!({ "deadlineSeconds": 60, "payload": payload });
+    offer_job(work, id, Deed::Apply, job);
+}
+
+/// Hands over the only job that is due, lets the API server take it as this generation, and says which it was.
+fn takes(work: &mut Work, id: &str, generation: i64) -> Ticket {
+    let handed = handed_over(work, NOW);
+    assert_eq!(names(&handed), [id]);
+    let object = ObjectRef { generation, ..web() };
+    work.handle_applied(handed[0].0, Applied::Taken { object, goal: Goal::Ready, gone: false }, NOW);
+    assert!(handed_over(work, NOW).is_empty());
+    handed[0].0
+}
+
+fn web() -> ObjectRef {
+    ObjectRef {
+        kind: "ApplicationInstance".into(),
+        namespace: "n".into(),
+        name: "web".into(),
+        uid: "u".into(),
+        generation: 1,
+        ..ObjectRef::default()
+    }
+}
+
+/// Payload 1 was applied and is ready.
+fn one_is_ready() -> Work {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer_payload(&mut work, "one", 1);
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work
+}
+
+#[test]
+fn what_is_asked_for_twice_in_a_row_without_a_key_is_done_once() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "one again", 1);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert!(work.is_empty());
+    assert_eq!(work.ledger().entries().count(), 1, "a repetition is remembered already");
+}
+
+/// The correction of a job that does not get ready: back to what was there before.
+#[test]
+fn what_was_applied_before_a_job_that_waits_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    takes(&mut work, "two", 2);
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["one again"]);
+}
+
+/// The journal took the end of the later job first.
+#[test]
+fn a_job_that_is_over_late_is_not_the_last_of_its_object() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer_payload(&mut work, "one", 1);
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
+    assert_eq!(late.ticket, one);
+    offer_payload(&mut work, "two", 2);
+    let two = takes(&mut work, "two", 2);
+    work.handle_observed(two, Some(ready(2)), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work.handle_saved(one, Ok(()), NOW, 0.5);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert!(work.is_empty());
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, later)), ["one again"]);
+}
+
+#[test]
+fn what_was_applied_before_a_job_that_was_withdrawn_while_it_waited_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    let two = takes(&mut work, "two", 2);
+    work.handle_status(two, Err(Failure::Closed), NOW);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert!(work.is_empty());
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, later)), ["one again"]);
+}
+
+#[test]
+fn what_was_applied_before_a_job_whose_fate_is_unknown_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    let two = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(two, Applied::Later { random: 0.5 }, NOW);
+    let over = NOW + SignedDuration::from_secs(60);
+    handed_over(&mut work, over);
+    work.handle_applied(two, Applied::Later { random: 0.5 }, over);
+    handed_over(&mut work, over);
+    assert!(work.is_empty());
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, over)), ["one again"]);
+}
+
+/// Somebody deleted the object, and the next job's answer is not here yet.
+#[test]
+fn another_life_of_the_object_is_no_success() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "former", Deed::Apply);
+    let former = takes(&mut work, "former", 1);
+    offer(&mut work, "later", Deed::Apply);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["later"]);
+    work.handle_observed(former, Some(Observed { uid: "v".into(), ..ready(1) }), NOW);
+    assert!(work.is_waiting(former), "it took the later job's success for its own");
+}
+
+/// After a crash the job behind it may have been handed over, for all that is known.
+#[test]
+fn a_deletion_is_over_when_the_object_has_another_life_whoever_gave_it() {
+    let (work, deletion) = deletion_under_way();
+    let mut work = restarted(&work, NOW);
+    work.handle_link(true);
+    work.handle_observed(deletion, Some(Observed { uid: "v".into(), ..ready(7) }), NOW);
+    assert_eq!(outcome_of(&work, deletion), Some(Outcome::Succeeded));
+}
+
+/// A job that was handed over before a crash may be a repetition by the time it is looked at again.
+#[test]
+fn what_a_job_did_before_it_was_found_to_repeat_another_is_no_success_of_the_one_before() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    let keyed = |id| serde_json::json!({ "deadlineSeconds": 60, "idempotencyKey": "k", "payload": id });
+    offer_job(&mut work, "first", Deed::Apply, keyed(1));
+    let first = takes(&mut work, "first", 1);
+    work.handle_observed(first, Some(ready(1)), NOW);
+    let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
+    offer(&mut work, "former", Deed::Apply);
+    let former = takes(&mut work, "former", 2);
+    offer_job(&mut work, "repeats", Deed::Apply, keyed(1));
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["repeats"]);
+    work.handle_saved(late.ticket, Ok(()), NOW, 0.5);
+
+    let mut work = restarted(&work, NOW);
+    work.handle_link(true);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work.handle_observed(former, Some(ready(3)), NOW);
+    assert!(work.is_waiting(former));
+}
+
+/// An ack says that the job is durable: of a plain v1 control plane it would be gone with the process.
+#[test]
+fn a_job_that_the_journal_refuses_is_not_acked_and_its_end_is_told() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "large", Deed::Apply);
+    let Some(Command::Save(record)) = work.poll_command(NOW, NOW) else { panic!("nothing was saved") };
+    work.handle_saved(record.ticket, Err(SaveError::Never("it is too large".into())), NOW, 0.5);
+    let again = record.job.clone();
+    let plan = Plan { lane: ObjectKey::from(&web()), deed: Ok(Deed::Apply) };
+    assert!(!work.handle_offered(again, plan, NOW));
+    let told = work.poll_command(NOW, NOW);
+    let Some(Command::Post(_, _, result)) = told else { panic!("{told:?}") };
+    assert_eq!(result.outcome, Outcome::Failed);
+    assert!(result.error.contains("too large"), "{}", result.error);
 }

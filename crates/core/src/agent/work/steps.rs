@@ -6,11 +6,15 @@ use super::{
     lane::Lane,
 };
 use crate::{
-    agent::job_run::Observed,
+    agent::{
+        dedup::{self, KeyOrigin},
+        job_run::{Goal, Observed},
+    },
     planted::{Bug, planted},
 };
 use jiff::Timestamp;
 use std::time::Duration;
+use vworkspace_protocol::outcome::JobResult;
 
 impl Work {
     pub(super) fn step(
@@ -26,8 +30,8 @@ impl Work {
         }
         if entry.ack_again && self.link {
             entry.ack_again = false;
-            // Whoever was told the result, or wants none, needs no acknowledgement.
-            let again = (Phase::Queued..=Phase::Posting).contains(&entry.phase);
+            // Whoever was told the result, or wants none, needs no acknowledgement; what is not durable gets none.
+            let again = (Phase::Queued..=Phase::Posting).contains(&entry.phase) && entry.is_journaled;
             let again = again.then(|| Command::Ack(ticket, entry.id().clone()));
             self.touch(ticket);
             return again;
@@ -86,11 +90,12 @@ impl Work {
         now: Timestamp,
         control_plane_now: Timestamp,
     ) -> Option<Command> {
+        let replay = self.replay(ticket);
         let entry = self.jobs.get_mut(&ticket)?;
         if !entry.record.begun {
             entry.run.handle_start(control_plane_now);
         }
-        if let Some(replay) = self.ledger.replay(entry.id(), &entry.key, &entry.lane) {
+        if let Some(replay) = replay {
             entry.run.handle_ended(replay);
         }
         if let Err(refusal) = &entry.deed {
@@ -99,6 +104,15 @@ impl Work {
         entry.begin(now);
         self.touch(ticket);
         None
+    }
+
+    /// The result of what this job repeats. A computed key says that only if the ledger knows all that was done with the
+    /// object before: an earlier job that waits for its goal, say, is in between and not recorded yet.
+    fn replay(&self, ticket: Ticket) -> Option<JobResult> {
+        let entry = self.jobs.get(&ticket)?;
+        let is_recorded = self.lanes.get(&entry.lane)?.is_settled_before(ticket);
+        let counts = is_recorded || entry.key.origin == KeyOrigin::Given || self.ledger.knows(entry.id());
+        self.ledger.replay(entry.id(), &entry.key, &entry.lane).filter(|_| counts)
     }
 
     /// Follows the object, tells progress, and minds the deadline.
@@ -153,12 +167,12 @@ impl Work {
     /// Whether an observation of this job's object may show what a later job of its lane did: the API server has that
     /// one perhaps, and the object moved on. If it is known to have it, the job at hand is superseded. After a crash this
     /// may be one far behind the head: those between may have been withdrawn, of which the journal tells nothing.
+    /// A deletion waits for the end of one life, which nobody's work looks like.
     pub(super) fn may_be_anothers(&self, ticket: Ticket, observed: Option<&Observed>) -> bool {
         let Some((entry, observed)) = self.jobs.get(&ticket).zip(observed) else { return false };
-        let own = entry.run.taken().map_or(i64::MAX, |taken| taken.applied.generation);
-        let Some(lane) = self.lanes.get(&entry.lane).filter(|_| observed.newest_generation() > own) else {
-            return false;
-        };
+        let Some(taken) = entry.run.taken().filter(|taken| taken.goal != Goal::Gone) else { return false };
+        let has_moved_on = observed.newest_generation() > taken.applied.generation;
+        let Some(lane) = self.lanes.get(&entry.lane).filter(|_| has_moved_on) else { return false };
         lane.after(ticket).filter_map(|later| self.jobs.get(&later)).any(Entry::may_be_applied)
     }
 
@@ -176,23 +190,50 @@ impl Work {
     pub(super) fn handle_result_durable(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.phase = Phase::Posting;
-        if let Some(over) = entry.remembered().filter(|_| !planted(Bug::ForgetLedger)) {
-            self.ledger.handle_done(over.clone(), over.at);
-            entry.ledger_version = self.shelf.change();
-            self.unstored.insert((entry.ledger_version, ticket));
-        }
         if std::mem::take(&mut entry.ended_at_once) {
             self.handle_taken(ticket, now);
+        }
+        if !planted(Bug::ForgetLedger) {
+            self.record(ticket);
         }
         self.settle(ticket);
         self.release_held_back(ticket, now);
     }
 
+    /// The ledger takes this job, which is over. Its last one of an object is to be the last one that changed it: those
+    /// behind this one in its lane that it has already, because they were over sooner, follow once more.
+    fn record(&mut self, ticket: Ticket) {
+        let Some(lane) = self.lane_of(ticket) else { return };
+        let behind: Vec<Ticket> = lane.after(ticket).collect();
+        for ticket in std::iter::once(ticket).chain(behind) {
+            let Some(over) = self.unrecorded(ticket) else { continue };
+            let at = over.at;
+            self.ledger.handle_done(over, at);
+            let version = self.shelf.change();
+            self.unstored.insert((version, ticket));
+            if let Some(entry) = self.jobs.get_mut(&ticket) {
+                entry.ledger_version = version;
+            }
+        }
+    }
+
+    /// What the ledger lacks of a job that is over, be it its place behind an earlier one.
+    fn unrecorded(&self, ticket: Ticket) -> Option<dedup::Entry> {
+        let entry = self.jobs.get(&ticket).filter(|entry| entry.phase >= Phase::Posting)?;
+        let mut before =
+            self.lanes.get(&entry.lane)?.before(ticket).filter_map(|ticket| self.jobs.get(&ticket));
+        let is_last = |former: &Entry| self.ledger.is_last_of(&entry.lane, former.id());
+        let over = entry.remembered()?;
+        let is_lacking = !self.ledger.knows(entry.id()) || over.object().is_some() && before.any(is_last);
+        is_lacking.then_some(over)
+    }
+
     /// The control plane wants nothing of this job any more.
-    pub(super) fn abandon(&mut self, ticket: Ticket) {
+    pub(super) fn abandon(&mut self, ticket: Ticket, now: Timestamp) {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
-        entry.phase = Phase::Settled;
+        entry.handle_withdrawn(now);
+        self.record(ticket);
         self.settle(ticket);
     }
 
@@ -238,13 +279,9 @@ impl Work {
 
     /// A result that was durable before a crash: the ledger, and the end of who waited before it, may not have been.
     pub(super) fn restore_result(&mut self, ticket: Ticket, now: Timestamp) {
-        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        let Some(entry) = self.jobs.get(&ticket) else { return };
         let took_effect = entry.took_effect();
-        if let Some(over) = entry.remembered().filter(|over| !self.ledger.knows(&over.job)) {
-            self.ledger.handle_done(over.clone(), over.at);
-            entry.ledger_version = self.shelf.change();
-            self.unstored.insert((entry.ledger_version, ticket));
-        }
+        self.record(ticket);
         if took_effect {
             self.handle_taken(ticket, now);
         }

@@ -49,7 +49,7 @@ pub(super) async fn perform(inner: &Inner, command: Command) {
         Command::Follow(ticket, taken) => inner.follow(ticket, &taken).await,
         Command::Status(ticket, job, update) => {
             let told = inner.tell(&job, "progress", async |link| link.status(&job, &update).await).await;
-            inner.answer(|work, _| work.handle_status(ticket, told));
+            inner.answer(|work, now| work.handle_status(ticket, told, now));
         }
         Command::Post(ticket, job, result) => {
             let posted = inner.post(&job, &result).await;

@@ -93,7 +93,7 @@ impl Agent {
                     async move { link.status(&job, &update).await }
                 });
                 let told = told.await;
-                self.answer(|work| work.handle_status(ticket, told));
+                self.answer(|work| work.handle_status(ticket, told, self.now()));
             }
             Command::Post(ticket, job, result) => {
                 let told = self.post_result(&job, result).await;
