@@ -97,7 +97,11 @@ enum State {
     Received,
     /// Being handed over, perhaps several times. Left by [`JobRun::handle_applied`], [`JobRun::handle_ended`] or
     /// the deadline.
-    Applying { deadline: Timestamp },
+    Applying {
+        deadline: Timestamp,
+        /// Why it was not taken the last time, for people; empty before.
+        cause: String,
+    },
     /// Accepted; follows the object. Left by an observation, the deadline, or a later job for the object.
     Waiting { taken: Taken, last: Option<Observed> },
     /// Over. Final.
@@ -145,13 +149,20 @@ impl JobRun {
         if matches!(self.state, State::Received) {
             let deadline = now.saturating_add(self.deadline_after).unwrap_or(Timestamp::MAX);
             let deadline = if planted(Bug::ForgetDeadline) { Timestamp::MAX } else { deadline };
-            self.state = State::Applying { deadline };
+            self.state = State::Applying { deadline, cause: String::new() };
+        }
+    }
+
+    /// The API server did not take it, and is asked again.
+    pub fn handle_delayed(&mut self, why: &str) {
+        if let State::Applying { cause, .. } = &mut self.state {
+            limits::clip(why, limits::MESSAGE_BYTES).clone_into(cause);
         }
     }
 
     /// The API server took the object, or its deletion.
     pub fn handle_applied(&mut self, goal: Goal, applied: ObjectRef) {
-        let State::Applying { deadline } = self.state else {
+        let State::Applying { deadline, .. } = self.state else {
             return;
         };
         match goal {
@@ -217,8 +228,11 @@ impl JobRun {
     /// Ends the job if its deadline has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         match &self.state {
-            State::Applying { deadline } if now >= *deadline => {
-                self.end(Outcome::Failed, "DeadlineExceeded: it could not be carried out in time", None);
+            State::Applying { deadline, cause } if now >= *deadline => {
+                let separator = if cause.is_empty() { "" } else { ": " };
+                let error =
+                    format!("DeadlineExceeded: it could not be carried out in time{separator}{cause}");
+                self.end(Outcome::Failed, &error, None);
             }
             State::Waiting { taken, last } if now >= taken.deadline => {
                 let error = format!("DeadlineExceeded: {}", last_word(taken.goal, last.as_ref()));
@@ -233,7 +247,7 @@ impl JobRun {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.state {
             State::Received | State::Done(_) => None,
-            State::Applying { deadline } => Some(*deadline),
+            State::Applying { deadline, .. } => Some(*deadline),
             State::Waiting { taken: Taken { deadline, .. }, .. } => match &self.told {
                 Some((at, told)) if self.progress().as_ref() != Some(told) => {
                     Some((*deadline).min(at.saturating_add(STATUS_INTERVAL).unwrap_or(*deadline)))
@@ -247,7 +261,7 @@ impl JobRun {
     pub fn deadline(&self) -> Option<Timestamp> {
         match &self.state {
             State::Received | State::Done(_) => None,
-            State::Applying { deadline } => Some(*deadline),
+            State::Applying { deadline, .. } => Some(*deadline),
             State::Waiting { taken, .. } => Some(taken.deadline),
         }
     }
@@ -281,15 +295,17 @@ impl JobRun {
     }
 
     fn progress(&self) -> Option<StatusUpdate> {
-        let (phase, conditions) = match &self.state {
+        let (phase, conditions, message) = match &self.state {
             State::Received | State::Done(_) => return None,
-            State::Applying { .. } => (phase::APPLYING, Vec::new()),
+            State::Applying { cause, .. } if cause.is_empty() => return None,
+            State::Applying { cause, .. } => (phase::APPLYING, Vec::new(), cause.clone()),
             State::Waiting { taken, last } => (
                 phase_of(taken.goal, last.as_ref()),
                 last.as_ref().map(|last| last.conditions.clone()).unwrap_or_default(),
+                String::new(),
             ),
         };
-        Some(StatusUpdate { phase: phase.to_owned(), conditions, message: String::new(), timestamp: None })
+        Some(StatusUpdate { phase: phase.to_owned(), conditions, message, timestamp: None })
     }
 
     fn end(&mut self, outcome: Outcome, error: &str, applied_ref: Option<ObjectRef>) {

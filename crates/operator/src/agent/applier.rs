@@ -14,6 +14,8 @@ use vworkspace_protocol::{ObjectRef, outcome::FieldConflict};
 
 /// Cause of a 409 that is about field ownership (Kubernetes API, `metav1.CauseTypeFieldManagerConflict`).
 const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
+/// How the API server begins to say, with a status 500, that a manifest and its kind's schema do not go together.
+const UNTYPED: &str = "failed to create typed patch object";
 
 /// Why a job was not taken.
 #[derive(Debug, Error)]
@@ -168,6 +170,8 @@ fn classify_status(status: &Status) -> ApplyError {
         409 if !conflicts.is_empty() => {
             ApplyError::Conflict { message: conflict_message(&conflicts), conflicts }
         }
+        // Said of the manifest, which no other try makes better.
+        500 if status.message.starts_with(UNTYPED) => ApplyError::Refused(status.message.clone()),
         // Without owners it is a race, for example with a deletion that is not finished.
         408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
         _ => ApplyError::Refused(status.message.clone()),
@@ -228,6 +232,14 @@ mod tests {
         assert_eq!(lasting(&object, &live(Value::Null)).unwrap().uid, "u");
         let dying = lasting(&object, &live(json!("2026-01-01T00:00:00Z")));
         assert!(matches!(dying, Err(ApplyError::Transient(_))));
+    }
+
+    #[test]
+    fn a_field_that_no_schema_has_is_refused_though_the_api_server_calls_it_an_internal_error() {
+        let message = "failed to create typed patch object (demo/x; apps.vworkspace.io/v1alpha1, \
+             Kind=ApplicationInstance): .spec.chrat: field not declared in schema";
+        let unknown = classify_status(&status(json!({"code": 500, "message": message})));
+        assert!(matches!(unknown, ApplyError::Refused(why) if why.contains(".spec.chrat")));
     }
 
     #[test]

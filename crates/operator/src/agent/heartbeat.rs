@@ -1,4 +1,4 @@
-//! A sign of life every 30 s: the Cluster's conditions and versions, alone in its request.
+//! A sign of life every 30 s, and soon after the Cluster's conditions change: these and versions, alone in its request.
 
 use crate::{
     agent::{
@@ -10,6 +10,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 use vworkspace_core::agent::session::State;
 use vworkspace_protocol::{
     ClusterId, ObjectRef,
@@ -19,10 +20,13 @@ use vworkspace_transport::AgentLink as _;
 
 /// Time between two heartbeats (contract, section 3).
 const INTERVAL: Duration = Duration::from_secs(30);
+/// Shortest time between two heartbeats, however often conditions change.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Sends heartbeats while the conversation is active, until dropped.
 pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, kubernetes_version: String) {
     let mut state = conversation.watch();
+    let mut cluster = follow.cluster();
     loop {
         // Status goes first: no heartbeat before the first snapshot was taken.
         if state.wait_for(|state| state.session == State::Active).await.is_err() {
@@ -31,15 +35,29 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
         let Some(connection) = links.connected().await else {
             return;
         };
-        let cluster = follow.cluster().borrow().clone();
-        let beat = heartbeat(cluster.as_deref(), &connection.cluster, &kubernetes_version, clock::now());
+        let told = cluster.borrow().clone();
+        let beat = heartbeat(told.as_deref(), &connection.cluster, &kubernetes_version, clock::now());
         match connection.link.events(&EventsRequest { events: vec![beat] }).await {
             Ok(()) => conversation.heartbeat(&connection.credentials.token),
             Err(error) => {
                 tracing::warn!(%error, request_id = error.request_id(), "a heartbeat was not delivered");
             }
         }
-        links.pause(&connection, INTERVAL).await;
+        links.pause(&connection, SHORTEST).await;
+        tokio::select! {
+            () = links.pause(&connection, INTERVAL.saturating_sub(SHORTEST)) => {}
+            () = changed_from(&mut cluster, told.as_deref()) => {}
+        }
+    }
+}
+
+/// Returns when the conditions are not those that were told: what changed with the link itself, say, is not to wait.
+async fn changed_from(cluster: &mut watch::Receiver<Option<Arc<Followed>>>, told: Option<&Followed>) {
+    let conditions = |cluster: Option<&Followed>| cluster.map(|cluster| cluster.observed.conditions.clone());
+    let told = conditions(told);
+    if cluster.wait_for(|cluster| conditions(cluster.as_deref()) != told).await.is_err() {
+        // Whoever watched has ended, and with it everything else: no more changes.
+        std::future::pending().await
     }
 }
 
@@ -72,19 +90,11 @@ fn heartbeat(cluster: Option<&Followed>, id: &ClusterId, kubernetes_version: &st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use vworkspace_core::agent::job_run::Observed;
     use vworkspace_protocol::{Condition, ConditionStatus};
 
-    #[test]
-    fn a_heartbeat_names_the_cluster_object_and_carries_its_conditions_and_the_versions() {
-        let connected = Condition {
-            type_: "Connected".to_owned(),
-            status: ConditionStatus::True,
-            observed_generation: 2,
-            last_transition_time: Some(Timestamp::UNIX_EPOCH),
-            reason: "RoundTripOK".to_owned(),
-            message: String::new(),
-        };
+    fn followed(conditions: Vec<Condition>) -> Followed {
         let object = ObjectRef {
             api_version: "ops.vworkspace.io/v1alpha1".to_owned(),
             kind: "Cluster".to_owned(),
@@ -93,14 +103,40 @@ mod tests {
             generation: 2,
             ..ObjectRef::default()
         };
-        let conditions = vec![connected];
-        let observed =
-            Observed { uid: "u-1".to_owned(), observed_generation: 2, conditions: conditions.clone() };
-        let cluster = Followed { object: object.clone(), observed, deleting: false, created: 0 };
+        let observed = Observed { uid: "u-1".to_owned(), observed_generation: 2, conditions };
+        Followed { object, observed, deleting: false, created: 0 }
+    }
+
+    fn connected(status: ConditionStatus) -> Condition {
+        Condition {
+            type_: "Connected".to_owned(),
+            status,
+            observed_generation: 2,
+            last_transition_time: Some(Timestamp::UNIX_EPOCH),
+            reason: "RoundTripOK".to_owned(),
+            message: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn conditions_that_change_are_told_without_waiting_and_nothing_else_is() {
+        let told = followed(vec![connected(ConditionStatus::False)]);
+        let (sender, mut cluster) = watch::channel(Some(Arc::new(told.clone())));
+        let same = Followed { created: 7, ..told.clone() };
+        sender.send_replace(Some(Arc::new(same)));
+        assert!(changed_from(&mut cluster, Some(&told)).now_or_never().is_none());
+        sender.send_replace(Some(Arc::new(followed(vec![connected(ConditionStatus::True)]))));
+        assert!(changed_from(&mut cluster, Some(&told)).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_heartbeat_names_the_cluster_object_and_carries_its_conditions_and_the_versions() {
+        let conditions = vec![connected(ConditionStatus::True)];
+        let cluster = followed(conditions.clone());
         let id = ClusterId::new("cluster-1");
 
         let beat = heartbeat(Some(&cluster), &id, "v1.33.0", Timestamp::UNIX_EPOCH);
-        assert_eq!((beat.resource_ref, beat.conditions), (object, conditions));
+        assert_eq!((beat.resource_ref, beat.conditions), (cluster.object, conditions));
         assert_eq!(beat.operator_version, env!("CARGO_PKG_VERSION"));
         assert_eq!((beat.kubernetes_version.as_str(), beat.event_key.as_str()), ("v1.33.0", ""));
 

@@ -32,6 +32,19 @@ async fn a_missing_chart_is_named_by_its_source_at_once_and_ends_the_job_at_its_
     );
 }
 
+/// The API server answers a typo with a status 500: it must not look like a server in trouble, nor hold up the correction.
+#[tokio::test]
+async fn a_field_that_the_kind_does_not_have_fails_the_job_at_once_and_names_it() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    let mut instance = world.hello(&namespace, "shop", "1.0.0");
+    instance["spec"]["chrat"] = instance["spec"]["chart"].take();
+    let job = world.deploy(instance, Duration::from_secs(600)).await;
+    let job = world.end_of(&job).await;
+    assert_eq!(job.outcome, Some(Outcome::Failed));
+    assert!(job.error.contains(".spec.chrat"), "{}", job.error);
+}
+
 #[tokio::test]
 async fn pods_that_never_start_fail_the_job_when_the_release_stalls_not_at_its_deadline() {
     let world = world().await;

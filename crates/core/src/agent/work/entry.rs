@@ -70,6 +70,8 @@ pub(super) struct Entry {
     pub(super) held_back: Option<Observed>,
     /// It was handed to the API server, in this process or in one before, and no answer came.
     pub(super) unanswered: bool,
+    /// The control plane has closed it while the API server was being asked.
+    pub(super) is_unwanted: bool,
     /// The control plane asked for so long without status updates.
     pub(super) asked_for_quiet: Option<Duration>,
     /// And so there are none until then.
@@ -124,6 +126,7 @@ impl Entry {
             telling: false,
             held_back: None,
             unanswered: false,
+            is_unwanted: false,
             asked_for_quiet: None,
             quiet_until: None,
             ack_again: false,
@@ -148,6 +151,11 @@ impl Entry {
     /// Whether what it does next needs the control plane.
     pub(super) fn wants_link(&self) -> bool {
         matches!(self.phase, Phase::Acking | Phase::Waiting { .. } | Phase::Posting)
+    }
+
+    /// Whether the phase's effect was given out and is not answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// Gives the phase's effect once, until it is answered.

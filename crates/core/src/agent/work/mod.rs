@@ -115,6 +115,8 @@ pub enum Applied {
     Refused(String),
     /// It may, later; `random` in 0..1 spreads the tries.
     Later {
+        /// Why not now, for people.
+        cause: String,
         /// Uniform in 0..1.
         random: f64,
     },
@@ -265,12 +267,17 @@ impl Work {
             return;
         };
         match applied {
-            Applied::Later { random } => {
+            Applied::Later { cause, random } => {
                 entry.unanswered = true;
+                entry.run.handle_delayed(&cause);
                 entry.run.handle_timeout(now);
+                if entry.is_unwanted {
+                    return self.abandon(ticket, now);
+                }
                 if entry.run.result().is_none() {
                     let deadline = entry.run.poll_timeout();
-                    return self.retry_before(ticket, deadline, now, random);
+                    self.retry_before(ticket, deadline, now, random);
+                    return self.touch(ticket);
                 }
             }
             Applied::Refused(message) => entry.run.handle_ended(failed(message)),
@@ -316,11 +323,13 @@ impl Work {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.telling = false;
         entry.asked_for_quiet = told.err().and_then(Failure::retry_after);
-        let waits = matches!(entry.phase, Phase::Waiting { .. });
-        if waits && matches!(told, Err(Failure::NotFound | Failure::Closed)) {
-            self.abandon(ticket, now);
-        } else {
-            self.touch(ticket);
+        let is_unwanted = matches!(told, Err(Failure::NotFound | Failure::Closed));
+        match entry.phase {
+            Phase::Waiting { .. } if is_unwanted => self.abandon(ticket, now),
+            Phase::Applying if is_unwanted && !entry.is_busy() => self.abandon(ticket, now),
+            // What is on its way to the API server is answered first: its lane may not go on before.
+            Phase::Applying => entry.is_unwanted |= is_unwanted,
+            _ => self.touch(ticket),
         }
     }
 

@@ -33,7 +33,7 @@ fn at_most_sixteen_jobs_are_applied_at_a_time() {
     assert_eq!(handed.len(), MAX_APPLYING);
     work.handle_applied(handed[0].0, Applied::Refused("no".into()), NOW);
     assert_eq!(handed_over(&mut work, NOW).len(), 1);
-    work.handle_applied(handed[1].0, Applied::Later { random: 0.0 }, NOW);
+    work.handle_applied(handed[1].0, Applied::Later { cause: "not now".into(), random: 0.0 }, NOW);
     assert_eq!(handed_over(&mut work, NOW).len(), 1, "one that is tried again later keeps no place");
 }
 
@@ -126,7 +126,7 @@ fn answer_lost() -> (Work, Ticket, Ticket) {
     let former = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(former, taken(Goal::Ready), NOW);
     let later = handed_over(&mut work, NOW)[0].0;
-    work.handle_applied(later, Applied::Later { random: 0.5 }, NOW);
+    work.handle_applied(later, Applied::Later { cause: "not now".into(), random: 0.5 }, NOW);
     (work, former, later)
 }
 
@@ -148,7 +148,7 @@ fn restarted(work: &Work, now: Timestamp) -> Work {
 #[test]
 fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_the_one_before() {
     let ends: [Applied; 3] = [
-        Applied::Later { random: 0.5 },
+        Applied::Later { cause: "not now".into(), random: 0.5 },
         Applied::Refused("NamespaceNotGated".into()),
         Applied::Conflict { message: "owned".into(), conflicts: Vec::new() },
     ];
@@ -341,10 +341,10 @@ fn what_was_applied_before_a_job_whose_fate_is_unknown_is_applied_again() {
     let mut work = one_is_ready();
     offer_payload(&mut work, "two", 2);
     let two = handed_over(&mut work, NOW)[0].0;
-    work.handle_applied(two, Applied::Later { random: 0.5 }, NOW);
+    work.handle_applied(two, Applied::Later { cause: "not now".into(), random: 0.5 }, NOW);
     let over = NOW + SignedDuration::from_secs(60);
     handed_over(&mut work, over);
-    work.handle_applied(two, Applied::Later { random: 0.5 }, over);
+    work.handle_applied(two, Applied::Later { cause: "not now".into(), random: 0.5 }, over);
     handed_over(&mut work, over);
     assert!(work.is_empty());
     offer_payload(&mut work, "one again", 1);
@@ -412,4 +412,67 @@ fn a_job_that_the_journal_refuses_is_not_acked_and_its_end_is_told() {
     let Some(Command::Post(_, _, result)) = told else { panic!("{told:?}") };
     assert_eq!(result.outcome, Outcome::Failed);
     assert!(result.error.contains("too large"), "{}", result.error);
+}
+
+/// What is handed over, and what is told meanwhile, until nothing more happens at that time.
+fn told(work: &mut Work, now: Timestamp) -> Vec<(Ticket, StatusUpdate)> {
+    let mut told = Vec::new();
+    while let Some(command) = work.poll_command(now, now) {
+        match command {
+            Command::Status(ticket, _, update) => told.push((ticket, update)),
+            Command::Save(record) => work.handle_saved(record.ticket, Ok(()), now, 0.5),
+            Command::Ack(ticket, _) => work.handle_acked(ticket, Ok(()), now, 0.5),
+            _ => {}
+        }
+    }
+    told
+}
+
+fn not_now() -> Applied {
+    Applied::Later { cause: "the API server is busy".into(), random: 0.5 }
+}
+
+#[test]
+fn why_the_api_server_does_not_take_a_job_is_told_and_stands_in_its_end() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "late", Deed::Apply);
+    let late = handed_over(&mut work, NOW)[0].0;
+    assert!(told(&mut work, NOW).is_empty(), "being asked is no progress");
+    work.handle_applied(late, not_now(), NOW);
+    let progress = told(&mut work, NOW);
+    let [(_, update)] = progress.as_slice() else { panic!("{progress:?}") };
+    assert_eq!((update.phase.as_str(), update.message.as_str()), ("Applying", "the API server is busy"));
+    let over = NOW + SignedDuration::from_secs(60);
+    assert_eq!(handed_over(&mut work, over).len(), 1);
+    work.handle_applied(late, not_now(), over);
+    let error = &work.jobs[&late].record.result.as_ref().unwrap().error;
+    assert!(
+        error.starts_with("DeadlineExceeded: ") && error.ends_with(": the API server is busy"),
+        "{error}"
+    );
+}
+
+/// Whoever takes a job back that the API server does not take is rid of it, and what comes next begins.
+#[test]
+fn a_job_that_is_withdrawn_while_the_api_server_does_not_take_it_gives_its_lane_away() {
+    let second = NOW + SignedDuration::from_secs(2);
+    for is_being_asked in [false, true] {
+        let mut work = Work::default();
+        work.handle_link(true);
+        offer(&mut work, "mistake", Deed::Apply);
+        offer(&mut work, "correction", Deed::Apply);
+        let mistake = handed_over(&mut work, NOW)[0].0;
+        work.handle_applied(mistake, not_now(), NOW);
+        assert_eq!(told(&mut work, NOW).len(), 1);
+        if is_being_asked {
+            assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
+        }
+        work.handle_status(mistake, Err(Failure::Closed), second);
+        if is_being_asked {
+            assert!(handed_over(&mut work, second).is_empty(), "two are on their way");
+            work.handle_applied(mistake, not_now(), second);
+        }
+        assert_eq!(names(&handed_over(&mut work, second)), ["correction"], "{is_being_asked}");
+    }
 }

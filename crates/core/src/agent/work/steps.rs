@@ -23,6 +23,12 @@ impl Work {
         now: Timestamp,
         control_plane_now: Timestamp,
     ) -> Option<Command> {
+        if self.jobs.get(&ticket)?.phase == Phase::Applying
+            && let Some(command) = self.tell(ticket, now)
+        {
+            self.touch(ticket);
+            return Some(command);
+        }
         let entry = self.jobs.get_mut(&ticket)?;
         if let Some(at) = entry.not_before.filter(|at| *at > now) {
             self.schedule(ticket, at);
@@ -125,25 +131,33 @@ impl Work {
             self.touch(ticket);
             return None;
         };
-        let quiet = entry.quiet_until(now);
         let command = if following {
-            let may_tell = link && !entry.telling && quiet.is_none();
-            let update = if may_tell { entry.run.poll_status(now) } else { None };
-            update.map(|update| {
-                entry.telling = true;
-                Command::Status(ticket, entry.id().clone(), update)
-            })
+            self.tell(ticket, now)
         } else {
             entry.phase = Phase::Waiting { following: true };
             let taken = entry.run.taken()?.clone();
             Some(Command::Follow(ticket, taken))
         };
+        let entry = self.jobs.get_mut(&ticket)?;
+        let quiet = entry.quiet_until(now);
         let tells_next = link && !entry.telling && quiet.is_none();
         let next = if tells_next { entry.run.poll_timeout() } else { entry.run.deadline() };
         for next in next.into_iter().chain(quiet) {
             self.schedule(ticket, next);
         }
         command
+    }
+
+    /// Progress, if there is any that may be told now. What the API server is asked for the first time is none.
+    fn tell(&mut self, ticket: Ticket, now: Timestamp) -> Option<Command> {
+        let link = self.link;
+        let entry = self.jobs.get_mut(&ticket)?;
+        if !link || entry.telling || entry.quiet_until(now).is_some() {
+            return None;
+        }
+        let update = entry.run.poll_status(now)?;
+        entry.telling = true;
+        Some(Command::Status(ticket, entry.id().clone(), update))
     }
 
     /// It is durable that the API server took the job: the lane goes on, and who waited before it is superseded.

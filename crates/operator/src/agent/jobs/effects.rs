@@ -112,7 +112,7 @@ impl Inner {
     async fn apply(&self, job: &Job) -> Applied {
         let Some(connection) = self.means.links.now() else {
             // Whose labels the object gets is not known at the moment.
-            return Applied::Later { random: rand::random() };
+            return Applied::Later { cause: "there is no credential".to_owned(), random: rand::random() };
         };
         let action = match action::of_job(job, &connection.cluster) {
             Ok(action) => action,
@@ -141,7 +141,7 @@ impl Inner {
             Err(ApplyError::Conflict { message, conflicts }) => Applied::Conflict { message, conflicts },
             Err(ApplyError::Transient(cause)) => {
                 tracing::warn!(job_id = %job.id, cause, "the job could not be carried out yet");
-                Applied::Later { random: rand::random() }
+                Applied::Later { cause, random: rand::random() }
             }
         }
     }

@@ -42,7 +42,7 @@ impl World {
         }
         let object = self.objects.entry(job.object.clone()).or_default();
         if object.is_dying && job.value.is_some() {
-            return Applied::Later { random: 0.5 };
+            return Applied::Later { cause: "not now".into(), random: 0.5 };
         }
         let was_there = object.value.is_some();
         object.is_disturbed = false;

@@ -150,8 +150,13 @@ impl World {
                 self.work.handle_acked(ticket, if answered { answer } else { later }, now, random);
             }
             Command::Apply(ticket, job) => {
-                let applied = if happens { self.apply(&job.id) } else { Applied::Later { random } };
-                let applied = if answered { applied } else { Applied::Later { random } };
+                let applied = if happens {
+                    self.apply(&job.id)
+                } else {
+                    Applied::Later { cause: "not now".into(), random }
+                };
+                let applied =
+                    if answered { applied } else { Applied::Later { cause: "not now".into(), random } };
                 self.work.handle_applied(ticket, applied, now);
             }
             // Watching is done in `observe`.
