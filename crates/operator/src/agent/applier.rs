@@ -168,8 +168,9 @@ fn classify_status(status: &Status) -> ApplyError {
         409 if !conflicts.is_empty() => {
             ApplyError::Conflict { message: conflict_message(&conflicts), conflicts }
         }
-        // Without owners it is a race, for example with a deletion that is not finished.
-        408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
+        // A 409 without owners is a race, for example with a deletion that is not finished; a 401 is about us and not about
+        // the job: our token has just been replaced, or the API server has just started.
+        401 | 408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
         _ => ApplyError::Refused(status.message.clone()),
     }
 }
@@ -228,6 +229,12 @@ mod tests {
         assert_eq!(lasting(&object, &live(Value::Null)).unwrap().uid, "u");
         let dying = lasting(&object, &live(json!("2026-01-01T00:00:00Z")));
         assert!(matches!(dying, Err(ApplyError::Transient(_))));
+    }
+
+    #[test]
+    fn that_the_api_server_does_not_know_us_at_the_moment_says_nothing_about_the_job() {
+        let unknown = json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
+        assert!(matches!(classify_status(&status(unknown)), ApplyError::Transient(_)));
     }
 
     #[test]
