@@ -222,7 +222,9 @@ impl Driver {
         };
         match answer {
             Ok(polled) => {
-                self.conversation.polled(&connection.credentials.token);
+                if self.links.is_current(connection) {
+                    self.conversation.polled(&connection.credentials.token);
+                }
                 let new = self.take(polled, connection, jobs);
                 let rest = pause_after_poll(new, started.elapsed());
                 if !rest.is_zero() {
@@ -257,7 +259,7 @@ impl Driver {
             self.links.changed_from(connection).await;
             return;
         }
-        if self.links.now().is_some_and(|now| Arc::ptr_eq(&now, connection)) {
+        if self.links.is_current(connection) {
             tracing::warn!(problem, request_id, ?failure, "the control plane did not answer as hoped");
             self.conversation.failed(failure, problem);
         }

@@ -230,8 +230,11 @@ impl EventLoop {
     fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Result<(), LinkError>) {
         self.on_its_way = None;
         let now = clock::now();
+        let is_current = self.links.is_current(connection);
         let Err(error) = answer else {
-            self.conversation.good(&connection.credentials.token);
+            if is_current {
+                self.conversation.good(&connection.credentials.token);
+            }
             self.backoff.handle_success();
             self.teller.handle_delivery(Delivery::Taken, now);
             self.answer_snapshots_if_done();
@@ -246,7 +249,7 @@ impl EventLoop {
             return;
         }
         self.teller.handle_delivery(Delivery::Failed, now);
-        if !self.links.now().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
+        if !is_current {
             // What an earlier connection met, for example a credential that was exchanged meanwhile, says nothing
             // about the one in use.
             return;
@@ -350,6 +353,18 @@ mod tests {
         let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let line: serde_json::Value = serde_json::from_str(&lines).unwrap();
         assert_eq!(line["request_id"], "r-1", "{line}");
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_connection_reached_says_nothing_about_the_present_one() {
+        let (earlier, present) = (connection_to_nowhere(), connection_to_nowhere());
+        let (_sender, links) = watch::channel(Some(present.clone()));
+        let mut events = event_loop(links);
+        let state = events.conversation.watch();
+        events.handle_answer(&earlier, Ok(()));
+        assert!(!state.borrow().reached);
+        events.handle_answer(&present, Ok(()));
+        assert!(state.borrow().reached);
     }
 
     #[tokio::test]

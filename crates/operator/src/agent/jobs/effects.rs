@@ -82,8 +82,7 @@ impl Inner {
             return Err(Failure::Unavailable { retry_after: None });
         };
         let told = message(&connection.link).await;
-        // What an earlier credential reached says nothing about this one.
-        if told.is_ok() && super::same(self.means.links.now().as_ref(), Some(&connection)) {
+        if told.is_ok() && self.means.links.is_current(&connection) {
             self.means.conversation.good(&connection.credentials.token);
         }
         told.map_err(|error| {
