@@ -203,7 +203,10 @@ impl Driver {
                 }
             }
         }
-        self.conversation.resynced(round_trip);
+        // Another connection may lead to another control plane: that one is told from the start.
+        if self.links.is_current(connection) {
+            self.conversation.resynced(round_trip);
+        }
     }
 
     async fn tell(&self, part: Part) -> Result<Told, Failure> {
@@ -359,9 +362,55 @@ async fn rest(links: &Links, connection: &Arc<Connection>, conversation: &Conver
 mod tests {
     use super::*;
     use crate::agent::links::connection_to_nowhere;
+    use clap::Parser as _;
     use futures::FutureExt as _;
     use jiff::SignedDuration;
     use std::time::Duration;
+
+    /// A driver that reaches nobody, what gives it connections, and what it wants told.
+    fn driver() -> (Driver, watch::Sender<Option<Arc<Connection>>>, mpsc::Receiver<Snapshot>) {
+        let args = Arc::new(Args::try_parse_from(["vworkspace-operator"]).unwrap());
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let (connections, links) = watch::channel(None);
+        let (snapshots, wanted) = mpsc::channel(1);
+        let (metrics, gauges) = Metrics::new();
+        let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges.link);
+        let driver = Driver {
+            client: nowhere.try_into().unwrap(),
+            seed: Seed::of(&args),
+            args,
+            metrics,
+            conversation: Arc::new(conversation),
+            identity: watch::Sender::new(None),
+            links: Links::new(links),
+            follow: Follow::default(),
+            rotations: Rotations::channel().0,
+            snapshots,
+            job_ended: Arc::default(),
+        };
+        (driver, connections, wanted)
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_was_cut_in_two_by_another_connection_is_told_again() {
+        let (driver, connections, mut wanted) = driver();
+        let connect = || {
+            let connection = connection_to_nowhere();
+            connections.send_replace(Some(connection.clone()));
+            driver.conversation.credential(true, "");
+            connection
+        };
+        for (is_cut, then) in [(true, Step::Resync), (false, Step::Poll)] {
+            let connection = connect();
+            let taken = async {
+                let snapshot = wanted.recv().await.unwrap();
+                let _other = is_cut.then(connect);
+                assert!(snapshot.done.send(Ok(Told::Taken)).is_ok());
+            };
+            futures::join!(driver.resync(&connection), taken);
+            assert_eq!(driver.conversation.step(), then, "cut: {is_cut}");
+        }
+    }
 
     #[tokio::test]
     async fn the_poll_loop_notices_at_once_that_something_got_through() {
