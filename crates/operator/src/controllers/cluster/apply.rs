@@ -33,6 +33,7 @@ use vworkspace_crds::{
 };
 use vworkspace_protocol::{
     ClusterId,
+    condition::reasons,
     credential::{RegisterRequest, RegisterResponse},
     id::SessionId,
 };
@@ -155,7 +156,16 @@ impl Registrar {
         let registration_id = self.registration_id(&registration.fingerprint).await?;
         let answer = match self.exchange(cluster, registration, registration_id).await {
             Ok(answer) => answer,
-            Err(unregistered) => return Ok(self.handle_unregistered(registration, unregistered)),
+            Err(unregistered) => {
+                let exchange = self.handle_unregistered(registration, unregistered);
+                if let Exchange::Rejected { reason } = &exchange {
+                    let object = cluster.object_ref(&());
+                    announcer
+                        .tell(&object, EventType::Warning, reasons::REGISTRATION_TOKEN_INVALID, reason)
+                        .await;
+                }
+                return Ok(exchange);
+            }
         };
         let stored = Stored {
             base_url: registration.base_url.clone(),
@@ -203,13 +213,13 @@ impl Registrar {
         })
     }
 
-    /// A token that the control plane refuses is not tried again; everything else is, when it is due.
+    /// What the control plane refuses is not tried again; everything else is, when it is due.
     fn handle_unregistered(&mut self, registration: &Registration, unregistered: Unregistered) -> Exchange {
         let Unregistered { reason, request_id, failure } = unregistered;
         tracing::warn!(reason, request_id, ?failure, "the registration token was not exchanged");
         if failure.is_some_and(Failure::is_rejection) {
-            let fingerprint = registration.fingerprint.clone();
-            self.rejected = Some(RejectedToken { fingerprint, reason: reason.clone() });
+            self.rejected =
+                Some(RejectedToken { registration: registration.clone(), reason: reason.clone() });
             return Exchange::Rejected { reason };
         }
         let asked = failure.and_then(Failure::retry_after);
