@@ -259,7 +259,10 @@ impl Driver {
         request_id: Option<&str>,
     ) {
         if failure == Failure::Unauthorized && self.is_another_due(connection).await {
-            self.links.changed_from(connection).await;
+            tokio::select! {
+                () = self.links.changed_from(connection) => {}
+                () = self.is_due_again(connection) => {}
+            }
             return;
         }
         if self.links.is_current(connection) {
@@ -284,6 +287,21 @@ impl Driver {
             self.conversation.refused(&used.token, &identity.held);
         }
         identity.is_some_and(|identity| identity.presented(&self.conversation.verdicts()) != *used)
+    }
+
+    /// Waits until this one is to be used after all: the refusal no longer counts when the identity is written anew, and no
+    /// other connection is made then.
+    async fn is_due_again(&self, connection: &Connection) {
+        let mut link = self.conversation.watch();
+        loop {
+            let verdicts = link.borrow_and_update().verdicts.clone();
+            let identity = self.identity.borrow().clone();
+            if identity.is_some_and(|identity| identity.presented(&verdicts) == connection.credentials) {
+                return;
+            }
+            // The sender lives in the conversation: waiting cannot fail.
+            let _never_fails = link.changed().await;
+        }
     }
 
     async fn watch_credentials(self: Arc<Self>) {
@@ -365,18 +383,25 @@ mod tests {
     use clap::Parser as _;
     use futures::FutureExt as _;
     use jiff::SignedDuration;
+    use kube::client::Body;
     use std::time::Duration;
+    use tower::BoxError;
+    use vworkspace_core::agent::{
+        credentials::{Fetched, Held, Verdicts},
+        rotation::Cause,
+    };
+    use vworkspace_protocol::Secret;
 
     /// A driver that reaches nobody, what gives it connections, and what it wants told.
     fn driver() -> (Driver, watch::Sender<Option<Arc<Connection>>>, mpsc::Receiver<Snapshot>) {
         let args = Arc::new(Args::try_parse_from(["vworkspace-operator"]).unwrap());
-        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let unreached = tower::service_fn(async |_| Err::<http::Response<Body>, BoxError>("no way".into()));
         let (connections, links) = watch::channel(None);
         let (snapshots, wanted) = mpsc::channel(1);
         let (metrics, gauges) = Metrics::new();
         let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges.link);
         let driver = Driver {
-            client: nowhere.try_into().unwrap(),
+            client: Client::new(unreached, "n"),
             seed: Seed::of(&args),
             args,
             metrics,
@@ -410,6 +435,28 @@ mod tests {
             futures::join!(driver.resync(&connection), taken);
             assert_eq!(driver.conversation.step(), then, "cut: {is_cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_counts_no_longer_keeps_the_poll_loop_waiting_for_no_other_credential() {
+        let (driver, connections, _wanted) = driver();
+        let current = Held::new(ClusterId::new("c"), Secret::new("old"), None);
+        let fetched = Fetched { token: Secret::new("new"), life: None, rotation: "r".to_owned() };
+        let held = current.fetched(fetched, &Cause::Age);
+        let identity = Identity { base_url: "http://127.0.0.1:1".to_owned(), held, ca_pem: None };
+        driver.identity.send_replace(Some(identity.clone()));
+        let presented = identity.presented(&Verdicts::default());
+        let connection = Connection::new(&presented, &SessionId::new("s"), false).unwrap();
+        let connection = Arc::new(connection);
+        connections.send_replace(Some(connection.clone()));
+        let written_anew = async {
+            let mut link = driver.conversation.watch();
+            assert!(link.wait_for(|link| link.verdicts != Verdicts::default()).await.is_ok());
+            driver.conversation.identity_changed();
+        };
+        let failed = driver.failed(&connection, Failure::Unauthorized, "", None);
+        let both = async { futures::join!(failed, written_anew) };
+        assert!(tokio::time::timeout(Duration::from_secs(30), both).await.is_ok(), "it waits for ever");
     }
 
     #[tokio::test]
