@@ -180,15 +180,14 @@ impl Conversation {
     }
 
     fn publish(&self, edit: impl FnOnce(&mut LinkState)) {
-        let (session, disconnected) = {
-            let session = self.session();
-            (session.state(), session.is_disconnected(clock::now()))
-        };
         self.state.send_if_modified(|state| {
             let before = state.clone();
             edit(state);
-            (state.session, state.disconnected) = (session, disconnected);
-            // Here, where one writer at a time is: what is shown is never older than what is published.
+            // Read and shown here, where one writer at a time is: neither what is published nor what is shown goes back to
+            // how the session was before.
+            let session = self.session();
+            (state.session, state.disconnected) = (session.state(), session.is_disconnected(clock::now()));
+            drop(session);
             self.gauges.show(state);
             *state != before
         });
@@ -211,4 +210,19 @@ impl LinkState {
 /// From `now` to `due`; nothing when it has passed.
 pub fn until(due: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn what_is_published_is_the_session_as_it_is_then() {
+        let gauges = Metrics::new().1.link;
+        let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges);
+        let meanwhile = |session: &mut Session| session.handle_credential(true, clock::now());
+        conversation.publish(|_| meanwhile(&mut conversation.session()));
+        assert!(conversation.watch().borrow().session == State::Resyncing);
+    }
 }
