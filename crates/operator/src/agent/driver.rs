@@ -186,7 +186,7 @@ impl Driver {
 
     /// Status first: who is gone, and the conditions of all owned objects, in parts that fit into the outbox.
     async fn resync(&self, connection: &Arc<Connection>) {
-        let objects = self.follow.objects();
+        let (dropped, objects) = (self.conversation.dropped(), self.follow.objects());
         tracing::info!(
             objects = objects.len(),
             "status goes first: telling the conditions of all owned objects"
@@ -205,7 +205,7 @@ impl Driver {
         }
         // Another connection may lead to another control plane: that one is told from the start.
         if self.links.is_current(connection) {
-            self.conversation.resynced(round_trip);
+            self.conversation.resynced(round_trip, dropped);
         }
     }
 
