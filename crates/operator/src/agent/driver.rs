@@ -166,10 +166,9 @@ impl Driver {
                     rest(&self.links, &connection, &self.conversation, at).await;
                 }
                 (Step::Resync, Some(connection)) => self.resync(&connection).await,
-                (Step::Poll, Some(connection)) => {
-                    jobs.room().await;
-                    self.poll(&connection, jobs).await;
-                }
+                (Step::Poll, Some(connection)) if jobs.has_room() => self.poll(&connection, jobs).await,
+                // Something else may be due by then.
+                (Step::Poll, Some(_)) => jobs.room().await,
             }
         }
     }
