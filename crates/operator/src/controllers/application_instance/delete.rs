@@ -102,6 +102,7 @@ mod tests {
     };
     use kube::{Client, client::Body};
     use serde_json::{Value, json};
+    use std::sync::Arc;
     use tokio::sync::{mpsc, watch};
     use tokio_util::sync::CancellationToken;
     use tower::BoxError;
@@ -136,7 +137,7 @@ mod tests {
                 metrics: Metrics::new().0,
             },
             failures: super::super::retry::Failures::default(),
-            own_writes: super::super::own_writes::OwnWrites::default(),
+            own_writes: Arc::default(),
         };
         let instance = serde_json::from_value(instance(finalizers)).unwrap();
         assert_eq!(advance(&shared, &instance).await.unwrap(), None);
