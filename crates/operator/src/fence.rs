@@ -48,7 +48,7 @@ impl Fence {
     }
 
     /// Whether writes pass at this time.
-    fn is_open(&self, now: Instant) -> bool {
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
     }
 }

@@ -157,11 +157,13 @@ impl Elector {
         }
     }
 
-    /// Gives the lease back, so that another replica need not wait.
+    /// Gives the lease back, so that another replica need not wait; nothing is written any more.
     pub async fn release(&self) {
         let Some(seen) = self.seen.as_ref().filter(|seen| seen.record.holder == self.identity) else {
             return;
         };
+        // From then on anybody may take it at once.
+        self.fence.open_until(Instant::now());
         let give_back = async {
             let mut lease = self.api.get(&self.name).await?;
             if Record::of(&lease).holder != seen.record.holder {
@@ -242,6 +244,9 @@ fn micro_now() -> MicroTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::client::Body;
+    use std::sync::{Arc, Mutex};
+    use tower::BoxError;
 
     const LEASE: Duration = Duration::from_secs(15);
 
@@ -257,6 +262,33 @@ mod tests {
         assert!(may_take(&seen("me", Duration::ZERO, now), "me", LEASE, now));
         assert!(!may_take(&seen("other", Duration::from_secs(14), now), "me", LEASE, now));
         assert!(may_take(&seen("other", LEASE, now), "me", LEASE, now));
+    }
+
+    #[tokio::test]
+    async fn whoever_has_given_the_lease_back_writes_nothing_any_more() {
+        let there = Arc::new(Mutex::new(None));
+        let answers = tower::service_fn(move |request: http::Request<Body>| {
+            let there = there.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                if head.method != http::Method::GET {
+                    *there.lock().unwrap() = Some(body.collect_bytes().await?);
+                }
+                let (status, body) = match there.lock().unwrap().clone() {
+                    Some(lease) => (200, lease.to_vec()),
+                    None => (404, br#"{"code": 404, "reason": "NotFound"}"#.to_vec()),
+                };
+                let answer = http::Response::builder().status(status);
+                Ok::<_, BoxError>(answer.body(Body::from(body))?)
+            }
+        });
+        let ms = Duration::from_millis;
+        let times = Times::try_new(LEASE, ms(10_000), ms(1_000)).unwrap();
+        let mut elector = Elector::new(Client::new(answers, "n"), "n", "lease", times);
+        elector.acquire().await;
+        assert!(elector.fence().is_open(Instant::now()));
+        elector.release().await;
+        assert!(!elector.fence().is_open(Instant::now()));
     }
 
     #[test]

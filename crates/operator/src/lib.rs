@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod announce;
+pub mod api_server;
 pub mod args;
 pub mod clock;
 pub mod conditions;

@@ -6,6 +6,7 @@
 
 use crate::{
     agent::{self, Agent, conversation::LinkState},
+    api_server::{SILENCE, giving_up_after},
     args::Args,
     context::Context,
     controllers::{application_instance, cluster, gate::Gates},
@@ -77,6 +78,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let ((metrics, gauges), readiness) = (Metrics::new(), watch::Sender::new(Readiness::default()));
     let unusable = |error: kube::Error| Error::Client(Box::new(error));
     let config = Config::infer().await.map_err(|error| unusable(kube::Error::InferConfig(error)))?;
+    let config = giving_up_after(config, SILENCE);
     let client = Client::try_from(config.clone()).map_err(unusable)?;
     serve_probes(&args, &readiness, &shutdown).await?;
     metrics_server::start(&args, &client, &metrics, &shutdown).await?;

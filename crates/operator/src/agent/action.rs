@@ -5,11 +5,14 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use vworkspace_core::agent::{ObjectKey, job_run::Goal};
 use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE};
-use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget};
+use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget, limits::clip};
 
 /// Kinds that jobs may apply and delete (contract, section 5).
 const OWN_KINDS: [(&str, &str); 2] =
     [("apps.vworkspace.io/v1alpha1", "ApplicationInstance"), ("ops.vworkspace.io/v1alpha1", "Operation")];
+
+/// So much is shown of a text that is no name: as much as the longest name has.
+const NAME_SHOWN: usize = 253;
 
 /// The kind that a rotation is about.
 const CLUSTER: &str = "Cluster";
@@ -125,7 +128,7 @@ fn own(manifest: Value, kind: &str, job: &Job, cluster: &ClusterId) -> Result<Ac
 }
 
 fn apply(mut manifest: Value, job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
-    let object = named(&manifest)?;
+    let object = object_of(&manifest)?;
     let root =
         manifest.as_object_mut().ok_or_else(|| Refusal::Malformed("the manifest is no object".to_owned()))?;
     // Written by the API server and our controllers only; sending them would be refused or make false conflicts.
@@ -160,15 +163,15 @@ fn delete(payload: DeleteTarget) -> Result<Action, Refusal> {
         api_version: required(payload.api_version, "apiVersion")?,
         kind: required(payload.kind, "kind")?,
         namespace: payload.namespace,
-        name: required(payload.name, "name")?,
+        name: named(payload.name, "name")?,
         ..ObjectRef::default()
     };
     allow("delete", &object)?;
-    required(object.namespace.clone(), "namespace")?;
+    named(object.namespace.clone(), "namespace")?;
     Ok(Action::Delete { object })
 }
 
-fn named(manifest: &Value) -> Result<ObjectRef, Refusal> {
+fn object_of(manifest: &Value) -> Result<ObjectRef, Refusal> {
     let text =
         |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let object = ObjectRef {
@@ -179,8 +182,8 @@ fn named(manifest: &Value) -> Result<ObjectRef, Refusal> {
         ..ObjectRef::default()
     };
     allow("apply", &object)?;
-    required(object.name.clone(), "metadata.name")?;
-    required(object.namespace.clone(), "metadata.namespace")?;
+    named(object.name.clone(), "metadata.name")?;
+    named(object.namespace.clone(), "metadata.namespace")?;
     Ok(object)
 }
 
@@ -189,6 +192,20 @@ fn allow(verb: &'static str, object: &ObjectRef) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::KindNotAllowed { verb, api_version: object.api_version.clone(), kind: object.kind.clone() })
+}
+
+/// Names become segments of a path: whatever else a text may hold could lead to another object, or to all there are.
+fn named(text: String, member: &str) -> Result<String, Refusal> {
+    let text = required(text, member)?;
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    let is_outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    if bytes.iter().copied().all(is_inner) && is_outer(bytes.first()) && is_outer(bytes.last()) {
+        Ok(text)
+    } else {
+        let shown = clip(&text, NAME_SHOWN);
+        Err(Refusal::Malformed(format!("{member} {shown:?} is no name of an object")))
+    }
 }
 
 fn required(text: String, member: &str) -> Result<String, Refusal> {
@@ -247,6 +264,20 @@ mod tests {
         }
         let error = of("delete", json!({"apiVersion": "v1", "kind": "Namespace", "name": "n"})).unwrap_err();
         assert!(error.to_string().starts_with("KindNotAllowed"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_name_leads_to_no_other_object() {
+        for name in ["?", "#", "..", "web/status", "web?dryRun=All", "web#", "a b", "Web"] {
+            let target = |namespace: &str, name: &str| {
+                json!({"apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+                    "namespace": namespace, "name": name})
+            };
+            for target in [target("team", name), target(name, "web")] {
+                let refusal = of("delete", target.clone()).unwrap_err().to_string();
+                assert!(refusal.contains("no name of an object"), "{target}: {refusal}");
+            }
+        }
     }
 
     #[test]

@@ -172,8 +172,9 @@ fn classify_status(status: &Status) -> ApplyError {
         }
         // Said of the manifest, which no other try makes better.
         500 if status.message.starts_with(UNTYPED) => ApplyError::Refused(status.message.clone()),
-        // Without owners it is a race, for example with a deletion that is not finished.
-        408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
+        // A 409 without owners is a race, for example with a deletion that is not finished; a 401 is about us and not about
+        // the job: our token has just been replaced, or the API server has just started.
+        401 | 408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
         _ => ApplyError::Refused(status.message.clone()),
     }
 }
@@ -240,6 +241,12 @@ mod tests {
              Kind=ApplicationInstance): .spec.chrat: field not declared in schema";
         let unknown = classify_status(&status(json!({"code": 500, "message": message})));
         assert!(matches!(unknown, ApplyError::Refused(why) if why.contains(".spec.chrat")));
+    }
+
+    #[test]
+    fn that_the_api_server_does_not_know_us_at_the_moment_says_nothing_about_the_job() {
+        let unknown = json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
+        assert!(matches!(classify_status(&status(unknown)), ApplyError::Transient(_)));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use crate::{clock, metrics::LinkGauges};
 use jiff::Timestamp;
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
@@ -56,13 +59,15 @@ pub struct Conversation {
     gauges: LinkGauges,
     /// Told at every good round trip but those of the poll loop itself.
     heard: Notify,
+    /// Events dropped before the last whole snapshot began: it told what they would have.
+    made_up_for: AtomicU64,
 }
 
 impl Conversation {
     /// A conversation that has not begun; `state` is told every change.
     pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, gauges: LinkGauges) -> Self {
         let session = Mutex::new(Session::new(disconnect_after));
-        Self { session, state, gauges, heard: Notify::new() }
+        Self { session, state, gauges, heard: Notify::new(), made_up_for: AtomicU64::new(0) }
     }
 
     /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
@@ -93,8 +98,9 @@ impl Conversation {
     }
 
     /// There is nothing left to tell; without `round_trip` there was nothing at all. Whose credential the last batch
-    /// went with was told when it was taken.
-    pub fn resynced(&self, round_trip: bool) {
+    /// went with was told when it was taken. `dropped` events had been dropped when the snapshot began.
+    pub fn resynced(&self, round_trip: bool, dropped: u64) {
+        self.made_up_for.store(dropped, Ordering::Relaxed);
         self.session().handle_resynced(round_trip, clock::now());
         self.publish(|state| {
             if round_trip {
@@ -150,11 +156,19 @@ impl Conversation {
         let _never_fails = state.wait_for(|state| !rejected(state)).await;
     }
 
-    /// What the poll loop does next.
+    /// Events dropped so far for want of room.
+    pub fn dropped(&self) -> u64 {
+        self.state.borrow().dropped_events
+    }
+
+    /// What the poll loop does next. Once there is room again after events were dropped, status goes first as after a
+    /// cut: nothing else tells what they would have.
     pub fn step(&self) -> Step {
         let step = self.session().poll_step(clock::now());
         self.publish(|_| {});
-        step
+        let state = self.state.borrow();
+        let is_due = state.dropped_events > self.made_up_for.load(Ordering::Relaxed) && !state.overflowing;
+        if step == Step::Poll && is_due { Step::Resync } else { step }
     }
 
     /// Waits for a good round trip, or gives back at once when there was one since this was last waited for: what comes
@@ -180,15 +194,14 @@ impl Conversation {
     }
 
     fn publish(&self, edit: impl FnOnce(&mut LinkState)) {
-        let (session, disconnected) = {
-            let session = self.session();
-            (session.state(), session.is_disconnected(clock::now()))
-        };
         self.state.send_if_modified(|state| {
             let before = state.clone();
             edit(state);
-            (state.session, state.disconnected) = (session, disconnected);
-            // Here, where one writer at a time is: what is shown is never older than what is published.
+            // Read and shown here, where one writer at a time is: neither what is published nor what is shown goes back to
+            // how the session was before.
+            let session = self.session();
+            (state.session, state.disconnected) = (session.state(), session.is_disconnected(clock::now()));
+            drop(session);
             self.gauges.show(state);
             *state != before
         });
@@ -211,4 +224,40 @@ impl LinkState {
 /// From `now` to `due`; nothing when it has passed.
 pub fn until(due: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn conversation() -> Conversation {
+        Conversation::new(Duration::from_secs(60), watch::Sender::default(), Metrics::new().1.link)
+    }
+
+    #[test]
+    fn what_was_dropped_is_made_up_for_by_a_snapshot_once_there_is_room() {
+        let conversation = conversation();
+        conversation.credential(true, "");
+        conversation.resynced(true, conversation.dropped());
+        assert_eq!(conversation.step(), Step::Poll);
+        conversation.outbox(1_000, 3, true);
+        assert_eq!(conversation.step(), Step::Poll, "a snapshot would be dropped, too");
+        conversation.outbox(0, 3, false);
+        assert_eq!(conversation.step(), Step::Resync);
+        let dropped = conversation.dropped();
+        conversation.outbox(0, 4, false);
+        conversation.resynced(true, dropped);
+        assert_eq!(conversation.step(), Step::Resync, "one more since it began");
+        conversation.resynced(true, conversation.dropped());
+        assert_eq!(conversation.step(), Step::Poll);
+    }
+
+    #[test]
+    fn what_is_published_is_the_session_as_it_is_then() {
+        let conversation = conversation();
+        let meanwhile = |session: &mut Session| session.handle_credential(true, clock::now());
+        conversation.publish(|_| meanwhile(&mut conversation.session()));
+        assert!(conversation.watch().borrow().session == State::Resyncing);
+    }
 }

@@ -166,10 +166,9 @@ impl Driver {
                     rest(&self.links, &connection, &self.conversation, at).await;
                 }
                 (Step::Resync, Some(connection)) => self.resync(&connection).await,
-                (Step::Poll, Some(connection)) => {
-                    jobs.room().await;
-                    self.poll(&connection, jobs).await;
-                }
+                (Step::Poll, Some(connection)) if jobs.has_room() => self.poll(&connection, jobs).await,
+                // Something else may be due by then.
+                (Step::Poll, Some(_)) => jobs.room().await,
             }
         }
     }
@@ -186,7 +185,7 @@ impl Driver {
 
     /// Status first: who is gone, and the conditions of all owned objects, in parts that fit into the outbox.
     async fn resync(&self, connection: &Arc<Connection>) {
-        let objects = self.follow.objects();
+        let (dropped, objects) = (self.conversation.dropped(), self.follow.objects());
         tracing::info!(
             objects = objects.len(),
             "status goes first: telling the conditions of all owned objects"
@@ -203,7 +202,10 @@ impl Driver {
                 }
             }
         }
-        self.conversation.resynced(round_trip);
+        // Another connection may lead to another control plane: that one is told from the start.
+        if self.links.is_current(connection) {
+            self.conversation.resynced(round_trip, dropped);
+        }
     }
 
     async fn tell(&self, part: Part) -> Result<Told, Failure> {
@@ -222,7 +224,9 @@ impl Driver {
         };
         match answer {
             Ok(polled) => {
-                self.conversation.polled(&connection.credentials.token);
+                if self.links.is_current(connection) {
+                    self.conversation.polled(&connection.credentials.token);
+                }
                 let new = self.take(polled, connection, jobs);
                 let rest = pause_after_poll(new, started.elapsed());
                 if !rest.is_zero() {
@@ -254,10 +258,13 @@ impl Driver {
         request_id: Option<&str>,
     ) {
         if failure == Failure::Unauthorized && self.is_another_due(connection).await {
-            self.links.changed_from(connection).await;
+            tokio::select! {
+                () = self.links.changed_from(connection) => {}
+                () = self.is_due_again(connection) => {}
+            }
             return;
         }
-        if self.links.now().is_some_and(|now| Arc::ptr_eq(&now, connection)) {
+        if self.links.is_current(connection) {
             tracing::warn!(problem, request_id, ?failure, "the control plane did not answer as hoped");
             self.conversation.failed(failure, problem);
         }
@@ -279,6 +286,21 @@ impl Driver {
             self.conversation.refused(&used.token, &identity.held);
         }
         identity.is_some_and(|identity| identity.presented(&self.conversation.verdicts()) != *used)
+    }
+
+    /// Waits until this one is to be used after all: the refusal no longer counts when the identity is written anew, and no
+    /// other connection is made then.
+    async fn is_due_again(&self, connection: &Connection) {
+        let mut link = self.conversation.watch();
+        loop {
+            let verdicts = link.borrow_and_update().verdicts.clone();
+            let identity = self.identity.borrow().clone();
+            if identity.is_some_and(|identity| identity.presented(&verdicts) == connection.credentials) {
+                return;
+            }
+            // The sender lives in the conversation: waiting cannot fail.
+            let _never_fails = link.changed().await;
+        }
     }
 
     async fn watch_credentials(self: Arc<Self>) {
@@ -357,9 +379,84 @@ async fn rest(links: &Links, connection: &Arc<Connection>, conversation: &Conver
 mod tests {
     use super::*;
     use crate::agent::links::connection_to_nowhere;
+    use clap::Parser as _;
     use futures::FutureExt as _;
     use jiff::SignedDuration;
+    use kube::client::Body;
     use std::time::Duration;
+    use tower::BoxError;
+    use vworkspace_core::agent::{
+        credentials::{Fetched, Held, Verdicts},
+        rotation::Cause,
+    };
+    use vworkspace_protocol::Secret;
+
+    /// A driver that reaches nobody, what gives it connections, and what it wants told.
+    fn driver() -> (Driver, watch::Sender<Option<Arc<Connection>>>, mpsc::Receiver<Snapshot>) {
+        let args = Arc::new(Args::try_parse_from(["vworkspace-operator"]).unwrap());
+        let unreached = tower::service_fn(async |_| Err::<http::Response<Body>, BoxError>("no way".into()));
+        let (connections, links) = watch::channel(None);
+        let (snapshots, wanted) = mpsc::channel(1);
+        let (metrics, gauges) = Metrics::new();
+        let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges.link);
+        let driver = Driver {
+            client: Client::new(unreached, "n"),
+            seed: Seed::of(&args),
+            args,
+            metrics,
+            conversation: Arc::new(conversation),
+            identity: watch::Sender::new(None),
+            links: Links::new(links),
+            follow: Follow::default(),
+            rotations: Rotations::channel().0,
+            snapshots,
+            job_ended: Arc::default(),
+        };
+        (driver, connections, wanted)
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_was_cut_in_two_by_another_connection_is_told_again() {
+        let (driver, connections, mut wanted) = driver();
+        let connect = || {
+            let connection = connection_to_nowhere();
+            connections.send_replace(Some(connection.clone()));
+            driver.conversation.credential(true, "");
+            connection
+        };
+        for (is_cut, then) in [(true, Step::Resync), (false, Step::Poll)] {
+            let connection = connect();
+            let taken = async {
+                let snapshot = wanted.recv().await.unwrap();
+                let _other = is_cut.then(connect);
+                assert!(snapshot.done.send(Ok(Told::Taken)).is_ok());
+            };
+            futures::join!(driver.resync(&connection), taken);
+            assert_eq!(driver.conversation.step(), then, "cut: {is_cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_counts_no_longer_keeps_the_poll_loop_waiting_for_no_other_credential() {
+        let (driver, connections, _wanted) = driver();
+        let current = Held::new(ClusterId::new("c"), Secret::new("old"), None);
+        let fetched = Fetched { token: Secret::new("new"), life: None, rotation: "r".to_owned() };
+        let held = current.fetched(fetched, &Cause::Age);
+        let identity = Identity { base_url: "http://127.0.0.1:1".to_owned(), held, ca_pem: None };
+        driver.identity.send_replace(Some(identity.clone()));
+        let presented = identity.presented(&Verdicts::default());
+        let connection = Connection::new(&presented, &SessionId::new("s"), false).unwrap();
+        let connection = Arc::new(connection);
+        connections.send_replace(Some(connection.clone()));
+        let written_anew = async {
+            let mut link = driver.conversation.watch();
+            assert!(link.wait_for(|link| link.verdicts != Verdicts::default()).await.is_ok());
+            driver.conversation.identity_changed();
+        };
+        let failed = driver.failed(&connection, Failure::Unauthorized, "", None);
+        let both = async { futures::join!(failed, written_anew) };
+        assert!(tokio::time::timeout(Duration::from_secs(30), both).await.is_ok(), "it waits for ever");
+    }
 
     #[tokio::test]
     async fn the_poll_loop_notices_at_once_that_something_got_through() {

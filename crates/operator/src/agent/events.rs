@@ -27,7 +27,7 @@ use vworkspace_transport::{AgentLink as _, LinkError};
 /// How long the last flush may take when the process ends.
 const LAST_FLUSH: Duration = Duration::from_secs(3);
 
-/// A part of a snapshot; answered when all that waits, this part included, was taken or refused.
+/// A part of a snapshot; answered when all that waited then, this part included, was taken or refused.
 pub struct Snapshot {
     /// What is told.
     pub part: Part,
@@ -52,6 +52,13 @@ pub enum Told {
     Nothing,
 }
 
+/// A part of a snapshot that waits.
+struct Asked {
+    /// So many events are to leave the outbox until all of it has, at most: it is a queue, and may drop some.
+    ahead: usize,
+    done: oneshot::Sender<Result<Told, Failure>>,
+}
+
 type Post = BoxFuture<'static, (Arc<Connection>, Result<(), LinkError>)>;
 /// Answers whether everything was stored.
 type Storing = BoxFuture<'static, bool>;
@@ -67,7 +74,7 @@ pub struct EventLoop {
     storing: Option<Storing>,
     backoff: Backoff,
     not_before: Timestamp,
-    snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
+    snapshots: Vec<Asked>,
 }
 
 impl EventLoop {
@@ -222,7 +229,7 @@ impl EventLoop {
             let _gone = snapshot.done.send(Ok(Told::Nothing));
             return;
         }
-        self.snapshots.push(snapshot.done);
+        self.snapshots.push(Asked { ahead: self.teller.outbox().len(), done: snapshot.done });
         self.not_before = Timestamp::MIN;
         self.teller.handle_flush(now);
     }
@@ -230,23 +237,27 @@ impl EventLoop {
     fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Result<(), LinkError>) {
         self.on_its_way = None;
         let now = clock::now();
+        let is_current = self.links.is_current(connection);
         let Err(error) = answer else {
-            self.conversation.good(&connection.credentials.token);
+            if is_current {
+                self.conversation.good(&connection.credentials.token);
+            }
             self.backoff.handle_success();
+            let taken = self.teller.outbox().in_flight().count();
             self.teller.handle_delivery(Delivery::Taken, now);
-            self.answer_snapshots_if_done();
+            self.answer_snapshots(taken);
             return;
         };
         let failure = failure_of(&error);
         if failure == Failure::Refused {
             if let Some(poison) = self.teller.handle_delivery(Delivery::Refused, now) {
                 tell_poison(&poison, &error);
+                self.answer_snapshots(1);
             }
-            self.answer_snapshots_if_done();
             return;
         }
         self.teller.handle_delivery(Delivery::Failed, now);
-        if !self.links.now().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
+        if !is_current {
             // What an earlier connection met, for example a credential that was exchanged meanwhile, says nothing
             // about the one in use.
             return;
@@ -256,15 +267,20 @@ impl EventLoop {
         tracing::warn!(%error, request_id, ?delay, events, "events were not delivered and are kept");
         let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
         self.not_before = now.saturating_add(delay).unwrap_or(now);
-        for done in self.snapshots.drain(..) {
-            let _gone = done.send(Err(failure));
+        for asked in self.snapshots.drain(..) {
+            let _gone = asked.done.send(Err(failure));
         }
     }
 
-    fn answer_snapshots_if_done(&mut self) {
-        if self.teller.outbox().is_empty() {
-            for done in self.snapshots.drain(..) {
-                let _gone = done.send(Ok(Told::Taken));
+    /// So many events have left the outbox. What is seen all the time must not keep a snapshot waiting, and with it all jobs.
+    fn answer_snapshots(&mut self, left: usize) {
+        let is_empty = self.teller.outbox().is_empty();
+        for mut asked in std::mem::take(&mut self.snapshots) {
+            asked.ahead = asked.ahead.saturating_sub(left);
+            if is_empty || asked.ahead == 0 {
+                let _gone = asked.done.send(Ok(Told::Taken));
+            } else {
+                self.snapshots.push(asked);
             }
         }
     }
@@ -310,6 +326,7 @@ mod tests {
     use super::*;
     use crate::{agent::links::connection_to_nowhere, metrics::Metrics};
     use tokio::sync::watch;
+    use vworkspace_core::agent::job_run::Observed;
     use vworkspace_protocol::{Condition, ConditionStatus, ObjectRef};
 
     fn event_loop(links: watch::Receiver<Option<Arc<Connection>>>) -> EventLoop {
@@ -318,6 +335,17 @@ mod tests {
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let store = ShardStore::new(nowhere.try_into().unwrap(), "n", "events");
         EventLoop::new(store, Links::new(links), Arc::new(conversation), Arc::default())
+    }
+
+    fn ready() -> Condition {
+        Condition {
+            type_: "Ready".to_owned(),
+            status: ConditionStatus::True,
+            observed_generation: 1,
+            last_transition_time: None,
+            reason: "HelmReleaseReady".to_owned(),
+            message: String::new(),
+        }
     }
 
     /// What was logged.
@@ -353,19 +381,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_an_earlier_connection_reached_says_nothing_about_the_present_one() {
+        let (earlier, present) = (connection_to_nowhere(), connection_to_nowhere());
+        let (_sender, links) = watch::channel(Some(present.clone()));
+        let mut events = event_loop(links);
+        let state = events.conversation.watch();
+        events.handle_answer(&earlier, Ok(()));
+        assert!(!state.borrow().reached);
+        events.handle_answer(&present, Ok(()));
+        assert!(state.borrow().reached);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_went_out_is_told_whatever_is_seen_meanwhile() {
+        let connection = connection_to_nowhere();
+        let (_sender, links) = watch::channel(Some(connection.clone()));
+        let mut events = event_loop(links);
+        let object = |uid: &str| ObjectRef { uid: uid.to_owned(), ..ObjectRef::default() };
+        let observed = Observed { conditions: vec![ready()], ..Observed::default() };
+        let followed = Followed { object: object("a"), observed, deleting: false, created: 0 };
+        let (done, mut told) = oneshot::channel();
+        events.handle_snapshot(Snapshot { part: Part::Conditions(vec![Arc::new(followed)]), done });
+        events.start();
+        events.handle_stored(true);
+        events.start();
+        assert!(events.on_its_way.is_some() && told.try_recv().is_err());
+        let (object, after) = (object("b"), vec![ready()]);
+        events.handle_observation(Observation::Conditions { object, before: vec![], after });
+        events.handle_answer(&connection, Ok(()));
+        assert_eq!((told.try_recv(), events.teller.outbox().len()), (Ok(Ok(Told::Taken)), 1));
+    }
+
+    #[tokio::test]
     async fn what_was_seen_before_there_is_a_credential_waits_for_it() {
         let (connected, links) = watch::channel(None);
         let mut events = event_loop(links);
         let object = ObjectRef { kind: "ApplicationInstance".to_owned(), ..ObjectRef::default() };
-        let ready = Condition {
-            type_: "Ready".to_owned(),
-            status: ConditionStatus::True,
-            observed_generation: 1,
-            last_transition_time: None,
-            reason: "HelmReleaseReady".to_owned(),
-            message: String::new(),
-        };
-        events.handle_observation(Observation::Conditions { object, before: vec![], after: vec![ready] });
+        events.handle_observation(Observation::Conditions { object, before: vec![], after: vec![ready()] });
         events.teller.handle_flush(clock::now());
         events.start();
         assert!(events.storing.is_none() && events.on_its_way.is_none());

@@ -54,7 +54,7 @@ struct Inner {
     table: Mutex<Table>,
     cluster: watch::Sender<Option<Arc<Followed>>>,
     /// Kinds whose first list is complete.
-    synced: watch::Sender<usize>,
+    synced: watch::Sender<BTreeSet<String>>,
 }
 
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl Follow {
     pub async fn synced(&self) {
         // The sender lives in `self`: waiting cannot fail.
         let mut synced = self.0.synced.subscribe();
-        let _never_fails = synced.wait_for(|kinds| *kinds >= KINDS).await;
+        let _never_fails = synced.wait_for(|kinds| kinds.len() >= KINDS).await;
     }
 
     /// The object now and at every change; `None` while it is not there.
@@ -141,7 +141,7 @@ impl Follow {
                     .cloned()
                     .collect();
                 gone.iter().for_each(|key| self.take(key, reporter));
-                self.0.synced.send_modify(|kinds| *kinds += 1);
+                self.0.synced.send_if_modified(|kinds| kinds.insert(resource.kind.clone()));
             }
             watcher::Event::Apply(object) => self.put(followed(resource, &object), reporter),
             watcher::Event::Delete(object) => {
@@ -218,6 +218,7 @@ fn followed(resource: &ApiResource, object: &Partial) -> Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use serde_json::json;
 
     fn instance(uid: &str, ready: &str) -> Partial {
@@ -255,6 +256,21 @@ mod tests {
         assert!(
             matches!(reports.try_recv(), Ok(crate::report::Observation::Deleted { object }) if object.uid == "u1")
         );
+    }
+
+    #[test]
+    fn a_kind_that_is_listed_again_stands_for_no_other() {
+        let (follow, reporter, mut listed) = (Follow::default(), Reporter::off(), BTreeSet::new());
+        let mut list = |resource: &ApiResource| {
+            for event in [watcher::Event::Init, watcher::Event::InitDone] {
+                follow.handle(resource, event, &mut listed, &reporter);
+            }
+            follow.synced().now_or_never().is_some()
+        };
+        let instances = ApiResource::erase::<ApplicationInstance>(&());
+        assert_eq!([(); KINDS].map(|()| list(&instances)), [false; KINDS]);
+        assert!(!list(&ApiResource::erase::<Operation>(&())));
+        assert!(list(&ApiResource::erase::<Cluster>(&())));
     }
 
     #[test]

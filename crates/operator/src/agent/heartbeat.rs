@@ -38,7 +38,8 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
         let told = cluster.borrow().clone();
         let beat = heartbeat(told.as_deref(), &connection.cluster, &kubernetes_version, clock::now());
         match connection.link.events(&EventsRequest { events: vec![beat] }).await {
-            Ok(()) => conversation.heartbeat(&connection.credentials.token),
+            Ok(()) if links.is_current(&connection) => conversation.heartbeat(&connection.credentials.token),
+            Ok(()) => {}
             Err(error) => {
                 tracing::warn!(%error, request_id = error.request_id(), "a heartbeat was not delivered");
             }

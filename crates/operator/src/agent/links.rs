@@ -65,6 +65,11 @@ impl Links {
         self.0.borrow().clone()
     }
 
+    /// Whether this is the connection in use: what an earlier one meets says nothing about it.
+    pub fn is_current(&self, connection: &Arc<Connection>) -> bool {
+        self.0.borrow().as_ref().is_some_and(|now| Arc::ptr_eq(now, connection))
+    }
+
     /// Waits for a connection; `None` once the agent ends.
     pub async fn connected(&self) -> Option<Arc<Connection>> {
         self.0.clone().wait_for(Option::is_some).await.ok()?.clone()

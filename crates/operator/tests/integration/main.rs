@@ -8,5 +8,6 @@ mod deletion;
 mod gates;
 mod install;
 mod refusal;
+mod silence;
 mod values;
 mod world;

@@ -82,8 +82,7 @@ impl Inner {
             return Err(Failure::Unavailable { retry_after: None });
         };
         let told = message(&connection.link).await;
-        // What an earlier credential reached says nothing about this one.
-        if told.is_ok() && super::same(self.means.links.now().as_ref(), Some(&connection)) {
+        if told.is_ok() && self.means.links.is_current(&connection) {
             self.means.conversation.good(&connection.credentials.token);
         }
         told.map_err(|error| {
@@ -158,7 +157,8 @@ impl Inner {
         let following = async {
             loop {
                 let seen = follower.borrow_and_update().as_ref().map(|followed| followed.observed.clone());
-                let believed = seen.is_some() || taken.goal != Goal::Gone;
+                let is_there = seen.as_ref().is_some_and(|seen| seen.uid == taken.applied.uid);
+                let believed = is_there || taken.goal != Goal::Gone;
                 let look_again = if believed {
                     self.answer(|work, now| work.handle_observed(ticket, seen, now));
                     None
@@ -177,8 +177,8 @@ impl Inner {
         }
     }
 
-    /// The table may not have caught up with the object's creation: absence is believed only from the API server.
-    /// Answers when to look again.
+    /// The table may not have caught up with the object's creation: that it is gone, or that another life of its name is
+    /// there, which may be the one before, is believed only from the API server. Answers when to look again.
     async fn look(&self, ticket: Ticket, taken: &Taken) -> Option<Duration> {
         match self.means.applier.find(&taken.applied).await {
             Ok(found) => {
@@ -209,5 +209,122 @@ async fn pause(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        agent::{
+            applier::Applier,
+            conversation::Conversation,
+            follow::Follow,
+            jobs::{Jobs, Means},
+            journal::Journal,
+            ledger::LedgerShelf,
+            links::Links,
+        },
+        metrics::Metrics,
+        report::Reporter,
+        rotations::Rotations,
+    };
+    use k8s_openapi::{ByteString, api::core::v1::Secret};
+    use kube::{Client, client::Body};
+    use serde_json::{Value, json};
+    use std::{sync::Arc, time::Duration};
+    use tokio::sync::{mpsc, watch};
+    use tokio_util::sync::CancellationToken;
+    use tower::BoxError;
+    use vworkspace_crds::key::JOURNAL_RECORD;
+
+    fn instance(uid: &str) -> Value {
+        json!({
+            "apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+            "metadata": {"namespace": "team", "name": "web", "uid": uid, "generation": 2},
+            "spec": {},
+        })
+    }
+
+    /// A job that waits for the end of the life `uid`, as the journal has it.
+    fn waiting_for_the_end_of(uid: &str) -> Value {
+        let target = json!({"apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+            "namespace": "team", "name": "web", "uid": uid, "generation": 2});
+        let job = json!({"id": "j", "kind": "delete", "payload": target});
+        let taken = json!({"goal": "Gone", "applied": target, "deadline": "2099-01-01T00:00:00Z"});
+        let record = json!({"ticket": 1, "job": job, "taken": taken}).to_string();
+        let data = [(JOURNAL_RECORD.to_owned(), ByteString(record.into_bytes()))].into();
+        let mut secret = Secret { data: Some(data), ..Secret::default() };
+        secret.metadata.name = Some("s".to_owned());
+        serde_json::to_value(secret).unwrap()
+    }
+
+    /// What an API server answers where the life `now` is there and a watch that was made before saw `then`.
+    fn answer(request: &http::Request<Body>, now: &str, then: &str) -> Option<(u16, Value)> {
+        let list =
+            |items: &[Value]| Some((200, json!({"metadata": {"resourceVersion": "1"}, "items": items})));
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        match path.rsplit('/').next()? {
+            _ if query.contains("watch=true") => None,
+            "secrets" => list(&[waiting_for_the_end_of(now)]),
+            "applicationinstances" => list(&[instance(then)]),
+            "configmaps" | "operations" | "clusters" => list(&[]),
+            "web" => Some((200, instance(now))),
+            _ if request.method() == http::Method::PATCH => Some((200, waiting_for_the_end_of(now))),
+            _ => Some((404, json!({"code": 404, "reason": "NotFound"}))),
+        }
+    }
+
+    #[tokio::test]
+    async fn another_life_is_believed_to_follow_a_deletion_only_from_the_api_server() {
+        let (asks, mut asked) = mpsc::channel(64);
+        let answers = tower::service_fn(move |request: http::Request<Body>| {
+            let asks = asks.clone();
+            async move {
+                asks.send((request.method().clone(), request.uri().path().to_owned())).await?;
+                let Some((status, body)) = answer(&request, "second", "first") else {
+                    return std::future::pending().await;
+                };
+                let response = http::Response::builder().status(status);
+                Ok::<_, BoxError>(response.body(Body::from(body.to_string().into_bytes()))?)
+            }
+        });
+        let client = Client::new(answers, "n");
+        let (follow, (metrics, gauges)) = (Follow::default(), Metrics::new());
+        let (connections, links) = watch::channel(None);
+        let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges.link);
+        let work = async {
+            follow.synced().await;
+            let jobs = Jobs::load(Means {
+                applier: Applier::new(client.clone()),
+                rotations: Rotations::channel().0,
+                follow: follow.clone(),
+                links: Links::new(links),
+                conversation: Arc::new(conversation),
+                journal: Journal::new(client.clone(), "n"),
+                shelf: LedgerShelf::new(client.clone(), "n"),
+                metrics,
+                gauges: gauges.jobs,
+                job_ended: Arc::default(),
+                shutdown: CancellationToken::new(),
+            })
+            .await;
+            jobs.run().await;
+        };
+        let first_step = async {
+            loop {
+                let (method, path) = asked.recv().await.unwrap();
+                if path.ends_with("/web") || method == http::Method::PATCH {
+                    break (method, path);
+                }
+            }
+        };
+        tokio::select! {
+            () = follow.run(client.clone(), Reporter::off()) => unreachable!("it watches for ever"),
+            () = work => unreachable!("it works for ever"),
+            (method, path) = first_step => {
+                assert_eq!((method, path.ends_with("/web")), (http::Method::GET, true), "{path}");
+            }
+        }
+        drop(connections);
     }
 }

@@ -119,11 +119,16 @@ impl Jobs {
         new
     }
 
-    /// Waits until there is room for the jobs of another poll.
+    /// Whether there is room for the jobs of another poll.
+    pub fn has_room(&self) -> bool {
+        self.0.work().has_room()
+    }
+
+    /// Waits until there is.
     pub async fn room(&self) {
         loop {
             let freed = self.0.room.notified();
-            if self.0.work().has_room() {
+            if self.has_room() {
                 return;
             }
             freed.await;

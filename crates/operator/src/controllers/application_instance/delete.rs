@@ -83,6 +83,71 @@ async fn let_go(shared: &Shared, instance: &ApplicationInstance) -> Result<(), E
         Err(error) => return Err(error),
     }
     shared.own_writes.forget(instance);
-    shared.context.reporter.deleted(status::object_ref(instance));
+    // Whom others hold is there until they let go too: its end is seen then.
+    if others.is_empty() {
+        shared.context.reporter.deleted(status::object_ref(instance));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        announce::Announcer,
+        context::Context,
+        controllers::{application_instance::values::ValuesWatches, gate::Gates},
+        metrics::Metrics,
+        report::{Observation, Reporter},
+    };
+    use kube::{Client, client::Body};
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+    use tokio::sync::{mpsc, watch};
+    use tokio_util::sync::CancellationToken;
+    use tower::BoxError;
+
+    fn instance(finalizers: &[&str]) -> Value {
+        json!({
+            "apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+            "metadata": {"name": "shop", "namespace": "team", "uid": "u", "finalizers": finalizers},
+            "spec": {"appRef": {"catalogId": "hello"}},
+        })
+    }
+
+    /// What is told when this one is let go by an API server that takes everything.
+    async fn told_of(finalizers: &[&str]) -> Option<Observation> {
+        let answers = tower::service_fn(async |_| {
+            let body = Body::from(instance(&[]).to_string().into_bytes());
+            Ok::<_, BoxError>(http::Response::new(body))
+        });
+        let client = Client::new(answers, "n");
+        let (reporter, mut observations) = Reporter::channel();
+        let (wakes, _woken) = mpsc::channel(1);
+        let shared = Shared {
+            announcer: Announcer::new(client.clone(), "c"),
+            instances: kube::runtime::reflector::store().0,
+            values: ValuesWatches::new(client.clone(), wakes, CancellationToken::new()),
+            context: Context {
+                client,
+                own_namespace: "n".to_owned(),
+                cluster_id: watch::channel(None).1,
+                reporter,
+                gates: Gates::fixed(["team"]),
+                metrics: Metrics::new().0,
+            },
+            failures: super::super::retry::Failures::default(),
+            own_writes: Arc::default(),
+        };
+        let instance = serde_json::from_value(instance(finalizers)).unwrap();
+        assert_eq!(advance(&shared, &instance).await.unwrap(), None);
+        observations.try_recv().ok()
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_others_still_hold_is_not_told_to_be_gone() {
+        let gone = told_of(&[key::APPLICATION_INSTANCE_FINALIZER]).await;
+        assert!(matches!(gone, Some(Observation::Deleted { object }) if object.uid == "u"));
+        assert_eq!(told_of(&["foregroundDeletion", key::APPLICATION_INSTANCE_FINALIZER]).await, None);
+    }
 }

@@ -56,7 +56,7 @@ struct Shared {
     instances: Store<ApplicationInstance>,
     values: values::ValuesWatches,
     failures: retry::Failures,
-    own_writes: own_writes::OwnWrites,
+    own_writes: Arc<own_writes::OwnWrites>,
 }
 
 /// Runs the controller until `shutdown`; reconciles that have begun are finished.
@@ -67,18 +67,13 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     context.gates.ready().await;
     let (wakes, woken) = mpsc::channel(watch::WAKES);
     let (instances, writer) = reflector::store();
-    let own = watch::instances(context.client.clone(), writer, context.reporter.clone());
+    let own_writes = Arc::<own_writes::OwnWrites>::default();
+    let own = watch::instances(context.client.clone(), writer, context.reporter.clone(), own_writes.clone());
     let values = values::ValuesWatches::new(context.client.clone(), wakes.clone(), shutdown.clone());
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
     let failures = retry::Failures::default();
-    let shared = Arc::new(Shared {
-        context,
-        announcer,
-        instances: instances.clone(),
-        values,
-        failures,
-        own_writes: own_writes::OwnWrites::default(),
-    });
+    let shared =
+        Arc::new(Shared { context, announcer, instances: instances.clone(), values, failures, own_writes });
     let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(namespaces));
     let woken = stream::unfold(woken, |mut woken| async { woken.recv().await.map(|wake| (wake, woken)) });

@@ -9,7 +9,9 @@
 //!
 //! None of the Flux objects is cached: an event only says which instance to look at, and the reconciler reads afresh.
 
-use super::{Shared, build::source_name, dereference::helm_chart_name, status::object_ref};
+use super::{
+    Shared, build::source_name, dereference::helm_chart_name, own_writes::OwnWrites, status::object_ref,
+};
 use crate::{controllers::gate::OpenNamespaces, flux::written::FluxKind};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -47,6 +49,7 @@ pub(super) fn instances(
     client: Client,
     writer: Writer<ApplicationInstance>,
     reporter: crate::report::Reporter,
+    own_writes: Arc<OwnWrites>,
 ) -> impl Stream<Item = Wake> + Send {
     let api = Api::<DeserializeGuard<ApplicationInstance>>::all(client);
     let changed = predicates::generation
@@ -57,7 +60,7 @@ pub(super) fn instances(
         .backoff(SteadyBackoff::default())
         .try_filter_map(|event| future::ready(Ok(understood(event))))
         .reflect(writer)
-        .inspect_ok(move |event| report_unheld(event, &reporter))
+        .inspect_ok(move |event| handle_end(event, &reporter, &own_writes))
         .touched_objects()
         .predicate_filter(changed, Default::default())
         .filter_map(|instance| future::ready(logged(instance)))
@@ -95,10 +98,14 @@ fn unguarded(object: DeserializeGuard<ApplicationInstance>) -> Option<Applicatio
 }
 
 /// An instance that never had our finalizer goes without a last reconcile.
-fn report_unheld(event: &Event<ApplicationInstance>, reporter: &crate::report::Reporter) {
-    if let Event::Delete(instance) = event
-        && instance.metadata.deletion_timestamp.is_none()
-    {
+fn handle_end(
+    event: &Event<ApplicationInstance>,
+    reporter: &crate::report::Reporter,
+    own_writes: &OwnWrites,
+) {
+    let Event::Delete(instance) = event else { return };
+    own_writes.forget(instance);
+    if instance.metadata.deletion_timestamp.is_none() {
         reporter.deleted(object_ref(instance));
     }
 }
@@ -249,6 +256,21 @@ mod tests {
         let good = json!({"appRef": {"catalogId": "hello"}, "mode": "placeholder"});
         assert!(understood(Event::Apply(guarded(&json!({"appRef": 7})))).is_none());
         assert!(matches!(understood(Event::Apply(guarded(&good))), Some(Event::Apply(_))));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_an_instance_that_went_without_a_last_reconcile() {
+        let spec = json!({"appRef": {"catalogId": "hello"}, "mode": "placeholder"});
+        let version = |version: &str| {
+            let mut instance = guarded(&spec).0.unwrap();
+            instance.metadata.resource_version = Some(version.to_owned());
+            Arc::new(instance)
+        };
+        let (read, written, own_writes) = (version("1"), version("2"), OwnWrites::default());
+        own_writes.record(&read, written.clone());
+        let end = Event::Delete(Arc::unwrap_or_clone(written));
+        handle_end(&end, &crate::report::Reporter::off(), &own_writes);
+        assert!(Arc::ptr_eq(&own_writes.newest(read.clone()), &read));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use vworkspace_crds::{
 };
 use vworkspace_protocol::{
     ClusterId,
+    condition::reasons,
     credential::{RegisterRequest, RegisterResponse},
     id::SessionId,
 };
@@ -122,9 +123,16 @@ impl Registrar {
     ) -> Result<Exchange, Error> {
         match plan {
             Plan::NotInCharge | Plan::Finalize { .. } | Plan::Blocked(_) => Ok(Exchange::None),
-            Plan::Adopt { .. } | Plan::Keep => {
-                self.add_finalizer(&found.cluster).await?;
-                self.keep_secret(found).await?;
+            Plan::Adopt { .. } => {
+                self.keep(found).await?;
+                // Perhaps of an exchange whose end was not recorded any more.
+                if let Some(stored) = &found.stored {
+                    self.record(&found.cluster, &stored.held.cluster, announcer).await?;
+                }
+                Ok(Exchange::None)
+            }
+            Plan::Keep => {
+                self.keep(found).await?;
                 Ok(Exchange::None)
             }
             Plan::Rotate(cause) => {
@@ -155,7 +163,16 @@ impl Registrar {
         let registration_id = self.registration_id(&registration.fingerprint).await?;
         let answer = match self.exchange(cluster, registration, registration_id).await {
             Ok(answer) => answer,
-            Err(unregistered) => return Ok(self.handle_unregistered(registration, unregistered)),
+            Err(unregistered) => {
+                let exchange = self.handle_unregistered(registration, unregistered);
+                if let Exchange::Rejected { reason } = &exchange {
+                    let object = cluster.object_ref(&());
+                    announcer
+                        .tell(&object, EventType::Warning, reasons::REGISTRATION_TOKEN_INVALID, reason)
+                        .await;
+                }
+                return Ok(exchange);
+            }
         };
         let stored = Stored {
             base_url: registration.base_url.clone(),
@@ -203,13 +220,13 @@ impl Registrar {
         })
     }
 
-    /// A token that the control plane refuses is not tried again; everything else is, when it is due.
+    /// What the control plane refuses is not tried again; everything else is, when it is due.
     fn handle_unregistered(&mut self, registration: &Registration, unregistered: Unregistered) -> Exchange {
         let Unregistered { reason, request_id, failure } = unregistered;
         tracing::warn!(reason, request_id, ?failure, "the registration token was not exchanged");
         if failure.is_some_and(Failure::is_rejection) {
-            let fingerprint = registration.fingerprint.clone();
-            self.rejected = Some(RejectedToken { fingerprint, reason: reason.clone() });
+            self.rejected =
+                Some(RejectedToken { registration: registration.clone(), reason: reason.clone() });
             return Exchange::Rejected { reason };
         }
         let asked = failure.and_then(Failure::retry_after);
@@ -237,6 +254,11 @@ impl Registrar {
         });
         self.put_secret(REGISTRATION_SECRET, &secret, "writing the registration Secret").await?;
         Ok(id)
+    }
+
+    async fn keep(&self, found: &Found) -> Result<(), Error> {
+        self.add_finalizer(&found.cluster).await?;
+        self.keep_secret(found).await
     }
 
     /// URL and CA follow the object, so that a change takes effect without a new registration.
@@ -340,4 +362,74 @@ pub(super) async fn set_finalizers(
         .await
         .map_err(Error::api(action))
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use kube::client::Body;
+    use std::sync::Mutex;
+    use tower::BoxError;
+    use vworkspace_protocol::Secret;
+
+    /// What was sent to an API server that takes everything: methods, paths, bodies.
+    type Sent = Arc<Mutex<Vec<(http::Method, String, Value)>>>;
+
+    fn registrar() -> (Registrar, Announcer, Sent) {
+        let sent = Sent::default();
+        let of_service = sent.clone();
+        let answers = tower::service_fn(move |request: http::Request<Body>| {
+            let sent = of_service.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect_bytes().await?;
+                let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+                sent.lock().unwrap().push((head.method, head.uri.path().to_owned(), body));
+                let object = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
+                    "metadata": {"name": "c"}, "spec": {}});
+                Ok::<_, BoxError>(http::Response::new(Body::from(object.to_string().into_bytes())))
+            }
+        });
+        let client = Client::new(answers, "n");
+        let args = Arc::new(Args::try_parse_from(["vworkspace-operator"]).unwrap());
+        let announcer = Announcer::new(client.clone(), "c");
+        let session = SessionId::new("s".to_owned());
+        (Registrar::new(client, Reporter::off(), args, session), announcer, sent)
+    }
+
+    #[tokio::test]
+    async fn a_token_whose_use_could_not_be_recorded_is_taken_away_when_its_credential_is_found() {
+        let (mut registrar, announcer, sent) = registrar();
+        let cluster = json!({
+            "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
+            "metadata": {"name": "c", "uid": "u", "finalizers": [CLUSTER_FINALIZER]},
+            "spec": {"controlPlaneEndpoint": "https://x", "registrationToken": "vwksp-reg-1"},
+        });
+        let stored = Stored {
+            base_url: "https://x".to_owned(),
+            held: Held::new(ClusterId::new("id"), Secret::new("t"), None),
+            ca_pem: None,
+            owner: Some("u".to_owned()),
+            version: None,
+        };
+        let found = Found {
+            cluster: serde_json::from_value(cluster).unwrap(),
+            is_in_charge: true,
+            token: Ok(Some(Secret::new("vwksp-reg-1"))),
+            ca_pem: Ok(None),
+            stored: Some(stored),
+            seed_url: String::new(),
+            secret_name: "s".to_owned(),
+            secret_namespace: "n".to_owned(),
+        };
+        let plan = super::super::validate::plan(&found, None, Timestamp::UNIX_EPOCH);
+        assert!(matches!(plan, Plan::Adopt { .. }));
+        registrar.apply(&found, &plan, &announcer).await.unwrap();
+        let patches = sent.lock().unwrap().clone();
+        let recorded = patches.iter().find(|(method, ..)| method == http::Method::PATCH);
+        let (_, path, body) = recorded.expect("nothing was written to the Cluster");
+        assert!(path.ends_with("/clusters/c"), "{path}");
+        assert_eq!(body["spec"], json!({"clusterId": "id", "registrationToken": null}));
+    }
 }

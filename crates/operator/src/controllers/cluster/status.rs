@@ -5,7 +5,7 @@ use super::{
     apply::Exchange,
     build::object_ref,
     dereference::Found,
-    validate::{Blocked, Plan},
+    validate::{Blocked, Plan, belongs},
 };
 use crate::{
     agent::conversation::LinkState, announce::Announcer, conditions, context::Context,
@@ -83,7 +83,7 @@ pub fn status(
         }
         Plan::Finalize { .. } => teller.status.phase = Some(ClusterPhase::Terminating),
         Plan::Blocked(blocked) => tell_blocked(&mut teller, blocked),
-        Plan::Register(_) => tell_exchange(&mut teller, found, exchange),
+        Plan::Register(_) => tell_exchange(&mut teller, found, exchange, link),
         Plan::Adopt { fingerprint } => {
             record(teller.status, found, now);
             teller.status.observed_token =
@@ -124,9 +124,9 @@ fn tell_blocked(teller: &mut Teller<'_>, blocked: &Blocked) {
     }
 }
 
-fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange) {
+fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange, link: &LinkState) {
+    let is_registered = found.stored.as_ref().is_some_and(|stored| belongs(stored, &found.cluster));
     match exchange {
-        Exchange::None | Exchange::Waits { .. } => {}
         Exchange::Done { fingerprint } => {
             teller.status.phase = Some(ClusterPhase::Registering);
             teller.status.observed_token = Some(fingerprint.clone());
@@ -139,8 +139,13 @@ fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange) {
             );
             teller.tell(types::CONNECTED, true, reasons::CONTROL_PLANE_REACHABLE, "");
         }
-        // An older credential goes on working: only the new token did not.
-        Exchange::Failed { .. } | Exchange::Rejected { .. } if found.stored.is_some() => {}
+        // An older credential goes on working: only the new token does not, or not yet.
+        Exchange::None | Exchange::Waits { .. } | Exchange::Failed { .. } | Exchange::Rejected { .. }
+            if is_registered =>
+        {
+            tell_link(teller, link);
+        }
+        Exchange::None | Exchange::Waits { .. } => {}
         Exchange::Failed { reason, .. } => {
             let pending = reasons::REGISTRATION_PENDING;
             teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, reason);
@@ -259,6 +264,9 @@ fn report(context: &Context, cluster: &Cluster, before: &[Condition], after: &[C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controllers::cluster::{dereference::Stored, validate::Registration};
+    use vworkspace_core::agent::credentials::Held;
+    use vworkspace_protocol::{ClusterId, Secret};
 
     fn found() -> Found {
         let cluster = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
@@ -321,6 +329,26 @@ mod tests {
         assert_eq!(told, "True/EventBufferFull");
         assert!(message.contains("17"), "{message}");
         assert_eq!(overflow(false, 17).0, "False/BufferDrained");
+    }
+
+    #[test]
+    fn while_another_token_is_not_exchanged_the_link_of_the_credential_there_is_is_told() {
+        let mut found = found();
+        found.stored = Some(Stored {
+            base_url: "https://x".into(),
+            held: Held::new(ClusterId::new("id"), Secret::new("t"), None),
+            ca_pem: None,
+            owner: Some("u".into()),
+            version: None,
+        });
+        let (token, base_url) = (Secret::new("vwksp-reg-2"), "https://x".to_owned());
+        let registration = Registration { base_url, token, fingerprint: String::new(), ca_pem: None };
+        let (plan, reason, at) = (Plan::Register(registration), "503".to_owned(), Timestamp::UNIX_EPOCH);
+        for exchange in [Exchange::Waits { at }, Exchange::Failed { reason, at }] {
+            let cut = link(State::Active, true, true);
+            let told = status(&found, &plan, &exchange, &cut, Timestamp::UNIX_EPOCH);
+            assert_eq!(told.phase, Some(ClusterPhase::Disconnected), "{exchange:?}");
+        }
     }
 
     #[test]

@@ -68,11 +68,12 @@ pub struct Registration {
     pub ca_pem: Option<Vec<u8>>,
 }
 
-/// A token that the control plane refused, and why; kept in memory until the token changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A token that the control plane refused, and why; kept in memory until anything about the exchange changes: another
+/// token, or another URL or CA, for it was perhaps somebody else who refused.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RejectedToken {
-    /// Of the token.
-    pub fingerprint: String,
+    /// What was refused.
+    pub registration: Registration,
     /// For people.
     pub reason: String,
 }
@@ -113,10 +114,15 @@ pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> 
     if let Some(stored) = stored.filter(|_| is_known && !forced) {
         return recorded(found, stored, Some(fingerprint), now);
     }
-    if let Some(rejected) = rejected.filter(|rejected| rejected.fingerprint == fingerprint) {
-        return Plan::Blocked(Blocked::TokenRejected(rejected.reason.clone()));
+    let exchange = registration(found, token, fingerprint);
+    let is_rejected =
+        |rejected: &&RejectedToken| matches!(&exchange, Plan::Register(r) if *r == rejected.registration);
+    match (rejected.filter(is_rejected), stored) {
+        (None, _) => exchange,
+        // Only another token is of no use: the credential goes on working, and is rotated in time.
+        (Some(_), Some(stored)) => recorded(found, stored, None, now),
+        (Some(rejected), None) => Plan::Blocked(Blocked::TokenRejected(rejected.reason.clone())),
     }
-    registration(found, token, fingerprint)
 }
 
 fn registration(found: &Found, token: Secret, fingerprint: String) -> Plan {
@@ -316,13 +322,42 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_that_works_is_kept_and_rotated_beside_a_token_that_was_rejected() {
+        let status = json!({"observedToken": "another", "credentialsSecretRef": {"name": "s"}});
+        let mut registered = found(endpoint_only(), status);
+        registered.stored = stored(Some("u"));
+        let rejected = rejected(&registered);
+        assert!(plan(&registered, Some(&rejected), NOW) == Plan::Keep);
+        registered.cluster.spec.rotate_credentials = Some(true);
+        registered.cluster.metadata.generation = Some(4);
+        assert!(plan(&registered, Some(&rejected), NOW) == Plan::Rotate(Cause::Wish(4)));
+    }
+
+    #[test]
     fn a_rejected_token_is_not_tried_again_until_it_changes() {
-        let rejected =
-            RejectedToken { fingerprint: fingerprint(&Secret::new("vwksp-reg-1")), reason: "spent".into() };
         let mut found = found(endpoint_only(), json!({}));
+        let rejected = rejected(&found);
         assert!(plan(&found, Some(&rejected), NOW) == Plan::Blocked(Blocked::TokenRejected("spent".into())));
         found.token = Ok(Some(Secret::new("vwksp-reg-2")));
         assert!(matches!(plan(&found, Some(&rejected), NOW), Plan::Register(_)));
+    }
+
+    #[test]
+    fn a_token_that_was_rejected_elsewhere_is_tried_where_the_object_says_now() {
+        let at_wrong_url = found(json!({"controlPlaneEndpoint": "https://wrong"}), json!({}));
+        let rejected = rejected(&at_wrong_url);
+        let mut found = found(endpoint_only(), json!({}));
+        assert!(matches!(plan(&found, Some(&rejected), NOW), Plan::Register(_)));
+        found.ca_pem = Ok(Some(b"another".to_vec()));
+        assert!(matches!(plan(&found, Some(&rejected), NOW), Plan::Register(_)));
+    }
+
+    /// The exchange that is to be made, refused.
+    fn rejected(found: &Found) -> RejectedToken {
+        match plan(found, None, NOW) {
+            Plan::Register(registration) => RejectedToken { registration, reason: "spent".into() },
+            _ => unreachable!("there is an exchange to be made"),
+        }
     }
 
     #[test]
