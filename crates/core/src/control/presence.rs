@@ -43,6 +43,10 @@ impl Sighting {
         if broken {
             self.break_at = Some(now);
             self.session = session.cloned();
+        } else if self.break_at.is_some_and(|break_at| break_at > now) {
+            // Told by a clock that went back since. Were it left standing, whatever is acked until then would count as
+            // acked before it, over and over again.
+            self.break_at = Some(now);
         }
         self.last_seen = Some(now);
     }
@@ -80,6 +84,17 @@ mod tests {
         sighting.handle_call(None, at(3_600), STALE);
         sighting.handle_call(None, at(0), STALE);
         assert_eq!(sighting.last_seen, Some(at(0)));
+    }
+
+    #[test]
+    fn a_break_is_never_later_than_the_last_call() {
+        let mut sighting = Sighting::default();
+        sighting.handle_call(None, at(0), STALE);
+        sighting.handle_call(None, at(3_600), STALE);
+        assert_eq!(sighting.break_at, Some(at(3_600)));
+        sighting.handle_call(None, at(2), STALE);
+        sighting.handle_call(None, at(3), STALE);
+        assert_eq!(sighting.break_at, Some(at(2)));
     }
 
     #[test]

@@ -165,3 +165,18 @@ pub async fn concurrent_polls_never_get_the_same_job(world: World) {
     all.dedup();
     assert_eq!((handed, all.len()), (100, 100));
 }
+
+/// What was held before counts as lost once, however far ahead the clock was.
+pub async fn a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let held = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "s", 1).await;
+    world.ack(&agent, &held, "s", 2).await.unwrap();
+    let contact = Contact { session: Some("s".to_owned().into()), ..Contact::default() };
+    world.store.sighted(&agent.serve, &contact, at(3600));
+    let new = world.apply(&tenant, &agent, "api", 3).await;
+    assert_eq!(ids(&world.poll(&agent, "s", 4).await), std::slice::from_ref(&held));
+    world.ack(&agent, &held, "s", 5).await.unwrap();
+    assert_eq!(ids(&world.poll(&agent, "s", 6).await), [new]);
+}

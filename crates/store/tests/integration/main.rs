@@ -45,6 +45,7 @@ macro_rules! conformance {
                 a_job_whose_time_passed_is_not_handed_out,
                 a_poll_is_bounded_by_number_and_by_size,
                 concurrent_polls_never_get_the_same_job,
+                a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job,
             }
             report {
                 the_timeline_tells_the_whole_life,
