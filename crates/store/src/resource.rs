@@ -171,12 +171,7 @@ fn note(
     if sequence > 0 && newest.is_some_and(|newest| sequence < newest) {
         return Ok(());
     }
-    let removed =
-        condition.status == ConditionStatus::Unknown && condition.reason == reasons::CONDITION_REMOVED;
-    if removed {
-        let delete = "DELETE FROM resource_condition WHERE resource = ?1 AND type = ?2";
-        return connection.run(delete, params![resource, condition.type_]).map(drop);
-    }
+    // A removal is kept like any other report, and not shown: what was sent before it may arrive after it.
     connection.run(
         "INSERT OR REPLACE INTO resource_condition
             (resource, type, status, reason, message, observed_generation, last_transition, as_of, sequence)
@@ -225,8 +220,8 @@ fn list(
     for (row, resource) in &mut found {
         resource.conditions = connection.rows(
             "SELECT type, status, reason, message, observed_generation, last_transition
-             FROM resource_condition WHERE resource = ?1 ORDER BY type",
-            [*row],
+             FROM resource_condition WHERE resource = ?1 AND NOT (status = ?2 AND reason = ?3) ORDER BY type",
+            params![*row, ConditionStatus::Unknown.as_str(), reasons::CONDITION_REMOVED],
             condition,
         )?;
     }

@@ -269,3 +269,19 @@ pub async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event(world: World) {
         assert_eq!(later.presence, Presence::Disconnected);
     }
 }
+
+/// A removal is news like any other: what was sent before it and arrives after it does not undo it.
+pub async fn a_condition_that_was_removed_does_not_come_back_with_a_late_report(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told =
+        |key: &str, sequence, condition| Event { sequence, ..transition(key, object("web", "u"), condition) };
+    let ready = condition("Ready", ConditionStatus::True, "R", 1);
+    let blocked = condition("Blocked", ConditionStatus::True, "V", 1);
+    let removed = condition("Blocked", ConditionStatus::Unknown, reasons::CONDITION_REMOVED, 2);
+    world.report(&agent, vec![told("a#1", 10, ready.clone()), told("a#3", 30, removed)], 1).await;
+    world.report(&agent, vec![told("a#2", 20, blocked.clone())], 2).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [ready.clone()]);
+    world.report(&agent, vec![told("a#4", 40, blocked.clone())], 3).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [blocked, ready]);
+}
