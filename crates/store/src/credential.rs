@@ -80,7 +80,8 @@ impl Store {
     /// Exchanges a registration token for the identity it was issued for. Earlier credentials of the cluster end.
     /// The same token with the same `registration_id` (not empty) answers again, with a fresh credential, for as
     /// long as the token lives; what it answered earlier ends when the fresh one is first used, so that an exchange
-    /// that arrives twice takes nothing from who holds the first answer.
+    /// that arrives twice takes nothing from who holds the first answer. Open jobs that were acked before are offered
+    /// again: the agent may be another one.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::TokenConsumed`], [`Error::TokenExpired`].
@@ -96,7 +97,7 @@ impl Store {
         let now = whole_micros(now);
         let expires_at = now + self.inner.settings.credential_life;
         let registration_id = registration_id.to_owned();
-        let cluster_id = self
+        let (cluster, cluster_id) = self
             .write(move |connection| {
                 let (cluster, id, repeated) = redeem(connection, &presented, &registration_id, now)?;
                 if repeated {
@@ -107,9 +108,10 @@ impl Store {
                 let usage = if repeated { Usage::Registered } else { Usage::Used };
                 insert_credential(connection, cluster, &kept, Credential { expires_at, usage }, now)?;
                 record_registration(connection, cluster, &id, now)?;
-                Ok(id)
+                Ok((cluster, id))
             })
             .await?;
+        self.inner.presence.registered(cluster, now);
         Ok(RegisterResponse { cluster_id, token: text, expires_at: Some(expires_at) })
     }
 

@@ -21,8 +21,8 @@ pub fn presence(
 
 /// What is remembered of one agent's calls.
 ///
-/// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2).
-/// Both are breaks: the agent that acked may not be the one that asks now.
+/// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2), and
+/// when the cluster registers. All are breaks: the agent that acked may not be the one that asks now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
     /// The run of the agent that called last; plain v1 agents name none.
@@ -49,6 +49,12 @@ impl Sighting {
             self.break_at = Some(now);
         }
         self.last_seen = Some(now);
+    }
+
+    /// A registration gave the identity away: whoever calls from now on may be another agent, of the same session for
+    /// all one can tell, because plain v1 agents name none.
+    pub fn handle_registration(&mut self, now: Timestamp) {
+        self.break_at = self.break_at.max(Some(now));
     }
 }
 

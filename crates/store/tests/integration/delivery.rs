@@ -180,3 +180,28 @@ pub async fn a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job(world: Worl
     world.ack(&agent, &held, "s", 5).await.unwrap();
     assert_eq!(ids(&world.poll(&agent, "s", 6).await), [new]);
 }
+
+/// Plain v1 agents name no session; one that calls at once cannot be told from the one before by its silence either.
+pub async fn what_the_last_agent_acked_is_offered_to_the_one_that_registers_next(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    let poll = async |world: &World, second| {
+        world.store.sighted(&agent.serve, &Contact::default(), at(second));
+        world.store.lease(&agent.serve, None, Limits::default(), at(second)).await.unwrap()
+    };
+    poll(&world, 1).await;
+    world.store.ack(&world.serving(&agent, &job).await, None, at(2)).await.unwrap();
+    world.store.flush_presence().await.unwrap();
+    let register = async |world: &World, second| {
+        let token = world.registration_token(&tenant, &agent.id).await;
+        world.store.register(&token, "", at(second)).await.unwrap();
+    };
+    register(&world, 3).await;
+    let world = world.crashed().await;
+    assert_eq!(ids(&poll(&world, 4).await), std::slice::from_ref(&job), "no note of it was written");
+    world.store.ack(&world.serving(&agent, &job).await, None, at(5)).await.unwrap();
+    assert!(poll(&world, 6).await.jobs.is_empty(), "it is offered once");
+    register(&world, 7).await;
+    assert_eq!(ids(&poll(&world, 8).await), std::slice::from_ref(&job));
+}

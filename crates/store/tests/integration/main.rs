@@ -46,6 +46,7 @@ macro_rules! conformance {
                 a_poll_is_bounded_by_number_and_by_size,
                 concurrent_polls_never_get_the_same_job,
                 a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job,
+                what_the_last_agent_acked_is_offered_to_the_one_that_registers_next,
             }
             report {
                 the_timeline_tells_the_whole_life,
