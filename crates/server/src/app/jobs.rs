@@ -39,9 +39,8 @@ pub async fn enqueue(
     body: EnqueueJob,
 ) -> Result<Enqueued, Error> {
     let cluster = app.store.lookup_cluster::<Command>(&by.caller, cluster).await?;
-    let now = app.clock.now();
-    let admitted = admission::admit(body, now)?;
-    let enqueued = app.store.enqueue(&cluster, admitted, now).await?;
+    let admitted = admission::admit(body)?;
+    let enqueued = app.store.enqueue(&cluster, admitted, app.clock.now()).await?;
     if enqueued.created {
         if !planted(Bug::LoseWakeUp) {
             app.polls.wake(cluster.id());

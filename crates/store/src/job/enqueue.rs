@@ -34,7 +34,7 @@ impl Store {
     /// After this answer the caller wakes the cluster.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]: the key stands for something else.
+    /// [`Error::AlreadyExists`]: the key stands for something else. [`Error::NotAJob`]: its time has passed.
     pub async fn enqueue(
         &self,
         cluster: &Handle<Cluster, Command>,
@@ -91,6 +91,7 @@ impl New {
         {
             return Ok(Stored::Known(Box::new(read::whole(connection, seq, cluster, now)?)));
         }
+        self.job.start_by(now)?;
         let seq = self.insert(connection, now)?;
         let superseded =
             if self.job.supersedes() { self.supersede(connection, seq, now)? } else { Vec::new() };

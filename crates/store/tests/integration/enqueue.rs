@@ -101,3 +101,21 @@ pub async fn jobs_are_listed_newest_first_by_state_and_page(world: World) {
     assert_eq!(acked, [&made[1], &made[3]]);
     assert!(first.items[0].timeline.is_empty());
 }
+
+/// The answer to the first was lost, and the caller asks again later than the job might have started.
+pub async fn a_keyed_enqueue_that_is_repeated_after_its_time_answers_the_job_that_stands(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let keyed = |key: &str| {
+        let mut job = EnqueueJob::new("apply", manifest("web"));
+        job.idempotency_key = Some(key.into());
+        job.expires_at = Some(at(10));
+        admitted(job)
+    };
+    let first = world.enqueue(&tenant, &agent, keyed("k"), 0).await;
+    let again = world.enqueue(&tenant, &agent, keyed("k"), 11).await;
+    assert_eq!((again.created, again.job.id), (false, first.job.id));
+    let cluster = world.command(&tenant, &agent).await;
+    let late = world.store.enqueue(&cluster, keyed("another"), at(10)).await;
+    assert!(matches!(late, Err(Error::NotAJob(_))), "a key that nobody used stands for nothing");
+}

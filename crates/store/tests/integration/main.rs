@@ -32,6 +32,7 @@ macro_rules! conformance {
                 an_explicit_key_stands_for_one_payload_of_one_cluster,
                 a_newer_apply_takes_the_place_of_those_never_handed_out,
                 jobs_are_listed_newest_first_by_state_and_page,
+                a_keyed_enqueue_that_is_repeated_after_its_time_answers_the_job_that_stands,
             }
             delivery {
                 an_unacked_job_is_offered_again_when_its_lease_ends,

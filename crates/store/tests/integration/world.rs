@@ -228,7 +228,7 @@ pub fn ids(leased: &Leased) -> Vec<JobId> {
 }
 
 pub fn admitted(request: EnqueueJob) -> AdmittedJob {
-    admission::admit(request, at(0)).unwrap()
+    admission::admit(request).unwrap()
 }
 
 pub fn manifest(name: &str) -> Value {
