@@ -267,6 +267,6 @@ fn place(resource: &admin::Resource) -> Place {
 }
 
 /// `apps.vworkspace.io` of `apps.vworkspace.io/v1alpha1`; empty for the core group.
-fn group(api_version: &str) -> &str {
+pub(crate) fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }

@@ -24,6 +24,7 @@ pub struct AdmittedJob {
     target: JobTarget,
     lane: Lane,
     explicit: Option<ExplicitKey>,
+    supersedes: Option<String>,
     expires_at: Option<Timestamp>,
     wait_for: Option<WaitFor>,
     deadline_seconds: Option<u32>,
@@ -115,8 +116,10 @@ pub fn admit(request: EnqueueJob) -> Result<AdmittedJob, Refused> {
         Some(key) => Some(explicit_key(key, &kind, &request.payload, &payload)?),
         None => None,
     };
+    let api_version = request.payload.get("apiVersion").and_then(Value::as_str);
     Ok(AdmittedJob {
         lane: lane(&target),
+        supersedes: api_version.filter(|_| kind == JobKind::Apply).map(str::to_owned),
         kind,
         payload,
         target,
@@ -176,9 +179,10 @@ impl AdmittedJob {
         self.deadline_seconds
     }
 
-    /// Whether it takes the place of older ones of the same kind and object that were never handed out.
-    pub fn supersedes(&self) -> bool {
-        self.kind == JobKind::Apply
+    /// Set when it takes the place of older applies of its object that were never handed out: the object's `apiVersion`,
+    /// whose group tells it from others of its lane.
+    pub fn supersedes(&self) -> Option<&str> {
+        self.supersedes.as_deref()
     }
 }
 

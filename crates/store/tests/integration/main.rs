@@ -33,6 +33,7 @@ macro_rules! conformance {
                 a_newer_apply_takes_the_place_of_those_never_handed_out,
                 jobs_are_listed_newest_first_by_state_and_page,
                 a_keyed_enqueue_that_is_repeated_after_its_time_answers_the_job_that_stands,
+                an_object_of_another_api_group_is_another_object_and_superseded_by_none,
             }
             delivery {
                 an_unacked_job_is_offered_again_when_its_lease_ends,
