@@ -1,6 +1,6 @@
 use crate::world::{World, admitted, apply, at, ids, manifest};
 use serde_json::json;
-use vworkspace_core::control::lease::Limits;
+use vworkspace_core::control::lease::{Limits, MOST_SCANNED};
 use vworkspace_protocol::admin::{EnqueueJob, JobState};
 use vworkspace_store::Contact;
 
@@ -204,4 +204,19 @@ pub async fn what_the_last_agent_acked_is_offered_to_the_one_that_registers_next
     assert!(poll(&world, 6).await.jobs.is_empty(), "it is offered once");
     register(&world, 7).await;
     assert_eq!(ids(&poll(&world, 8).await), std::slice::from_ref(&job));
+}
+
+pub async fn a_poll_that_found_only_jobs_that_are_over_looks_again_at_once(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    for n in 0..MOST_SCANNED {
+        let mut job = EnqueueJob::new("apply", manifest(&format!("a{n}")));
+        job.expires_at = Some(at(10));
+        world.enqueue(&tenant, &agent, admitted(job), 0).await;
+    }
+    let good = world.apply(&tenant, &agent, "web", 1).await;
+    let first = world.poll(&agent, "s", 10).await;
+    assert_eq!((first.jobs.len(), first.ended.len()), (0, MOST_SCANNED));
+    assert_eq!(first.next_due, Some(at(10)));
+    assert_eq!(ids(&world.poll(&agent, "s", 10).await), [good]);
 }
