@@ -285,3 +285,25 @@ pub async fn a_condition_that_was_removed_does_not_come_back_with_a_late_report(
     world.report(&agent, vec![told("a#4", 40, blocked.clone())], 3).await;
     assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [blocked, ready]);
 }
+
+pub async fn however_long_names_are_the_next_page_is_found(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let ready = || condition("Ready", ConditionStatus::True, "R", 1);
+    let long = "\u{1}".repeat(1023);
+    let named = |name: &str| ObjectRef {
+        api_version: format!("{long}/"),
+        kind: long.clone(),
+        namespace: long.clone(),
+        ..object(&format!("{}{name}", &long[1..]), name)
+    };
+    world
+        .report(&agent, vec![transition("a#", named("a"), ready()), transition("b#", named("b"), ready())], 1)
+        .await;
+    let cluster = world.reading(&tenant, &agent).await;
+    let all = ResourceFilter::default();
+    let one = PageRequest::parse(Some(1), None).unwrap();
+    let first = world.store.resources(&cluster, &all, &one).await.unwrap();
+    let next = PageRequest::parse(Some(1), first.next_cursor.as_deref()).unwrap();
+    assert_eq!(world.store.resources(&cluster, &all, &next).await.unwrap().items[0].resource_ref.uid, "b");
+}
