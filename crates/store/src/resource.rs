@@ -30,6 +30,9 @@ pub struct ResourceFilter {
     pub name: Option<String>,
 }
 
+/// The kind of the object that stands for the agent's own cluster.
+pub(crate) const CLUSTER: &str = "Cluster";
+
 /// Where a resource stands in the list: kind, namespace, name, group.
 type Place = (String, String, String, String);
 
@@ -71,9 +74,18 @@ pub(crate) fn project(
     if event.conditions.is_empty() || event.kind == kind::CREDENTIAL_ROTATED {
         return Ok(());
     }
+    if object.kind == CLUSTER && has_left(connection, cluster)? {
+        return Ok(());
+    }
     let Some(row) = upsert(connection, cluster, object, event.sequence, now)? else { return Ok(()) };
     let sequence = event.sequence;
     event.conditions.iter().try_for_each(|condition| note(connection, row, condition, sequence, now))
+}
+
+/// Whether the cluster has left, and its Cluster object is gone with it, while the report was on its way.
+fn has_left(connection: &Connection, cluster: i64) -> Result<bool, Error> {
+    let left = "SELECT 1 FROM cluster WHERE row = ?1 AND registered_at IS NULL";
+    Ok(connection.row(left, [cluster], |_| Ok(()))?.is_some())
 }
 
 fn forget(connection: &Connection, cluster: i64, object: &ObjectRef) -> Result<(), Error> {

@@ -307,3 +307,27 @@ pub async fn however_long_names_are_the_next_page_is_found(world: World) {
     let next = PageRequest::parse(Some(1), first.next_cursor.as_deref()).unwrap();
     assert_eq!(world.store.resources(&cluster, &all, &next).await.unwrap().items[0].resource_ref.uid, "b");
 }
+
+/// The agent tells its last events while it leaves: the two requests may pass each other.
+pub async fn what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told = |key: &str| {
+        let object = ObjectRef { kind: "Cluster".into(), namespace: String::new(), ..object("c", "u") };
+        transition(key, object, condition("Connected", ConditionStatus::True, "R", 1))
+    };
+    let beat = event(kind::CLUSTER_HEARTBEAT, "", ObjectRef::default(), told("").conditions);
+    world.store.sighted(&agent.serve, &Contact::default(), at(1));
+    world.report(&agent, vec![told("a#1"), beat.clone()], 1).await;
+    world.store.flush_presence().await.unwrap();
+    world.store.decommission(&agent.serve, &agent.credential, at(2)).await.unwrap();
+    world.report(&agent, vec![told("a#2"), beat], 3).await;
+    assert_eq!(resources(&world, &tenant, &agent).await, []);
+    let conditions = async |world: &World| {
+        let reading = world.reading(&tenant, &agent).await;
+        world.store.cluster(&reading, at(4)).await.unwrap().conditions
+    };
+    assert_eq!(conditions(&world).await, []);
+    let world = world.crashed().await;
+    assert_eq!(conditions(&world).await, [], "what was noted before is no longer true");
+}

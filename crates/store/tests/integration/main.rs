@@ -70,6 +70,7 @@ macro_rules! conformance {
                 a_heartbeat_is_shown_on_the_cluster_and_is_no_event,
                 a_condition_that_was_removed_does_not_come_back_with_a_late_report,
                 however_long_names_are_the_next_page_is_found,
+                what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,
