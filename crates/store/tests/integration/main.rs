@@ -89,6 +89,7 @@ macro_rules! conformance {
                 a_new_registration_token_moves_the_identity,
                 a_registration_token_lives_as_long_as_was_asked,
                 a_decommission_that_comes_late_does_not_end_who_registered_since,
+                the_token_of_an_earlier_registration_does_not_bring_the_identity_back,
             }
             retention {
                 the_newest_job_stays_so_that_its_number_is_not_given_again,
