@@ -13,7 +13,7 @@ use vworkspace_core::{
 };
 use vworkspace_protocol::{
     ClusterId, JobId,
-    admin::{EnqueueJob, Explanation, Job, JobPage, JobState},
+    admin::{EnqueueJob, Explanation, Job, JobPage, JobState, Presence},
 };
 use vworkspace_store::{Command, Read};
 
@@ -95,7 +95,11 @@ pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Durati
 pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation, Error> {
     let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
     let now = app.clock.now();
-    let (job, around) = (app.store.job(&handle, now).await?, app.store.surroundings(&handle, now).await?);
+    let (job, mut around) = (app.store.job(&handle, now).await?, app.store.surroundings(&handle, now).await?);
+    // An agent whose poll is open is there, as its cluster shows: a queued job goes out at once.
+    if around.presence == Presence::Disconnected && app.polls.is_waiting(handle.cluster_id()) {
+        around.presence = Presence::Connected;
+    }
     Ok(explain::explain(job, &around))
 }
 
