@@ -8,7 +8,7 @@ use super::{
 use crate::{logs::note_actor, wake::Seat};
 use std::{sync::Arc, time::Duration};
 use vworkspace_core::{
-    control::{Actor, ingest, lease::Limits},
+    control::{Actor, ingest, job::Step, lease::Limits},
     planted::{Bug, planted},
 };
 use vworkspace_protocol::{
@@ -111,13 +111,15 @@ impl AgentPort {
             self.app.store.lease(&agent.cluster, session, Limits::default(), self.app.clock.now()).await?;
         self.app.metrics.transition(JobState::Leased, leased.jobs.len());
         leased.jobs.iter().for_each(|job| self.app.watches.wake(&job.id));
-        leased.ended.iter().for_each(|job| self.app.watches.wake(job));
+        for (job, state) in &leased.ended {
+            self.app.metrics.transition(*state, 1);
+            self.app.watches.wake(job);
+        }
         Ok(leased)
     }
 
     /// Tells everybody who waits that this job moved on; a later job for the same object may go out now.
-    fn moved_on(&self, agent: &Agent, job: &JobId, state: JobState) {
-        self.app.metrics.transition(state, 1);
+    fn moved_on(&self, agent: &Agent, job: &JobId) {
         self.app.watches.wake(job);
         self.app.polls.wake(agent.cluster.id());
     }
@@ -161,8 +163,11 @@ impl ControlPort for AgentPort {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
         let session = agent.session.as_ref();
-        self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
-        self.moved_on(&agent, &job, JobState::Acked);
+        let step = self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
+        if step == Step::Taken {
+            self.app.metrics.transition(JobState::Acked, 1);
+        }
+        self.moved_on(&agent, &job);
         Ok(())
     }
 
@@ -178,7 +183,8 @@ impl ControlPort for AgentPort {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
         self.app.store.close(&handle, result, self.app.clock.now()).await.map_err(Error::from)?;
-        self.moved_on(&agent, &job, JobState::Closed);
+        self.app.metrics.transition(JobState::Closed, 1);
+        self.moved_on(&agent, &job);
         Ok(())
     }
 

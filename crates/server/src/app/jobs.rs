@@ -8,7 +8,7 @@ use super::{
 };
 use std::time::Duration;
 use vworkspace_core::{
-    control::{admission, explain},
+    control::{admission, explain, job::Step},
     planted::{Bug, planted},
 };
 use vworkspace_protocol::{
@@ -110,8 +110,9 @@ pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation,
 pub async fn cancel(app: &App, by: &Person, job: &JobId) -> Result<Job, Error> {
     let command = app.store.lookup_job::<Command>(&by.caller, job).await?;
     let read = app.store.lookup_job::<Read>(&by.caller, job).await?;
-    app.store.cancel(&command, app.clock.now()).await?;
-    app.metrics.transition(JobState::Cancelled, 1);
+    if app.store.cancel(&command, app.clock.now()).await? == Step::Taken {
+        app.metrics.transition(JobState::Cancelled, 1);
+    }
     app.watches.wake(job);
     // A later job for the same object may have waited for this one.
     app.polls.wake(command.cluster_id());

@@ -218,3 +218,30 @@ async fn an_agent_whose_poll_is_open_is_there_also_in_an_explanation() {
     assert_eq!(cluster["presence"], "Connected");
     assert_eq!(next().await, "the agent tells progress and, in the end, the result");
 }
+
+#[tokio::test]
+async fn each_state_that_a_job_enters_is_counted_once() {
+    let server = TestServer::with(&["--job-lease", "1ms"]).await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let acked = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    agent.poll(30).await;
+    no_content(&agent.ack(&acked).await);
+    no_content(&agent.ack(&acked).await);
+    let cancel = format!("/api/v1/jobs/{acked}/cancel");
+    for _ in 0..2 {
+        tenant.client.send(Method::POST, &cancel, None).await.expect(200);
+    }
+    let lost = tenant.enqueue(&agent.cluster, manifest("db", 1)).await;
+    eventually(async || {
+        agent.poll(1).await;
+        (tenant.job(&lost).await["state"] == "undeliverable").then_some(())
+    })
+    .await;
+    let text = server.client(None).get("/metrics").await.text;
+    for (state, count) in
+        [("queued", 2), ("leased", 11), ("acked", 1), ("cancelled", 1), ("undeliverable", 1)]
+    {
+        let line = format!("vworkspace_server_job_transitions_total{{state=\"{state}\"}} {count}");
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+}

@@ -92,7 +92,7 @@ pub async fn ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back(
         assert_eq!(ids(&world.poll(&agent, "s", n * 30).await), std::slice::from_ref(&lost), "delivery {n}");
     }
     let over = world.poll(&agent, "s", 300).await;
-    assert_eq!((ids(&over), over.ended), (vec![], vec![lost.clone()]));
+    assert_eq!((ids(&over), over.ended), (vec![], vec![(lost.clone(), JobState::Undeliverable)]));
     let shown = world.show(&tenant, &lost).await;
     assert_eq!(shown.state, JobState::Undeliverable);
     assert_eq!(shown.timeline.len(), 12);
@@ -109,7 +109,7 @@ pub async fn a_job_whose_time_passed_is_not_handed_out(world: World) {
     };
     let polled = world.enqueue(&tenant, &agent, expiring("a"), 0).await.job.id;
     let found = world.poll(&agent, "s", 10).await;
-    assert_eq!((ids(&found), found.ended), (vec![], vec![polled.clone()]));
+    assert_eq!((ids(&found), found.ended), (vec![], vec![(polled.clone(), JobState::Expired)]));
     assert_eq!(world.show(&tenant, &polled).await.state, JobState::Expired);
 
     let swept = world.enqueue(&tenant, &agent, expiring("b"), 0).await.job.id;
