@@ -118,12 +118,6 @@ impl AgentPort {
         Ok(leased)
     }
 
-    /// Tells everybody who waits that this job moved on; a later job for the same object may go out now.
-    fn moved_on(&self, agent: &Agent, job: &JobId) {
-        self.app.watches.wake(job);
-        self.app.polls.wake(agent.cluster.id());
-    }
-
     async fn store_events(&self, agent: &Agent, request: EventsRequest) -> Result<(), Error> {
         // Admitted whole before anything is stored, so that a refused batch leaves nothing behind.
         let batches = in_batches(request).map(ingest::admit).collect::<Result<Vec<_>, _>>()?;
@@ -162,12 +156,14 @@ impl ControlPort for AgentPort {
     async fn ack(&self, call: AgentCall, job: JobId) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
+        // A later job for the same object may go out then.
+        let _waking = self.app.polls.waking(agent.cluster.id());
         let session = agent.session.as_ref();
         let step = self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
         if step == Step::Taken {
             self.app.metrics.transition(JobState::Acked, 1);
         }
-        self.moved_on(&agent, &job);
+        self.app.watches.wake(&job);
         Ok(())
     }
 
@@ -182,9 +178,11 @@ impl ControlPort for AgentPort {
     async fn result(&self, call: AgentCall, job: JobId, result: JobResult) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
+        // A later job for the same object may go out then.
+        let _waking = self.app.polls.waking(agent.cluster.id());
         self.app.store.close(&handle, result, self.app.clock.now()).await.map_err(Error::from)?;
         self.app.metrics.transition(JobState::Closed, 1);
-        self.moved_on(&agent, &job);
+        self.app.watches.wake(&job);
         Ok(())
     }
 

@@ -40,11 +40,9 @@ pub async fn enqueue(
 ) -> Result<Enqueued, Error> {
     let cluster = app.store.lookup_cluster::<Command>(&by.caller, cluster).await?;
     let admitted = admission::admit(body)?;
+    let _waking = (!planted(Bug::LoseWakeUp)).then(|| app.polls.waking(cluster.id()));
     let enqueued = app.store.enqueue(&cluster, admitted, app.clock.now()).await?;
     if enqueued.created {
-        if !planted(Bug::LoseWakeUp) {
-            app.polls.wake(cluster.id());
-        }
         app.metrics.transition(JobState::Queued, 1);
     }
     app.metrics.transition(JobState::Superseded, enqueued.superseded.len());
@@ -110,11 +108,11 @@ pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation,
 pub async fn cancel(app: &App, by: &Person, job: &JobId) -> Result<Job, Error> {
     let command = app.store.lookup_job::<Command>(&by.caller, job).await?;
     let read = app.store.lookup_job::<Read>(&by.caller, job).await?;
+    // A later job for the same object may have waited for this one.
+    let _waking = app.polls.waking(command.cluster_id());
     if app.store.cancel(&command, app.clock.now()).await? == Step::Taken {
         app.metrics.transition(JobState::Cancelled, 1);
     }
     app.watches.wake(job);
-    // A later job for the same object may have waited for this one.
-    app.polls.wake(command.cluster_id());
     Ok(app.store.job(&read, app.clock.now()).await?)
 }

@@ -32,7 +32,7 @@ impl Store {
     /// Stores a job and its audit record. A repeat of an explicit key with equal kind and payload answers the job
     /// that stands; an `apply` takes the place of older ones of its object that were never handed out.
     ///
-    /// After this answer the caller wakes the cluster.
+    /// The caller wakes the cluster: after this answer, or when it gives up waiting for it.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`]: the key stands for something else. [`Error::NotAJob`]: its time has passed.
