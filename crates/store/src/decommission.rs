@@ -34,9 +34,7 @@ impl Store {
             )?;
             audit.write(connection, now)
         })
-        .await?;
-        self.inner.presence.left(row);
-        Ok(())
+        .await
     }
 }
 

@@ -85,8 +85,6 @@ struct Entry {
     known: AgentRecord,
     /// Acked jobs from before the break may wait to be offered again.
     offer_again: bool,
-    /// The cluster has left and not registered since: what its agent still says of the Cluster object is old.
-    left: bool,
     /// Not written since it changed.
     dirty: bool,
 }
@@ -109,10 +107,9 @@ impl PresenceMap {
                     last_seen: Some(time(row.get(2)?)),
                     break_at: row.get::<_, Option<i64>>(3)?.map(time),
                 };
-                // That it registered or left is durable before any note of it.
-                let registered_at = row.get::<_, Option<i64>>(9)?.map(time);
-                if let Some(registered_at) = registered_at {
-                    sighting.handle_registration(registered_at);
+                // It is durable with the registration, before any note of it.
+                if let Some(registered_at) = row.get::<_, Option<i64>>(9)? {
+                    sighting.handle_registration(time(registered_at));
                 }
                 let known = AgentRecord {
                     sighting,
@@ -121,18 +118,15 @@ impl PresenceMap {
                     kubernetes_version: row.get(7)?,
                     ..AgentRecord::default()
                 };
-                let texts = (row.get::<_, String>(5)?, row.get::<_, String>(8)?);
-                Ok((row.get(0)?, known, texts, registered_at.is_none()))
+                Ok((row.get(0)?, known, row.get::<_, String>(5)?, row.get::<_, String>(8)?))
             },
         )?;
         let mut entries = HashMap::with_capacity(rows.len());
-        for (row, mut known, (capabilities, conditions), left) in rows {
+        for (row, mut known, capabilities, conditions) in rows {
             known.capabilities = from_json("capabilities", &capabilities)?;
-            if !left {
-                known.conditions = from_json("conditions", &conditions)?;
-            }
+            known.conditions = from_json("conditions", &conditions)?;
             // Whether every job was offered again before the last stop is not known: look once.
-            entries.insert(row, Entry { known, offer_again: true, left, dirty: false });
+            entries.insert(row, Entry { known, offer_again: true, dirty: false });
         }
         Ok(Self { entries: Mutex::new(entries) })
     }
@@ -163,35 +157,23 @@ impl PresenceMap {
         }
     }
 
-    /// A heartbeat tells the Cluster object's conditions and the versions; one that comes after the cluster has left
-    /// tells nothing.
+    /// A heartbeat tells the Cluster object's conditions and the versions.
     pub(crate) fn heartbeat(&self, cluster: i64, beat: Event) {
         let mut entries = self.entries();
         let entry = entries.entry(cluster).or_default();
-        if entry.left {
-            return;
-        }
         entry.known.conditions = beat.conditions;
         entry.known.operator_version = beat.operator_version;
         entry.known.kubernetes_version = beat.kubernetes_version;
         entry.dirty = true;
     }
 
-    /// The cluster has registered: what its last agent acked is to be offered to the next one.
+    /// The cluster has registered: what its last agent acked is to be offered to the next one, and what that one told
+    /// of its Cluster object says nothing any more.
     pub(crate) fn registered(&self, cluster: i64, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
             entry.known.sighting.handle_registration(now);
-            entry.offer_again = true;
-            entry.left = false;
-            entry.dirty = true;
-        }
-    }
-
-    /// The Cluster object is gone: its conditions say nothing any more.
-    pub(crate) fn left(&self, cluster: i64) {
-        if let Some(entry) = self.entries().get_mut(&cluster) {
             entry.known.conditions.clear();
-            entry.left = true;
+            entry.offer_again = true;
             entry.dirty = true;
         }
     }
