@@ -331,3 +331,43 @@ pub async fn what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back
     let world = world.crashed().await;
     assert_eq!(conditions(&world).await, [], "what was noted before is no longer true");
 }
+
+pub async fn a_page_is_bounded_by_size_and_no_object_has_conditions_without_end(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let large = |n: usize| Condition {
+        message: "m".repeat(16 * 1024),
+        ..condition(&format!("T{n}"), ConditionStatus::True, "R", 1)
+    };
+    for n in 0..20 {
+        let object = object(&format!("o{n:02}"), "u");
+        let conditions = (0..32).map(large).collect();
+        world
+            .report(&agent, vec![event(kind::CONDITION_TRANSITION, &format!("{n}#"), object, conditions)], 1)
+            .await;
+    }
+    let cluster = world.reading(&tenant, &agent).await;
+    let page = PageRequest::parse(Some(200), None).unwrap();
+    let all = ResourceFilter::default();
+    let events = world.store.events(&cluster, None, &page).await.unwrap();
+    let objects = world.store.resources(&cluster, &all, &page).await.unwrap();
+    let rest = PageRequest::parse(Some(200), events.next_cursor.as_deref()).unwrap();
+    let other_events = world.store.events(&cluster, None, &rest).await.unwrap();
+    let rest = PageRequest::parse(Some(200), objects.next_cursor.as_deref()).unwrap();
+    let other_objects = world.store.resources(&cluster, &all, &rest).await.unwrap();
+    for (items, others) in
+        [(events.items.len(), other_events.items.len()), (objects.items.len(), other_objects.items.len())]
+    {
+        assert!(items == 7 && others == 7, "4 MiB a page: {items}, {others}");
+    }
+    let other_objects = other_objects.items.iter().map(|found| found.resource_ref.name.as_str());
+    assert_eq!(other_objects.collect::<Vec<_>>()[..2], ["o07", "o08"]);
+
+    for n in 0..100 {
+        let more = condition(&format!("More{n}"), ConditionStatus::True, "R", 1);
+        world.report(&agent, vec![transition(&format!("more{n}#"), object("o00", "u"), more)], 2).await;
+    }
+    let one = PageRequest::parse(Some(1), None).unwrap();
+    let first = world.store.resources(&cluster, &all, &one).await.unwrap();
+    assert_eq!(first.items[0].conditions.len(), 64);
+}

@@ -58,6 +58,7 @@ macro_rules! conformance {
                 a_result_without_an_ack_counts,
                 a_cancelled_job_is_not_handed_out_and_takes_no_result,
                 progress_without_end_keeps_a_bounded_timeline,
+                a_page_of_jobs_is_bounded_by_size,
             }
             events {
                 a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay,
@@ -71,6 +72,7 @@ macro_rules! conformance {
                 a_condition_that_was_removed_does_not_come_back_with_a_late_report,
                 however_long_names_are_the_next_page_is_found,
                 what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back,
+                a_page_is_bounded_by_size_and_no_object_has_conditions_without_end,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,
