@@ -281,7 +281,7 @@ pub async fn a_condition_that_was_removed_does_not_come_back_with_a_late_report(
     let removed = condition("Blocked", ConditionStatus::Unknown, reasons::CONDITION_REMOVED, 2);
     world.report(&agent, vec![told("a#1", 10, ready.clone()), told("a#3", 30, removed)], 1).await;
     world.report(&agent, vec![told("a#2", 20, blocked.clone())], 2).await;
-    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [ready.clone()]);
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, std::slice::from_ref(&ready));
     world.report(&agent, vec![told("a#4", 40, blocked.clone())], 3).await;
     assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [blocked, ready]);
 }
