@@ -167,6 +167,18 @@ impl PresenceMap {
         entry.dirty = true;
     }
 
+    /// A job's ack was stored; see [`Sighting::handle_ack`].
+    pub(crate) fn acked(&self, cluster: i64, session: Option<&SessionId>, now: Timestamp) {
+        if let Some(entry) = self.entries().get_mut(&cluster) {
+            let before = entry.known.sighting.break_at;
+            entry.known.sighting.handle_ack(session, now);
+            if entry.known.sighting.break_at != before {
+                entry.offer_again = true;
+                entry.dirty = true;
+            }
+        }
+    }
+
     /// The cluster has registered: what its last agent acked is to be offered to the next one, and what that one told
     /// of its Cluster object says nothing any more.
     pub(crate) fn registered(&self, cluster: i64, now: Timestamp) {

@@ -19,10 +19,14 @@ pub fn presence(
     }
 }
 
+/// The smallest time that is kept.
+const INSTANT: Duration = Duration::from_micros(1);
+
 /// What is remembered of one agent's calls.
 ///
-/// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2), and
-/// when the cluster registers. All are breaks: the agent that acked may not be the one that asks now.
+/// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2), when
+/// a session acks that is gone, and when the cluster registers. All are breaks: the agent that acked may not be the one
+/// that asks now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
     /// The run of the agent that called last; plain v1 agents name none.
@@ -49,6 +53,14 @@ impl Sighting {
             self.break_at = Some(now);
         }
         self.last_seen = Some(now);
+    }
+
+    /// An ack of this session was stored at `now`. Had another one called meanwhile, then it holds nothing of the job:
+    /// that is a break, too.
+    pub fn handle_ack(&mut self, session: Option<&SessionId>, now: Timestamp) {
+        if self.last_seen.is_some() && self.session.as_ref() != session {
+            self.break_at = self.break_at.max(Some(now + INSTANT));
+        }
     }
 
     /// A registration gave the identity away: whoever calls from now on may be another agent, of the same session for
@@ -90,6 +102,18 @@ mod tests {
         sighting.handle_call(None, at(3_600), STALE);
         sighting.handle_call(None, at(0), STALE);
         assert_eq!(sighting.last_seen, Some(at(0)));
+    }
+
+    #[test]
+    fn an_ack_of_a_session_that_is_gone_is_a_break_and_one_of_the_present_one_is_none() {
+        let (one, two) = (SessionId::new("1"), SessionId::new("2"));
+        let mut sighting = Sighting::default();
+        sighting.handle_call(Some(&one), at(0), STALE);
+        sighting.handle_ack(Some(&one), at(1));
+        assert_eq!(sighting.break_at, Some(at(0)));
+        sighting.handle_call(Some(&two), at(2), STALE);
+        sighting.handle_ack(Some(&one), at(3));
+        assert!(sighting.break_at > Some(at(3)));
     }
 
     #[test]

@@ -36,7 +36,10 @@ impl Store {
         let seq = job.row;
         let cause =
             session.map_or_else(|| "acked".to_owned(), |session| format!("acked by session {session}"));
-        self.write(move |connection| ack(connection, seq, &cause, now)).await
+        let now = whole_micros(now);
+        let (step, cluster) = self.write(move |connection| ack(connection, seq, &cause, now)).await?;
+        self.inner.presence.acked(cluster, session, now);
+        Ok(step)
     }
 
     /// Records progress. The timeline of one job keeps a bounded number of such entries; the job's current phase
@@ -115,9 +118,8 @@ impl Store {
     }
 }
 
-fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<Step, Error> {
+fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<(Step, i64), Error> {
     let standing = Standing::read(connection, seq)?;
-    let now = whole_micros(now);
     let step = job::ack(standing.state)?;
     match step {
         // The session that repeats it holds the job: nothing to offer it again.
@@ -131,7 +133,7 @@ fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result
             timeline::add_step(connection, seq, standing.steps, JobState::Acked, cause, now)?;
         }
     }
-    Ok(step)
+    Ok((step, standing.cluster))
 }
 
 fn hold(connection: &Connection, seq: i64, now: Timestamp) -> Result<(), Error> {

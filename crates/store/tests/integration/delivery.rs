@@ -220,3 +220,16 @@ pub async fn a_poll_that_found_only_jobs_that_are_over_looks_again_at_once(world
     assert_eq!(first.next_due, Some(at(10)));
     assert_eq!(ids(&world.poll(&agent, "s", 10).await), [good]);
 }
+
+/// The ack of a session that is gone was on its way through the server while the next one asked for jobs already.
+pub async fn what_a_session_acks_after_the_next_one_called_is_offered_to_that_one(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    assert!(world.poll(&agent, "two", 3).await.jobs.is_empty());
+    world.ack(&agent, &job, "one", 4).await.unwrap();
+    assert_eq!(ids(&world.poll(&agent, "two", 5).await), std::slice::from_ref(&job));
+    world.ack(&agent, &job, "two", 6).await.unwrap();
+    assert!(world.poll(&agent, "two", 7).await.jobs.is_empty());
+}

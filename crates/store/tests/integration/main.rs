@@ -50,6 +50,7 @@ macro_rules! conformance {
                 a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job,
                 what_the_last_agent_acked_is_offered_to_the_one_that_registers_next,
                 a_poll_that_found_only_jobs_that_are_over_looks_again_at_once,
+                what_a_session_acks_after_the_next_one_called_is_offered_to_that_one,
             }
             report {
                 the_timeline_tells_the_whole_life,
