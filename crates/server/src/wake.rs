@@ -91,6 +91,13 @@ impl<K: Ord + Clone> Waiters<K> {
         }
     }
 
+    /// Wakes everybody who waits for `key` when it is dropped. To be held over a write: when the caller goes away
+    /// meanwhile, the write happens all the same. The hint then comes before the commit, and a poll, which looks by
+    /// queueing a write of its own, looks after it.
+    pub fn waking(&self, key: &K) -> Waking<'_, K> {
+        Waking { waiters: self, key: key.clone() }
+    }
+
     /// Whether anybody waits for `key`.
     pub fn is_waiting(&self, key: &K) -> bool {
         lock(&self.table).places.contains_key(key)
@@ -99,6 +106,18 @@ impl<K: Ord + Clone> Waiters<K> {
     /// How many seats are taken.
     pub fn taken(&self) -> usize {
         lock(&self.table).taken
+    }
+}
+
+/// A hint that is given in any case, see [`Waiters::waking`].
+pub struct Waking<'w, K: Ord + Clone> {
+    waiters: &'w Waiters<K>,
+    key: K,
+}
+
+impl<K: Ord + Clone> Drop for Waking<'_, K> {
+    fn drop(&mut self) {
+        self.waiters.wake(&self.key);
     }
 }
 

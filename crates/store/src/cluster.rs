@@ -195,7 +195,11 @@ impl Store {
 
     /// A record with what is known of its agent.
     fn shown(&self, row: i64, record: Record, now: Timestamp) -> admin::Cluster {
-        let known = self.inner.presence.known(row);
+        let mut known = self.inner.presence.known(row);
+        // A cluster that has left has no Cluster object, whatever its agent still told on the way out.
+        if record.registered_at.is_none() {
+            known.conditions.clear();
+        }
         let window = self.inner.settings.disconnect_after;
         admin::Cluster {
             presence: presence(record.registered_at.is_some(), known.sighting.last_seen, now, window),

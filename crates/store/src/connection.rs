@@ -2,7 +2,7 @@
 
 use crate::Error;
 use rusqlite::{Connection, OpenFlags, Params, Row};
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{fs::OpenOptions, ops::ControlFlow, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 /// Prepared statements kept per connection; the store has fewer.
 const STATEMENTS: usize = 128;
@@ -79,6 +79,14 @@ pub(crate) trait Statements {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error>;
+
+    /// One row after the other, until `see` has enough.
+    fn each(
+        &self,
+        sql: &str,
+        params: impl Params,
+        see: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error>;
 }
 
 impl Statements for Connection {
@@ -108,5 +116,21 @@ impl Statements for Connection {
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
         Ok(self.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
+    }
+
+    fn each(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut see: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let mut statement = self.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next()? {
+            if see(row)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

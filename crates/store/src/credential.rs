@@ -79,8 +79,9 @@ impl Store {
 
     /// Exchanges a registration token for the identity it was issued for. Earlier credentials of the cluster end.
     /// The same token with the same `registration_id` (not empty) answers again, with a fresh credential, for as
-    /// long as the token lives; what it answered earlier ends when the fresh one is first used, so that an exchange
-    /// that arrives twice takes nothing from who holds the first answer.
+    /// long as the token lives and no other one of the cluster's is exchanged; what it answered earlier ends when the fresh one is first used, so that an exchange
+    /// that arrives twice takes nothing from who holds the first answer. Open jobs that were acked before are offered
+    /// again: the agent may be another one.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`], [`Error::TokenConsumed`], [`Error::TokenExpired`].
@@ -96,7 +97,7 @@ impl Store {
         let now = whole_micros(now);
         let expires_at = now + self.inner.settings.credential_life;
         let registration_id = registration_id.to_owned();
-        let cluster_id = self
+        let (cluster, cluster_id) = self
             .write(move |connection| {
                 let (cluster, id, repeated) = redeem(connection, &presented, &registration_id, now)?;
                 if repeated {
@@ -107,9 +108,10 @@ impl Store {
                 let usage = if repeated { Usage::Registered } else { Usage::Used };
                 insert_credential(connection, cluster, &kept, Credential { expires_at, usage }, now)?;
                 record_registration(connection, cluster, &id, now)?;
-                Ok(id)
+                Ok((cluster, id))
             })
             .await?;
+        self.inner.presence.registered(cluster, now);
         Ok(RegisterResponse { cluster_id, token: text, expires_at: Some(expires_at) })
     }
 
@@ -289,16 +291,18 @@ fn redeem(
     now: Timestamp,
 ) -> Result<(i64, ClusterId, bool), Error> {
     let found = connection.row(
-        "SELECT t.digest, t.expires_at, t.consumed_at IS NOT NULL, t.registration_id, c.row, c.id
+        "SELECT t.digest, t.expires_at, t.consumed_at IS NOT NULL, t.registration_id, c.row, c.id,
+                c.registered_at IS NOT NULL
          FROM registration_token t JOIN cluster c ON c.row = t.cluster WHERE t.lookup = ?1",
         [presented.kept.lookup],
         |row| {
             let token =
                 (row.get(0)?, time(row.get(1)?), row.get::<_, bool>(2)?, row.get::<_, Option<String>>(3)?);
-            Ok((token, row.get::<_, i64>(4)?, row.get::<_, Uuid>(5)?))
+            Ok((token, row.get::<_, i64>(4)?, row.get::<_, Uuid>(5)?, row.get::<_, bool>(6)?))
         },
     )?;
-    let ((digest, ends, consumed, earlier), cluster, id) = found.ok_or(Error::Unauthenticated)?;
+    let ((digest, ends, consumed, earlier), cluster, id, is_registered) =
+        found.ok_or(Error::Unauthenticated)?;
     proved(digest, presented)?;
     let is_known = earlier.as_deref() == Some(registration_id) && !planted(Bug::ForgetRegistrationId);
     let repeated = !registration_id.is_empty() && is_known;
@@ -311,9 +315,22 @@ fn redeem(
                 "UPDATE registration_token SET consumed_at = ?2, registration_id = ?3 WHERE lookup = ?1",
                 params![presented.kept.lookup, micros(now), registration_id],
             )?;
+            if is_registered {
+                forget_earlier_exchanges(connection, cluster, presented.kept.lookup)?;
+            }
         }
     }
     Ok((cluster, ClusterId::new(id.to_string()), consumed))
+}
+
+/// The identity is another agent's from now on: who had it before does not get it back by repeating its exchange.
+fn forget_earlier_exchanges(connection: &Connection, cluster: i64, lookup: i64) -> Result<(), Error> {
+    connection.run(
+        "UPDATE registration_token SET registration_id = NULL
+         WHERE cluster = ?1 AND lookup <> ?2 AND consumed_at IS NOT NULL",
+        [cluster, lookup],
+    )?;
+    Ok(())
 }
 
 fn insert_credential(

@@ -1,6 +1,6 @@
 //! The end of a cluster's membership.
 
-use crate::{Cluster, Error, Handle, Serve, Store, audit::Record, connection::Statements};
+use crate::{Cluster, Error, Handle, Serve, Store, audit::Record, connection::Statements, resource};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use vworkspace_core::control::token;
@@ -28,12 +28,13 @@ impl Store {
         self.write(move |connection| {
             end_credentials(connection, row, lookup)?;
             connection.run("UPDATE cluster SET registered_at = NULL WHERE row = ?1", [row])?;
-            connection.run("DELETE FROM resource WHERE cluster = ?1 AND kind = 'Cluster'", [row])?;
+            connection.run(
+                "DELETE FROM resource WHERE cluster = ?1 AND kind = ?2",
+                params![row, resource::CLUSTER],
+            )?;
             audit.write(connection, now)
         })
-        .await?;
-        self.inner.presence.left(row);
-        Ok(())
+        .await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use thiserror::Error;
-use vworkspace_core::control::job;
+use vworkspace_core::control::{admission, job};
 use vworkspace_protocol::admin::JobState;
 
 /// How long to wait when the store is busy.
@@ -25,6 +25,9 @@ pub enum Error {
         /// What exists, for people.
         subject: &'static str,
     },
+    /// The job breaks a rule that only the store can judge.
+    #[error(transparent)]
+    NotAJob(#[from] admission::Refused),
     /// Nobody issued this bearer, or its life is over.
     #[error("the bearer is not good")]
     Unauthenticated,
@@ -98,6 +101,7 @@ impl Error {
             Self::NotFound
             | Self::Forbidden
             | Self::AlreadyExists { .. }
+            | Self::NotAJob(_)
             | Self::Unauthenticated
             | Self::TokenConsumed
             | Self::TokenExpired

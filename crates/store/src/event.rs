@@ -4,12 +4,13 @@ use crate::{
     Cluster, Error, Handle, PageRequest, Read, Serve, Store,
     codec::{from_json, micros, time, to_json},
     connection::Statements,
+    page::Filling,
     resource,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use vworkspace_core::control::{EventBatch, ingest::Identity};
-use vworkspace_protocol::{Condition, ObjectRef, admin, event::Event};
+use vworkspace_protocol::{admin, event::Event};
 
 impl Store {
     /// Stores each event once and brings the resources' current conditions up to date, as one transaction. A
@@ -50,10 +51,11 @@ impl Store {
         page: &PageRequest,
     ) -> Result<admin::EventPage, Error> {
         let before = page.after::<i64>()?.unwrap_or(i64::MAX);
-        let (row, rows, kind) = (cluster.row, page.rows(), kind.map(str::to_owned));
-        let items =
-            self.read(move |connection| newest(connection, row, kind.as_deref(), before, rows)).await?;
-        let (items, next_cursor) = page.finish(items, |event| event.seq);
+        let (row, rows, kind, page) = (cluster.row, page.rows(), kind.map(str::to_owned), page.filling());
+        let filled = self
+            .read(move |connection| newest(connection, row, kind.as_deref(), (before, rows), page))
+            .await?;
+        let (items, next_cursor) = filled.finish(|event| event.seq);
         Ok(admin::EventPage { items, next_cursor })
     }
 }
@@ -100,33 +102,26 @@ fn newest(
     connection: &Connection,
     cluster: i64,
     kind: Option<&str>,
-    before: i64,
-    rows: i64,
-) -> Result<Vec<admin::EventRecord>, Error> {
-    let stored = connection.rows(
+    (before, rows): (i64, i64),
+    mut page: Filling<admin::EventRecord>,
+) -> Result<Filling<admin::EventRecord>, Error> {
+    connection.each(
         "SELECT seq, event_key, kind, resource, conditions, told_at, received_at FROM event
          WHERE cluster = ?1 AND seq < ?2 AND (?3 IS NULL OR kind = ?3) ORDER BY seq DESC LIMIT ?4",
         params![cluster, before, kind, rows],
         |row| {
-            let texts = (row.get::<_, String>(3)?, row.get::<_, String>(4)?);
+            let (resource, conditions) = (row.get::<_, String>(3)?, row.get::<_, String>(4)?);
             let record = admin::EventRecord {
                 seq: row.get(0)?,
                 event_key: row.get(1)?,
                 kind: row.get(2)?,
-                resource_ref: ObjectRef::default(),
-                conditions: Vec::new(),
+                resource_ref: from_json("resource reference", &resource)?,
+                conditions: from_json("conditions", &conditions)?,
                 timestamp: row.get::<_, Option<i64>>(5)?.map(time),
                 received_at: time(row.get(6)?),
             };
-            Ok((record, texts))
+            Ok(page.add(record, resource.len() + conditions.len()))
         },
     )?;
-    let decode = |(record, (resource, conditions)): (admin::EventRecord, (String, String))| {
-        Ok(admin::EventRecord {
-            resource_ref: from_json("resource reference", &resource)?,
-            conditions: from_json::<Vec<Condition>>("conditions", &conditions)?,
-            ..record
-        })
-    };
-    stored.into_iter().map(decode).collect()
+    Ok(page)
 }

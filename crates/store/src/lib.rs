@@ -73,7 +73,8 @@ use writer::Writer;
 /// - **Idempotency.** Repeating is safe: of acks, events, cancels and keyed enqueues it changes nothing, of a status it
 ///   adds to the timeline alone, of a result it is refused, of registrations whichever answer arrives is good, and of
 ///   rotations the last, with the old credential beside it. Nothing is retried here.
-/// - **Bounds.** A full queue refuses with [`Error::Busy`] and does nothing. Lists come in pages.
+/// - **Bounds.** A full queue refuses with [`Error::Busy`] and does nothing. Lists come in pages, of 4 MiB or one item
+///   where agents decide how large an item is.
 /// - **Errors.** Every write can fail with [`Error::Busy`], [`Error::Unavailable`], [`Error::Stopped`] and
 ///   [`Error::Defect`], every read with the last three and [`Error::Corrupt`]; methods name only what comes on top.
 ///   Another tenant's thing is [`Error::NotFound`], like one that never existed.

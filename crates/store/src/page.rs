@@ -1,14 +1,18 @@
-//! Pages of lists: a limit and an opaque cursor.
+//! Pages of lists: a limit, a size and an opaque cursor.
 
 use crate::Error;
 use serde::{Serialize, de::DeserializeOwned};
+use std::ops::ControlFlow;
 
 /// Items on a page when the caller does not say.
 const DEFAULT_LIMIT: u32 = 50;
 /// Most items on a page.
 const MOST: u32 = 200;
-/// Longest cursor read.
-const CURSOR_BYTES: usize = 4096;
+/// Most bytes of text on a page whose items' size agents decide; one item always fits.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Longest cursor read. The longest of ours names an object by four texts of 1,024 bytes, each byte of which JSON may
+/// escape as six, in hex.
+const CURSOR_BYTES: usize = 52 * 1024;
 
 /// Which page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +65,41 @@ impl PageRequest {
         let limit = self.limit as usize;
         let more = items.len() > limit;
         items.truncate(limit);
-        let last = items.last().filter(|_| more);
+        Filling { limit, items, bytes: 0, more }.finish(place)
+    }
+
+    /// An empty page, to be filled as items are found.
+    pub(crate) fn filling<T>(&self) -> Filling<T> {
+        Filling { limit: self.limit as usize, items: Vec::new(), bytes: 0, more: false }
+    }
+}
+
+/// A page that is being filled: it takes as many items as were asked for, and no more than [`PAGE_BYTES`] of them.
+pub(crate) struct Filling<T> {
+    limit: usize,
+    items: Vec<T>,
+    bytes: usize,
+    more: bool,
+}
+
+impl<T> Filling<T> {
+    /// Takes the next item of so many bytes. The first that finds no room ends the page: nothing more need be found.
+    pub(crate) fn add(&mut self, item: T, bytes: usize) -> ControlFlow<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let is_full = self.items.len() >= self.limit || self.bytes > PAGE_BYTES;
+        if is_full && !self.items.is_empty() {
+            self.more = true;
+            return ControlFlow::Break(());
+        }
+        self.items.push(item);
+        ControlFlow::Continue(())
+    }
+
+    /// The items, and the next page's cursor made of the last one.
+    pub(crate) fn finish<K: Serialize>(self, place: impl Fn(&T) -> K) -> (Vec<T>, Option<String>) {
+        let last = self.items.last().filter(|_| self.more);
         let cursor = last.and_then(|item| serde_json::to_vec(&place(item)).ok()).map(hex::encode);
-        (items, cursor)
+        (self.items, cursor)
     }
 }
 
@@ -86,8 +122,22 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_full_by_number_or_by_size_and_takes_one_item_always() {
+        let filled = |limit, sizes: &[usize]| {
+            let mut page = PageRequest::parse(Some(limit), None).unwrap().filling();
+            let _ = sizes.iter().zip(0i64..).try_for_each(|(bytes, n)| page.add(n, *bytes));
+            let (items, cursor) = page.finish(|n| *n);
+            (items.len(), cursor.is_some())
+        };
+        assert_eq!(filled(2, &[1, 1]), (2, false));
+        assert_eq!(filled(2, &[1, 1, 1]), (2, true));
+        assert_eq!(filled(9, &[PAGE_BYTES - 1, 1, 1]), (2, true));
+        assert_eq!(filled(9, &[PAGE_BYTES + 1, 1]), (1, true));
+    }
+
+    #[test]
     fn foreign_cursors_and_limits_are_refused() {
-        for cursor in ["zz", "00", &"0".repeat(5000)] {
+        for cursor in ["zz", "00", &"0".repeat(CURSOR_BYTES + 2)] {
             let page = PageRequest::parse(None, Some(cursor)).and_then(|page| page.after::<i64>());
             assert!(matches!(page, Err(Error::InvalidPage { .. })), "{cursor}");
         }

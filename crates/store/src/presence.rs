@@ -97,15 +97,20 @@ pub(crate) struct PresenceMap {
 impl PresenceMap {
     pub(crate) fn load(connection: &Connection) -> Result<Self, Error> {
         let rows = connection.rows(
-            "SELECT cluster, session, last_seen, break_at, user_agent, capabilities, operator_version,
-                    kubernetes_version, conditions FROM presence",
+            "SELECT p.cluster, p.session, p.last_seen, p.break_at, p.user_agent, p.capabilities, p.operator_version,
+                    p.kubernetes_version, p.conditions, c.registered_at
+             FROM presence p JOIN cluster c ON c.row = p.cluster",
             [],
             |row| {
-                let sighting = Sighting {
+                let mut sighting = Sighting {
                     session: row.get::<_, Option<String>>(1)?.map(SessionId::new),
                     last_seen: Some(time(row.get(2)?)),
                     break_at: row.get::<_, Option<i64>>(3)?.map(time),
                 };
+                // It is durable with the registration, before any note of it.
+                if let Some(registered_at) = row.get::<_, Option<i64>>(9)? {
+                    sighting.handle_registration(time(registered_at));
+                }
                 let known = AgentRecord {
                     sighting,
                     user_agent: row.get(4)?,
@@ -162,10 +167,25 @@ impl PresenceMap {
         entry.dirty = true;
     }
 
-    /// The Cluster object is gone: its conditions say nothing any more.
-    pub(crate) fn left(&self, cluster: i64) {
+    /// A job's ack was stored; see [`Sighting::handle_ack`].
+    pub(crate) fn acked(&self, cluster: i64, session: Option<&SessionId>, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
+            let before = entry.known.sighting.break_at;
+            entry.known.sighting.handle_ack(session, now);
+            if entry.known.sighting.break_at != before {
+                entry.offer_again = true;
+                entry.dirty = true;
+            }
+        }
+    }
+
+    /// The cluster has registered: what its last agent acked is to be offered to the next one, and what that one told
+    /// of its Cluster object says nothing any more.
+    pub(crate) fn registered(&self, cluster: i64, now: Timestamp) {
+        if let Some(entry) = self.entries().get_mut(&cluster) {
+            entry.known.sighting.handle_registration(now);
             entry.known.conditions.clear();
+            entry.offer_again = true;
             entry.dirty = true;
         }
     }

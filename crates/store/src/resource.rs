@@ -30,6 +30,12 @@ pub struct ResourceFilter {
     pub name: Option<String>,
 }
 
+/// Most conditions of one object, removed ones included. Overflow rule: further types are kept as events alone.
+const MOST_CONDITIONS: i64 = 64;
+
+/// The kind of the object that stands for the agent's own cluster.
+pub(crate) const CLUSTER: &str = "Cluster";
+
 /// Where a resource stands in the list: kind, namespace, name, group.
 type Place = (String, String, String, String);
 
@@ -46,8 +52,18 @@ impl Store {
     ) -> Result<admin::ResourcePage, Error> {
         let after = page.after::<Place>()?.unwrap_or_default();
         let (row, id, filter, rows) = (cluster.row, cluster.id().clone(), filter.clone(), page.rows());
-        let items = self.read(move |connection| list(connection, row, &id, &filter, &after, rows)).await?;
-        let (items, next_cursor) = page.finish(items, place);
+        let mut page = page.filling();
+        let fill = move |connection: &Connection| {
+            for (row, bare) in list(connection, row, &id, &filter, &after, rows)? {
+                let conditions = conditions(connection, row)?;
+                let bytes = conditions.iter().map(|told| told.reason.len() + told.message.len()).sum();
+                if page.add(admin::Resource { conditions, ..bare }, bytes).is_break() {
+                    break;
+                }
+            }
+            Ok(page)
+        };
+        let (items, next_cursor) = self.read(fill).await?.finish(place);
         let as_of = self.inner.presence.last_seen(cluster.row);
         Ok(admin::ResourcePage { items, next_cursor, as_of })
     }
@@ -71,9 +87,18 @@ pub(crate) fn project(
     if event.conditions.is_empty() || event.kind == kind::CREDENTIAL_ROTATED {
         return Ok(());
     }
+    if object.kind == CLUSTER && has_left(connection, cluster)? {
+        return Ok(());
+    }
     let Some(row) = upsert(connection, cluster, object, event.sequence, now)? else { return Ok(()) };
     let sequence = event.sequence;
     event.conditions.iter().try_for_each(|condition| note(connection, row, condition, sequence, now))
+}
+
+/// Whether the cluster has left, and its Cluster object is gone with it, while the report was on its way.
+fn has_left(connection: &Connection, cluster: i64) -> Result<bool, Error> {
+    let left = "SELECT 1 FROM cluster WHERE row = ?1 AND registered_at IS NULL";
+    Ok(connection.row(left, [cluster], |_| Ok(()))?.is_some())
 }
 
 fn forget(connection: &Connection, cluster: i64, object: &ObjectRef) -> Result<(), Error> {
@@ -155,6 +180,13 @@ fn place_of(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
+/// Whether the object may have one more condition.
+fn has_room(connection: &Connection, resource: i64) -> Result<bool, Error> {
+    let count = "SELECT count(*) FROM resource_condition WHERE resource = ?1";
+    let count = connection.row(count, [resource], |row| row.get::<_, i64>(0))?;
+    Ok(count.unwrap_or_default() < MOST_CONDITIONS)
+}
+
 fn note(
     connection: &Connection,
     resource: i64,
@@ -171,12 +203,10 @@ fn note(
     if sequence > 0 && newest.is_some_and(|newest| sequence < newest) {
         return Ok(());
     }
-    let removed =
-        condition.status == ConditionStatus::Unknown && condition.reason == reasons::CONDITION_REMOVED;
-    if removed {
-        let delete = "DELETE FROM resource_condition WHERE resource = ?1 AND type = ?2";
-        return connection.run(delete, params![resource, condition.type_]).map(drop);
+    if newest.is_none() && !has_room(connection, resource)? {
+        return Ok(());
     }
+    // A removal is kept like any other report, and not shown: what was sent before it may arrive after it.
     connection.run(
         "INSERT OR REPLACE INTO resource_condition
             (resource, type, status, reason, message, observed_generation, last_transition, as_of, sequence)
@@ -196,6 +226,7 @@ fn note(
     Ok(())
 }
 
+/// The objects, by row, without their conditions.
 fn list(
     connection: &Connection,
     cluster: i64,
@@ -203,8 +234,8 @@ fn list(
     filter: &ResourceFilter,
     after: &Place,
     rows: i64,
-) -> Result<Vec<admin::Resource>, Error> {
-    let mut found = connection.rows(
+) -> Result<Vec<(i64, admin::Resource)>, Error> {
+    connection.rows(
         "SELECT row, api_version, kind, namespace, name, uid, generation, as_of FROM resource
          WHERE cluster = ?1 AND (kind, namespace, name, api_group) > (?2, ?3, ?4, ?5)
            AND (?6 IS NULL OR kind = ?6) AND (?7 IS NULL OR namespace = ?7) AND (?8 IS NULL OR name = ?8)
@@ -221,16 +252,16 @@ fn list(
             rows
         ],
         |row| Ok((row.get::<_, i64>(0)?, resource(row, id)?)),
-    )?;
-    for (row, resource) in &mut found {
-        resource.conditions = connection.rows(
-            "SELECT type, status, reason, message, observed_generation, last_transition
-             FROM resource_condition WHERE resource = ?1 ORDER BY type",
-            [*row],
-            condition,
-        )?;
-    }
-    Ok(found.into_iter().map(|(_, resource)| resource).collect())
+    )
+}
+
+fn conditions(connection: &Connection, resource: i64) -> Result<Vec<Condition>, Error> {
+    connection.rows(
+        "SELECT type, status, reason, message, observed_generation, last_transition
+         FROM resource_condition WHERE resource = ?1 AND NOT (status = ?2 AND reason = ?3) ORDER BY type",
+        params![resource, ConditionStatus::Unknown.as_str(), reasons::CONDITION_REMOVED],
+        condition,
+    )
 }
 
 fn resource(row: &Row<'_>, cluster: &ClusterId) -> rusqlite::Result<admin::Resource> {
@@ -272,6 +303,6 @@ fn place(resource: &admin::Resource) -> Place {
 }
 
 /// `apps.vworkspace.io` of `apps.vworkspace.io/v1alpha1`; empty for the core group.
-fn group(api_version: &str) -> &str {
+pub(crate) fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }

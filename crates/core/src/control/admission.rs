@@ -24,6 +24,7 @@ pub struct AdmittedJob {
     target: JobTarget,
     lane: Lane,
     explicit: Option<ExplicitKey>,
+    supersedes: Option<String>,
     expires_at: Option<Timestamp>,
     wait_for: Option<WaitFor>,
     deadline_seconds: Option<u32>,
@@ -96,11 +97,12 @@ impl Refused {
     }
 }
 
-/// Admits a request at `now`.
+/// Admits a request. Whether its time has passed is for [`AdmittedJob::start_by`] to say, once it is known that the
+/// request is no repeat.
 ///
 /// # Errors
 /// The first rule it breaks.
-pub fn admit(request: EnqueueJob, now: Timestamp) -> Result<AdmittedJob, Refused> {
+pub fn admit(request: EnqueueJob) -> Result<AdmittedJob, Refused> {
     let kind = known_kind(&request.kind)?;
     let target = target(&kind, &request.payload)?;
     let payload = request.payload.to_string();
@@ -110,15 +112,14 @@ pub fn admit(request: EnqueueJob, now: Timestamp) -> Result<AdmittedJob, Refused
     if request.deadline_seconds.is_some_and(|s| !(1..=MAX_DEADLINE.as_secs()).contains(&s.into())) {
         return Err(Refused::Deadline);
     }
-    if request.expires_at.is_some_and(|expiry| expiry <= now) {
-        return Err(Refused::Expired);
-    }
     let explicit = match request.idempotency_key {
         Some(key) => Some(explicit_key(key, &kind, &request.payload, &payload)?),
         None => None,
     };
+    let api_version = request.payload.get("apiVersion").and_then(Value::as_str);
     Ok(AdmittedJob {
         lane: lane(&target),
+        supersedes: api_version.filter(|_| kind == JobKind::Apply).map(str::to_owned),
         kind,
         payload,
         target,
@@ -155,6 +156,14 @@ impl AdmittedJob {
         self.explicit.as_ref()
     }
 
+    /// Whether the job may still start at `now`. A repeat of a job that stands need not: its first answer was lost.
+    ///
+    /// # Errors
+    /// [`Refused::Expired`].
+    pub fn start_by(&self, now: Timestamp) -> Result<(), Refused> {
+        if self.expires_at.is_some_and(|expiry| expiry <= now) { Err(Refused::Expired) } else { Ok(()) }
+    }
+
     /// After this the job must not start.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
@@ -170,9 +179,10 @@ impl AdmittedJob {
         self.deadline_seconds
     }
 
-    /// Whether it takes the place of older ones of the same kind and object that were never handed out.
-    pub fn supersedes(&self) -> bool {
-        self.kind == JobKind::Apply
+    /// Set when it takes the place of older applies of its object that were never handed out: the object's `apiVersion`,
+    /// whose group tells it from others of its lane.
+    pub fn supersedes(&self) -> Option<&str> {
+        self.supersedes.as_deref()
     }
 }
 
@@ -301,8 +311,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn admit_at_zero(kind: &str, payload: Value) -> Result<AdmittedJob, Refused> {
-        admit(EnqueueJob::new(kind, payload), Timestamp::UNIX_EPOCH)
+    fn admit_payload(kind: &str, payload: Value) -> Result<AdmittedJob, Refused> {
+        admit(EnqueueJob::new(kind, payload))
     }
 
     fn instance() -> Value {
@@ -312,7 +322,7 @@ mod tests {
 
     #[test]
     fn every_kind_and_intent_names_the_same_object_the_same_way() {
-        let apply = admit_at_zero("apply", instance()).unwrap();
+        let apply = admit_payload("apply", instance()).unwrap();
         let target =
             JobTarget { kind: "ApplicationInstance".into(), namespace: "org-a".into(), name: "web".into() };
         assert_eq!(apply.target(), &target);
@@ -325,25 +335,25 @@ mod tests {
             ("intent", json!({"intent": "delete-application-instance", "namespace": "org-a", "name": "web"})),
         ];
         for (kind, payload) in others {
-            let job = admit_at_zero(kind, payload).unwrap();
+            let job = admit_payload(kind, payload).unwrap();
             assert_eq!((job.target(), job.lane()), (&target, apply.lane()));
         }
     }
 
     #[test]
     fn rotating_credentials_is_about_the_cluster() {
-        let job = admit_at_zero("intent", json!({"intent": "rotate-operator-credentials"})).unwrap();
+        let job = admit_payload("intent", json!({"intent": "rotate-operator-credentials"})).unwrap();
         assert_eq!(job.target().kind, "Cluster");
     }
 
     #[test]
     fn unknown_kinds_and_intents_are_named() {
-        let error = admit_at_zero("dance", json!({})).unwrap_err();
+        let error = admit_payload("dance", json!({})).unwrap_err();
         assert_eq!(
             (error.code(), error.to_string()),
             (code::INVALID_REQUEST, "kind \"dance\" is unknown; use apply, delete or intent".into())
         );
-        let error = admit_at_zero("intent", json!({"intent": "sing"})).unwrap_err();
+        let error = admit_payload("intent", json!({"intent": "sing"})).unwrap_err();
         assert!(matches!(&error, Refused::UnknownIntent(name) if name == "sing"));
     }
 
@@ -357,11 +367,11 @@ mod tests {
             (json!({"apiVersion": "a", "kind": "A", "metadata": {"name": 5}}), "metadata.name"),
             (json!({"apiVersion": "a", "kind": "A", "metadata": {"name": "x".repeat(254)}}), "metadata.name"),
         ] {
-            let error = admit_at_zero("apply", payload).unwrap_err();
+            let error = admit_payload("apply", payload).unwrap_err();
             assert!(error.to_string().contains(member), "{error}");
             assert_eq!(error.code(), code::INVALID_REQUEST);
         }
-        let error = admit_at_zero("intent", json!({"intent": "ensure-application-instance"})).unwrap_err();
+        let error = admit_payload("intent", json!({"intent": "ensure-application-instance"})).unwrap_err();
         assert!(error.to_string().contains("needs applicationInstance"), "{error}");
     }
 
@@ -369,14 +379,14 @@ mod tests {
     fn sizes_are_bounded_and_say_so() {
         let mut payload = instance();
         payload["spec"]["blob"] = json!("x".repeat(JOB_PAYLOAD_BYTES));
-        let error = admit_at_zero("apply", payload).unwrap_err();
+        let error = admit_payload("apply", payload).unwrap_err();
         assert_eq!(error.code(), code::PAYLOAD_TOO_LARGE);
         let mut long = EnqueueJob::new("apply", instance());
         long.idempotency_key = Some("k".repeat(IDEMPOTENCY_KEY_BYTES + 1));
-        assert_eq!(admit(long, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::KeyTooLong(513));
+        assert_eq!(admit(long).unwrap_err(), Refused::KeyTooLong(513));
         let mut empty = EnqueueJob::new("apply", instance());
         empty.idempotency_key = Some(String::new());
-        assert_eq!(admit(empty, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::EmptyKey);
+        assert_eq!(admit(empty).unwrap_err(), Refused::EmptyKey);
     }
 
     #[test]
@@ -384,11 +394,11 @@ mod tests {
         for (seconds, good) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
             let mut job = EnqueueJob::new("apply", instance());
             job.deadline_seconds = Some(seconds);
-            assert_eq!(admit(job, Timestamp::UNIX_EPOCH).is_ok(), good, "{seconds}");
+            assert_eq!(admit(job).is_ok(), good, "{seconds}");
         }
         let mut late = EnqueueJob::new("apply", instance());
         late.expires_at = Some(Timestamp::UNIX_EPOCH);
-        assert_eq!(admit(late, Timestamp::UNIX_EPOCH).unwrap_err(), Refused::Expired);
+        assert_eq!(admit(late).unwrap().start_by(Timestamp::UNIX_EPOCH), Err(Refused::Expired));
     }
 
     #[test]
@@ -396,7 +406,7 @@ mod tests {
         let with_key = |text: &str| {
             let mut job = EnqueueJob::new("apply", serde_json::from_str(text).unwrap());
             job.idempotency_key = Some("k".into());
-            admit(job, Timestamp::UNIX_EPOCH).unwrap().explicit_key().unwrap().content
+            admit(job).unwrap().explicit_key().unwrap().content
         };
         let one = with_key(r#"{"apiVersion":"a","kind":"A","metadata":{"name":"n"}}"#);
         let two = with_key(r#"{"metadata":{"name":"n"},"kind":"A","apiVersion":"a"}"#);

@@ -100,6 +100,10 @@ pub fn plan(open: &[Candidate], now: Timestamp, lease: Duration, limits: Limits)
             break;
         }
     }
+    if plan.offer.is_empty() && !(plan.expired.is_empty() && plan.undeliverable.is_empty()) {
+        // What is over took up the places of what was looked at: there may be more behind it.
+        plan.next_due = Some(now);
+    }
     plan
 }
 
@@ -177,6 +181,17 @@ mod tests {
         lost.deliveries = MOST_DELIVERIES;
         let parked = plan(&[lost, job(2, 1, JobState::Queued)], at(200), LEASE, Limits::default());
         assert_eq!((parked.undeliverable, parked.offer), (vec![1], vec![2]));
+    }
+
+    #[test]
+    fn a_poll_that_found_only_what_is_over_is_due_again_at_once() {
+        let mut queued = job(2, 2, JobState::Queued);
+        queued.expires_at = Some(at(100));
+        let on_its_way = job(1, 1, JobState::Leased);
+        let planned = plan(&[on_its_way.clone(), queued.clone()], at(100), LEASE, Limits::default());
+        assert_eq!((planned.expired, planned.next_due), (vec![2], Some(at(100))));
+        let open = [on_its_way, queued, job(3, 3, JobState::Queued)];
+        assert_eq!(plan(&open, at(100), LEASE, Limits::default()).next_due, Some(at(130)));
     }
 
     #[test]

@@ -19,10 +19,14 @@ pub fn presence(
     }
 }
 
+/// The smallest time that is kept.
+const INSTANT: Duration = Duration::from_micros(1);
+
 /// What is remembered of one agent's calls.
 ///
-/// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2).
-/// Both are breaks: the agent that acked may not be the one that asks now.
+/// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2), when
+/// a session acks that is gone, and when the cluster registers. All are breaks: the agent that acked may not be the one
+/// that asks now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
     /// The run of the agent that called last; plain v1 agents name none.
@@ -43,8 +47,26 @@ impl Sighting {
         if broken {
             self.break_at = Some(now);
             self.session = session.cloned();
+        } else if self.break_at.is_some_and(|break_at| break_at > now) {
+            // Told by a clock that went back since. Were it left standing, whatever is acked until then would count as
+            // acked before it, over and over again.
+            self.break_at = Some(now);
         }
         self.last_seen = Some(now);
+    }
+
+    /// An ack of this session was stored at `now`. Had another one called meanwhile, then it holds nothing of the job:
+    /// that is a break, too.
+    pub fn handle_ack(&mut self, session: Option<&SessionId>, now: Timestamp) {
+        if self.last_seen.is_some() && self.session.as_ref() != session {
+            self.break_at = self.break_at.max(Some(now + INSTANT));
+        }
+    }
+
+    /// A registration gave the identity away: whoever calls from now on may be another agent, of the same session for
+    /// all one can tell, because plain v1 agents name none.
+    pub fn handle_registration(&mut self, now: Timestamp) {
+        self.break_at = self.break_at.max(Some(now));
     }
 }
 
@@ -80,6 +102,29 @@ mod tests {
         sighting.handle_call(None, at(3_600), STALE);
         sighting.handle_call(None, at(0), STALE);
         assert_eq!(sighting.last_seen, Some(at(0)));
+    }
+
+    #[test]
+    fn an_ack_of_a_session_that_is_gone_is_a_break_and_one_of_the_present_one_is_none() {
+        let (one, two) = (SessionId::new("1"), SessionId::new("2"));
+        let mut sighting = Sighting::default();
+        sighting.handle_call(Some(&one), at(0), STALE);
+        sighting.handle_ack(Some(&one), at(1));
+        assert_eq!(sighting.break_at, Some(at(0)));
+        sighting.handle_call(Some(&two), at(2), STALE);
+        sighting.handle_ack(Some(&one), at(3));
+        assert!(sighting.break_at > Some(at(3)));
+    }
+
+    #[test]
+    fn a_break_is_never_later_than_the_last_call() {
+        let mut sighting = Sighting::default();
+        sighting.handle_call(None, at(0), STALE);
+        sighting.handle_call(None, at(3_600), STALE);
+        assert_eq!(sighting.break_at, Some(at(3_600)));
+        sighting.handle_call(None, at(2), STALE);
+        sighting.handle_call(None, at(3), STALE);
+        assert_eq!(sighting.break_at, Some(at(2)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 use crate::{logs::note_actor, wake::Seat};
 use std::{sync::Arc, time::Duration};
 use vworkspace_core::{
-    control::{Actor, ingest, lease::Limits},
+    control::{Actor, ingest, job::Step, lease::Limits},
     planted::{Bug, planted},
 };
 use vworkspace_protocol::{
@@ -111,15 +111,11 @@ impl AgentPort {
             self.app.store.lease(&agent.cluster, session, Limits::default(), self.app.clock.now()).await?;
         self.app.metrics.transition(JobState::Leased, leased.jobs.len());
         leased.jobs.iter().for_each(|job| self.app.watches.wake(&job.id));
-        leased.ended.iter().for_each(|job| self.app.watches.wake(job));
+        for (job, state) in &leased.ended {
+            self.app.metrics.transition(*state, 1);
+            self.app.watches.wake(job);
+        }
         Ok(leased)
-    }
-
-    /// Tells everybody who waits that this job moved on; a later job for the same object may go out now.
-    fn moved_on(&self, agent: &Agent, job: &JobId, state: JobState) {
-        self.app.metrics.transition(state, 1);
-        self.app.watches.wake(job);
-        self.app.polls.wake(agent.cluster.id());
     }
 
     async fn store_events(&self, agent: &Agent, request: EventsRequest) -> Result<(), Error> {
@@ -160,9 +156,14 @@ impl ControlPort for AgentPort {
     async fn ack(&self, call: AgentCall, job: JobId) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
+        // A later job for the same object may go out then.
+        let _waking = self.app.polls.waking(agent.cluster.id());
         let session = agent.session.as_ref();
-        self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
-        self.moved_on(&agent, &job, JobState::Acked);
+        let step = self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
+        if step == Step::Taken {
+            self.app.metrics.transition(JobState::Acked, 1);
+        }
+        self.app.watches.wake(&job);
         Ok(())
     }
 
@@ -177,8 +178,11 @@ impl ControlPort for AgentPort {
     async fn result(&self, call: AgentCall, job: JobId, result: JobResult) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
+        // A later job for the same object may go out then.
+        let _waking = self.app.polls.waking(agent.cluster.id());
         self.app.store.close(&handle, result, self.app.clock.now()).await.map_err(Error::from)?;
-        self.moved_on(&agent, &job, JobState::Closed);
+        self.app.metrics.transition(JobState::Closed, 1);
+        self.app.watches.wake(&job);
         Ok(())
     }
 

@@ -95,6 +95,7 @@ fn of_store(error: &store::Error) -> Refusal {
             Refusal::new(401, code::TOKEN_EXPIRED, "the registration token's life is over; issue a new one")
         }
         Store::AlreadyExists { .. } => Refusal::new(409, code::ALREADY_EXISTS, error.to_string()),
+        Store::NotAJob(refused) => of_code(refused.code(), refused.to_string()),
         Store::ResultRecorded => Refusal::new(409, code::RESULT_RECORDED, error.to_string()),
         Store::JobClosed(_) => Refusal::new(409, code::JOB_CLOSED, error.to_string()),
         Store::InvalidPage { .. } => Refusal::new(400, code::INVALID_REQUEST, error.to_string()),

@@ -8,12 +8,12 @@ use super::{
 };
 use std::time::Duration;
 use vworkspace_core::{
-    control::{admission, explain},
+    control::{admission, explain, job::Step},
     planted::{Bug, planted},
 };
 use vworkspace_protocol::{
     ClusterId, JobId,
-    admin::{EnqueueJob, Explanation, Job, JobPage, JobState},
+    admin::{EnqueueJob, Explanation, Job, JobPage, JobState, Presence},
 };
 use vworkspace_store::{Command, Read};
 
@@ -39,13 +39,10 @@ pub async fn enqueue(
     body: EnqueueJob,
 ) -> Result<Enqueued, Error> {
     let cluster = app.store.lookup_cluster::<Command>(&by.caller, cluster).await?;
-    let now = app.clock.now();
-    let admitted = admission::admit(body, now)?;
-    let enqueued = app.store.enqueue(&cluster, admitted, now).await?;
+    let admitted = admission::admit(body)?;
+    let _waking = (!planted(Bug::LoseWakeUp)).then(|| app.polls.waking(cluster.id()));
+    let enqueued = app.store.enqueue(&cluster, admitted, app.clock.now()).await?;
     if enqueued.created {
-        if !planted(Bug::LoseWakeUp) {
-            app.polls.wake(cluster.id());
-        }
         app.metrics.transition(JobState::Queued, 1);
     }
     app.metrics.transition(JobState::Superseded, enqueued.superseded.len());
@@ -96,7 +93,11 @@ pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Durati
 pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation, Error> {
     let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
     let now = app.clock.now();
-    let (job, around) = (app.store.job(&handle, now).await?, app.store.surroundings(&handle, now).await?);
+    let (job, mut around) = (app.store.job(&handle, now).await?, app.store.surroundings(&handle, now).await?);
+    // An agent whose poll is open is there, as its cluster shows: a queued job goes out at once.
+    if around.presence == Presence::Disconnected && app.polls.is_waiting(handle.cluster_id()) {
+        around.presence = Presence::Connected;
+    }
     Ok(explain::explain(job, &around))
 }
 
@@ -107,10 +108,11 @@ pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation,
 pub async fn cancel(app: &App, by: &Person, job: &JobId) -> Result<Job, Error> {
     let command = app.store.lookup_job::<Command>(&by.caller, job).await?;
     let read = app.store.lookup_job::<Read>(&by.caller, job).await?;
-    app.store.cancel(&command, app.clock.now()).await?;
-    app.metrics.transition(JobState::Cancelled, 1);
-    app.watches.wake(job);
     // A later job for the same object may have waited for this one.
-    app.polls.wake(command.cluster_id());
+    let _waking = app.polls.waking(command.cluster_id());
+    if app.store.cancel(&command, app.clock.now()).await? == Step::Taken {
+        app.metrics.transition(JobState::Cancelled, 1);
+    }
+    app.watches.wake(job);
     Ok(app.store.job(&read, app.clock.now()).await?)
 }

@@ -8,7 +8,7 @@ use vworkspace_store::{Error, PageRequest};
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageParams {
-    /// Items at a time, 1 to 200; absent: 50.
+    /// Items at a time, 1 to 200; absent: 50. A page of large ones holds fewer.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// `nextCursor` of the page before.

@@ -1,4 +1,4 @@
-use crate::support::{Answer, TestServer, manifest};
+use crate::support::{Answer, TestServer, eventually, manifest};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -194,4 +194,54 @@ async fn a_job_is_explained_at_every_step_by_who_has_it_and_what_comes_next() {
     let over = explain(&job).await;
     assert_eq!((&over["holder"], over.get("next")), (&json!("nobody"), None));
     assert_eq!(states(&over["job"]), ["queued", "leased", "acked", "closed"]);
+}
+
+#[tokio::test]
+async fn an_agent_whose_poll_is_open_is_there_also_in_an_explanation() {
+    let server = TestServer::with(&["--disconnect-after", "1ms"]).await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let job = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    agent.poll(0).await;
+    no_content(&agent.ack(&job).await);
+    let path = format!("/api/v1/jobs/{job}/explain");
+    let next = async || {
+        let explained = tenant.client.get(&path).await.expect(200);
+        explained["next"][0]["what"].as_str().unwrap().to_owned()
+    };
+    eventually(async || next().await.contains("once it is back").then_some(())).await;
+    let mut poll = Box::pin(agent.poll(300));
+    tokio::select! {
+        jobs = &mut poll => panic!("nothing to answer: {jobs:?}"),
+        () = server.until_metric("vworkspace_server_long_polls_open 1") => {}
+    }
+    let cluster = tenant.client.get(&format!("/api/v1/clusters/{}", agent.cluster)).await.expect(200);
+    assert_eq!(cluster["presence"], "Connected");
+    assert_eq!(next().await, "the agent tells progress and, in the end, the result");
+}
+
+#[tokio::test]
+async fn each_state_that_a_job_enters_is_counted_once() {
+    let server = TestServer::with(&["--job-lease", "1ms"]).await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let acked = tenant.enqueue(&agent.cluster, manifest("web", 1)).await;
+    agent.poll(30).await;
+    no_content(&agent.ack(&acked).await);
+    no_content(&agent.ack(&acked).await);
+    let cancel = format!("/api/v1/jobs/{acked}/cancel");
+    for _ in 0..2 {
+        tenant.client.send(Method::POST, &cancel, None).await.expect(200);
+    }
+    let lost = tenant.enqueue(&agent.cluster, manifest("db", 1)).await;
+    eventually(async || {
+        agent.poll(1).await;
+        (tenant.job(&lost).await["state"] == "undeliverable").then_some(())
+    })
+    .await;
+    let text = server.client(None).get("/metrics").await.text;
+    for (state, count) in
+        [("queued", 2), ("leased", 11), ("acked", 1), ("cancelled", 1), ("undeliverable", 1)]
+    {
+        let line = format!("vworkspace_server_job_transitions_total{{state=\"{state}\"}} {count}");
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod gone;
 mod jobs;
 mod openapi;
 mod polling;

@@ -6,6 +6,7 @@ use crate::{
     audit::Record,
     codec::{kind_code, micros, new_id, to_json, whole_micros},
     connection::Statements,
+    resource::group,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -31,10 +32,10 @@ impl Store {
     /// Stores a job and its audit record. A repeat of an explicit key with equal kind and payload answers the job
     /// that stands; an `apply` takes the place of older ones of its object that were never handed out.
     ///
-    /// After this answer the caller wakes the cluster.
+    /// The caller wakes the cluster: after this answer, or when it gives up waiting for it.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]: the key stands for something else.
+    /// [`Error::AlreadyExists`]: the key stands for something else. [`Error::NotAJob`]: its time has passed.
     pub async fn enqueue(
         &self,
         cluster: &Handle<Cluster, Command>,
@@ -91,9 +92,12 @@ impl New {
         {
             return Ok(Stored::Known(Box::new(read::whole(connection, seq, cluster, now)?)));
         }
+        self.job.start_by(now)?;
         let seq = self.insert(connection, now)?;
-        let superseded =
-            if self.job.supersedes() { self.supersede(connection, seq, now)? } else { Vec::new() };
+        let superseded = match self.job.supersedes() {
+            Some(api_version) => self.supersede(connection, seq, group(api_version), now)?,
+            None => Vec::new(),
+        };
         timeline::add_step(connection, seq, 0, JobState::Queued, &self.cause, now)?;
         self.audit.write(connection, now)?;
         Ok(Stored::New { superseded })
@@ -147,18 +151,26 @@ impl New {
         Ok(seq)
     }
 
-    fn supersede(&self, connection: &Connection, seq: i64, now: Timestamp) -> Result<Vec<JobId>, Error> {
-        let older = connection.rows(
-            "SELECT seq, steps, id FROM job
-             WHERE cluster = ?1 AND lane = ?2 AND state = 0 AND kind = 0 AND seq <> ?3",
+    fn supersede(
+        &self,
+        connection: &Connection,
+        seq: i64,
+        api_group: &str,
+        now: Timestamp,
+    ) -> Result<Vec<JobId>, Error> {
+        let mut older = connection.rows(
+            "SELECT j.seq, j.steps, j.id, json_extract(s.payload, '$.apiVersion')
+             FROM job j JOIN job_spec s ON s.job = j.seq
+             WHERE j.cluster = ?1 AND j.lane = ?2 AND j.state = 0 AND j.kind = 0 AND j.seq <> ?3",
             params![self.cluster, self.job.lane(), seq],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Uuid>(2)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Uuid>(2)?, row.get::<_, String>(3)?)),
         )?;
+        older.retain(|(.., api_version)| group(api_version) == api_group);
         let cause = format!("superseded by job {}", self.id);
-        for (seq, steps, _) in &older {
+        for (seq, steps, ..) in &older {
             timeline::end(connection, *seq, *steps, JobState::Superseded, &cause, now)?;
         }
-        Ok(older.into_iter().map(|(_, _, id)| JobId::new(id.to_string())).collect())
+        Ok(older.into_iter().map(|(_, _, id, _)| JobId::new(id.to_string())).collect())
     }
 
     /// The job as it will be once stored.

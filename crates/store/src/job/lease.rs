@@ -29,8 +29,8 @@ pub struct Leased {
     pub jobs: Vec<job::Job>,
     /// The earliest moment at which, without a wake-up, asking again may give more (a lease ends).
     pub next_due: Option<Timestamp>,
-    /// Jobs found over (expired, undeliverable): whoever watches them is to be woken.
-    pub ended: Vec<JobId>,
+    /// Jobs found over, and how: expired, undeliverable. Whoever watches them is to be woken.
+    pub ended: Vec<(JobId, JobState)>,
 }
 
 impl Store {
@@ -94,7 +94,7 @@ struct Poll {
 struct Taken {
     rows: Vec<Delivered>,
     next_due: Option<Timestamp>,
-    ended: Vec<JobId>,
+    ended: Vec<(JobId, JobState)>,
     /// Nothing acked before the break is left.
     healed: bool,
 }
@@ -120,9 +120,9 @@ impl Poll {
                 taken.rows.push(self.deliver(connection, job, end_of_lease)?);
                 taken.next_due = Some(taken.next_due.map_or(end_of_lease, |due| due.min(end_of_lease)));
             } else if plan.expired.binary_search(&seq).is_ok() {
-                taken.ended.push(expire(connection, job, self.now)?);
+                taken.ended.push((expire(connection, job, self.now)?, JobState::Expired));
             } else if plan.undeliverable.binary_search(&seq).is_ok() {
-                taken.ended.push(self.park(connection, job)?);
+                taken.ended.push((self.park(connection, job)?, JobState::Undeliverable));
             }
         }
         Ok(taken)

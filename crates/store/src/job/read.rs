@@ -37,12 +37,18 @@ impl Store {
     ) -> Result<admin::JobPage, Error> {
         let before = page.after::<i64>()?.unwrap_or(i64::MAX);
         let (row, id, rows) = (cluster.row, cluster.id().clone(), page.rows());
-        let select = move |connection: &Connection| {
-            let newest = newest(connection, row, state, before, rows)?;
-            let read = |seq: i64| Ok((seq, without_timeline(connection, seq, &id, now)?));
-            newest.into_iter().map(read).collect::<Result<Vec<_>, Error>>()
+        let mut page = page.filling();
+        let fill = move |connection: &Connection| {
+            for seq in newest(connection, row, state, before, rows)? {
+                let columns = read(connection, seq)?;
+                let bytes = columns.bytes();
+                if page.add((seq, columns.into_job(&id, now)?), bytes).is_break() {
+                    break;
+                }
+            }
+            Ok(page)
         };
-        let (items, next_cursor) = page.finish(self.read(select).await?, |(seq, _)| *seq);
+        let (items, next_cursor) = self.read(fill).await?.finish(|(seq, _)| *seq);
         Ok(admin::JobPage { items: items.into_iter().map(|(_, job)| job).collect(), next_cursor })
     }
 }
@@ -61,7 +67,7 @@ pub(super) fn whole(
     )?;
     let entry = |(seq, at, code, cause)| Ok(TimelineEntry { seq, at, state: state(code)?, cause });
     let timeline = steps.into_iter().map(entry).collect::<Result<_, Error>>()?;
-    Ok(admin::Job { timeline, ..without_timeline(connection, seq, cluster, now)? })
+    Ok(admin::Job { timeline, ..read(connection, seq)?.into_job(cluster, now)? })
 }
 
 /// The newest jobs before `before`. Each state has its own range of the index, so whichever is asked for, no more
@@ -93,12 +99,8 @@ fn newest(
     Ok(found)
 }
 
-fn without_timeline(
-    connection: &Connection,
-    seq: i64,
-    cluster: &ClusterId,
-    now: Timestamp,
-) -> Result<admin::Job, Error> {
+/// A job without its timeline.
+fn read(connection: &Connection, seq: i64) -> Result<Columns, Error> {
     let found = connection.row(
         "SELECT j.id, j.state, j.kind, j.deliveries, j.expires_at,
                 s.created_at, s.target_kind, s.target_namespace, s.target_name, s.key,
@@ -107,7 +109,7 @@ fn without_timeline(
         [seq],
         columns,
     )?;
-    found.ok_or(Error::NotFound)?.into_job(cluster, now)
+    found.ok_or(Error::NotFound)
 }
 
 struct Columns {
@@ -157,6 +159,19 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
 }
 
 impl Columns {
+    /// Size of what the agent told.
+    fn bytes(&self) -> usize {
+        let texts = |report: &Report| {
+            let object = report.applied_ref.as_ref().map_or(0, String::len);
+            report.phase.len()
+                + report.conditions.len()
+                + report.error.len()
+                + report.conflicts.len()
+                + object
+        };
+        self.report.as_ref().map_or(0, texts)
+    }
+
     fn into_job(self, cluster: &ClusterId, now: Timestamp) -> Result<admin::Job, Error> {
         let job = admin::Job {
             id: JobId::new(self.id.to_string()),

@@ -23,7 +23,7 @@ const MOST_STEPS: u32 = 500;
 const CAUSE_BYTES: usize = 512;
 
 impl Store {
-    /// The agent holds the job durably. A repeat changes nothing that is shown.
+    /// The agent holds the job durably. A repeat changes nothing that is shown; answers whether it is one.
     ///
     /// # Errors
     /// [`Error::JobClosed`]: it must not start it.
@@ -32,11 +32,14 @@ impl Store {
         job: &Handle<Job, Serve>,
         session: Option<&SessionId>,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Step, Error> {
         let seq = job.row;
         let cause =
             session.map_or_else(|| "acked".to_owned(), |session| format!("acked by session {session}"));
-        self.write(move |connection| ack(connection, seq, &cause, now)).await
+        let now = whole_micros(now);
+        let (step, cluster) = self.write(move |connection| ack(connection, seq, &cause, now)).await?;
+        self.inner.presence.acked(cluster, session, now);
+        Ok(step)
     }
 
     /// Records progress. The timeline of one job keeps a bounded number of such entries; the job's current phase
@@ -94,43 +97,43 @@ impl Store {
         .await
     }
 
-    /// Withdraws an open job. A repeat changes nothing.
+    /// Withdraws an open job. A repeat changes nothing; answers whether it is one.
     ///
     /// # Errors
     /// [`Error::JobClosed`] or [`Error::ResultRecorded`]: it ended some other way.
-    pub async fn cancel(&self, job: &Handle<Job, Command>, now: Timestamp) -> Result<(), Error> {
+    pub async fn cancel(&self, job: &Handle<Job, Command>, now: Timestamp) -> Result<Step, Error> {
         let seq = job.row;
         let cause = format!("cancelled by {}", job.by.kind);
         let audit = Record::new(&job.by, "cancel", "").job(known_id(job.id().as_str())?);
         self.write(move |connection| {
             let standing = Standing::read(connection, seq)?;
-            match job::cancel(standing.state)? {
-                Step::Repeated => Ok(()),
-                Step::Taken => {
-                    timeline::end(connection, seq, standing.steps, JobState::Cancelled, &cause, now)?;
-                    audit.clone().cluster(standing.cluster).write(connection, now)
-                }
+            let step = job::cancel(standing.state)?;
+            if step == Step::Taken {
+                timeline::end(connection, seq, standing.steps, JobState::Cancelled, &cause, now)?;
+                audit.clone().cluster(standing.cluster).write(connection, now)?;
             }
+            Ok(step)
         })
         .await
     }
 }
 
-fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<(), Error> {
+fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<(Step, i64), Error> {
     let standing = Standing::read(connection, seq)?;
-    let now = whole_micros(now);
-    match job::ack(standing.state)? {
+    let step = job::ack(standing.state)?;
+    match step {
         // The session that repeats it holds the job: nothing to offer it again.
-        Step::Repeated => hold(connection, seq, now),
+        Step::Repeated => hold(connection, seq, now)?,
         Step::Taken => {
             connection.run(
                 "UPDATE job SET state = 2, deliveries = 0, ever_acked = 1, steps = ?2, leased_until = NULL,
                     held_at = ?3 WHERE seq = ?1",
                 params![seq, standing.steps + 1, micros(now)],
             )?;
-            timeline::add_step(connection, seq, standing.steps, JobState::Acked, cause, now)
+            timeline::add_step(connection, seq, standing.steps, JobState::Acked, cause, now)?;
         }
     }
+    Ok((step, standing.cluster))
 }
 
 fn hold(connection: &Connection, seq: i64, now: Timestamp) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 use crate::world::{World, admitted, apply, at, ids, manifest};
 use serde_json::json;
-use vworkspace_core::control::lease::Limits;
+use vworkspace_core::control::lease::{Limits, MOST_SCANNED};
 use vworkspace_protocol::admin::{EnqueueJob, JobState};
 use vworkspace_store::Contact;
 
@@ -92,7 +92,7 @@ pub async fn ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back(
         assert_eq!(ids(&world.poll(&agent, "s", n * 30).await), std::slice::from_ref(&lost), "delivery {n}");
     }
     let over = world.poll(&agent, "s", 300).await;
-    assert_eq!((ids(&over), over.ended), (vec![], vec![lost.clone()]));
+    assert_eq!((ids(&over), over.ended), (vec![], vec![(lost.clone(), JobState::Undeliverable)]));
     let shown = world.show(&tenant, &lost).await;
     assert_eq!(shown.state, JobState::Undeliverable);
     assert_eq!(shown.timeline.len(), 12);
@@ -109,7 +109,7 @@ pub async fn a_job_whose_time_passed_is_not_handed_out(world: World) {
     };
     let polled = world.enqueue(&tenant, &agent, expiring("a"), 0).await.job.id;
     let found = world.poll(&agent, "s", 10).await;
-    assert_eq!((ids(&found), found.ended), (vec![], vec![polled.clone()]));
+    assert_eq!((ids(&found), found.ended), (vec![], vec![(polled.clone(), JobState::Expired)]));
     assert_eq!(world.show(&tenant, &polled).await.state, JobState::Expired);
 
     let swept = world.enqueue(&tenant, &agent, expiring("b"), 0).await.job.id;
@@ -164,4 +164,72 @@ pub async fn concurrent_polls_never_get_the_same_job(world: World) {
     let handed = all.len();
     all.dedup();
     assert_eq!((handed, all.len()), (100, 100));
+}
+
+/// What was held before counts as lost once, however far ahead the clock was.
+pub async fn a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let held = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "s", 1).await;
+    world.ack(&agent, &held, "s", 2).await.unwrap();
+    let contact = Contact { session: Some("s".to_owned().into()), ..Contact::default() };
+    world.store.sighted(&agent.serve, &contact, at(3600));
+    let new = world.apply(&tenant, &agent, "api", 3).await;
+    assert_eq!(ids(&world.poll(&agent, "s", 4).await), std::slice::from_ref(&held));
+    world.ack(&agent, &held, "s", 5).await.unwrap();
+    assert_eq!(ids(&world.poll(&agent, "s", 6).await), [new]);
+}
+
+/// Plain v1 agents name no session; one that calls at once cannot be told from the one before by its silence either.
+pub async fn what_the_last_agent_acked_is_offered_to_the_one_that_registers_next(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    let poll = async |world: &World, second| {
+        world.store.sighted(&agent.serve, &Contact::default(), at(second));
+        world.store.lease(&agent.serve, None, Limits::default(), at(second)).await.unwrap()
+    };
+    poll(&world, 1).await;
+    world.store.ack(&world.serving(&agent, &job).await, None, at(2)).await.unwrap();
+    world.store.flush_presence().await.unwrap();
+    let register = async |world: &World, second| {
+        let token = world.registration_token(&tenant, &agent.id).await;
+        world.store.register(&token, "", at(second)).await.unwrap();
+    };
+    register(&world, 3).await;
+    let world = world.crashed().await;
+    assert_eq!(ids(&poll(&world, 4).await), std::slice::from_ref(&job), "no note of it was written");
+    world.store.ack(&world.serving(&agent, &job).await, None, at(5)).await.unwrap();
+    assert!(poll(&world, 6).await.jobs.is_empty(), "it is offered once");
+    register(&world, 7).await;
+    assert_eq!(ids(&poll(&world, 8).await), std::slice::from_ref(&job));
+}
+
+pub async fn a_poll_that_found_only_jobs_that_are_over_looks_again_at_once(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    for n in 0..MOST_SCANNED {
+        let mut job = EnqueueJob::new("apply", manifest(&format!("a{n}")));
+        job.expires_at = Some(at(10));
+        world.enqueue(&tenant, &agent, admitted(job), 0).await;
+    }
+    let good = world.apply(&tenant, &agent, "web", 1).await;
+    let first = world.poll(&agent, "s", 10).await;
+    assert_eq!((first.jobs.len(), first.ended.len()), (0, MOST_SCANNED));
+    assert_eq!(first.next_due, Some(at(10)));
+    assert_eq!(ids(&world.poll(&agent, "s", 10).await), [good]);
+}
+
+/// The ack of a session that is gone was on its way through the server while the next one asked for jobs already.
+pub async fn what_a_session_acks_after_the_next_one_called_is_offered_to_that_one(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    assert!(world.poll(&agent, "two", 3).await.jobs.is_empty());
+    world.ack(&agent, &job, "one", 4).await.unwrap();
+    assert_eq!(ids(&world.poll(&agent, "two", 5).await), std::slice::from_ref(&job));
+    world.ack(&agent, &job, "two", 6).await.unwrap();
+    assert!(world.poll(&agent, "two", 7).await.jobs.is_empty());
 }

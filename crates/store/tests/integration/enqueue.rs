@@ -1,4 +1,5 @@
 use crate::world::{World, admitted, apply, at, delete, ids, manifest};
+use serde_json::json;
 use vworkspace_protocol::{
     WaitFor,
     admin::{EnqueueJob, JobState},
@@ -100,4 +101,37 @@ pub async fn jobs_are_listed_newest_first_by_state_and_page(world: World) {
     let acked: Vec<_> = acked.items.iter().map(|job| &job.id).collect();
     assert_eq!(acked, [&made[1], &made[3]]);
     assert!(first.items[0].timeline.is_empty());
+}
+
+/// The answer to the first was lost, and the caller asks again later than the job might have started.
+pub async fn a_keyed_enqueue_that_is_repeated_after_its_time_answers_the_job_that_stands(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let keyed = |key: &str| {
+        let mut job = EnqueueJob::new("apply", manifest("web"));
+        job.idempotency_key = Some(key.into());
+        job.expires_at = Some(at(10));
+        admitted(job)
+    };
+    let first = world.enqueue(&tenant, &agent, keyed("k"), 0).await;
+    let again = world.enqueue(&tenant, &agent, keyed("k"), 11).await;
+    assert_eq!((again.created, again.job.id), (false, first.job.id));
+    let cluster = world.command(&tenant, &agent).await;
+    let late = world.store.enqueue(&cluster, keyed("another"), at(10)).await;
+    assert!(matches!(late, Err(Error::NotAJob(_))), "a key that nobody used stands for nothing");
+}
+
+pub async fn an_object_of_another_api_group_is_another_object_and_superseded_by_none(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let backup = |api_version: &str| {
+        let payload = json!({"apiVersion": api_version, "kind": "Backup",
+                             "metadata": {"namespace": "org-a", "name": "nightly"}});
+        admitted(EnqueueJob::new("apply", payload))
+    };
+    let one = world.enqueue(&tenant, &agent, backup("velero.io/v1"), 0).await.job.id;
+    let other = world.enqueue(&tenant, &agent, backup("postgresql.cnpg.io/v1"), 1).await;
+    assert_eq!(other.superseded, []);
+    let newer = world.enqueue(&tenant, &agent, backup("velero.io/v2"), 2).await;
+    assert_eq!(newer.superseded, [one]);
 }

@@ -269,3 +269,105 @@ pub async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event(world: World) {
         assert_eq!(later.presence, Presence::Disconnected);
     }
 }
+
+/// A removal is news like any other: what was sent before it and arrives after it does not undo it.
+pub async fn a_condition_that_was_removed_does_not_come_back_with_a_late_report(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told =
+        |key: &str, sequence, condition| Event { sequence, ..transition(key, object("web", "u"), condition) };
+    let ready = condition("Ready", ConditionStatus::True, "R", 1);
+    let blocked = condition("Blocked", ConditionStatus::True, "V", 1);
+    let removed = condition("Blocked", ConditionStatus::Unknown, reasons::CONDITION_REMOVED, 2);
+    world.report(&agent, vec![told("a#1", 10, ready.clone()), told("a#3", 30, removed)], 1).await;
+    world.report(&agent, vec![told("a#2", 20, blocked.clone())], 2).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, std::slice::from_ref(&ready));
+    world.report(&agent, vec![told("a#4", 40, blocked.clone())], 3).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [blocked, ready]);
+}
+
+pub async fn however_long_names_are_the_next_page_is_found(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let ready = || condition("Ready", ConditionStatus::True, "R", 1);
+    let long = "\u{1}".repeat(1023);
+    let named = |name: &str| ObjectRef {
+        api_version: format!("{long}/"),
+        kind: long.clone(),
+        namespace: long.clone(),
+        ..object(&format!("{}{name}", &long[1..]), name)
+    };
+    world
+        .report(&agent, vec![transition("a#", named("a"), ready()), transition("b#", named("b"), ready())], 1)
+        .await;
+    let cluster = world.reading(&tenant, &agent).await;
+    let all = ResourceFilter::default();
+    let one = PageRequest::parse(Some(1), None).unwrap();
+    let first = world.store.resources(&cluster, &all, &one).await.unwrap();
+    let next = PageRequest::parse(Some(1), first.next_cursor.as_deref()).unwrap();
+    assert_eq!(world.store.resources(&cluster, &all, &next).await.unwrap().items[0].resource_ref.uid, "b");
+}
+
+/// The agent tells its last events while it leaves: the two requests may pass each other.
+pub async fn what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told = |key: &str| {
+        let object = ObjectRef { kind: "Cluster".into(), namespace: String::new(), ..object("c", "u") };
+        transition(key, object, condition("Connected", ConditionStatus::True, "R", 1))
+    };
+    let beat = event(kind::CLUSTER_HEARTBEAT, "", ObjectRef::default(), told("").conditions);
+    world.store.sighted(&agent.serve, &Contact::default(), at(1));
+    world.report(&agent, vec![told("a#1"), beat.clone()], 1).await;
+    world.store.flush_presence().await.unwrap();
+    world.store.decommission(&agent.serve, &agent.credential, at(2)).await.unwrap();
+    world.report(&agent, vec![told("a#2"), beat], 3).await;
+    assert_eq!(resources(&world, &tenant, &agent).await, []);
+    let conditions = async |world: &World| {
+        let reading = world.reading(&tenant, &agent).await;
+        world.store.cluster(&reading, at(4)).await.unwrap().conditions
+    };
+    assert_eq!(conditions(&world).await, []);
+    let world = world.crashed().await;
+    assert_eq!(conditions(&world).await, [], "what was noted before is no longer true");
+}
+
+pub async fn a_page_is_bounded_by_size_and_no_object_has_conditions_without_end(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let large = |n: usize| Condition {
+        message: "m".repeat(16 * 1024),
+        ..condition(&format!("T{n}"), ConditionStatus::True, "R", 1)
+    };
+    for n in 0..20 {
+        let object = object(&format!("o{n:02}"), "u");
+        let conditions = (0..32).map(large).collect();
+        world
+            .report(&agent, vec![event(kind::CONDITION_TRANSITION, &format!("{n}#"), object, conditions)], 1)
+            .await;
+    }
+    let cluster = world.reading(&tenant, &agent).await;
+    let page = PageRequest::parse(Some(200), None).unwrap();
+    let all = ResourceFilter::default();
+    let events = world.store.events(&cluster, None, &page).await.unwrap();
+    let objects = world.store.resources(&cluster, &all, &page).await.unwrap();
+    let rest = PageRequest::parse(Some(200), events.next_cursor.as_deref()).unwrap();
+    let other_events = world.store.events(&cluster, None, &rest).await.unwrap();
+    let rest = PageRequest::parse(Some(200), objects.next_cursor.as_deref()).unwrap();
+    let other_objects = world.store.resources(&cluster, &all, &rest).await.unwrap();
+    for (items, others) in
+        [(events.items.len(), other_events.items.len()), (objects.items.len(), other_objects.items.len())]
+    {
+        assert!(items == 7 && others == 7, "4 MiB a page: {items}, {others}");
+    }
+    let other_objects = other_objects.items.iter().map(|found| found.resource_ref.name.as_str());
+    assert_eq!(other_objects.collect::<Vec<_>>()[..2], ["o07", "o08"]);
+
+    for n in 0..100 {
+        let more = condition(&format!("More{n}"), ConditionStatus::True, "R", 1);
+        world.report(&agent, vec![transition(&format!("more{n}#"), object("o00", "u"), more)], 2).await;
+    }
+    let one = PageRequest::parse(Some(1), None).unwrap();
+    let first = world.store.resources(&cluster, &all, &one).await.unwrap();
+    assert_eq!(first.items[0].conditions.len(), 64);
+}

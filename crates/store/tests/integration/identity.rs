@@ -224,3 +224,16 @@ pub async fn a_decommission_that_comes_late_does_not_end_who_registered_since(wo
     let shown = world.store.cluster(&world.reading(&tenant, &agent).await, at(6)).await.unwrap();
     assert_eq!(shown.registered_at, None);
 }
+
+/// The identity has moved; who held it before does not get it back with the token it once used.
+pub async fn the_token_of_an_earlier_registration_does_not_bring_the_identity_back(world: World) {
+    let tenant = world.tenant("o").await;
+    let cluster = world.cluster(&tenant, "c").await;
+    let earlier = world.registration_token(&tenant, &cluster.id).await;
+    world.store.register(&earlier, "one", at(1)).await.unwrap();
+    let later = world.registration_token(&tenant, &cluster.id).await;
+    let held = world.store.register(&later, "two", at(2)).await.unwrap().token;
+    let back = world.store.register(&earlier, "one", at(3)).await;
+    assert!(matches!(back, Err(Error::TokenConsumed)));
+    assert!(works(&world, &held, 4).await);
+}

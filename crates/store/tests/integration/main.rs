@@ -32,6 +32,8 @@ macro_rules! conformance {
                 an_explicit_key_stands_for_one_payload_of_one_cluster,
                 a_newer_apply_takes_the_place_of_those_never_handed_out,
                 jobs_are_listed_newest_first_by_state_and_page,
+                a_keyed_enqueue_that_is_repeated_after_its_time_answers_the_job_that_stands,
+                an_object_of_another_api_group_is_another_object_and_superseded_by_none,
             }
             delivery {
                 an_unacked_job_is_offered_again_when_its_lease_ends,
@@ -45,6 +47,10 @@ macro_rules! conformance {
                 a_job_whose_time_passed_is_not_handed_out,
                 a_poll_is_bounded_by_number_and_by_size,
                 concurrent_polls_never_get_the_same_job,
+                a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job,
+                what_the_last_agent_acked_is_offered_to_the_one_that_registers_next,
+                a_poll_that_found_only_jobs_that_are_over_looks_again_at_once,
+                what_a_session_acks_after_the_next_one_called_is_offered_to_that_one,
             }
             report {
                 the_timeline_tells_the_whole_life,
@@ -53,6 +59,7 @@ macro_rules! conformance {
                 a_result_without_an_ack_counts,
                 a_cancelled_job_is_not_handed_out_and_takes_no_result,
                 progress_without_end_keeps_a_bounded_timeline,
+                a_page_of_jobs_is_bounded_by_size,
             }
             events {
                 a_replayed_batch_adds_nothing_and_a_flap_is_not_a_replay,
@@ -63,6 +70,10 @@ macro_rules! conformance {
                 events_are_listed_newest_first_by_kind,
                 every_rotation_is_kept_as_an_event_and_changes_no_condition,
                 a_heartbeat_is_shown_on_the_cluster_and_is_no_event,
+                a_condition_that_was_removed_does_not_come_back_with_a_late_report,
+                however_long_names_are_the_next_page_is_found,
+                what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back,
+                a_page_is_bounded_by_size_and_no_object_has_conditions_without_end,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,
@@ -81,6 +92,7 @@ macro_rules! conformance {
                 a_new_registration_token_moves_the_identity,
                 a_registration_token_lives_as_long_as_was_asked,
                 a_decommission_that_comes_late_does_not_end_who_registered_since,
+                the_token_of_an_earlier_registration_does_not_bring_the_identity_back,
             }
             retention {
                 the_newest_job_stays_so_that_its_number_is_not_given_again,

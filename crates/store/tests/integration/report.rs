@@ -4,7 +4,7 @@ use vworkspace_protocol::{
     admin::JobState,
     outcome::{FieldConflict, JobResult, StatusUpdate},
 };
-use vworkspace_store::{Command, Error};
+use vworkspace_store::{Command, Error, PageRequest};
 
 async fn acked_job(world: &World) -> (Tenant, Agent, JobId) {
     let tenant = world.tenant("o").await;
@@ -124,4 +124,26 @@ pub async fn progress_without_end_keeps_a_bounded_timeline(world: World) {
     let shown = world.show(&tenant, &job).await;
     assert_eq!((shown.timeline.len(), shown.phase.as_str()), (501, "Phase509"));
     assert_eq!(shown.timeline.last().unwrap().state, JobState::Closed);
+}
+
+pub async fn a_page_of_jobs_is_bounded_by_size(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told = Condition { message: "m".repeat(1 << 20), ..ready(ConditionStatus::False) };
+    for n in 0..6 {
+        let job = world.apply(&tenant, &agent, &format!("a{n}"), 0).await;
+        let large = StatusUpdate { conditions: vec![told.clone()], ..update("Reconciling") };
+        world.store.record_status(&world.serving(&agent, &job).await, large, at(1)).await.unwrap();
+    }
+    let cluster = world.reading(&tenant, &agent).await;
+    let mut found = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = PageRequest::parse(None, cursor.as_deref()).unwrap();
+        let page = world.store.jobs(&cluster, None, &page, at(2)).await.unwrap();
+        found.push(page.items.len());
+        let Some(next) = page.next_cursor else { break };
+        cursor = Some(next);
+    }
+    assert_eq!(found, [3, 3]);
 }

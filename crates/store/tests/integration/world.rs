@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use vworkspace_core::control::{AdmittedJob, DnsLabel, admission, ingest, lease::Limits};
+use vworkspace_core::control::{AdmittedJob, DnsLabel, admission, ingest, job::Step, lease::Limits};
 use vworkspace_protocol::{
     ClusterId, JobId, Secret,
     admin::{self, EnqueueJob},
@@ -195,7 +195,7 @@ impl World {
         self.store.lookup_job(&agent.caller, job).await.unwrap()
     }
 
-    pub async fn ack(&self, agent: &Agent, job: &JobId, session: &str, second: i64) -> Result<(), Error> {
+    pub async fn ack(&self, agent: &Agent, job: &JobId, session: &str, second: i64) -> Result<Step, Error> {
         let handle = self.serving(agent, job).await;
         self.store.ack(&handle, Some(&SessionId::new(session)), at(second)).await
     }
@@ -228,7 +228,7 @@ pub fn ids(leased: &Leased) -> Vec<JobId> {
 }
 
 pub fn admitted(request: EnqueueJob) -> AdmittedJob {
-    admission::admit(request, at(0)).unwrap()
+    admission::admit(request).unwrap()
 }
 
 pub fn manifest(name: &str) -> Value {

@@ -1,0 +1,130 @@
+//! Callers that go away while the store writes for them: the use-cases over a store whose commits the test makes.
+
+use futures::FutureExt;
+use serde_json::json;
+use std::{pin::pin, sync::Arc, time::Duration};
+use vworkspace_core::control::DnsLabel;
+use vworkspace_protocol::{ClusterId, JobId, Secret, admin::EnqueueJob};
+use vworkspace_server::{
+    app::{
+        App,
+        access::{Person, authenticate_person},
+        jobs,
+    },
+    clock::SystemClock,
+};
+use vworkspace_store::{Committer, Manage, Memory, Settings, Store};
+use vworkspace_transport::{AgentCall, ControlPort};
+
+/// One cluster whose agent has registered.
+struct World {
+    app: Arc<App>,
+    committer: Committer,
+    admin: Person,
+    cluster: ClusterId,
+    agent: AgentCall,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (store, mut committer) = Store::open_in(&Memory::new().unwrap(), &Settings::default()).unwrap();
+        let app = Arc::new(App::over(store, Arc::new(SystemClock), 100));
+        let (admin, cluster, bearer) = answered(&mut committer, registered(&app)).await;
+        let agent = AgentCall {
+            bearer: Some(bearer),
+            session: None,
+            capabilities: Vec::new(),
+            user_agent: String::new(),
+        };
+        Self { app, committer, admin, cluster, agent }
+    }
+
+    async fn enqueue(&self, version: u32) -> JobId {
+        let payload = json!({"apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+                             "metadata": {"namespace": "org-a", "name": "web"}, "spec": {"version": version}});
+        let job = EnqueueJob::new("apply", payload);
+        jobs::enqueue(&self.app, &self.admin, &self.cluster, job).await.ok().unwrap().job.id
+    }
+
+    async fn poll(app: Arc<App>, agent: AgentCall, cluster: ClusterId) -> Vec<JobId> {
+        let jobs = app.agent_port().jobs(agent, cluster, Duration::from_secs(300)).await.unwrap();
+        jobs.into_iter().map(|job| job.id).collect()
+    }
+
+    fn commit(&mut self) {
+        while let Some(group) = self.committer.gather().now_or_never().flatten() {
+            self.committer.commit(group);
+        }
+    }
+}
+
+/// The answer to a call, with everything committed that it waits for.
+async fn answered<T>(committer: &mut Committer, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut call => return answer,
+            Some(group) = committer.gather() => committer.commit(group),
+        }
+    }
+}
+
+async fn registered(app: &App) -> (Person, ClusterId, Secret) {
+    let (store, now) = (&app.store, app.clock.now());
+    let token = store.bootstrap_admin(now).await.unwrap().unwrap();
+    let admin = store.authenticate(&token, now).await.unwrap();
+    let name = DnsLabel::parse("name", "a").unwrap();
+    let installation = store.installation::<Manage>(&admin).unwrap();
+    let made = store.create_organization(&installation, &name, now).await.unwrap();
+    let organization = store.lookup_organization::<Manage>(&admin, &made.id).await.unwrap();
+    let cluster = store.create_cluster(&organization, &name, now).await.unwrap().id;
+    let managed = store.lookup_cluster::<Manage>(&admin, &cluster).await.unwrap();
+    let day = Duration::from_secs(86_400);
+    let registration = store.issue_registration_token(&managed, day, now).await.unwrap().token;
+    let credential = store.register(&registration, "", now).await.unwrap().token;
+    (authenticate_person(app, Some(&token)).await.ok().unwrap(), cluster, credential)
+}
+
+#[tokio::test]
+async fn a_job_whose_caller_went_away_during_the_write_still_wakes_the_poll_that_waits() {
+    let mut world = World::new().await;
+    let poll = World::poll(world.app.clone(), world.agent.clone(), world.cluster.clone());
+    let mut poll = pin!(poll);
+    assert!(poll.as_mut().now_or_never().is_none());
+    world.commit();
+    assert!(poll.as_mut().now_or_never().is_none(), "it has looked and sleeps");
+
+    assert!(world.enqueue(1).now_or_never().is_none(), "the caller goes away before there is an answer");
+    world.commit();
+    assert!(poll.as_mut().now_or_never().is_none(), "it looks again");
+    world.commit();
+    let jobs = poll.now_or_never().expect("nothing woke the poll");
+    assert_eq!(jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_later_job_goes_out_though_the_acking_agent_heard_no_answer() {
+    let mut world = World::new().await;
+    let poll = || World::poll(world.app.clone(), world.agent.clone(), world.cluster.clone());
+    let (first_poll, second_poll) = (poll(), poll());
+    let first = pin!(world.enqueue(1)).as_mut().now_or_never();
+    assert!(first.is_none());
+    world.commit();
+    let first = answered(&mut world.committer, first_poll).await;
+    let mut waiting = pin!(second_poll);
+    assert!(waiting.as_mut().now_or_never().is_none());
+    world.commit();
+    assert!(world.enqueue(2).now_or_never().is_none());
+    world.commit();
+    assert!(waiting.as_mut().now_or_never().is_none());
+    world.commit();
+    assert!(waiting.as_mut().now_or_never().is_none(), "it waits for the ack of the first");
+
+    let port = world.app.agent_port();
+    assert!(port.ack(world.agent.clone(), first[0].clone()).now_or_never().is_none());
+    world.commit();
+    assert!(waiting.as_mut().now_or_never().is_none(), "it looks again");
+    world.commit();
+    assert_eq!(waiting.now_or_never().expect("nothing woke the poll").len(), 1);
+}
