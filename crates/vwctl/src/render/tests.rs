@@ -37,6 +37,41 @@ fn a_job_in_conflict_names_each_field_and_its_owner() {
 }
 
 #[test]
+fn what_was_told_before_a_job_succeeded_does_not_look_like_its_end() {
+    for outcome in [Outcome::Succeeded, Outcome::Noop] {
+        let ended = Job { state: JobState::Closed, outcome: Some(outcome), ..fixture::job() };
+        let page = JobPage { items: vec![ended.clone()], next_cursor: None };
+        for text in [job(&ended), jobs(&page), job_standing(&ended)] {
+            assert!(!text.contains("Reconciling") && !text.contains("Progressing"), "{text}");
+            assert!(text.contains("closed"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_was_told_before_another_end_says_so_and_is_not_in_the_list() {
+    for state in [JobState::Closed, JobState::Cancelled] {
+        let outcome = (state == JobState::Closed).then_some(Outcome::Failed);
+        let ended = Job { state, outcome, ..fixture::job() };
+        let text = job(&ended);
+        let (before, told) = text.split_once("last told before the end:").unwrap();
+        assert!(!before.contains("Reconciling") && told.contains("Reconciling"), "{text}");
+        assert!(told.contains("Progressing"), "{text}");
+        let page = JobPage { items: vec![ended], next_cursor: None };
+        assert!(!jobs(&page).contains("Reconciling"));
+    }
+    let silent =
+        Job { state: JobState::Cancelled, phase: String::new(), conditions: Vec::new(), ..fixture::job() };
+    assert!(!job(&silent).contains("last told"));
+}
+
+#[test]
+fn deliveries_are_shown_while_they_are_not_acked() {
+    assert!(!job(&fixture::job()).contains("deliveries"));
+    assert!(job(&Job { deliveries: 2, ..fixture::job() }).contains("unacked deliveries:   2"));
+}
+
+#[test]
 fn an_explanation_says_who_has_the_job_and_what_comes_next() {
     let next = vec![
         NextStep { at: None, what: "the agent tells the result".to_owned() },
