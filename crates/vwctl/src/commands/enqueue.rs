@@ -11,7 +11,7 @@ use crate::{
 use clap::Args;
 use serde_json::Value;
 use vworkspace_client::Client;
-use vworkspace_protocol::{ClusterId, admin::EnqueueJob};
+use vworkspace_protocol::admin::{Cluster, EnqueueJob};
 
 /// Whether and for how long to wait.
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ impl Waiting {
         self,
         context: &Context,
         client: &Client,
-        cluster: &ClusterId,
+        cluster: &Cluster,
         intent: Value,
     ) -> Result<(), Error> {
         let request = EnqueueJob {
@@ -41,7 +41,10 @@ impl Waiting {
             deadline_seconds: self.deadline.map(|deadline| deadline.seconds()),
             ..EnqueueJob::new("intent", intent)
         };
-        let job = client.enqueue_job(cluster, &request).await?;
+        let job = client.enqueue_job(&cluster.id, &request).await?;
+        if let Some(waits) = render::never_registered(cluster).filter(|_| !job.state.is_terminal()) {
+            say(&waits);
+        }
         if !self.wait {
             say(&format!("Handed in. `vwctl job watch {}` follows it.", job.id));
             return print(&context.format.render(&job, render::job)?);

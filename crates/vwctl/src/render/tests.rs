@@ -3,7 +3,8 @@ use insta::assert_snapshot;
 use vworkspace_protocol::{
     Outcome,
     admin::{
-        ClusterPage, Explanation, Holder, Job, JobPage, JobState, NextStep, OrganizationPage, ResourcePage,
+        Cluster, ClusterPage, Explanation, Holder, Job, JobPage, JobState, NextStep, OrganizationPage,
+        Presence, ResourcePage,
     },
     outcome::FieldConflict,
 };
@@ -15,6 +16,25 @@ fn one_of_each() {
     assert_snapshot!("application", application(&fixture::application()));
     assert_snapshot!("job", job(&fixture::job()));
     assert_snapshot!("job_standing", job_standing(&fixture::job()));
+}
+
+#[test]
+fn what_an_absent_cluster_told_is_said_to_be_old() {
+    assert_eq!(absence(&fixture::cluster()), None);
+    let away = Cluster { presence: Presence::Disconnected, ..fixture::cluster() };
+    assert_eq!(
+        absence(&away).unwrap(),
+        "clinic-1 is Disconnected, last seen 12s ago: this is what it told last."
+    );
+    assert!(cluster(&away).contains("which was last seen 12s ago:\nCONDITION"));
+}
+
+#[test]
+fn a_job_waits_for_a_registration_only_where_there_was_none() {
+    let unregistered = Cluster { presence: Presence::Unregistered, ..fixture::cluster() };
+    let new = Cluster { last_seen: None, ..unregistered.clone() };
+    assert!(never_registered(&new).unwrap().starts_with("clinic-1 has not registered yet"));
+    assert_eq!([unregistered, fixture::cluster()].map(|cluster| never_registered(&cluster)), [None, None]);
 }
 
 #[test]
