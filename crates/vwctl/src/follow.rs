@@ -104,7 +104,11 @@ mod tests {
             |status, retry_after| CallError::Refused { status, problem: Default::default(), retry_after };
         assert_eq!(pause(&refused(404, None), 1), None);
         assert_eq!(pause(&refused(503, Some(Duration::from_secs(9))), 1), Some(Duration::from_secs(9)));
-        let away = CallError::Unreachable { detail: String::new() };
+        let away = CallError::Unreachable {
+            server: String::new(),
+            certificate_refused: false,
+            detail: String::new(),
+        };
         assert_eq!(pause(&away, 2), Some(Duration::from_secs(4)));
         assert_eq!(pause(&away, MOST_FAILURES + 1), None);
     }

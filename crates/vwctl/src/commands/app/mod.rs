@@ -102,7 +102,7 @@ async fn find(client: &Client, name: &str, place: &Place) -> Result<Resource, Er
     let cluster = resolve::cluster(client, &place.cluster).await?;
     let namespace = place.namespace.as_deref().unwrap_or_default();
     let found = client.resources(&cluster.id, KIND, namespace, name).await?.items;
-    let resource = resolve::only(Thing::Application, name, found)?;
+    let resource = resolve::only(Thing::Application { cluster: place.cluster.clone() }, name, found)?;
     say_absence(&cluster);
     Ok(resource)
 }
