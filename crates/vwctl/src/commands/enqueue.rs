@@ -50,12 +50,12 @@ impl Waiting {
             return print(&context.format.render(&job, render::job)?);
         }
         say(&format!("Following job {}; Ctrl-C ends the following, not the job.", job.id));
-        let tell = |entry: &_| {
-            say(&render::timeline_entry(entry));
+        let tell = |job: &_, entry: &_| {
+            say(&render::timeline_entry(job, entry));
             Ok(())
         };
         let job = follow::follow(client, &job.id, tell).await?;
-        print(&context.format.render(&job, render::job)?)?;
+        print(&context.format.render(&job, render::followed_job)?)?;
         follow::verdict(&job)
     }
 }

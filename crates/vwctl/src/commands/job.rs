@@ -105,7 +105,9 @@ impl List {
 }
 
 async fn watch(context: &Context, client: &Client, id: &JobId) -> Result<(), Error> {
-    let tell = |entry: &_| print(&context.format.render_one_of(entry, render::timeline_entry)?);
+    let tell = |job: &_, entry: &_| {
+        print(&context.format.render_one_of(entry, |entry| render::timeline_entry(job, entry))?)
+    };
     let job = follow::follow(client, id, tell).await?;
     follow::verdict(&job)
 }

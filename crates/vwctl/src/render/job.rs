@@ -6,7 +6,7 @@ use super::{
 };
 use vworkspace_protocol::{
     Outcome,
-    admin::{Explanation, Holder, Job, JobPage, JobTarget, NextStep, TimelineEntry},
+    admin::{Explanation, Holder, Job, JobPage, JobState, JobTarget, NextStep, TimelineEntry},
     condition::types::READY,
     outcome::FieldConflict,
 };
@@ -90,9 +90,20 @@ pub(crate) fn explanation(explained: &Explanation) -> String {
     below([job(&explained.job), fields([("held by", holder.to_owned())]), next(&explained.next)])
 }
 
-/// One line of a timeline that is told as it happens.
-pub(crate) fn timeline_entry(entry: &TimelineEntry) -> String {
-    format!("{}  {:<9}  {}", when(entry.at), entry.state, plain(&entry.cause))
+/// One line of a timeline that is told as it happens. The agent's result is told without its error: that comes last,
+/// once.
+pub(crate) fn timeline_entry(job: &Job, entry: &TimelineEntry) -> String {
+    let cause = match (entry.state, job.outcome) {
+        (JobState::Closed, Some(outcome)) => format!("result: {outcome}"),
+        _ => plain(&entry.cause),
+    };
+    format!("{}  {:<9}  {cause}", when(entry.at), entry.state.as_str())
+}
+
+/// A job whose timeline was told as it happened, and whose error is told next.
+pub(crate) fn followed_job(job: &Job) -> String {
+    let told = Job { error: String::new(), ..job.clone() };
+    below([facts(&told), conflicts(&told.conflicts)])
 }
 
 /// Where a job stands, in one short line: state, and until it is over phase and what Ready says.

@@ -4,7 +4,7 @@ use vworkspace_protocol::{
     Outcome,
     admin::{
         Cluster, ClusterPage, Explanation, Holder, Job, JobPage, JobState, NextStep, OrganizationPage,
-        Presence, ResourcePage,
+        Presence, ResourcePage, TimelineEntry,
     },
     outcome::FieldConflict,
 };
@@ -83,6 +83,25 @@ fn what_was_told_before_another_end_says_so_and_is_not_in_the_list() {
     let silent =
         Job { state: JobState::Cancelled, phase: String::new(), conditions: Vec::new(), ..fixture::job() };
     assert!(!job(&silent).contains("last told"));
+}
+
+#[test]
+fn the_error_of_a_followed_job_is_left_to_the_last_line() {
+    let ended = failed();
+    let entry = TimelineEntry {
+        seq: 4,
+        at: fixture::at(4),
+        state: JobState::Closed,
+        cause: format!("result: conflict: {}", ended.error),
+    };
+    let ended = Job { timeline: vec![entry.clone()], ..ended };
+    assert_eq!(timeline_entry(&ended, &entry), "2026-01-01T00:00:04Z  closed     result: conflict");
+    let shown = followed_job(&ended);
+    assert!(!shown.contains(&ended.error) && shown.contains("closed (conflict)"), "{shown}");
+    assert!(shown.contains("OWNED BY"), "which fields are whose stays: {shown}");
+    let withdrawn =
+        TimelineEntry { state: JobState::Cancelled, cause: "cancelled by admin".to_owned(), ..entry };
+    assert!(timeline_entry(&ended, &withdrawn).ends_with("cancelled by admin"));
 }
 
 #[test]
