@@ -7,7 +7,7 @@ use crate::{
 use http::{HeaderMap, StatusCode, header};
 use reqwest::RequestBuilder;
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::Duration;
+use std::{io, time::Duration};
 use url::Url;
 use vworkspace_protocol::Problem;
 
@@ -49,11 +49,11 @@ impl Connection {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        read_json(&call(self.http.get(url).timeout(timeout)).await?)
+        read_json(&self.call(self.http.get(url).timeout(timeout)).await?)
     }
 
     pub(crate) async fn text(&self, path: &[&str]) -> Result<String, Error> {
-        let body = call(self.http.get(self.url(path)).timeout(CALL_TIMEOUT)).await?;
+        let body = self.call(self.http.get(self.url(path)).timeout(CALL_TIMEOUT)).await?;
         String::from_utf8(body).map_err(|e| Error::Malformed { detail: e.to_string() })
     }
 
@@ -62,7 +62,7 @@ impl Connection {
         path: &[&str],
         body: &(impl Serialize + Sync),
     ) -> Result<T, Error> {
-        read_json(&call(self.http.post(self.url(path)).json(body).timeout(CALL_TIMEOUT)).await?)
+        read_json(&self.call(self.http.post(self.url(path)).json(body).timeout(CALL_TIMEOUT)).await?)
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -72,24 +72,32 @@ impl Connection {
         }
         url
     }
-}
 
-async fn call(request: RequestBuilder) -> Result<Vec<u8>, Error> {
-    let response = request.send().await.map_err(|e| unreachable(&e))?;
-    let (status, head) = (response.status(), response.headers().clone());
-    let body = read_bounded(response).await?;
-    if status.is_success() { Ok(body) } else { Err(refused(status, &head, &body)) }
-}
-
-async fn read_bounded(mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
-        if body.len() + chunk.len() > RESPONSE_BYTES {
-            return Err(Error::Malformed { detail: format!("the body is over {RESPONSE_BYTES} bytes") });
-        }
-        body.extend_from_slice(&chunk);
+    async fn call(&self, request: RequestBuilder) -> Result<Vec<u8>, Error> {
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let (status, head) = (response.status(), response.headers().clone());
+        let body = self.read_bounded(response).await?;
+        if status.is_success() { Ok(body) } else { Err(refused(status, &head, &body)) }
     }
-    Ok(body)
+
+    async fn read_bounded(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
+            if body.len() + chunk.len() > RESPONSE_BYTES {
+                return Err(Error::Malformed { detail: format!("the body is over {RESPONSE_BYTES} bytes") });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Error {
+        Error::Unreachable {
+            server: self.base.to_string(),
+            certificate_refused: blames_certificate(error),
+            detail: causes(error),
+        }
+    }
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
@@ -114,6 +122,37 @@ fn retry_after(head: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
-fn unreachable(error: &reqwest::Error) -> Error {
-    Error::Unreachable { detail: causes(error) }
+/// Whether a certificate is among the causes.
+fn blames_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        // An I/O error passes over what it wraps when it is asked for its cause.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::CertificateError;
+
+    #[test]
+    fn a_certificate_is_blamed_however_deep_it_is_wrapped() {
+        let refused = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert!(blames_certificate(&refused));
+        assert!(blames_certificate(&io::Error::other(io::Error::other(refused))));
+        for other in
+            [io::Error::from(io::ErrorKind::ConnectionRefused), io::Error::other(rustls::Error::DecryptError)]
+        {
+            assert!(!blames_certificate(&other), "{other}");
+        }
+    }
 }

@@ -18,8 +18,12 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// No answer: connection, TLS, time-out. The effect of the call is unknown.
-    #[error("the control plane cannot be reached: {detail}")]
+    #[error("the control plane at {server} cannot be reached: {detail}")]
     Unreachable {
+        /// The base URL that was called.
+        server: String,
+        /// Whether the certificate shown there is the reason.
+        certificate_refused: bool,
         /// What failed, without secrets.
         detail: String,
     },

@@ -33,11 +33,15 @@ pub struct Config {
 impl Config {
     /// Where the login is stored: `$VWCTL_CONFIG`, else `vwctl/config.yaml` below `$XDG_CONFIG_HOME` or `~/.config`.
     pub fn path() -> Result<PathBuf, Error> {
-        let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        set("VWCTL_CONFIG")
+        Self::named()
             .or_else(|| set("XDG_CONFIG_HOME").map(|dir| dir.join("vwctl/config.yaml")))
             .or_else(|| set("HOME").map(|dir| dir.join(".config/vwctl/config.yaml")))
             .ok_or(Error::NoConfigPath)
+    }
+
+    /// The file that `$VWCTL_CONFIG` names.
+    pub fn named() -> Option<PathBuf> {
+        set("VWCTL_CONFIG")
     }
 
     /// The stored login, if there is one.
@@ -76,6 +80,11 @@ impl Config {
             user_agent: format!("vwctl/{}", env!("CARGO_PKG_VERSION")),
         }
     }
+}
+
+/// The path in a variable of the environment; an empty one counts as not set.
+fn set(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From flags, environment and stored login to a client.
 
 use crate::{Error, args::Server, config::Config, files, output::Format};
+use std::path::PathBuf;
 use vworkspace_client::Client;
 use vworkspace_client::Settings;
 use vworkspace_protocol::Secret;
@@ -33,21 +34,38 @@ pub(crate) fn token_of_environment() -> Option<Secret> {
     Some(Secret::new(&token)).filter(|token| !token.is_empty())
 }
 
-/// Where nothing can be stored, nothing is.
-fn stored() -> Result<Option<Config>, Error> {
-    match Config::path() {
-        Ok(path) => Config::load(&path),
-        Err(_) => Ok(None),
-    }
+/// What `vwctl login` left behind.
+enum Stored {
+    Login(Config),
+    Nothing,
+    /// Nothing, where `VWCTL_CONFIG` says that there is something.
+    Missing(PathBuf),
 }
 
-/// The stored token and CA are for the stored server alone: they are never shown to another one.
+/// Where nothing can be stored, nothing is.
+fn stored() -> Result<Stored, Error> {
+    let Ok(path) = Config::path() else { return Ok(Stored::Nothing) };
+    Ok(match (Config::load(&path)?, Config::named()) {
+        (Some(login), _) => Stored::Login(login),
+        (None, Some(named)) => Stored::Missing(named),
+        (None, None) => Stored::Nothing,
+    })
+}
+
+/// The stored token and CA are for the stored server alone: they are never shown to another one. That a file is missing
+/// matters only to who needs it.
 fn decide(
     flags: &Server,
     ca: Option<String>,
     token: Option<Secret>,
-    stored: Option<Config>,
+    stored: Stored,
 ) -> Result<Config, Error> {
+    let (stored, missing) = match stored {
+        Stored::Login(login) => (Some(login), None),
+        Stored::Nothing => (None, None),
+        Stored::Missing(path) => (None, Some(path)),
+    };
+    let or_missing = |error| missing.map_or(error, |path| Error::NoConfigFile { path });
     let same =
         |url: &str, other: &str| url.trim().trim_end_matches('/') == other.trim().trim_end_matches('/');
     let stored =
@@ -56,8 +74,12 @@ fn decide(
         Some(stored) => (Some(stored.server), Some(stored.token), stored.ca, stored.allow_insecure_http),
         None => (None, None, None, false),
     };
-    let server = flags.server.clone().or(stored_server).ok_or(Error::NoServer)?;
-    let Some(token) = token.or(stored_token) else { return Err(Error::NoToken { server }) };
+    let Some(server) = flags.server.clone().or(stored_server) else {
+        return Err(or_missing(Error::NoServer));
+    };
+    let Some(token) = token.or(stored_token) else {
+        return Err(or_missing(Error::NoToken { server }));
+    };
     Ok(Config {
         server,
         token,
@@ -70,8 +92,8 @@ fn decide(
 mod tests {
     use super::*;
 
-    fn stored() -> Option<Config> {
-        Some(Config {
+    fn stored() -> Stored {
+        Stored::Login(Config {
             server: "https://a.example".to_owned(),
             token: Secret::new("stored"),
             ca: Some("stored ca".to_owned()),
@@ -103,6 +125,20 @@ mod tests {
 
     #[test]
     fn without_a_server_there_is_nothing_to_ask() {
-        assert!(matches!(decide(&flags(None), None, Some(Secret::new("t")), None), Err(Error::NoServer)));
+        assert!(matches!(
+            decide(&flags(None), None, Some(Secret::new("t")), Stored::Nothing),
+            Err(Error::NoServer)
+        ));
+    }
+
+    #[test]
+    fn a_file_that_was_named_and_is_not_there_is_told_to_who_needs_it() {
+        let missing = || Stored::Missing(PathBuf::from("/no/such.yaml"));
+        for (server, token) in [(None, Some(Secret::new("t"))), (Some("https://a.example"), None)] {
+            let error = decide(&flags(server), None, token, missing()).err().unwrap();
+            assert!(error.to_string().contains("VWCTL_CONFIG names /no/such.yaml"), "{error}");
+        }
+        let token = Some(Secret::new("t"));
+        assert!(decide(&flags(Some("https://a.example")), None, token, missing()).is_ok());
     }
 }

@@ -23,6 +23,12 @@ pub enum Error {
         /// Its URL.
         server: String,
     },
+    /// There is no stored login where `VWCTL_CONFIG` says that it is.
+    #[error("VWCTL_CONFIG names {}, and there is no such file", path.display())]
+    NoConfigFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// `login` was not told where.
     #[error("--server says where to log in, and is missing")]
     LoginServer,
@@ -72,7 +78,7 @@ pub enum Error {
     #[error("cannot write the answer: {0}")]
     Encode(String),
     /// No such thing, or it is not yours.
-    #[error("there is no {what} {name:?}")]
+    #[error("there is no {what} {name:?}{}", or_not_yours(what))]
     Unknown {
         /// What was looked for.
         what: Thing,
@@ -88,6 +94,19 @@ pub enum Error {
         name: String,
         /// How many.
         count: usize,
+    },
+    /// An admin's token belongs to no organization.
+    #[error("nothing says which organization the cluster is for")]
+    NoOrganization,
+    /// A file cannot be read as YAML.
+    #[error("{} cannot be read as YAML: {reason}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+        /// The lines around it; may be empty.
+        excerpt: String,
     },
     /// `--values` is not a YAML mapping.
     #[error("{} is not a YAML mapping of chart values: {detail}", path.display())]
@@ -119,14 +138,19 @@ pub enum Error {
 }
 
 /// What names are looked up for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Thing {
     /// A tenant.
     Organization,
     /// A cluster.
     Cluster,
     /// An application in a cluster.
-    Application,
+    Application {
+        /// The cluster's name or id, as given.
+        cluster: String,
+    },
+    /// A job.
+    Job,
 }
 
 impl std::fmt::Display for Thing {
@@ -134,8 +158,17 @@ impl std::fmt::Display for Thing {
         f.write_str(match self {
             Self::Organization => "organization",
             Self::Cluster => "cluster",
-            Self::Application => "application",
+            Self::Application { .. } => "application",
+            Self::Job => "job",
         })
+    }
+}
+
+/// Ids of jobs are unique in the installation: another tenant's job answers as if it did not exist.
+const fn or_not_yours(what: &Thing) -> &'static str {
+    match what {
+        Thing::Job => ", or it is not yours",
+        Thing::Organization | Thing::Cluster | Thing::Application { .. } => "",
     }
 }
 
@@ -160,6 +193,27 @@ impl Error {
         }
     }
 
+    /// The lines of a file that the error is about; may be empty.
+    pub fn excerpt(&self) -> &str {
+        match self {
+            Self::Yaml { excerpt, .. } => excerpt,
+            _ => "",
+        }
+    }
+
+    /// This error of a call about one job, told as [`Error::Unknown`] where there is no such job.
+    pub(crate) fn about_job(self, id: &JobId) -> Self {
+        match self {
+            // A proxy that answers 404 knows nothing about jobs.
+            Self::Call(client::Error::Refused { status: 404, problem, .. })
+                if problem.error == code::NOT_FOUND =>
+            {
+                Self::Unknown { what: Thing::Job, name: id.to_string() }
+            }
+            other => other,
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
@@ -167,6 +221,9 @@ impl Error {
             Self::Settings(error) => after_settings(error).to_owned(),
             Self::NoServer | Self::NoToken { .. } | Self::Config { .. } => {
                 "log in with `vwctl login --server URL`, or set VWCTL_SERVER and VWCTL_TOKEN".to_owned()
+            }
+            Self::NoConfigFile { .. } => {
+                "log in with `vwctl login --server URL`, which makes it, or correct VWCTL_CONFIG".to_owned()
             }
             Self::LoginServer => "add --server https://…, or set VWCTL_SERVER".to_owned(),
             Self::LoginToken => "pass it on standard input with --token-stdin, or set VWCTL_TOKEN".to_owned(),
@@ -180,11 +237,15 @@ impl Error {
                 "check what vwctl is piped from and to, and repeat".to_owned()
             }
             Self::Encode(_) => "use another --output, and report this as a fault of vwctl".to_owned(),
-            Self::Unknown { what, .. } => format!("`{}` shows what there is", list(*what)),
-            Self::Ambiguous { what: Thing::Application, .. } => "say which one with --namespace".to_owned(),
-            Self::Ambiguous { what, .. } => {
-                format!("give the id instead of the name; `{}` shows it", list(*what))
+            Self::Unknown { what, .. } => format!("`{}` shows what there is", list(what)),
+            Self::Ambiguous { what: Thing::Application { .. }, .. } => {
+                "say which one with --namespace".to_owned()
             }
+            Self::Ambiguous { what, .. } => {
+                format!("give the id instead of the name; `{}` shows it", list(what))
+            }
+            Self::NoOrganization => "add --org ORG; `vwctl org list` shows what there is".to_owned(),
+            Self::Yaml { .. } => "correct the file, and repeat".to_owned(),
             Self::Values { .. } => "write the values as the chart's own values.yaml does".to_owned(),
             Self::Manifest { .. } => {
                 "correct the file, or use the flags of `vwctl app deploy --help`".to_owned()
@@ -196,20 +257,28 @@ impl Error {
 }
 
 /// The command that lists what there is.
-const fn list(what: Thing) -> &'static str {
+fn list(what: &Thing) -> String {
     match what {
-        Thing::Organization => "vwctl org list",
-        Thing::Cluster => "vwctl cluster list",
-        Thing::Application => "vwctl app list",
+        Thing::Organization => "vwctl org list".to_owned(),
+        Thing::Cluster => "vwctl cluster list".to_owned(),
+        Thing::Application { cluster } => format!("vwctl app list --cluster {cluster}"),
+        // A job's id does not say which cluster it is for.
+        Thing::Job => "vwctl job list --cluster NAME".to_owned(),
     }
 }
 
 fn after_call(error: &client::Error) -> String {
     let (status, problem, retry_after) = match error {
         client::Error::Refused { status, problem, retry_after } => (*status, problem, *retry_after),
-        client::Error::Unreachable { .. } => {
-            return "check --server, and --ca when the control plane has its own certificate authority"
+        client::Error::Unreachable { certificate_refused: true, .. } => {
+            return "give --ca the certificate of the control plane's own authority, and check that --server is a name \
+                    the certificate is for"
                 .to_owned();
+        }
+        client::Error::Unreachable { server, .. } => {
+            return format!(
+                "is the control plane running at {server}? If it is elsewhere, say so with --server"
+            );
         }
         client::Error::Malformed { .. } => {
             return "check --server: something else may answer there, or vwctl and server are of different age".to_owned();
@@ -219,8 +288,8 @@ fn after_call(error: &client::Error) -> String {
         (401, _) => "log in again with `vwctl login --server URL`, or correct VWCTL_TOKEN".to_owned(),
         (403, _) => "use a token that may do this, for example the admin's".to_owned(),
         (404, code::NOT_FOUND) => {
-            "check the id: what is not yours answers as if it did not exist; `vwctl cluster list` and \
-             `vwctl job list` show what there is"
+            "check the id: what is not yours answers as if it did not exist; `vwctl cluster list` shows what \
+             there is"
                 .to_owned()
         }
         (409, code::JOB_CLOSED) => "nothing is left to do; `vwctl job get` shows how it ended".to_owned(),
@@ -265,11 +334,44 @@ mod tests {
         Error::Call(client::Error::Refused { status, problem, retry_after: Some(Duration::from_secs(7)) })
     }
 
+    fn unreachable(certificate_refused: bool) -> Error {
+        let (server, detail) = ("https://c.example/".to_owned(), "why".to_owned());
+        Error::Call(client::Error::Unreachable { server, certificate_refused, detail })
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_named_and_a_ca_is_asked_for_only_because_of_a_certificate() {
+        assert!(unreachable(false).to_string().contains("https://c.example/"));
+        let hint = unreachable(false).hint();
+        assert!(hint.contains("running at https://c.example/") && !hint.contains("--ca"), "{hint}");
+        assert!(unreachable(true).hint().contains("--ca"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_the_command_that_shows_what_is() {
+        let no_app = Thing::Application { cluster: "clinic-1".to_owned() };
+        let no_app = Error::Unknown { what: no_app, name: "web".to_owned() };
+        assert!(no_app.hint().contains("`vwctl app list --cluster clinic-1`"), "{}", no_app.hint());
+        let id = JobId::new("bogus");
+        let no_job = refused(404, code::NOT_FOUND).about_job(&id);
+        assert_eq!(no_job.to_string(), "there is no job \"bogus\", or it is not yours");
+        assert!(no_job.hint().contains("vwctl job list --cluster"), "{}", no_job.hint());
+        for other in [refused(404, "http"), refused(403, code::FORBIDDEN)] {
+            assert!(matches!(other.about_job(&id), Error::Call(_)));
+        }
+    }
+
+    #[test]
+    fn an_organization_that_is_missing_is_asked_for_by_its_flag() {
+        let hint = Error::NoOrganization.hint();
+        assert!(hint.contains("--org") && hint.contains("vwctl org list"), "{hint}");
+    }
+
     #[test]
     fn exit_codes_tell_refusal_failure_and_absence_apart() {
         assert_eq!(refused(404, code::NOT_FOUND).exit_code(), 1);
         assert_eq!(refused(503, code::UNAVAILABLE).exit_code(), 4);
-        assert_eq!(Error::from(client::Error::Unreachable { detail: String::new() }).exit_code(), 4);
+        assert_eq!(unreachable(false).exit_code(), 4);
         assert_eq!(Error::JobEnded { id: JobId::new("j"), how: String::new() }.exit_code(), 3);
     }
 

@@ -13,11 +13,11 @@ const WAIT: Duration = Duration::from_secs(25);
 /// Failures in a row after which following ends: with the pauses, about a minute of an absent control plane.
 const MOST_FAILURES: u32 = 6;
 
-/// Follows `id` until nothing more can happen; `tell` gets each timeline entry once, in order.
+/// Follows `id` until nothing more can happen; `tell` gets each timeline entry once, in order, with the job as it is.
 pub(crate) async fn follow(
     client: &Client,
     id: &JobId,
-    mut tell: impl FnMut(&TimelineEntry) -> Result<(), Error>,
+    mut tell: impl FnMut(&Job, &TimelineEntry) -> Result<(), Error>,
 ) -> Result<Job, Error> {
     let progress = Progress::start(format!("job {id}"));
     let (mut seen, mut failures) = (0, 0);
@@ -34,7 +34,7 @@ pub(crate) async fn follow(
         };
         failures = 0;
         for entry in job.timeline.iter().filter(|entry| entry.seq > seen) {
-            progress.aside(|| tell(entry))?;
+            progress.aside(|| tell(&job, entry))?;
         }
         seen = job.timeline.iter().map(|entry| entry.seq).max().unwrap_or(seen).max(seen);
         progress.now(render::job_standing(&job));
@@ -104,7 +104,11 @@ mod tests {
             |status, retry_after| CallError::Refused { status, problem: Default::default(), retry_after };
         assert_eq!(pause(&refused(404, None), 1), None);
         assert_eq!(pause(&refused(503, Some(Duration::from_secs(9))), 1), Some(Duration::from_secs(9)));
-        let away = CallError::Unreachable { detail: String::new() };
+        let away = CallError::Unreachable {
+            server: String::new(),
+            certificate_refused: false,
+            detail: String::new(),
+        };
         assert_eq!(pause(&away, 2), Some(Duration::from_secs(4)));
         assert_eq!(pause(&away, MOST_FAILURES + 1), None);
     }

@@ -21,6 +21,7 @@ mod output;
 mod progress;
 mod render;
 mod resolve;
+mod yaml;
 
 pub use args::Arguments;
 pub use error::Error;
@@ -51,5 +52,8 @@ pub fn report(error: &Error) {
     const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
     const CYAN: anstyle::Style = anstyle::AnsiColor::Cyan.on_default().bold();
     say(&format!("{RED}error{RED:#}: {}", render::with_causes(error)));
+    for line in error.excerpt().lines() {
+        say(&render::plain_line(line));
+    }
     say(&format!("{CYAN}hint{CYAN:#}: {}", error.hint()));
 }

@@ -11,7 +11,7 @@ use crate::{
 use clap::Args;
 use serde_json::Value;
 use vworkspace_client::Client;
-use vworkspace_protocol::{ClusterId, admin::EnqueueJob};
+use vworkspace_protocol::admin::{Cluster, EnqueueJob};
 
 /// Whether and for how long to wait.
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ impl Waiting {
         self,
         context: &Context,
         client: &Client,
-        cluster: &ClusterId,
+        cluster: &Cluster,
         intent: Value,
     ) -> Result<(), Error> {
         let request = EnqueueJob {
@@ -41,18 +41,21 @@ impl Waiting {
             deadline_seconds: self.deadline.map(|deadline| deadline.seconds()),
             ..EnqueueJob::new("intent", intent)
         };
-        let job = client.enqueue_job(cluster, &request).await?;
+        let job = client.enqueue_job(&cluster.id, &request).await?;
+        if let Some(waits) = render::never_registered(cluster).filter(|_| !job.state.is_terminal()) {
+            say(&waits);
+        }
         if !self.wait {
             say(&format!("Handed in. `vwctl job watch {}` follows it.", job.id));
             return print(&context.format.render(&job, render::job)?);
         }
         say(&format!("Following job {}; Ctrl-C ends the following, not the job.", job.id));
-        let tell = |entry: &_| {
-            say(&render::timeline_entry(entry));
+        let tell = |job: &_, entry: &_| {
+            say(&render::timeline_entry(job, entry));
             Ok(())
         };
         let job = follow::follow(client, &job.id, tell).await?;
-        print(&context.format.render(&job, render::job)?)?;
+        print(&context.format.render(&job, render::followed_job)?)?;
         follow::verdict(&job)
     }
 }

@@ -54,7 +54,7 @@ struct List {
     #[arg(long, value_parser = state)]
     state: Option<JobState>,
     /// At most so many.
-    #[arg(long, default_value_t = NonZeroU16::new(50).unwrap_or(NonZeroU16::MIN), value_name = "N")]
+    #[arg(long, default_value = "50", value_parser = limit, value_name = "N")]
     limit: NonZeroU16,
 }
 
@@ -63,22 +63,32 @@ fn state(text: &str) -> Result<JobState, String> {
     serde_json::from_value(text.into()).map_err(|e| e.to_string())
 }
 
+fn limit(text: &str) -> Result<NonZeroU16, &'static str> {
+    text.parse().map_err(|_| "write a number from 1 to 65535")
+}
+
 impl Job {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         match self.action {
             Action::List(list) => list.run(context, &client).await,
             Action::Get { id } => {
-                let job = client.job(&JobId::new(id)).await?;
+                let id = JobId::new(id);
+                let job = client.job(&id).await.map_err(|e| Error::from(e).about_job(&id))?;
                 print(&context.format.render(&job, render::job)?)
             }
-            Action::Watch { id } => watch(context, &client, &JobId::new(id)).await,
+            Action::Watch { id } => {
+                let id = JobId::new(id);
+                watch(context, &client, &id).await.map_err(|e| e.about_job(&id))
+            }
             Action::Explain { id } => {
-                let explained = client.explain_job(&JobId::new(id)).await?;
+                let id = JobId::new(id);
+                let explained = client.explain_job(&id).await.map_err(|e| Error::from(e).about_job(&id))?;
                 print(&context.format.render(&explained, render::explanation)?)
             }
             Action::Cancel { id } => {
-                let job = client.cancel_job(&JobId::new(id)).await?;
+                let id = JobId::new(id);
+                let job = client.cancel_job(&id).await.map_err(|e| Error::from(e).about_job(&id))?;
                 print(&context.format.render(&job, render::job)?)
             }
         }
@@ -95,7 +105,22 @@ impl List {
 }
 
 async fn watch(context: &Context, client: &Client, id: &JobId) -> Result<(), Error> {
-    let tell = |entry: &_| print(&context.format.render_one_of(entry, render::timeline_entry)?);
+    let tell = |job: &_, entry: &_| {
+        print(&context.format.render_one_of(entry, |entry| render::timeline_entry(job, entry))?)
+    };
     let job = follow::follow(client, id, tell).await?;
     follow::verdict(&job)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_none_is_answered_with_what_is_one() {
+        assert_eq!(limit("1").unwrap(), NonZeroU16::MIN);
+        for wrong in ["0", "-1", "many", "65536"] {
+            assert!(limit(wrong).unwrap_err().starts_with("write a number from 1"), "{wrong}");
+        }
+    }
 }

@@ -36,7 +36,35 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
         ("kubernetes", plain(&cluster.kubernetes_version)),
         ("created", when(cluster.created_at)),
     ]);
-    below([facts, conditions(&cluster.conditions)])
+    below([facts, dated_conditions(cluster)])
+}
+
+/// The conditions, and how old they are at least: they come with heartbeats, and the cluster's last word of any kind is
+/// the nearest moment known.
+fn dated_conditions(cluster: &Cluster) -> String {
+    let table = conditions(&cluster.conditions);
+    let seen = last_seen(cluster);
+    if table.is_empty() || seen.is_empty() {
+        return table;
+    }
+    format!("conditions, as told last by the cluster, which was last seen {seen}:\n{table}")
+}
+
+/// What is to be said beside data of a cluster that is not there now.
+pub(crate) fn absence(cluster: &Cluster) -> Option<String> {
+    if cluster.presence != Presence::Disconnected {
+        return None;
+    }
+    let seen = last_seen(cluster);
+    let seen = if seen.is_empty() { seen } else { format!(", last seen {seen}") };
+    Some(format!("{} is Disconnected{seen}: this is what it told last.", cluster.name))
+}
+
+/// What is to be said beside a job for a cluster that nobody has registered.
+pub(crate) fn never_registered(cluster: &Cluster) -> Option<String> {
+    // A cluster that has left was seen.
+    let never = cluster.presence == Presence::Unregistered && cluster.last_seen.is_none();
+    never.then(|| format!("{} has not registered yet: the job waits for that.", cluster.name))
 }
 
 /// A table of conditions; nothing where there are none.

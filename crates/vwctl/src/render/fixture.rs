@@ -68,7 +68,7 @@ pub(crate) fn job() -> Job {
         conflicts: Vec::new(),
         applied_ref: None,
         idempotency_key: "key-1".to_owned(),
-        deliveries: 1,
+        deliveries: 0,
         phase: "Reconciling".to_owned(),
         conditions: vec![condition("Ready", ConditionStatus::Unknown, "Progressing", "running 'install'")],
         created_at: at(1),

@@ -5,7 +5,8 @@ use super::{
     text::{ago, clipped, when},
 };
 use vworkspace_protocol::{
-    admin::{Explanation, Holder, Job, JobPage, JobTarget, NextStep, TimelineEntry},
+    Outcome,
+    admin::{Explanation, Holder, Job, JobPage, JobState, JobTarget, NextStep, TimelineEntry},
     condition::types::READY,
     outcome::FieldConflict,
 };
@@ -17,7 +18,7 @@ pub(crate) fn jobs(page: &JobPage) -> String {
             plain(&job.kind),
             target(&job.target),
             state(job),
-            plain(&job.phase),
+            if job.state.is_terminal() { String::new() } else { plain(&job.phase) },
             ago(job.created_at, job.as_of),
             clipped(&job.error),
         ]
@@ -26,20 +27,56 @@ pub(crate) fn jobs(page: &JobPage) -> String {
 }
 
 pub(crate) fn job(job: &Job) -> String {
-    let facts = fields([
+    let progress = match Progress::of(job) {
+        Progress::Now => conditions(&job.conditions),
+        Progress::BeforeTheEnd => last_told(job),
+        Progress::Outdated => String::new(),
+    };
+    below([facts(job), conflicts(&job.conflicts), progress, timeline(&job.timeline)])
+}
+
+/// What phase and conditions of a job say.
+enum Progress {
+    /// How far it is.
+    Now,
+    /// How far it was, before it ended without doing what was asked.
+    BeforeTheEnd,
+    /// Nothing any more: it did what was asked, and they were told before it had.
+    Outdated,
+}
+
+impl Progress {
+    fn of(job: &Job) -> Self {
+        match (job.state.is_terminal(), job.outcome) {
+            (false, _) => Self::Now,
+            (true, Some(Outcome::Succeeded | Outcome::Noop)) => Self::Outdated,
+            (true, _) => Self::BeforeTheEnd,
+        }
+    }
+}
+
+fn facts(job: &Job) -> String {
+    let phase = if job.state.is_terminal() { String::new() } else { plain(&job.phase) };
+    let deliveries = if job.deliveries == 0 { String::new() } else { job.deliveries.to_string() };
+    fields([
         ("id", job.id.to_string()),
         ("cluster", job.cluster_id.to_string()),
         ("kind", plain(&job.kind)),
         ("target", target(&job.target)),
         ("state", state(job)),
         ("error", plain(&job.error)),
-        ("phase", plain(&job.phase)),
-        ("deliveries", job.deliveries.to_string()),
+        ("phase", phase),
+        ("unacked deliveries", deliveries),
         ("key", plain(&job.idempotency_key)),
         ("created", when(job.created_at)),
         ("expires", job.expires_at.map(when).unwrap_or_default()),
-    ]);
-    below([facts, conflicts(&job.conflicts), conditions(&job.conditions), timeline(&job.timeline)])
+    ])
+}
+
+/// Phase and conditions under a heading of their own; nothing where nothing was told.
+fn last_told(job: &Job) -> String {
+    let told = below([fields([("phase", plain(&job.phase))]), conditions(&job.conditions)]);
+    if told.is_empty() { told } else { format!("last told before the end:\n{told}") }
 }
 
 /// A job, who has it, and what happens next.
@@ -53,13 +90,27 @@ pub(crate) fn explanation(explained: &Explanation) -> String {
     below([job(&explained.job), fields([("held by", holder.to_owned())]), next(&explained.next)])
 }
 
-/// One line of a timeline that is told as it happens.
-pub(crate) fn timeline_entry(entry: &TimelineEntry) -> String {
-    format!("{}  {:<9}  {}", when(entry.at), entry.state, plain(&entry.cause))
+/// One line of a timeline that is told as it happens. The agent's result is told without its error: that comes last,
+/// once.
+pub(crate) fn timeline_entry(job: &Job, entry: &TimelineEntry) -> String {
+    let cause = match (entry.state, job.outcome) {
+        (JobState::Closed, Some(outcome)) => format!("result: {outcome}"),
+        _ => plain(&entry.cause),
+    };
+    format!("{}  {:<9}  {cause}", when(entry.at), entry.state.as_str())
 }
 
-/// Where a job stands, in one short line: state, phase, and what Ready says.
+/// A job whose timeline was told as it happened, and whose error is told next.
+pub(crate) fn followed_job(job: &Job) -> String {
+    let told = Job { error: String::new(), ..job.clone() };
+    below([facts(&told), conflicts(&told.conflicts)])
+}
+
+/// Where a job stands, in one short line: state, and until it is over phase and what Ready says.
 pub(crate) fn job_standing(job: &Job) -> String {
+    if job.state.is_terminal() {
+        return format!("{}: {}", target(&job.target), state(job));
+    }
     let ready = job.conditions.iter().find(|condition| condition.type_ == READY);
     let words =
         [state(job), plain(&job.phase), ready.map(|ready| clipped(&ready.to_string())).unwrap_or_default()];

@@ -13,7 +13,7 @@ mod tests;
 mod text;
 
 pub(crate) use application::{application, applications};
-pub(crate) use cluster::{cluster, clusters};
-pub(crate) use job::{explanation, job, job_standing, jobs, timeline_entry};
+pub(crate) use cluster::{absence, cluster, clusters, never_registered};
+pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
 pub(crate) use organization::{organization, organizations, whoami};
-pub(crate) use text::{plain, when, with_causes};
+pub(crate) use text::{plain, plain_line, when, with_causes};

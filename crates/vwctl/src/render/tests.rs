@@ -3,7 +3,8 @@ use insta::assert_snapshot;
 use vworkspace_protocol::{
     Outcome,
     admin::{
-        ClusterPage, Explanation, Holder, Job, JobPage, JobState, NextStep, OrganizationPage, ResourcePage,
+        Cluster, ClusterPage, Explanation, Holder, Job, JobPage, JobState, NextStep, OrganizationPage,
+        Presence, ResourcePage, TimelineEntry,
     },
     outcome::FieldConflict,
 };
@@ -15,6 +16,25 @@ fn one_of_each() {
     assert_snapshot!("application", application(&fixture::application()));
     assert_snapshot!("job", job(&fixture::job()));
     assert_snapshot!("job_standing", job_standing(&fixture::job()));
+}
+
+#[test]
+fn what_an_absent_cluster_told_is_said_to_be_old() {
+    assert_eq!(absence(&fixture::cluster()), None);
+    let away = Cluster { presence: Presence::Disconnected, ..fixture::cluster() };
+    assert_eq!(
+        absence(&away).unwrap(),
+        "clinic-1 is Disconnected, last seen 12s ago: this is what it told last."
+    );
+    assert!(cluster(&away).contains("which was last seen 12s ago:\nCONDITION"));
+}
+
+#[test]
+fn a_job_waits_for_a_registration_only_where_there_was_none() {
+    let unregistered = Cluster { presence: Presence::Unregistered, ..fixture::cluster() };
+    let new = Cluster { last_seen: None, ..unregistered.clone() };
+    assert!(never_registered(&new).unwrap().starts_with("clinic-1 has not registered yet"));
+    assert_eq!([unregistered, fixture::cluster()].map(|cluster| never_registered(&cluster)), [None, None]);
 }
 
 #[test]
@@ -34,6 +54,60 @@ fn listings() {
 #[test]
 fn a_job_in_conflict_names_each_field_and_its_owner() {
     assert_snapshot!("job_in_conflict", job(&failed()));
+}
+
+#[test]
+fn what_was_told_before_a_job_succeeded_does_not_look_like_its_end() {
+    for outcome in [Outcome::Succeeded, Outcome::Noop] {
+        let ended = Job { state: JobState::Closed, outcome: Some(outcome), ..fixture::job() };
+        let page = JobPage { items: vec![ended.clone()], next_cursor: None };
+        for text in [job(&ended), jobs(&page), job_standing(&ended)] {
+            assert!(!text.contains("Reconciling") && !text.contains("Progressing"), "{text}");
+            assert!(text.contains("closed"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_was_told_before_another_end_says_so_and_is_not_in_the_list() {
+    for state in [JobState::Closed, JobState::Cancelled] {
+        let outcome = (state == JobState::Closed).then_some(Outcome::Failed);
+        let ended = Job { state, outcome, ..fixture::job() };
+        let text = job(&ended);
+        let (before, told) = text.split_once("last told before the end:").unwrap();
+        assert!(!before.contains("Reconciling") && told.contains("Reconciling"), "{text}");
+        assert!(told.contains("Progressing"), "{text}");
+        let page = JobPage { items: vec![ended], next_cursor: None };
+        assert!(!jobs(&page).contains("Reconciling"));
+    }
+    let silent =
+        Job { state: JobState::Cancelled, phase: String::new(), conditions: Vec::new(), ..fixture::job() };
+    assert!(!job(&silent).contains("last told"));
+}
+
+#[test]
+fn the_error_of_a_followed_job_is_left_to_the_last_line() {
+    let ended = failed();
+    let entry = TimelineEntry {
+        seq: 4,
+        at: fixture::at(4),
+        state: JobState::Closed,
+        cause: format!("result: conflict: {}", ended.error),
+    };
+    let ended = Job { timeline: vec![entry.clone()], ..ended };
+    assert_eq!(timeline_entry(&ended, &entry), "2026-01-01T00:00:04Z  closed     result: conflict");
+    let shown = followed_job(&ended);
+    assert!(!shown.contains(&ended.error) && shown.contains("closed (conflict)"), "{shown}");
+    assert!(shown.contains("OWNED BY"), "which fields are whose stays: {shown}");
+    let withdrawn =
+        TimelineEntry { state: JobState::Cancelled, cause: "cancelled by admin".to_owned(), ..entry };
+    assert!(timeline_entry(&ended, &withdrawn).ends_with("cancelled by admin"));
+}
+
+#[test]
+fn deliveries_are_shown_while_they_are_not_acked() {
+    assert!(!job(&fixture::job()).contains("deliveries"));
+    assert!(job(&Job { deliveries: 2, ..fixture::job() }).contains("unacked deliveries:   2"));
 }
 
 #[test]

@@ -13,6 +13,12 @@ pub(crate) fn plain(text: &str) -> String {
     shown.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// One line of foreign text with its spaces, and without control characters.
+pub(crate) fn plain_line(line: &str) -> String {
+    let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    shown.trim_end().to_owned()
+}
+
 /// [`plain`], cut to the width of a column.
 pub(super) fn clipped(text: &str) -> String {
     let text = plain(text);
@@ -56,6 +62,7 @@ mod tests {
     #[test]
     fn foreign_text_cannot_steer_the_terminal() {
         assert_eq!(plain("a\x1b[31m\n  b\tc\u{9b}2J"), "a [31m b c 2J");
+        assert_eq!(plain_line("  a\x1b[31m  b \t"), "  a [31m  b");
     }
 
     #[test]

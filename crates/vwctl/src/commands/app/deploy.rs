@@ -91,7 +91,7 @@ impl Deploy {
         let client = context.client()?;
         let cluster = resolve::cluster(&client, &self.cluster).await?;
         let intent = json!({ "intent": "ensure-application-instance", "applicationInstance": instance });
-        self.waiting.hand_in(context, &client, &cluster.id, intent).await
+        self.waiting.hand_in(context, &client, &cluster, intent).await
     }
 
     fn instance(&self) -> Result<Value, Error> {

@@ -1,7 +1,7 @@
 //! The ApplicationInstance that a command line or a file asks for. Pure.
 
 use super::{KIND, deploy::ChartType};
-use crate::Error;
+use crate::{Error, yaml};
 use serde_json::{Value, json};
 use std::{path::Path, str::FromStr};
 
@@ -109,7 +109,7 @@ impl Values {
 /// The chart values in a file; an empty file holds none.
 pub(super) fn values(text: &str, path: &Path) -> Result<Value, Error> {
     let wrong = |detail: String| Error::Values { path: path.to_owned(), detail };
-    match serde_saphyr::from_str(text).map_err(|e| wrong(e.to_string()))? {
+    match yaml::read(text, path)? {
         Value::Null => Ok(json!({})),
         values @ Value::Object(_) => Ok(values),
         _ => Err(wrong("it holds something else".to_owned())),
@@ -120,14 +120,14 @@ pub(super) fn values(text: &str, path: &Path) -> Result<Value, Error> {
 /// cluster's to judge.
 pub(super) fn from_text(text: &str, path: &Path, namespace: Option<&str>) -> Result<Value, Error> {
     let wrong = |detail: String| Error::Manifest { path: path.to_owned(), detail };
-    let mut object: Value = serde_saphyr::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    let mut object = yaml::read(text, path)?;
     if object["apiVersion"] != API_VERSION || object["kind"] != KIND {
         return Err(wrong(format!("apiVersion is not {API_VERSION} or kind is not {KIND}")));
     }
-    if object["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+    if metadata(&object, "name").map_err(wrong)?.is_empty() {
         return Err(wrong("metadata.name is missing".to_owned()));
     }
-    let own = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let own = metadata(&object, "namespace").map_err(wrong)?;
     match namespace {
         Some(namespace) if own.is_empty() => object["metadata"]["namespace"] = namespace.into(),
         Some(namespace) if own != namespace => {
@@ -137,6 +137,15 @@ pub(super) fn from_text(text: &str, path: &Path, namespace: Option<&str>) -> Res
         _ => {}
     }
     Ok(object)
+}
+
+/// A text below `metadata`; empty where it is not there. YAML takes `name: 42` for a number.
+fn metadata<'a>(object: &'a Value, member: &str) -> Result<&'a str, String> {
+    match &object["metadata"][member] {
+        Value::Null => Ok(""),
+        Value::String(text) => Ok(text),
+        _ => Err(format!("metadata.{member} is not a string; quote it")),
+    }
 }
 
 #[cfg(test)]

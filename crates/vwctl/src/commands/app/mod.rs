@@ -8,14 +8,14 @@ use crate::{
     Error,
     connect::Context,
     error::Thing,
-    output::{print, say_if_cut},
+    output::{print, say, say_if_cut},
     render, resolve,
 };
 use clap::{Args, Subcommand};
 use deploy::Deploy;
 use serde_json::json;
 use vworkspace_client::Client;
-use vworkspace_protocol::admin::Resource;
+use vworkspace_protocol::admin::{Cluster, Resource};
 
 /// Applications in a cluster.
 #[derive(Args, Debug)]
@@ -89,6 +89,7 @@ async fn list(context: &Context, place: &Place) -> Result<(), Error> {
     let namespace = place.namespace.as_deref().unwrap_or_default();
     let page = client.resources(&cluster.id, KIND, namespace, "").await?;
     say_if_cut(page.next_cursor.is_some(), page.items.len());
+    say_absence(&cluster);
     print(&context.format.render(&page, render::applications)?)
 }
 
@@ -101,7 +102,15 @@ async fn find(client: &Client, name: &str, place: &Place) -> Result<Resource, Er
     let cluster = resolve::cluster(client, &place.cluster).await?;
     let namespace = place.namespace.as_deref().unwrap_or_default();
     let found = client.resources(&cluster.id, KIND, namespace, name).await?.items;
-    resolve::only(Thing::Application, name, found)
+    let resource = resolve::only(Thing::Application { cluster: place.cluster.clone() }, name, found)?;
+    say_absence(&cluster);
+    Ok(resource)
+}
+
+fn say_absence(cluster: &Cluster) {
+    if let Some(absence) = render::absence(cluster) {
+        say(&absence);
+    }
 }
 
 impl Delete {
@@ -109,6 +118,6 @@ impl Delete {
         let client = context.client()?;
         let cluster = resolve::cluster(&client, &self.cluster).await?;
         let intent = json!({ "intent": "delete-application-instance", "name": self.name, "namespace": self.namespace });
-        self.waiting.hand_in(context, &client, &cluster.id, intent).await
+        self.waiting.hand_in(context, &client, &cluster, intent).await
     }
 }

@@ -13,8 +13,8 @@ use crate::{
 use clap::{Args, Subcommand};
 use manifest::Join;
 use serde_json::json;
-use vworkspace_client::Client;
-use vworkspace_protocol::admin::{CreateCluster, CreateRegistrationToken};
+use vworkspace_client::{Client, Error as CallError};
+use vworkspace_protocol::admin::{CreateCluster, CreateRegistrationToken, Role};
 
 /// Clusters and their registration.
 #[derive(Args, Debug)]
@@ -97,9 +97,19 @@ async fn create(context: &Context, client: &Client, name: String, org: Option<&s
         Some(org) => Some(resolve::organization(client, org).await?.id),
         None => None,
     };
-    let made = client.create_cluster(&CreateCluster { organization_id, name }).await?;
+    let wanted = CreateCluster { organization_id, name };
+    let made = match client.create_cluster(&wanted).await {
+        Err(error) if lacks_organization(client, &wanted, &error).await => return Err(Error::NoOrganization),
+        made => made?,
+    };
     say(&format!("Made. `vwctl cluster token {} --manifest` says how to join it.", made.name));
     print(&context.format.render(&made, render::cluster)?)
+}
+
+/// Whether `error` is that nothing said which organization is meant, which only an admin has to.
+async fn lacks_organization(client: &Client, wanted: &CreateCluster, error: &CallError) -> bool {
+    let may_be = wanted.organization_id.is_none() && error.status() == Some(400);
+    may_be && client.whoami().await.is_ok_and(|whoami| whoami.role == Role::Admin)
 }
 
 async fn list(context: &Context, client: &Client, org: Option<&str>) -> Result<(), Error> {
@@ -116,7 +126,7 @@ impl Rotate {
     async fn run(self, context: &Context, client: &Client) -> Result<(), Error> {
         let cluster = resolve::cluster(client, &self.cluster).await?;
         let intent = json!({ "intent": "rotate-operator-credentials" });
-        self.waiting.hand_in(context, client, &cluster.id, intent).await
+        self.waiting.hand_in(context, client, &cluster, intent).await
     }
 }
 

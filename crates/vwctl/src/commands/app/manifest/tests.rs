@@ -71,6 +71,26 @@ fn a_file_that_holds_something_else_is_refused() {
 }
 
 #[test]
+fn a_name_that_yaml_takes_for_something_else_is_to_be_quoted() {
+    for name in ["42", "true", "[web]"] {
+        let told = file(&WEB.replace("web", name), Some("demo")).unwrap_err().to_string();
+        assert!(told.ends_with("metadata.name is not a string; quote it"), "{told}");
+    }
+    assert!(file(&WEB.replace("web", "'42'"), Some("demo")).is_ok());
+    let told = file(&format!("{WEB}  namespace: 7\n"), Some("demo")).unwrap_err().to_string();
+    assert!(told.ends_with("metadata.namespace is not a string; quote it"), "{told}");
+    assert!(file(&WEB.replace("web", "''"), Some("demo")).unwrap_err().to_string().ends_with("is missing"));
+}
+
+#[test]
+fn a_fault_of_yaml_is_not_taken_for_a_wrong_object() {
+    let broken = "a: \"open";
+    assert!(matches!(file(broken, None), Err(Error::Yaml { .. })));
+    assert!(matches!(values(broken, Path::new("values.yaml")), Err(Error::Yaml { .. })));
+    assert!(matches!(values("- 1", Path::new("values.yaml")), Err(Error::Values { .. })));
+}
+
+#[test]
 fn values_are_a_mapping_or_nothing() {
     let read = |text: &str| values(text, Path::new("values.yaml"));
     assert_eq!(read("").unwrap(), json!({}));
