@@ -25,6 +25,9 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// How the demo runs.
 pub struct Options {
     /// End after the tour instead of staying up.
+/// No shorter one: two polls must fit into it.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(2);
+
     pub once: bool,
     /// Use this cluster instead of starting one.
     pub kubeconfig: Option<PathBuf>,
@@ -44,8 +47,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     for (program, version) in testbed.versions() {
         detail(&format!("{program} {version}"));
     }
-    let work = tempfile::Builder::new().prefix("vworkspace-demo-").tempdir()?;
-    let flags = with_window(options.disconnect_after);
+    // In the folder of the testbed, which is removed even after we are killed: by the next start.
+    let work = testbed.work_dir().join("demo");
+    fs::create_dir(&work).with_context(|| format!("cannot make {}", work.display()))?;
+    let window = options.disconnect_after.max(SHORTEST_WINDOW);
+    let flags = with_window(window);
     let stack = tour
         .step(
             "control plane over TLS, organization, cluster, operator",
@@ -62,8 +68,8 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     tour.step("two applications that cannot work say why", failures::run(&testbed, &stack, NAMESPACE))
         .await?;
     tour.step("weight of the operator at idle", weigh(&stack)).await?;
-    tour.step("pull the plug: the cluster carries on", pull_the_plug::run(&testbed, &stack, NAMESPACE))
-        .await?;
+    let plug = pull_the_plug::run(&testbed, &stack, NAMESPACE, window);
+    tour.step("pull the plug: the cluster carries on", plug).await?;
     say(&format!("the tour took {:.0} s", tour.seconds()));
 
     if !options.once {
@@ -74,7 +80,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Both sides with that disconnect window.
 fn with_window(window: Duration) -> Flags {
-    let flag = format!("--disconnect-after={}s", window.as_secs().max(2));
+    let flag = format!("--disconnect-after={}s", window.as_secs());
     Flags { server: vec![flag.clone()], operator: vec![flag] }
 }
 
@@ -162,3 +168,4 @@ async fn stay(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
     tokio::signal::ctrl_c().await?;
     Ok(())
 }
+    say(&format!("OCI registry:  oci://{}/charts (plain HTTP)", testbed.registry()));
