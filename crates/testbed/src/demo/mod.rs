@@ -2,6 +2,7 @@
 
 mod application;
 mod failures;
+mod play;
 mod pull_the_plug;
 mod tour;
 
@@ -10,10 +11,12 @@ pub use application::{Application, Source, condition, follow, seen_at_control_pl
 use crate::{
     Testbed,
     stack::{self, Flags, Stack},
+    stop::until_told_to_stop,
 };
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
-use std::{path::PathBuf, time::Duration};
+use play::play;
+use std::{fs, path::PathBuf, time::Duration};
 use tour::{Tour, detail, say};
 use vworkspace_protocol::{Condition, ConditionStatus, Outcome, admin::Job, condition::types::READY};
 
@@ -22,12 +25,12 @@ const NAMESPACE: &str = "demo";
 /// Ten times the longest wait for a batch of conditions.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// How the demo runs.
-pub struct Options {
-    /// End after the tour instead of staying up.
 /// No shorter one: two polls must fit into it.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(2);
 
+/// How the demo runs.
+pub struct Options {
+    /// End after the tour instead of staying up.
     pub once: bool,
     /// Use this cluster instead of starting one.
     pub kubeconfig: Option<PathBuf>,
@@ -35,11 +38,25 @@ const SHORTEST_WINDOW: Duration = Duration::from_secs(2);
     pub disconnect_after: Duration,
 }
 
-/// Runs the tour; stays up until Ctrl-C unless told otherwise.
+/// What runs once the tour is over; ends in the order of the fields.
+struct Product {
+    _stack: Stack,
+    _testbed: Testbed,
+}
+
+/// Runs the tour; stays up until Ctrl-C or SIGTERM unless told otherwise. Whatever it started has ended when this
+/// returns.
 ///
 /// # Errors
-/// Anything that did not go as promised: the demo is also a check.
+/// Anything that did not go as promised: the demo is also a check. Told to stop during the tour.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let ended = play(until_told_to_stop()?, take_tour(options)).await;
+    say("everything that the demo started is stopped, and its folder is removed");
+    ended
+}
+
+/// The tour, and what stays up after it.
+async fn take_tour(options: &Options) -> anyhow::Result<Option<Product>> {
     let mut tour = Tour::new();
     let programs = stack::programs()?;
     let testbed =
@@ -55,7 +72,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let stack = tour
         .step(
             "control plane over TLS, organization, cluster, operator",
-            Stack::start_with(&testbed, &programs, work.path(), &flags),
+            Stack::start_with(&testbed, &programs, &work, &flags),
         )
         .await?;
     tour.step("operator registers and connects", stack.connected()).await?;
@@ -72,10 +89,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     tour.step("pull the plug: the cluster carries on", plug).await?;
     say(&format!("the tour took {:.0} s", tour.seconds()));
 
-    if !options.once {
-        stay(&testbed, &stack).await?;
+    if options.once {
+        return Ok(None);
     }
-    Ok(())
+    introduce(&testbed, &stack)?;
+    Ok(Some(Product { _stack: stack, _testbed: testbed }))
 }
 
 /// Both sides with that disconnect window.
@@ -151,7 +169,8 @@ async fn weigh(stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stay(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
+/// How a person goes on from here.
+fn introduce(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
     say("");
     say(&format!("control plane: {}", stack.server.url));
     say(&format!("look around:   {} app list --cluster {}", stack.vwctl.line(), stack.cluster_name));
@@ -161,11 +180,10 @@ async fn stay(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
         testbed.kubeconfig().display()
     ));
     say(&format!("charts:        {}", testbed.charts_url()));
+    say(&format!("OCI registry:  oci://{}/charts (plain HTTP)", testbed.registry()));
     say(&format!("pull the plug: kill -9 {}", stack.server.id()));
     say(&format!("put it back:   {}", stack.server.line()?));
     say("               step by step: docs/walkthroughs/pull-the-plug.md");
     say("Ctrl-C ends everything.");
-    tokio::signal::ctrl_c().await?;
     Ok(())
 }
-    say(&format!("OCI registry:  oci://{}/charts (plain HTTP)", testbed.registry()));
