@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: builds what the demo runs and hands over to it.
 
 use crate::{
-    step::{bin_dir, cargo, run as run_command, step},
+    step::{bin_dir, cargo, hand_over, run as run_command, step},
     tools,
 };
 use std::process::Command;
@@ -20,16 +20,21 @@ pub struct Args {
     disconnect_after: u64,
 }
 
-/// The programs the demo runs, as they would be shipped.
-const PACKAGES: [&str; 4] =
-    ["vworkspace-server", "vworkspace-operator", "vworkspace-vwctl", "vworkspace-testbed"];
+/// The programs the demo runs, as they would be shipped, and itself: each with its package. A package's other programs
+/// would take minutes more.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("vworkspace-server", "vworkspace-server"),
+    ("vworkspace-operator", "vworkspace-operator"),
+    ("vworkspace-vwctl", "vwctl"),
+    ("vworkspace-testbed", "vworkspace-demo"),
+];
 
 /// Builds and runs.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tools::check()?;
-    step("build server, operator, vwctl and testbed (release)", || {
-        let packages = PACKAGES.iter().flat_map(|p| ["-p", p]);
-        run_command(&mut cargo(["build", "--release", "--bins"].into_iter().chain(packages)))
+    step("build server, operator, vwctl and demo (release)", || {
+        let programs = PROGRAMS.iter().flat_map(|(package, program)| ["-p", package, "--bin", program]);
+        run_command(&mut cargo(["build", "--release"].into_iter().chain(programs)))
     })?;
     let mut demo = Command::new(bin_dir("release").join("vworkspace-demo"));
     demo.args(["--disconnect-after", &args.disconnect_after.to_string()]);
@@ -39,5 +44,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(kubeconfig) = &args.kubeconfig {
         demo.arg("--kubeconfig").arg(kubeconfig);
     }
-    run_command(&mut demo)
+    hand_over(&mut demo)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask simulate` and `cargo xtask mutants`: the whole system in virtual time, as it is and with planted bugs.
 
 use crate::{
-    step::{bin_dir, cargo, output, root, run as run_command, step},
+    step::{bin_dir, cargo, hand_over, output, root, run as run_command, step},
     tools,
 };
 use std::process::Command;
@@ -29,7 +29,7 @@ pub struct MutantsArgs {
 /// Builds and plays seeds.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     build()?;
-    run_command(built().args(&args.arguments))
+    hand_over(built().args(&args.arguments))
 }
 
 /// Builds and looks for every planted bug.
@@ -40,7 +40,7 @@ pub fn mutants(args: &MutantsArgs) -> anyhow::Result<()> {
     if args.record {
         command.arg("--record").arg(root().join(RECORDED));
     }
-    run_command(&mut command)
+    hand_over(&mut command)
 }
 
 /// What a test run asks for: each planted bug on its recorded seed, then fresh seeds without any.

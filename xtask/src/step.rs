@@ -45,6 +45,21 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Becomes that program, as the last act: whoever knows our process id knows the program's, and a signal reaches it.
+///
+/// # Errors
+/// It cannot be started. Where a process cannot become another it is run to its end, and that failed.
+pub fn hand_over(command: &mut Command) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt as _;
+        let error = command.exec();
+        Err(error).with_context(|| format!("cannot start {:?}", command.get_program()))
+    }
+    #[cfg(not(unix))]
+    run(command)
+}
+
 /// Runs a command and returns what it printed on standard output.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command

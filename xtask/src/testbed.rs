@@ -1,7 +1,7 @@
 //! The real cluster by itself: `cargo xtask testbed up|build|clean`.
 
 use crate::{
-    step::{bin_dir, cargo, run as run_command, step},
+    step::{bin_dir, cargo, hand_over, run as run_command, step},
     tools,
 };
 use std::process::Command;
@@ -18,5 +18,5 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     tools::check()?;
     step("build vworkspace-testbed", || run_command(&mut cargo(["build", "-p", "vworkspace-testbed"])))?;
-    run_command(Command::new(bin_dir("debug").join("vworkspace-testbed")).args(&args.arguments))
+    hand_over(Command::new(bin_dir("debug").join("vworkspace-testbed")).args(&args.arguments))
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask torture`: builds what the torture runs and hands over to it.
 
 use crate::{
-    step::{bin_dir, cargo, run as run_command, step},
+    step::{bin_dir, cargo, hand_over, run as run_command, step},
     tools,
 };
 use std::process::Command;
@@ -23,7 +23,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             ["build", "--bins"].into_iter().chain(packages.iter().flat_map(|p| ["-p", p])),
         ))
     })?;
-    run_command(built().args(&args.arguments))
+    hand_over(built().args(&args.arguments))
 }
 
 /// The program, as it was built; without flags it does what a test run asks for.

@@ -5,6 +5,7 @@ use crate::{
     cluster::client_config,
     flux,
     programs::{Program, Programs},
+    stop::until_told_to_stop,
     work_dir::WorkDir,
 };
 use anyhow::Context as _;
@@ -14,7 +15,6 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Between two looks whether everything still runs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -98,15 +98,6 @@ async fn up(kubeconfig: Option<PathBuf>, as_json: bool) -> anyhow::Result<()> {
         }
     };
     tokio::select! { () = stop => Ok(()), ended = stay => ended }
-}
-
-/// Ends with Ctrl-C or SIGTERM.
-fn until_told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut ended = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-    Ok(async move {
-        tokio::select! { _ = interrupted.recv() => (), _ = ended.recv() => () }
-    })
 }
 
 fn as_text(testbed: &Testbed) -> String {

@@ -80,14 +80,15 @@ mod stand_in {
     use crate::{cluster::client_config, flux};
     use std::{
         path::{Path, PathBuf},
-        thread,
+        thread::{self, JoinHandle},
     };
     use tokio::sync::oneshot;
 
     /// The stand-in with a runtime of its own: tests that share it each have one that ends with them.
     #[derive(Debug)]
     pub struct StandIn {
-        ends_when_dropped: oneshot::Sender<()>,
+        ends_when_dropped: Option<oneshot::Sender<()>>,
+        thread: Option<JoinHandle<()>>,
     }
 
     impl StandIn {
@@ -103,18 +104,29 @@ mod stand_in {
                 let run = flux::run(flux::Config { client, helm, kubeconfig, work_dir });
                 tokio::select! { done = run => done, _ = ended => Ok(()) }
             };
-            thread::Builder::new().name("flux-stand-in".to_owned()).spawn(move || {
+            let thread = thread::Builder::new().name("flux-stand-in".to_owned()).spawn(move || {
                 if let Err(error) = runtime.block_on(run) {
                     tracing::error!("the Flux stand-in ended: {error:#}");
                 }
             })?;
-            Ok(Self { ends_when_dropped: sender })
+            Ok(Self { ends_when_dropped: Some(sender), thread: Some(thread) })
         }
 
         /// Fails when it has ended; its log says why.
         pub fn still_runs(&self) -> anyhow::Result<()> {
-            anyhow::ensure!(!self.ends_when_dropped.is_closed(), "the Flux stand-in ended");
+            let runs = self.ends_when_dropped.as_ref().is_some_and(|sender| !sender.is_closed());
+            anyhow::ensure!(runs, "the Flux stand-in ended");
             Ok(())
+        }
+    }
+
+    impl Drop for StandIn {
+        /// Waits for it, so that nothing is written into its folder any more.
+        fn drop(&mut self) {
+            drop(self.ends_when_dropped.take());
+            if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("the Flux stand-in panicked");
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod process;
 pub mod programs;
 pub mod simulation;
 pub mod stack;
+mod stop;
 mod testbed;
 mod timeline;
 pub mod torture;
@@ -31,6 +32,7 @@ mod view;
 mod work_dir;
 
 pub use charts::GivenCharts;
+pub use stop::block_on;
 pub use testbed::{Options, Testbed};
 
 use tokio::sync::OnceCell;

@@ -5,9 +5,11 @@
 
 use anyhow::Context as _;
 use std::{
-    fs::{self, File, TryLockError},
-    io::Write as _,
+    fs::{self, File, Permissions, TryLockError},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -15,6 +17,12 @@ const PREFIX: &str = "vworkspace-testbed-";
 const PID_FILE: &str = "pid";
 /// A folder without a pid file is being made, unless it is older than this.
 const BEING_MADE: Duration = Duration::from_secs(60);
+/// Keys and tokens are in it: nobody else may look.
+const OURS_ALONE: u32 = 0o700;
+/// A program killed a moment ago may still finish a file, and the folder is not empty then: so often it is removed again.
+const REMOVALS: u32 = 20;
+/// Between two of them.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A folder that goes away with this value.
 #[derive(Debug)]
@@ -29,11 +37,15 @@ impl WorkDir {
     /// # Errors
     /// It cannot be made.
     pub fn make() -> anyhow::Result<Self> {
-        let parent = std::env::temp_dir();
-        sweep(&parent);
+        Self::make_in(&std::env::temp_dir())
+    }
+
+    fn make_in(parent: &Path) -> anyhow::Result<Self> {
+        sweep(parent);
         let path = tempfile::Builder::new()
             .prefix(PREFIX)
-            .tempdir_in(&parent)
+            .permissions(Permissions::from_mode(OURS_ALONE))
+            .tempdir_in(parent)
             .with_context(|| format!("cannot make a folder in {}", parent.display()))?
             .keep();
         let pid_file = path.join(PID_FILE);
@@ -83,14 +95,49 @@ fn is_abandoned(folder: &Path) -> bool {
 }
 
 fn remove(folder: &Path) {
-    if let Err(error) = fs::remove_dir_all(folder) {
-        tracing::warn!(folder = %folder.display(), %error, "cannot remove {}", folder.display());
+    for removal in 1..=REMOVALS {
+        match fs::remove_dir_all(folder) {
+            Ok(()) => return,
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && removal < REMOVALS => {
+                thread::sleep(PAUSE);
+            }
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "cannot remove {}", folder.display());
+                return;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_is_ours_alone_and_goes_with_its_value() {
+        let parent = tempfile::tempdir().unwrap();
+        let made = WorkDir::make_in(parent.path()).unwrap();
+        let path = made.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, OURS_ALONE);
+        fs::write(path.join("tls.key"), "secret").unwrap();
+
+        drop(made);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_start_removes_the_folder_of_a_killed_run_with_all_that_is_in_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let killed = parent.path().join(format!("{PREFIX}killed"));
+        fs::create_dir_all(killed.join("demo/data")).unwrap();
+        drop(locked(&killed.join(PID_FILE)).unwrap());
+        let alive = WorkDir::make_in(parent.path()).unwrap();
+        assert!(!killed.exists());
+
+        drop(WorkDir::make_in(parent.path()).unwrap());
+        assert!(alive.path().exists());
+    }
 
     #[test]
     fn only_the_folder_of_a_dead_run_is_abandoned() {

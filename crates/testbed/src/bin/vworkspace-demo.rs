@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use std::{path::PathBuf, time::Duration};
-use vworkspace_testbed::demo;
+use vworkspace_testbed::{block_on, demo, install_globals};
 
 /// Real cluster, control plane, operator, applications: the product's main job, step by step.
 #[derive(Parser)]
@@ -18,10 +18,9 @@ struct Args {
     disconnect_after: u64,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let Args { once, kubeconfig, disconnect_after } = Args::parse();
-    vworkspace_testbed::install_globals("warn");
+    install_globals("warn");
     let disconnect_after = Duration::from_secs(disconnect_after);
-    demo::run(&demo::Options { once, kubeconfig, disconnect_after }).await
+    block_on(demo::run(&demo::Options { once, kubeconfig, disconnect_after }))
 }

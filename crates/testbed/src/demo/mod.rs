@@ -2,6 +2,7 @@
 
 mod application;
 mod failures;
+mod play;
 mod pull_the_plug;
 mod tour;
 
@@ -10,10 +11,12 @@ pub use application::{Application, Source, condition, follow, seen_at_control_pl
 use crate::{
     Testbed,
     stack::{self, Flags, Stack},
+    stop::until_told_to_stop,
 };
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
-use std::{path::PathBuf, time::Duration};
+use play::play;
+use std::{fs, path::PathBuf, time::Duration};
 use tour::{Tour, detail, say};
 use vworkspace_protocol::{Condition, ConditionStatus, Outcome, admin::Job, condition::types::READY};
 
@@ -21,6 +24,9 @@ use vworkspace_protocol::{Condition, ConditionStatus, Outcome, admin::Job, condi
 const NAMESPACE: &str = "demo";
 /// Ten times the longest wait for a batch of conditions.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// No shorter one: two polls must fit into it.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(2);
 
 /// How the demo runs.
 pub struct Options {
@@ -32,11 +38,25 @@ pub struct Options {
     pub disconnect_after: Duration,
 }
 
-/// Runs the tour; stays up until Ctrl-C unless told otherwise.
+/// What runs once the tour is over; ends in the order of the fields.
+struct Product {
+    _stack: Stack,
+    _testbed: Testbed,
+}
+
+/// Runs the tour; stays up until Ctrl-C or SIGTERM unless told otherwise. Whatever it started has ended when this
+/// returns.
 ///
 /// # Errors
-/// Anything that did not go as promised: the demo is also a check.
+/// Anything that did not go as promised: the demo is also a check. Told to stop during the tour.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let ended = play(until_told_to_stop()?, take_tour(options)).await;
+    say("everything that the demo started is stopped, and its folder is removed");
+    ended
+}
+
+/// The tour, and what stays up after it.
+async fn take_tour(options: &Options) -> anyhow::Result<Option<Product>> {
     let mut tour = Tour::new();
     let programs = stack::programs()?;
     let testbed =
@@ -44,12 +64,15 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     for (program, version) in testbed.versions() {
         detail(&format!("{program} {version}"));
     }
-    let work = tempfile::Builder::new().prefix("vworkspace-demo-").tempdir()?;
-    let flags = with_window(options.disconnect_after);
+    // In the folder of the testbed, which is removed even after we are killed: by the next start.
+    let work = testbed.work_dir().join("demo");
+    fs::create_dir(&work).with_context(|| format!("cannot make {}", work.display()))?;
+    let window = options.disconnect_after.max(SHORTEST_WINDOW);
+    let flags = with_window(window);
     let stack = tour
         .step(
             "control plane over TLS, organization, cluster, operator",
-            Stack::start_with(&testbed, &programs, work.path(), &flags),
+            Stack::start_with(&testbed, &programs, &work, &flags),
         )
         .await?;
     tour.step("operator registers and connects", stack.connected()).await?;
@@ -62,19 +85,20 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     tour.step("two applications that cannot work say why", failures::run(&testbed, &stack, NAMESPACE))
         .await?;
     tour.step("weight of the operator at idle", weigh(&stack)).await?;
-    tour.step("pull the plug: the cluster carries on", pull_the_plug::run(&testbed, &stack, NAMESPACE))
-        .await?;
+    let plug = pull_the_plug::run(&testbed, &stack, NAMESPACE, window);
+    tour.step("pull the plug: the cluster carries on", plug).await?;
     say(&format!("the tour took {:.0} s", tour.seconds()));
 
-    if !options.once {
-        stay(&testbed, &stack).await?;
+    if options.once {
+        return Ok(None);
     }
-    Ok(())
+    introduce(&testbed, &stack)?;
+    Ok(Some(Product { _stack: stack, _testbed: testbed }))
 }
 
 /// Both sides with that disconnect window.
 fn with_window(window: Duration) -> Flags {
-    let flag = format!("--disconnect-after={}s", window.as_secs().max(2));
+    let flag = format!("--disconnect-after={}s", window.as_secs());
     Flags { server: vec![flag.clone()], operator: vec![flag] }
 }
 
@@ -145,7 +169,8 @@ async fn weigh(stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stay(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
+/// How a person goes on from here.
+fn introduce(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
     say("");
     say(&format!("control plane: {}", stack.server.url));
     say(&format!("look around:   {} app list --cluster {}", stack.vwctl.line(), stack.cluster_name));
@@ -155,10 +180,10 @@ async fn stay(testbed: &Testbed, stack: &Stack) -> anyhow::Result<()> {
         testbed.kubeconfig().display()
     ));
     say(&format!("charts:        {}", testbed.charts_url()));
+    say(&format!("OCI registry:  oci://{}/charts (plain HTTP)", testbed.registry()));
     say(&format!("pull the plug: kill -9 {}", stack.server.id()));
     say(&format!("put it back:   {}", stack.server.line()?));
     say("               step by step: docs/walkthroughs/pull-the-plug.md");
     say("Ctrl-C ends everything.");
-    tokio::signal::ctrl_c().await?;
     Ok(())
 }

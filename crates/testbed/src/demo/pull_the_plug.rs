@@ -45,13 +45,19 @@ const VERSION: &str = "1.1.0";
 /// Newest events that are looked at.
 const EVENTS: usize = 500;
 
-/// Does it, and proves the order from the control plane's own clock.
-pub async fn run(testbed: &Testbed, stack: &Stack, namespace: &str) -> anyhow::Result<()> {
+/// Does it, and proves the order from the control plane's own clock. After a silence of `window` the operator says that
+/// it is disconnected.
+pub async fn run(testbed: &Testbed, stack: &Stack, namespace: &str, window: Duration) -> anyhow::Result<()> {
     stack.server.kill();
     detail("the control plane is killed");
     let start = Instant::now();
     until("the Cluster object says Disconnected", || is_disconnected(testbed)).await?;
-    detail(&format!("Cluster says Disconnected=True after {:.1} s", start.elapsed().as_secs_f64()));
+    // The operator counts from the last answer it got, and that was before the plug was pulled.
+    detail(&format!(
+        "Cluster says Disconnected=True {:.1} s after the plug was pulled: {} s after the last answer",
+        start.elapsed().as_secs_f64(),
+        window.as_secs()
+    ));
     change(testbed, namespace).await?;
 
     let back = Timestamp::now();

@@ -18,14 +18,30 @@ pub(super) fn program(program: Program, pin: &Pin, target: &Path) -> anyhow::Res
         return Ok(());
     }
     let unfinished = target.with_extension("unfinished");
+    // Hundreds of megabytes, and Go leaves them behind when it is interrupted: here the next build finds them.
+    let scratch = target.with_file_name("scratch");
+    remove(&scratch)?;
+    fs::create_dir(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let mut go = go(&pin.folder);
+    go.env("GOTMPDIR", &scratch);
     go.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"])
         .arg(program.linker_flags(&pin.version))
         .arg("-o")
         .arg(&unfinished)
         .arg(program.package());
     run(go)?;
+    remove(&scratch)?;
     fs::rename(&unfinished, target).with_context(|| format!("cannot write {}", target.display()))
+}
+
+/// Removes a folder that may be there.
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Go in the folder of a `go.mod`, free of the settings a user may have for other work.
