@@ -58,7 +58,7 @@ async fn changed_from(cluster: &mut watch::Receiver<Option<Arc<Followed>>>, told
     let told = conditions(told);
     if cluster.wait_for(|cluster| conditions(cluster.as_deref()) != told).await.is_err() {
         // Whoever watched has ended, and with it everything else: no more changes.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
