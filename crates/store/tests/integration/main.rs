@@ -51,6 +51,9 @@ macro_rules! conformance {
                 what_the_last_agent_acked_is_offered_to_the_one_that_registers_next,
                 a_poll_that_found_only_jobs_that_are_over_looks_again_at_once,
                 what_a_session_acks_after_the_next_one_called_is_offered_to_that_one,
+                an_ack_that_waited_for_longer_than_the_next_sessions_poll_is_offered_to_that_one,
+                an_ack_whose_session_went_away_during_the_write_is_offered_to_the_next_one,
+                what_a_session_tells_of_a_job_after_the_next_one_called_keeps_it_from_nobody,
             }
             report {
                 the_timeline_tells_the_whole_life,
