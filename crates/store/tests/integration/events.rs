@@ -371,3 +371,23 @@ pub async fn a_page_is_bounded_by_size_and_no_object_has_conditions_without_end(
     let first = world.store.resources(&cluster, &all, &one).await.unwrap();
     assert_eq!(first.items[0].conditions.len(), 64);
 }
+
+pub async fn conditions_that_are_gone_take_no_room_from_one_that_comes(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told = |sequence, condition: Condition| Event {
+        sequence,
+        ..transition(&format!("{}{sequence}#", condition.type_), object("web", "u"), condition)
+    };
+    let removed = |n| condition(&format!("T{n}"), ConditionStatus::Unknown, reasons::CONDITION_REMOVED, 1);
+    for n in 0..64 {
+        world.report(&agent, vec![told(n + 1, removed(n))], 1).await;
+    }
+    let ready = condition("Ready", ConditionStatus::True, "R", 2);
+    world.report(&agent, vec![told(100, ready.clone())], 2).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, std::slice::from_ref(&ready));
+
+    let late = condition("T1", ConditionStatus::True, "R", 1);
+    world.report(&agent, vec![told(1, late)], 3).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [ready], "only the oldest gave way");
+}

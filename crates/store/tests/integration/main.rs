@@ -77,6 +77,7 @@ macro_rules! conformance {
                 however_long_names_are_the_next_page_is_found,
                 what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back,
                 a_page_is_bounded_by_size_and_no_object_has_conditions_without_end,
+                conditions_that_are_gone_take_no_room_from_one_that_comes,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,
