@@ -57,7 +57,8 @@ impl Store {
         let fill = move |connection: &Connection| {
             for (row, bare) in list(connection, row, &id, &filter, &after, rows)? {
                 let conditions = conditions(connection, row)?;
-                let bytes = conditions.iter().map(|told| told.reason.len() + told.message.len()).sum();
+                let told = conditions.iter();
+                let bytes = told.map(|told| told.type_.len() + told.reason.len() + told.message.len()).sum();
                 if page.add(admin::Resource { conditions, ..bare }, bytes).is_break() {
                     break;
                 }

@@ -391,3 +391,19 @@ pub async fn conditions_that_are_gone_take_no_room_from_one_that_comes(world: Wo
     world.report(&agent, vec![told(1, late)], 3).await;
     assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [ready], "only the oldest gave way");
 }
+
+pub async fn the_types_of_conditions_count_for_the_size_of_a_page(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let long = |n: usize| condition(&format!("{n:01024}"), ConditionStatus::True, "R", 1);
+    let told = |n: usize| {
+        let object = object(&format!("o{n:03}"), "u");
+        event(kind::CONDITION_TRANSITION, &format!("{n}#"), object, (0..32).map(long).collect())
+    };
+    world.report(&agent, (0..100).map(told).collect(), 1).await;
+    world.report(&agent, (100..130).map(told).collect(), 1).await;
+    let cluster = world.reading(&tenant, &agent).await;
+    let page = PageRequest::parse(Some(200), None).unwrap();
+    let page = world.store.resources(&cluster, &ResourceFilter::default(), &page).await.unwrap();
+    assert!(page.items.len() < 128 && page.next_cursor.is_some(), "{}", page.items.len());
+}

@@ -78,6 +78,7 @@ macro_rules! conformance {
                 what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back,
                 a_page_is_bounded_by_size_and_no_object_has_conditions_without_end,
                 conditions_that_are_gone_take_no_room_from_one_that_comes,
+                the_types_of_conditions_count_for_the_size_of_a_page,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,
