@@ -96,9 +96,10 @@ pub(crate) struct PresenceMap {
 
 impl PresenceMap {
     pub(crate) fn load(connection: &Connection) -> Result<Self, Error> {
+        // What was told of the Cluster object before a registration is over with it, see `registered`.
         let rows = connection.rows(
             "SELECT p.cluster, p.session, p.last_seen, p.break_at, p.user_agent, p.capabilities, p.operator_version,
-                    p.kubernetes_version, p.conditions, c.registered_at
+                    p.kubernetes_version, iif(c.registered_at >= p.last_seen, '[]', p.conditions), c.registered_at
              FROM presence p JOIN cluster c ON c.row = p.cluster",
             [],
             |row| {

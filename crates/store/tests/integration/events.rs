@@ -407,3 +407,27 @@ pub async fn the_types_of_conditions_count_for_the_size_of_a_page(world: World) 
     let page = world.store.resources(&cluster, &ResourceFilter::default(), &page).await.unwrap();
     assert!(page.items.len() < 128 && page.next_cursor.is_some(), "{}", page.items.len());
 }
+
+pub async fn what_the_last_agent_told_of_its_cluster_is_over_with_the_next_registration(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let connected = condition("Connected", ConditionStatus::True, "R", 1);
+    let beat = || event(kind::CLUSTER_HEARTBEAT, "", ObjectRef::default(), vec![connected.clone()]);
+    let conditions = async |world: &World| {
+        let reading = world.reading(&tenant, &agent).await;
+        world.store.cluster(&reading, at(9)).await.unwrap().conditions
+    };
+    world.store.sighted(&agent.serve, &Contact::default(), at(1));
+    world.report(&agent, vec![beat()], 1).await;
+    world.store.flush_presence().await.unwrap();
+    let token = world.registration_token(&tenant, &agent.id).await;
+    world.store.register(&token, "", at(2)).await.unwrap();
+    assert_eq!(conditions(&world).await, []);
+    let world = world.crashed().await;
+    assert_eq!(conditions(&world).await, [], "no note of it was written");
+
+    world.store.sighted(&agent.serve, &Contact::default(), at(3));
+    world.report(&agent, vec![beat()], 3).await;
+    world.store.flush_presence().await.unwrap();
+    assert_eq!(conditions(&world.crashed().await).await, std::slice::from_ref(&connected));
+}

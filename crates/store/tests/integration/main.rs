@@ -79,6 +79,7 @@ macro_rules! conformance {
                 a_page_is_bounded_by_size_and_no_object_has_conditions_without_end,
                 conditions_that_are_gone_take_no_room_from_one_that_comes,
                 the_types_of_conditions_count_for_the_size_of_a_page,
+                what_the_last_agent_told_of_its_cluster_is_over_with_the_next_registration,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,
