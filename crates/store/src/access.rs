@@ -117,7 +117,8 @@ impl Caller {
             return None;
         };
         let cluster = Cluster { id: cluster.clone(), organization: organization.clone() };
-        (place.cluster == self.row).then(|| self.on_job(place.seq, Job { id: id.clone(), cluster }))
+        let job = Job { id: id.clone(), cluster, cluster_row: place.cluster };
+        (place.cluster == self.row).then(|| self.on_job(place.seq, job))
     }
 
     pub(crate) fn on_job<A: Right>(&self, row: i64, job: Job) -> Result<Handle<Job, A>, Error> {
@@ -195,6 +196,7 @@ pub struct Cluster {
 pub struct Job {
     pub(crate) id: JobId,
     pub(crate) cluster: Cluster,
+    pub(crate) cluster_row: i64,
 }
 
 /// Proof that a caller may do `A` on one `R`.

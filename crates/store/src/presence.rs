@@ -96,9 +96,10 @@ pub(crate) struct PresenceMap {
 
 impl PresenceMap {
     pub(crate) fn load(connection: &Connection) -> Result<Self, Error> {
+        // What was told of the Cluster object before a registration is over with it, see `registered`.
         let rows = connection.rows(
             "SELECT p.cluster, p.session, p.last_seen, p.break_at, p.user_agent, p.capabilities, p.operator_version,
-                    p.kubernetes_version, p.conditions, c.registered_at
+                    p.kubernetes_version, iif(c.registered_at >= p.last_seen, '[]', p.conditions), c.registered_at
              FROM presence p JOIN cluster c ON c.row = p.cluster",
             [],
             |row| {
@@ -167,11 +168,20 @@ impl PresenceMap {
         entry.dirty = true;
     }
 
-    /// A job's ack was stored; see [`Sighting::handle_ack`].
-    pub(crate) fn acked(&self, cluster: i64, session: Option<&SessionId>, now: Timestamp) {
+    /// The agent says that it holds a job. To be kept over the write of that, which happens whoever waits for it.
+    pub(crate) fn holding<'a>(
+        &'a self,
+        cluster: i64,
+        session: Option<&'a SessionId>,
+        now: Timestamp,
+    ) -> Holding<'a> {
+        Holding { presence: self, cluster, session, now }
+    }
+
+    fn held(&self, cluster: i64, session: Option<&SessionId>, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
             let before = entry.known.sighting.break_at;
-            entry.known.sighting.handle_ack(session, now);
+            entry.known.sighting.handle_hold(session, now);
             if entry.known.sighting.break_at != before {
                 entry.offer_again = true;
                 entry.dirty = true;
@@ -209,6 +219,20 @@ impl PresenceMap {
 
     fn entries(&self) -> MutexGuard<'_, HashMap<i64, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an agent says of a job that it holds: noted when this is dropped, see [`Sighting::handle_hold`].
+pub(crate) struct Holding<'a> {
+    presence: &'a PresenceMap,
+    cluster: i64,
+    session: Option<&'a SessionId>,
+    now: Timestamp,
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.presence.held(self.cluster, self.session, self.now);
     }
 }
 

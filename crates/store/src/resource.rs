@@ -30,7 +30,8 @@ pub struct ResourceFilter {
     pub name: Option<String>,
 }
 
-/// Most conditions of one object, removed ones included. Overflow rule: further types are kept as events alone.
+/// Most conditions of one object, removed ones included. Overflow rule: the one that was removed longest ago gives way;
+/// where all are there, further types are kept as events alone.
 const MOST_CONDITIONS: i64 = 64;
 
 /// The kind of the object that stands for the agent's own cluster.
@@ -56,7 +57,8 @@ impl Store {
         let fill = move |connection: &Connection| {
             for (row, bare) in list(connection, row, &id, &filter, &after, rows)? {
                 let conditions = conditions(connection, row)?;
-                let bytes = conditions.iter().map(|told| told.reason.len() + told.message.len()).sum();
+                let told = conditions.iter();
+                let bytes = told.map(|told| told.type_.len() + told.reason.len() + told.message.len()).sum();
                 if page.add(admin::Resource { conditions, ..bare }, bytes).is_break() {
                     break;
                 }
@@ -180,11 +182,19 @@ fn place_of(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
-/// Whether the object may have one more condition.
-fn has_room(connection: &Connection, resource: i64) -> Result<bool, Error> {
+/// Makes room for one more condition of the object; false where there is none to be had.
+fn make_room(connection: &Connection, resource: i64) -> Result<bool, Error> {
     let count = "SELECT count(*) FROM resource_condition WHERE resource = ?1";
     let count = connection.row(count, [resource], |row| row.get::<_, i64>(0))?;
-    Ok(count.unwrap_or_default() < MOST_CONDITIONS)
+    if count.unwrap_or_default() < MOST_CONDITIONS {
+        return Ok(true);
+    }
+    let gave_way = connection.run(
+        "DELETE FROM resource_condition WHERE resource = ?1 AND type = (SELECT type FROM resource_condition
+             WHERE resource = ?1 AND status = ?2 AND reason = ?3 ORDER BY sequence, as_of LIMIT 1)",
+        params![resource, ConditionStatus::Unknown.as_str(), reasons::CONDITION_REMOVED],
+    )?;
+    Ok(gave_way > 0)
 }
 
 fn note(
@@ -203,7 +213,7 @@ fn note(
     if sequence > 0 && newest.is_some_and(|newest| sequence < newest) {
         return Ok(());
     }
-    if newest.is_none() && !has_room(connection, resource)? {
+    if newest.is_none() && !make_room(connection, resource)? {
         return Ok(());
     }
     // A removal is kept like any other report, and not shown: what was sent before it may arrive after it.

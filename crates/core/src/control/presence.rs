@@ -25,8 +25,8 @@ const INSTANT: Duration = Duration::from_micros(1);
 /// What is remembered of one agent's calls.
 ///
 /// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2), when
-/// a session acks that is gone, and when the cluster registers. All are breaks: the agent that acked may not be the one
-/// that asks now.
+/// a session that is gone says that it holds one, and when the cluster registers. All are breaks: the agent that acked
+/// may not be the one that asks now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
     /// The run of the agent that called last; plain v1 agents name none.
@@ -47,19 +47,20 @@ impl Sighting {
         if broken {
             self.break_at = Some(now);
             self.session = session.cloned();
-        } else if self.break_at.is_some_and(|break_at| break_at > now) {
+        } else if self.break_at > Some(now + INSTANT) {
             // Told by a clock that went back since. Were it left standing, whatever is acked until then would count as
             // acked before it, over and over again.
-            self.break_at = Some(now);
+            self.break_at = Some(now + INSTANT);
         }
         self.last_seen = Some(now);
     }
 
-    /// An ack of this session was stored at `now`. Had another one called meanwhile, then it holds nothing of the job:
-    /// that is a break, too.
-    pub fn handle_ack(&mut self, session: Option<&SessionId>, now: Timestamp) {
+    /// This session said at `now` that it holds a job: it acked it, or told progress. Had another one called meanwhile,
+    /// then that one holds nothing of the job. This is a break, too, and later than the one before: of that, everything
+    /// may have been offered again already.
+    pub fn handle_hold(&mut self, session: Option<&SessionId>, now: Timestamp) {
         if self.last_seen.is_some() && self.session.as_ref() != session {
-            self.break_at = self.break_at.max(Some(now + INSTANT));
+            self.break_at = self.break_at.max(Some(now)).map(|last| last + INSTANT);
         }
     }
 
@@ -109,22 +110,27 @@ mod tests {
         let (one, two) = (SessionId::new("1"), SessionId::new("2"));
         let mut sighting = Sighting::default();
         sighting.handle_call(Some(&one), at(0), STALE);
-        sighting.handle_ack(Some(&one), at(1));
+        sighting.handle_hold(Some(&one), at(1));
         assert_eq!(sighting.break_at, Some(at(0)));
         sighting.handle_call(Some(&two), at(2), STALE);
-        sighting.handle_ack(Some(&one), at(3));
-        assert!(sighting.break_at > Some(at(3)));
+        sighting.handle_hold(Some(&one), at(3));
+        sighting.handle_hold(Some(&one), at(3));
+        sighting.handle_call(Some(&two), at(3), STALE);
+        assert!(sighting.break_at > Some(at(3)), "what is held since that moment is from before the break");
+        let before = sighting.break_at;
+        sighting.handle_hold(Some(&one), at(1));
+        assert!(sighting.break_at > before, "it waited for long: what was to be offered again has been");
     }
 
     #[test]
-    fn a_break_is_never_later_than_the_last_call() {
+    fn a_break_is_never_later_than_the_moment_after_the_last_call() {
         let mut sighting = Sighting::default();
         sighting.handle_call(None, at(0), STALE);
         sighting.handle_call(None, at(3_600), STALE);
         assert_eq!(sighting.break_at, Some(at(3_600)));
         sighting.handle_call(None, at(2), STALE);
         sighting.handle_call(None, at(3), STALE);
-        assert_eq!(sighting.break_at, Some(at(2)));
+        assert_eq!(sighting.break_at, Some(at(2) + INSTANT));
     }
 
     #[test]

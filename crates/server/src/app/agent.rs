@@ -170,7 +170,8 @@ impl ControlPort for AgentPort {
     async fn status(&self, call: AgentCall, job: JobId, update: StatusUpdate) -> Result<(), Refusal> {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
-        self.app.store.record_status(&handle, update, self.app.clock.now()).await.map_err(Error::from)?;
+        let (session, now) = (agent.session.as_ref(), self.app.clock.now());
+        self.app.store.record_status(&handle, session, update, now).await.map_err(Error::from)?;
         self.app.watches.wake(&job);
         Ok(())
     }

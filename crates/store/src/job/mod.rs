@@ -43,18 +43,18 @@ impl Store {
         }
         let find = move |connection: &Connection| {
             connection.row(
-                "SELECT j.seq, c.id, o.id FROM job j
+                "SELECT j.seq, c.row, c.id, o.id FROM job j
                  JOIN cluster c ON c.row = j.cluster JOIN organization o ON o.row = c.organization WHERE j.id = ?1",
                 [key],
-                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Uuid>(1)?, row.get::<_, Uuid>(2)?)),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Uuid>(2)?, row.get::<_, Uuid>(3)?)),
             )
         };
-        let (seq, cluster, organization) = self.read(find).await?.ok_or(Error::NotFound)?;
+        let (seq, cluster_row, cluster, organization) = self.read(find).await?.ok_or(Error::NotFound)?;
         let cluster = access::Cluster {
             id: ClusterId::new(cluster.to_string()),
             organization: OrganizationId::new(organization.to_string()),
         };
-        caller.on_job(seq, Job { id: id.clone(), cluster })
+        caller.on_job(seq, Job { id: id.clone(), cluster, cluster_row })
     }
 }
 

@@ -37,9 +37,8 @@ impl Store {
         let cause =
             session.map_or_else(|| "acked".to_owned(), |session| format!("acked by session {session}"));
         let now = whole_micros(now);
-        let (step, cluster) = self.write(move |connection| ack(connection, seq, &cause, now)).await?;
-        self.inner.presence.acked(cluster, session, now);
-        Ok(step)
+        let _holding = self.inner.presence.holding(job.on.cluster_row, session, now);
+        self.write(move |connection| ack(connection, seq, &cause, now)).await
     }
 
     /// Records progress. The timeline of one job keeps a bounded number of such entries; the job's current phase
@@ -50,10 +49,11 @@ impl Store {
     pub async fn record_status(
         &self,
         job: &Handle<Job, Serve>,
+        session: Option<&SessionId>,
         update: StatusUpdate,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let seq = job.row;
+        let (seq, now) = (job.row, whole_micros(now));
         let conditions = to_json(&update.conditions)?;
         let phase = clip(&update.phase, CAUSE_BYTES).to_owned();
         let message = clip(&update.message, CAUSE_BYTES);
@@ -62,6 +62,7 @@ impl Store {
         } else {
             format!("progress: {phase}: {message}")
         };
+        let _holding = self.inner.presence.holding(job.on.cluster_row, session, now);
         self.write(move |connection| progress(connection, seq, &phase, &conditions, &cause, now)).await
     }
 
@@ -118,7 +119,7 @@ impl Store {
     }
 }
 
-fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<(Step, i64), Error> {
+fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<Step, Error> {
     let standing = Standing::read(connection, seq)?;
     let step = job::ack(standing.state)?;
     match step {
@@ -133,7 +134,7 @@ fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result
             timeline::add_step(connection, seq, standing.steps, JobState::Acked, cause, now)?;
         }
     }
-    Ok((step, standing.cluster))
+    Ok(step)
 }
 
 fn hold(connection: &Connection, seq: i64, now: Timestamp) -> Result<(), Error> {

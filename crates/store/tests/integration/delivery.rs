@@ -1,7 +1,10 @@
-use crate::world::{World, admitted, apply, at, ids, manifest};
+use crate::world::{World, admitted, apply, at, begin, ids, manifest};
 use serde_json::json;
 use vworkspace_core::control::lease::{Limits, MOST_SCANNED};
-use vworkspace_protocol::admin::{EnqueueJob, JobState};
+use vworkspace_protocol::{
+    admin::{EnqueueJob, JobState},
+    id::SessionId,
+};
 use vworkspace_store::Contact;
 
 pub async fn an_unacked_job_is_offered_again_when_its_lease_ends(world: World) {
@@ -232,4 +235,42 @@ pub async fn what_a_session_acks_after_the_next_one_called_is_offered_to_that_on
     assert_eq!(ids(&world.poll(&agent, "two", 5).await), std::slice::from_ref(&job));
     world.ack(&agent, &job, "two", 6).await.unwrap();
     assert!(world.poll(&agent, "two", 7).await.jobs.is_empty());
+}
+
+/// It was told when it was, and stored when the next session had found nothing to take over.
+pub async fn an_ack_that_waited_for_longer_than_the_next_sessions_poll_is_offered_to_that_one(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    assert!(world.poll(&agent, "two", 3).await.jobs.is_empty());
+    world.ack(&agent, &job, "one", 2).await.unwrap();
+    assert_eq!(ids(&world.poll(&agent, "two", 5).await), [job]);
+}
+
+pub async fn an_ack_whose_session_went_away_during_the_write_is_offered_to_the_next_one(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    assert!(world.poll(&agent, "two", 3).await.jobs.is_empty());
+    begin(world.store.ack(&world.serving(&agent, &job).await, Some(&SessionId::new("one")), at(4)));
+    world.store.ready().await.unwrap();
+    assert_eq!(ids(&world.poll(&agent, "two", 5).await), [job]);
+}
+
+/// What is told of progress says that the job is held, like an ack.
+pub async fn what_a_session_tells_of_a_job_after_the_next_one_called_keeps_it_from_nobody(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 0).await;
+    world.poll(&agent, "one", 1).await;
+    world.ack(&agent, &job, "one", 2).await.unwrap();
+    let contact = Contact { session: Some("two".to_owned().into()), ..Contact::default() };
+    world.store.sighted(&agent.serve, &contact, at(3));
+    world.status(&agent, &job, "one", 4).await;
+    assert_eq!(ids(&world.poll(&agent, "two", 5).await), std::slice::from_ref(&job));
+    world.ack(&agent, &job, "two", 6).await.unwrap();
+    world.status(&agent, &job, "two", 7).await;
+    assert!(world.poll(&agent, "two", 8).await.jobs.is_empty());
 }

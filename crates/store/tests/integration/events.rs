@@ -371,3 +371,63 @@ pub async fn a_page_is_bounded_by_size_and_no_object_has_conditions_without_end(
     let first = world.store.resources(&cluster, &all, &one).await.unwrap();
     assert_eq!(first.items[0].conditions.len(), 64);
 }
+
+pub async fn conditions_that_are_gone_take_no_room_from_one_that_comes(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let told = |sequence, condition: Condition| Event {
+        sequence,
+        ..transition(&format!("{}{sequence}#", condition.type_), object("web", "u"), condition)
+    };
+    let removed = |n| condition(&format!("T{n}"), ConditionStatus::Unknown, reasons::CONDITION_REMOVED, 1);
+    for n in 0..64 {
+        world.report(&agent, vec![told(n + 1, removed(n))], 1).await;
+    }
+    let ready = condition("Ready", ConditionStatus::True, "R", 2);
+    world.report(&agent, vec![told(100, ready.clone())], 2).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, std::slice::from_ref(&ready));
+
+    let late = condition("T1", ConditionStatus::True, "R", 1);
+    world.report(&agent, vec![told(1, late)], 3).await;
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions, [ready], "only the oldest gave way");
+}
+
+pub async fn the_types_of_conditions_count_for_the_size_of_a_page(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let long = |n: usize| condition(&format!("{n:01024}"), ConditionStatus::True, "R", 1);
+    let told = |n: usize| {
+        let object = object(&format!("o{n:03}"), "u");
+        event(kind::CONDITION_TRANSITION, &format!("{n}#"), object, (0..32).map(long).collect())
+    };
+    world.report(&agent, (0..100).map(told).collect(), 1).await;
+    world.report(&agent, (100..130).map(told).collect(), 1).await;
+    let cluster = world.reading(&tenant, &agent).await;
+    let page = PageRequest::parse(Some(200), None).unwrap();
+    let page = world.store.resources(&cluster, &ResourceFilter::default(), &page).await.unwrap();
+    assert!(page.items.len() < 128 && page.next_cursor.is_some(), "{}", page.items.len());
+}
+
+pub async fn what_the_last_agent_told_of_its_cluster_is_over_with_the_next_registration(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let connected = condition("Connected", ConditionStatus::True, "R", 1);
+    let beat = || event(kind::CLUSTER_HEARTBEAT, "", ObjectRef::default(), vec![connected.clone()]);
+    let conditions = async |world: &World| {
+        let reading = world.reading(&tenant, &agent).await;
+        world.store.cluster(&reading, at(9)).await.unwrap().conditions
+    };
+    world.store.sighted(&agent.serve, &Contact::default(), at(1));
+    world.report(&agent, vec![beat()], 1).await;
+    world.store.flush_presence().await.unwrap();
+    let token = world.registration_token(&tenant, &agent.id).await;
+    world.store.register(&token, "", at(2)).await.unwrap();
+    assert_eq!(conditions(&world).await, []);
+    let world = world.crashed().await;
+    assert_eq!(conditions(&world).await, [], "no note of it was written");
+
+    world.store.sighted(&agent.serve, &Contact::default(), at(3));
+    world.report(&agent, vec![beat()], 3).await;
+    world.store.flush_presence().await.unwrap();
+    assert_eq!(conditions(&world.crashed().await).await, std::slice::from_ref(&connected));
+}

@@ -51,6 +51,9 @@ macro_rules! conformance {
                 what_the_last_agent_acked_is_offered_to_the_one_that_registers_next,
                 a_poll_that_found_only_jobs_that_are_over_looks_again_at_once,
                 what_a_session_acks_after_the_next_one_called_is_offered_to_that_one,
+                an_ack_that_waited_for_longer_than_the_next_sessions_poll_is_offered_to_that_one,
+                an_ack_whose_session_went_away_during_the_write_is_offered_to_the_next_one,
+                what_a_session_tells_of_a_job_after_the_next_one_called_keeps_it_from_nobody,
             }
             report {
                 the_timeline_tells_the_whole_life,
@@ -74,6 +77,9 @@ macro_rules! conformance {
                 however_long_names_are_the_next_page_is_found,
                 what_a_cluster_tells_while_it_leaves_does_not_bring_its_object_back,
                 a_page_is_bounded_by_size_and_no_object_has_conditions_without_end,
+                conditions_that_are_gone_take_no_room_from_one_that_comes,
+                the_types_of_conditions_count_for_the_size_of_a_page,
+                what_the_last_agent_told_of_its_cluster_is_over_with_the_next_registration,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,

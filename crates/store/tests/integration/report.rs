@@ -2,6 +2,7 @@ use crate::world::{Agent, Tenant, World, at};
 use vworkspace_protocol::{
     Condition, ConditionStatus, JobId, ObjectRef, Outcome,
     admin::JobState,
+    id::SessionId,
     outcome::{FieldConflict, JobResult, StatusUpdate},
 };
 use vworkspace_store::{Command, Error, PageRequest};
@@ -13,6 +14,10 @@ async fn acked_job(world: &World) -> (Tenant, Agent, JobId) {
     world.poll(&agent, "s", 1).await;
     world.ack(&agent, &job, "s", 2).await.unwrap();
     (tenant, agent, job)
+}
+
+fn session() -> Option<SessionId> {
+    Some(SessionId::new("s"))
 }
 
 fn ready(status: ConditionStatus) -> Condition {
@@ -38,7 +43,7 @@ fn update(phase: &str) -> StatusUpdate {
 pub async fn the_timeline_tells_the_whole_life(world: World) {
     let (tenant, agent, job) = acked_job(&world).await;
     let serving = world.serving(&agent, &job).await;
-    world.store.record_status(&serving, update("Reconciling"), at(3)).await.unwrap();
+    world.store.record_status(&serving, session().as_ref(), update("Reconciling"), at(3)).await.unwrap();
     let applied =
         ObjectRef { kind: "ApplicationInstance".into(), name: "web".into(), ..ObjectRef::default() };
     let done = JobResult { applied_ref: Some(applied.clone()), ..Outcome::Succeeded.into() };
@@ -73,7 +78,7 @@ pub async fn a_second_result_changes_nothing_and_is_told_so(world: World) {
     assert_eq!((first.error.as_str(), &first.conflicts), ("owned by others", &conflict.conflicts));
     let second = world.store.close(&serving, Outcome::Succeeded.into(), at(4)).await;
     assert!(matches!(second, Err(Error::ResultRecorded)));
-    let late = world.store.record_status(&serving, update("Ready"), at(5)).await;
+    let late = world.store.record_status(&serving, session().as_ref(), update("Ready"), at(5)).await;
     assert!(matches!(late, Err(Error::JobClosed(JobState::Closed))));
     assert!(matches!(world.ack(&agent, &job, "s", 6).await, Err(Error::JobClosed(JobState::Closed))));
     assert_eq!(world.show(&tenant, &job).await, first);
@@ -118,7 +123,11 @@ pub async fn progress_without_end_keeps_a_bounded_timeline(world: World) {
     let (tenant, agent, job) = acked_job(&world).await;
     let serving = world.serving(&agent, &job).await;
     for n in 0..510 {
-        world.store.record_status(&serving, update(&format!("Phase{n}")), at(3 + n)).await.unwrap();
+        world
+            .store
+            .record_status(&serving, session().as_ref(), update(&format!("Phase{n}")), at(3 + n))
+            .await
+            .unwrap();
     }
     world.store.close(&serving, Outcome::Succeeded.into(), at(600)).await.unwrap();
     let shown = world.show(&tenant, &job).await;
@@ -133,7 +142,7 @@ pub async fn a_page_of_jobs_is_bounded_by_size(world: World) {
     for n in 0..6 {
         let job = world.apply(&tenant, &agent, &format!("a{n}"), 0).await;
         let large = StatusUpdate { conditions: vec![told.clone()], ..update("Reconciling") };
-        world.store.record_status(&world.serving(&agent, &job).await, large, at(1)).await.unwrap();
+        world.store.record_status(&world.serving(&agent, &job).await, None, large, at(1)).await.unwrap();
     }
     let cluster = world.reading(&tenant, &agent).await;
     let mut found = Vec::new();

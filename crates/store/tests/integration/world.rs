@@ -16,6 +16,7 @@ use vworkspace_protocol::{
     admin::{self, EnqueueJob},
     event::{Event, EventsRequest},
     id::{OrganizationId, SessionId},
+    outcome::StatusUpdate,
 };
 use vworkspace_store::{
     Caller, Cluster, Command, Contact, Enqueued, Error, Handle, Job, Leased, Manage, Memory, Read, Serve,
@@ -198,6 +199,15 @@ impl World {
     pub async fn ack(&self, agent: &Agent, job: &JobId, session: &str, second: i64) -> Result<Step, Error> {
         let handle = self.serving(agent, job).await;
         self.store.ack(&handle, Some(&SessionId::new(session)), at(second)).await
+    }
+
+    /// Tells progress as session `session`.
+    pub async fn status(&self, agent: &Agent, job: &JobId, session: &str, second: i64) {
+        let handle = self.serving(agent, job).await;
+        let update =
+            StatusUpdate { phase: "P".into(), conditions: vec![], message: String::new(), timestamp: None };
+        let session = SessionId::new(session);
+        self.store.record_status(&handle, Some(&session), update, at(second)).await.unwrap();
     }
 
     pub async fn show(&self, tenant: &Tenant, job: &JobId) -> admin::Job {
