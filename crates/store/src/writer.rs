@@ -118,7 +118,8 @@ trait Call: Send {
     /// Runs the work and keeps its outcome; false when it failed.
     fn run(&mut self, connection: &Connection) -> bool;
 
-    /// Answers with the outcome, or with the group's failure.
+    /// Answers with the outcome, or with the group's failure: a refusal, too, may have been judged by what is undone
+    /// with the group.
     fn answer(self: Box<Self>, group: &Result<(), Arc<rusqlite::Error>>);
 }
 
@@ -142,10 +143,9 @@ where
     }
 
     fn answer(self: Box<Self>, group: &Result<(), Arc<rusqlite::Error>>) {
-        let outcome = match (self.outcome, group) {
-            (Some(Ok(_)) | None, Err(error)) => Err(Error::Unavailable(Arc::clone(error))),
-            (Some(outcome), _) => outcome,
-            (None, Ok(())) => Err(Error::Defect),
+        let outcome = match group {
+            Ok(()) => self.outcome.unwrap_or(Err(Error::Defect)),
+            Err(error) => Err(Error::Unavailable(Arc::clone(error))),
         };
         // The caller may have gone; the effect stands all the same.
         let _ = self.answer.send(outcome);
@@ -243,6 +243,7 @@ fn statement(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::{FutureExt as _, future::BoxFuture};
 
     async fn count(writer: &Writer) -> i64 {
         let count = |c: &Connection| c.row("SELECT count(*) FROM t", [], |row| row.get(0));
@@ -283,6 +284,36 @@ mod tests {
         // What is answered is counted; the count itself was a call, too.
         let tally = writer.tally();
         assert!(tally.calls == 5 && (2..=5).contains(&tally.groups), "{tally:?}");
+    }
+
+    #[test]
+    fn nobody_is_told_what_held_only_in_a_group_that_failed() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA foreign_keys = ON; CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT;
+                 CREATE TABLE u (n INTEGER REFERENCES t DEFERRABLE INITIALLY DEFERRED) STRICT",
+            )
+            .unwrap();
+        let (writer, mut committer) = Writer::new(Arc::new(Mutex::new(connection)), Arc::default(), 64);
+        // The first makes the commit fail. The others look at what the second did: it is undone.
+        let fails = |c: &Connection| c.run("INSERT INTO u VALUES (7)", []).map(drop);
+        let refused = |c: &Connection| match c.row("SELECT 1 FROM t WHERE n = 1", [], |_| Ok(()))? {
+            Some(()) => Err(Error::ResultRecorded),
+            None => Ok(()),
+        };
+        let mut calls = [
+            Box::pin(writer.call(fails)) as BoxFuture<'_, _>,
+            Box::pin(writer.call(insert(1))),
+            Box::pin(writer.call(refused)),
+        ];
+        assert!(calls.iter_mut().all(|call| call.now_or_never().is_none()));
+        let group = committer.gather().now_or_never().flatten().unwrap();
+        committer.commit(group);
+        for call in calls {
+            let answer = call.now_or_never().unwrap();
+            assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+        }
     }
 
     #[tokio::test]
