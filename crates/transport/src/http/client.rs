@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded::byte_serialize};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem, Secret,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
@@ -128,11 +128,17 @@ impl HttpLink {
         i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// The address of these path segments; `.` and `..`, which no path can tell, are left out.
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", "agent"]).extend(segments);
+        let mut path = url.path().trim_end_matches('/').to_owned();
+        let told = segments.iter().filter(|segment| !matches!(**segment, "." | ".."));
+        for segment in ["api", "agent"].iter().chain(told) {
+            path.push('/');
+            // Not by `path_segments_mut`, which loses tabs and line breaks, nor with `+`, which is no space in a path.
+            path.push_str(&byte_serialize(segment.as_bytes()).collect::<String>().replace('+', "%20"));
         }
+        url.set_path(&path);
         url
     }
 
