@@ -309,6 +309,10 @@ fn client(settings: &LinkSettings, base: &Url) -> Result<reqwest::Client, Settin
         // Plain HTTP must work in an image that has no CA certificates at all.
         builder = builder.tls_certs_only([]);
     }
+    if base.host().is_some_and(|host| is_loopback(&host)) {
+        // To a proxy, loopback is its own machine, and the credential would leave this one in clear.
+        builder = builder.no_proxy();
+    }
     builder.build().map_err(|e| SettingsError::Client { detail: chain(&e) })
 }
 

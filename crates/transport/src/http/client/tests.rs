@@ -131,6 +131,21 @@ fn plain_http_stays_on_this_machine_unless_allowed() {
     }
 }
 
+/// Runs one of these tests once more, in a process of its own where a proxy is named that nobody serves.
+#[test]
+fn what_stays_on_this_machine_passes_no_proxy() {
+    let test = "http::client::tests::a_poll_says_who_asks_and_for_what";
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success() && told.contains("1 passed"), "{told}");
+}
+
 #[test]
 fn a_ca_without_certificates_is_refused_and_secrets_in_urls_are_not_shown() {
     let empty = LinkSettings { ca_pem: Some(b"nothing".to_vec()), ..settings("https://localhost") };
