@@ -206,7 +206,7 @@ impl AgentLink for HttpLink {
         let bearer = bearer_value(&request.registration_token)
             .map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
         let call = Request { bearer: Some(bearer), ..self.post(&["register"], Some(request)) };
-        whole_registration(read_json(&self.call(call).await?)?)
+        whole_registration(read_credential(&self.call(call).await?)?)
     }
 
     async fn jobs(&self, cluster: &ClusterId, wait: Duration) -> Result<Vec<Job>, LinkError> {
@@ -240,7 +240,7 @@ impl AgentLink for HttpLink {
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
         let nothing = serde_json::Map::new();
         let call = self.post(&["credentials", "rotate"], Some(&nothing));
-        whole_rotation(read_json(&self.call(call).await?)?)
+        whole_rotation(read_credential(&self.call(call).await?)?)
     }
 
     async fn decommission(&self) -> Result<(), LinkError> {
@@ -352,6 +352,14 @@ async fn read_some(mut response: reqwest::Response) -> Vec<u8> {
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
     serde_json::from_slice(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })
+}
+
+/// As [`read_json`], of a body that holds a credential: its error names the place and quotes nothing.
+fn read_credential<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        LinkError::Malformed { detail: format!("no credential can be read at line {line}, column {column}") }
+    })
 }
 
 /// Any body will do: what is not the protocol's error body is replaced by the status line, and by the header that

@@ -146,6 +146,24 @@ fn what_stays_on_this_machine_passes_no_proxy() {
     assert!(again.status.success() && told.contains("1 passed"), "{told}");
 }
 
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_tells_nothing_of_the_credential_in_it() {
+    let router = Router::new()
+        .route("/api/agent/register", post(|| async { Json("vwksp-agt-new") }))
+        .route("/api/agent/credentials/rotate", post(|| async { Json("vwksp-agt-new") }));
+    let link = link_to(router).await;
+    let request = RegisterRequest {
+        registration_token: Secret::new("vwksp-reg-test"),
+        cluster_id: None,
+        display_name: String::new(),
+        registration_id: String::new(),
+    };
+    for error in [link.register(&request).await.err().unwrap(), link.rotate().await.err().unwrap()] {
+        assert!(matches!(error, LinkError::Malformed { .. }), "{error}");
+        assert!(!format!("{error} {error:?}").contains("vwksp"), "{error}");
+    }
+}
+
 #[test]
 fn a_ca_without_certificates_is_refused_and_secrets_in_urls_are_not_shown() {
     let empty = LinkSettings { ca_pem: Some(b"nothing".to_vec()), ..settings("https://localhost") };
