@@ -63,10 +63,10 @@ pub struct LinkSettings {
 /// Why no link can be made of the settings.
 #[derive(Debug, Error)]
 pub enum SettingsError {
-    /// The base URL cannot be read, or has no host.
-    #[error("control plane URL {url:?} is not an http or https URL")]
+    /// The base URL cannot be read, has no host, or names a user, who would be told beside the bearer.
+    #[error("control plane URL {url:?} is not an http or https URL without user name and password")]
     Url {
-        /// The text as given.
+        /// The text as given, without user name and password.
         url: String,
     },
     /// Plain HTTP to another machine.
@@ -258,6 +258,9 @@ fn base_url(settings: &LinkSettings) -> Result<Url, SettingsError> {
         "http" if settings.allow_insecure_http || is_loopback(&host) => {}
         "http" => return Err(SettingsError::Insecure { url: shown(text) }),
         _ => return Err(invalid()),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid());
     }
     url.set_query(None);
     url.set_fragment(None);

@@ -173,6 +173,14 @@ fn a_ca_without_certificates_is_refused_and_secrets_in_urls_are_not_shown() {
 }
 
 #[test]
+fn a_url_brings_no_second_authorization_beside_the_bearer() {
+    for url in ["https://user:secret@example.org", "https://user@example.org", "http://:secret@localhost"] {
+        let error = HttpLink::new(&settings(url)).err();
+        assert!(matches!(&error, Some(SettingsError::Url { url }) if !url.contains("secret")), "{url}");
+    }
+}
+
+#[test]
 fn a_base_path_is_kept() {
     let link = HttpLink::new(&settings("http://localhost/base/")).unwrap();
     assert_eq!(link.url(&["jobs", "a b", "ack"]).as_str(), "http://localhost/base/api/agent/jobs/a%20b/ack");
