@@ -269,12 +269,10 @@ fn base_url(settings: &LinkSettings) -> Result<Url, SettingsError> {
 
 /// The URL without user name and password, should somebody have put a secret there.
 fn shown(text: &str) -> String {
-    match text
-        .split_once("://")
-        .and_then(|(scheme, rest)| rest.split_once('@').map(|(_, host)| (scheme, host)))
-    {
-        Some((scheme, host)) => format!("{scheme}://…@{host}"),
-        None => text.to_owned(),
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…@{host}"),
+        None => format!("…@{host}"),
     }
 }
 

@@ -173,6 +173,16 @@ fn a_ca_without_certificates_is_refused_and_secrets_in_urls_are_not_shown() {
 }
 
 #[test]
+fn whatever_a_url_is_like_what_stands_before_its_host_is_not_shown() {
+    for url in
+        ["ftp://u:se@cret@h", "u:se@cret@h", "https:/u:secret@h", "http://u:secret@h/a@b", "//secret@h"]
+    {
+        let error = HttpLink::new(&settings(url)).err().unwrap().to_string();
+        assert!(!error.contains("cret"), "{error}");
+    }
+}
+
+#[test]
 fn a_url_brings_no_second_authorization_beside_the_bearer() {
     for url in ["https://user:secret@example.org", "https://user@example.org", "http://:secret@localhost"] {
         let error = HttpLink::new(&settings(url)).err();
