@@ -135,9 +135,10 @@ fn is_loopback(host: &Host<&str>) -> bool {
 
 /// The URL without user name and password, should somebody have put a secret there.
 fn shown(text: &str) -> String {
-    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
-        Some((scheme, host)) => format!("{scheme}://…@{host}"),
-        None => text.to_owned(),
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…@{host}"),
+        None => format!("…@{host}"),
     }
 }
 
@@ -169,8 +170,10 @@ mod tests {
 
     #[test]
     fn secrets_in_urls_are_refused_and_not_shown() {
-        let error = settings("https://user:hush@example.org").base().unwrap_err().to_string();
-        assert!(!error.contains("hush"), "{error}");
+        for url in ["https://user:hush@h", "ftp://user:a@hush@h", "user:hush@h", "https:/user:hush@h"] {
+            let error = settings(url).base().unwrap_err().to_string();
+            assert!(!error.contains("hush"), "{error}");
+        }
     }
 
     #[test]

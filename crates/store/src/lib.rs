@@ -60,9 +60,10 @@ use writer::Writer;
 /// # Obligations
 /// Of every method on every backend; `tests/integration` holds cases for each.
 ///
-/// - **Durability.** A write MUST be answered only when it is durable: what was answered is there after the process
-///   ends, in whatever way. A file survives a power cut, too; a [`Memory`] lives as long as its process. Notes of
-///   [`Store::sighted`] and heartbeats are the one exception: [`Store::flush_presence`] makes them durable.
+/// - **Durability.** A write MUST be answered only when it is durable, and refused only by what is durable: what was
+///   answered is there after the process ends, in whatever way. A file survives a power cut, too; a [`Memory`] lives as
+///   long as its process. Notes of [`Store::sighted`] and heartbeats are the one exception: [`Store::flush_presence`]
+///   makes them durable.
 /// - **Atomicity.** A call's effect MUST happen whole or not at all. A call that fails MUST leave nothing behind and
 ///   MUST NOT spoil another one of its group; a group becomes durable whole.
 /// - **Cancellation.** A dropped future abandons the answer, not the call: once begun, the write happens.

@@ -118,7 +118,11 @@ trait Call: Send {
     /// Runs the work and keeps its outcome; false when it failed.
     fn run(&mut self, connection: &Connection) -> bool;
 
-    /// Answers with the outcome, or with the group's failure.
+    /// What the database failed with in the last run, if it did.
+    fn cause(&self) -> Option<Arc<rusqlite::Error>>;
+
+    /// Answers with the outcome, or with the group's failure: a refusal, too, may have been judged by what is undone
+    /// with the group.
     fn answer(self: Box<Self>, group: &Result<(), Arc<rusqlite::Error>>);
 }
 
@@ -141,11 +145,17 @@ where
         good
     }
 
+    fn cause(&self) -> Option<Arc<rusqlite::Error>> {
+        match &self.outcome {
+            Some(Err(Error::Unavailable(cause))) => Some(Arc::clone(cause)),
+            _ => None,
+        }
+    }
+
     fn answer(self: Box<Self>, group: &Result<(), Arc<rusqlite::Error>>) {
-        let outcome = match (self.outcome, group) {
-            (Some(Ok(_)) | None, Err(error)) => Err(Error::Unavailable(Arc::clone(error))),
-            (Some(outcome), _) => outcome,
-            (None, Ok(())) => Err(Error::Defect),
+        let outcome = match group {
+            Ok(()) => self.outcome.unwrap_or(Err(Error::Defect)),
+            Err(error) => Err(Error::Unavailable(Arc::clone(error))),
         };
         // The caller may have gone; the effect stands all the same.
         let _ = self.answer.send(outcome);
@@ -173,7 +183,7 @@ impl Committer {
     pub fn commit(&self, Group(mut group): Group) {
         // The connection is whole even after a panic: what was begun is rolled back.
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let committed = commit(&connection, &mut group, &self.counters).map_err(Arc::new);
+        let committed = commit(&connection, &mut group, &self.counters);
         if let Err(error) = &committed {
             tracing::error!(%error, calls = group.len(), "group of {} writes failed: {error}", group.len());
             roll_back(&connection);
@@ -186,7 +196,11 @@ impl Committer {
     }
 }
 
-fn commit(connection: &Connection, group: &mut [Box<dyn Call>], counters: &Counters) -> rusqlite::Result<()> {
+fn commit(
+    connection: &Connection,
+    group: &mut [Box<dyn Call>],
+    counters: &Counters,
+) -> Result<(), Arc<rusqlite::Error>> {
     let start = Instant::now();
     if planted(Bug::AnswerBeforeCommit) && !connection.is_autocommit() {
         statement(connection, "COMMIT")?;
@@ -199,7 +213,7 @@ fn commit(connection: &Connection, group: &mut [Box<dyn Call>], counters: &Count
     let committed = if planted(Bug::AnswerBeforeCommit) { Ok(()) } else { statement(connection, "COMMIT") };
     counters.worked(worked - start);
     counters.committed(worked.elapsed());
-    committed
+    committed.map_err(Arc::new)
 }
 
 /// Runs the calls one after the other; false when one failed after it had changed something.
@@ -214,13 +228,14 @@ fn run_plainly(connection: &Connection, group: &mut [Box<dyn Call>]) -> rusqlite
     Ok(true)
 }
 
-fn run_separately(connection: &Connection, group: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
+fn run_separately(connection: &Connection, group: &mut [Box<dyn Call>]) -> Result<(), Arc<rusqlite::Error>> {
     statement(connection, "BEGIN IMMEDIATE")?;
     for call in group {
         statement(connection, "SAVEPOINT one_call")?;
         if !call.run(connection) {
             // Fails when the failure ended the whole transaction (a full disk): then the group fails with it.
-            statement(connection, "ROLLBACK TO one_call")?;
+            statement(connection, "ROLLBACK TO one_call")
+                .map_err(|gone| call.cause().unwrap_or_else(|| Arc::new(gone)))?;
         }
         statement(connection, "RELEASE one_call")?;
     }
@@ -243,6 +258,7 @@ fn statement(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::{FutureExt as _, future::BoxFuture};
 
     async fn count(writer: &Writer) -> i64 {
         let count = |c: &Connection| c.row("SELECT count(*) FROM t", [], |row| row.get(0));
@@ -283,6 +299,57 @@ mod tests {
         // What is answered is counted; the count itself was a call, too.
         let tally = writer.tally();
         assert!(tally.calls == 5 && (2..=5).contains(&tally.groups), "{tally:?}");
+    }
+
+    #[test]
+    fn nobody_is_told_what_held_only_in_a_group_that_failed() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA foreign_keys = ON; CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT;
+                 CREATE TABLE u (n INTEGER REFERENCES t DEFERRABLE INITIALLY DEFERRED) STRICT",
+            )
+            .unwrap();
+        let (writer, mut committer) = Writer::new(Arc::new(Mutex::new(connection)), Arc::default(), 64);
+        // The first makes the commit fail. The others look at what the second did: it is undone.
+        let fails = |c: &Connection| c.run("INSERT INTO u VALUES (7)", []).map(drop);
+        let refused = |c: &Connection| match c.row("SELECT 1 FROM t WHERE n = 1", [], |_| Ok(()))? {
+            Some(()) => Err(Error::ResultRecorded),
+            None => Ok(()),
+        };
+        let mut calls = [
+            Box::pin(writer.call(fails)) as BoxFuture<'_, _>,
+            Box::pin(writer.call(insert(1))),
+            Box::pin(writer.call(refused)),
+        ];
+        assert!(calls.iter_mut().all(|call| call.now_or_never().is_none()));
+        let group = committer.gather().now_or_never().flatten().unwrap();
+        committer.commit(group);
+        for call in calls {
+            let answer = call.now_or_never().unwrap();
+            assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such_to_everybody_whose_group_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = crate::connection::open_writer(&folder.path().join("t.db")).unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY, x BLOB); PRAGMA max_page_count = 40")
+            .unwrap();
+        let (writer, mut committer) = Writer::new(Arc::new(Mutex::new(connection)), Arc::default(), 64);
+        let add = |n: i64, bytes: i64| {
+            writer.call(move |c| c.run("INSERT INTO t VALUES (?1, zeroblob(?2))", [n, bytes]).map(drop))
+        };
+        let mut calls = [add(1, 1), add(2, 1_000_000), add(3, 1)].map(Box::pin);
+        assert!(calls.iter_mut().all(|call| call.now_or_never().is_none()));
+        let group = committer.gather().now_or_never().flatten().unwrap();
+        committer.commit(group);
+        for call in calls {
+            let Err(Error::Unavailable(cause)) = call.now_or_never().unwrap() else { panic!("it is full") };
+            assert_eq!(cause.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull), "{cause}");
+        }
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded::byte_serialize};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem, Secret,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
@@ -63,10 +63,10 @@ pub struct LinkSettings {
 /// Why no link can be made of the settings.
 #[derive(Debug, Error)]
 pub enum SettingsError {
-    /// The base URL cannot be read, or has no host.
-    #[error("control plane URL {url:?} is not an http or https URL")]
+    /// The base URL cannot be read, has no host, or names a user, who would be told beside the bearer.
+    #[error("control plane URL {url:?} is not an http or https URL without user name and password")]
     Url {
-        /// The text as given.
+        /// The text as given, without user name and password.
         url: String,
     },
     /// Plain HTTP to another machine.
@@ -128,11 +128,17 @@ impl HttpLink {
         i64::try_from(self.born.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// The address of these path segments; `.` and `..`, which no path can tell, are left out.
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", "agent"]).extend(segments);
+        let mut path = url.path().trim_end_matches('/').to_owned();
+        let told = segments.iter().filter(|segment| !matches!(**segment, "." | ".."));
+        for segment in ["api", "agent"].iter().chain(told) {
+            path.push('/');
+            // Not by `path_segments_mut`, which loses tabs and line breaks, nor with `+`, which is no space in a path.
+            path.push_str(&byte_serialize(segment.as_bytes()).collect::<String>().replace('+', "%20"));
         }
+        url.set_path(&path);
         url
     }
 
@@ -200,7 +206,7 @@ impl AgentLink for HttpLink {
         let bearer = bearer_value(&request.registration_token)
             .map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
         let call = Request { bearer: Some(bearer), ..self.post(&["register"], Some(request)) };
-        whole_registration(read_json(&self.call(call).await?)?)
+        whole_registration(read_credential(&self.call(call).await?)?)
     }
 
     async fn jobs(&self, cluster: &ClusterId, wait: Duration) -> Result<Vec<Job>, LinkError> {
@@ -234,7 +240,7 @@ impl AgentLink for HttpLink {
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
         let nothing = serde_json::Map::new();
         let call = self.post(&["credentials", "rotate"], Some(&nothing));
-        whole_rotation(read_json(&self.call(call).await?)?)
+        whole_rotation(read_credential(&self.call(call).await?)?)
     }
 
     async fn decommission(&self) -> Result<(), LinkError> {
@@ -253,6 +259,9 @@ fn base_url(settings: &LinkSettings) -> Result<Url, SettingsError> {
         "http" => return Err(SettingsError::Insecure { url: shown(text) }),
         _ => return Err(invalid()),
     }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid());
+    }
     url.set_query(None);
     url.set_fragment(None);
     Ok(url)
@@ -260,12 +269,10 @@ fn base_url(settings: &LinkSettings) -> Result<Url, SettingsError> {
 
 /// The URL without user name and password, should somebody have put a secret there.
 fn shown(text: &str) -> String {
-    match text
-        .split_once("://")
-        .and_then(|(scheme, rest)| rest.split_once('@').map(|(_, host)| (scheme, host)))
-    {
-        Some((scheme, host)) => format!("{scheme}://…@{host}"),
-        None => text.to_owned(),
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…@{host}"),
+        None => format!("…@{host}"),
     }
 }
 
@@ -302,6 +309,10 @@ fn client(settings: &LinkSettings, base: &Url) -> Result<reqwest::Client, Settin
     } else if base.scheme() == "http" {
         // Plain HTTP must work in an image that has no CA certificates at all.
         builder = builder.tls_certs_only([]);
+    }
+    if base.host().is_some_and(|host| is_loopback(&host)) {
+        // To a proxy, loopback is its own machine, and the credential would leave this one in clear.
+        builder = builder.no_proxy();
     }
     builder.build().map_err(|e| SettingsError::Client { detail: chain(&e) })
 }
@@ -342,6 +353,14 @@ async fn read_some(mut response: reqwest::Response) -> Vec<u8> {
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
     serde_json::from_slice(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })
+}
+
+/// As [`read_json`], of a body that holds a credential: its error names the place and quotes nothing.
+fn read_credential<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        LinkError::Malformed { detail: format!("no credential can be read at line {line}, column {column}") }
+    })
 }
 
 /// Any body will do: what is not the protocol's error body is replaced by the status line, and by the header that

@@ -67,7 +67,7 @@ pub async fn every_member_of_an_answer_comes_back_unchanged<A: Adapter>() {
 
 pub async fn any_job_id_and_any_cluster_arrive_as_they_are<A: Adapter>() {
     let (link, mut calls) = connected::<A>().await;
-    for id in ["a/b", "../x", "a b+c&d=e", "%2F", "Größe?#;", "…"] {
+    for id in ["a/b", "../x", "a b+c&d=e", "%2F", "Größe?#;", "…", "a\tb\r\nc", "\n", ".\t."] {
         let (answer, asked) = calls.answer(Ok(Told::Done), link.ack(&JobId::new(id))).await;
         answer.unwrap();
         assert_eq!(asked.what["job"], id);

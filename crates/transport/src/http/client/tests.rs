@@ -131,12 +131,63 @@ fn plain_http_stays_on_this_machine_unless_allowed() {
     }
 }
 
+/// Runs one of these tests once more, in a process of its own where a proxy is named that nobody serves.
+#[test]
+fn what_stays_on_this_machine_passes_no_proxy() {
+    let test = "http::client::tests::a_poll_says_who_asks_and_for_what";
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_tells_nothing_of_the_credential_in_it() {
+    let router = Router::new()
+        .route("/api/agent/register", post(|| async { Json("vwksp-agt-new") }))
+        .route("/api/agent/credentials/rotate", post(|| async { Json("vwksp-agt-new") }));
+    let link = link_to(router).await;
+    let request = RegisterRequest {
+        registration_token: Secret::new("vwksp-reg-test"),
+        cluster_id: None,
+        display_name: String::new(),
+        registration_id: String::new(),
+    };
+    for error in [link.register(&request).await.err().unwrap(), link.rotate().await.err().unwrap()] {
+        assert!(matches!(error, LinkError::Malformed { .. }), "{error}");
+        assert!(!format!("{error} {error:?}").contains("vwksp"), "{error}");
+    }
+}
+
 #[test]
 fn a_ca_without_certificates_is_refused_and_secrets_in_urls_are_not_shown() {
     let empty = LinkSettings { ca_pem: Some(b"nothing".to_vec()), ..settings("https://localhost") };
     assert!(matches!(HttpLink::new(&empty), Err(SettingsError::Ca)));
     let error = HttpLink::new(&settings("http://user:secret@example.org")).err().unwrap().to_string();
     assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn whatever_a_url_is_like_what_stands_before_its_host_is_not_shown() {
+    for url in
+        ["ftp://u:se@cret@h", "u:se@cret@h", "https:/u:secret@h", "http://u:secret@h/a@b", "//secret@h"]
+    {
+        let error = HttpLink::new(&settings(url)).err().unwrap().to_string();
+        assert!(!error.contains("cret"), "{error}");
+    }
+}
+
+#[test]
+fn a_url_brings_no_second_authorization_beside_the_bearer() {
+    for url in ["https://user:secret@example.org", "https://user@example.org", "http://:secret@localhost"] {
+        let error = HttpLink::new(&settings(url)).err();
+        assert!(matches!(&error, Some(SettingsError::Url { url }) if !url.contains("secret")), "{url}");
+    }
 }
 
 #[test]
