@@ -508,3 +508,22 @@ fn a_job_that_is_withdrawn_while_the_api_server_does_not_take_it_gives_its_lane_
         assert_eq!(names(&handed_over(&mut work, second)), ["correction"], "{is_being_asked}");
     }
 }
+
+/// The answer to what is told is all that says so, and the reason is the same every time.
+#[test]
+fn a_job_that_is_withdrawn_after_it_was_told_why_it_is_not_taken_gives_its_lane_away_at_the_next_try() {
+    let second = NOW + SignedDuration::from_secs(2);
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "mistake", Deed::Apply);
+    offer(&mut work, "correction", Deed::Apply);
+    let mistake = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(mistake, not_now(), NOW);
+    assert_eq!(told(&mut work, NOW).len(), 1);
+    work.handle_status(mistake, Ok(()), NOW);
+    assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
+    work.handle_applied(mistake, not_now(), second);
+    assert_eq!(told(&mut work, second).len(), 1);
+    work.handle_status(mistake, Err(Failure::Closed), second);
+    assert_eq!(names(&handed_over(&mut work, second)), ["correction"]);
+}
