@@ -115,7 +115,8 @@ pub struct JobRun {
     expires_at: Option<Timestamp>,
     deadline_after: SignedDuration,
     state: State,
-    told: Option<(Timestamp, StatusUpdate)>,
+    told: Option<StatusUpdate>,
+    told_at: Option<Timestamp>,
 }
 
 impl JobRun {
@@ -129,6 +130,7 @@ impl JobRun {
             deadline_after: SignedDuration::try_from(deadline).unwrap_or(SignedDuration::from_secs(1800)),
             state: State::Received,
             told: None,
+            told_at: None,
         }
     }
 
@@ -153,10 +155,12 @@ impl JobRun {
         }
     }
 
-    /// The API server did not take it, and is asked again.
+    /// The API server did not take it, and is asked again. That is told with every try: the answer says whether anybody
+    /// still wants the job.
     pub fn handle_delayed(&mut self, why: &str) {
         if let State::Applying { cause, .. } = &mut self.state {
             limits::clip(why, limits::MESSAGE_BYTES).clone_into(cause);
+            self.told = None;
         }
     }
 
@@ -248,8 +252,8 @@ impl JobRun {
         match &self.state {
             State::Received | State::Done(_) => None,
             State::Applying { deadline, .. } => Some(*deadline),
-            State::Waiting { taken: Taken { deadline, .. }, .. } => match &self.told {
-                Some((at, told)) if self.progress().as_ref() != Some(told) => {
+            State::Waiting { taken: Taken { deadline, .. }, .. } => match self.told_at {
+                Some(at) if self.progress() != self.told => {
                     Some((*deadline).min(at.saturating_add(STATUS_INTERVAL).unwrap_or(*deadline)))
                 }
                 _ => Some(*deadline),
@@ -277,12 +281,11 @@ impl JobRun {
     /// Progress to tell: only what changed, at most once a second.
     pub fn poll_status(&mut self, now: Timestamp) -> Option<StatusUpdate> {
         let update = self.progress()?;
-        if let Some((at, told)) = &self.told
-            && (*told == update || now.duration_since(*at) < STATUS_INTERVAL)
-        {
+        let is_soon = self.told_at.is_some_and(|at| now.duration_since(at) < STATUS_INTERVAL);
+        if is_soon || self.told.as_ref() == Some(&update) {
             return None;
         }
-        self.told = Some((now, update.clone()));
+        (self.told, self.told_at) = (Some(update.clone()), Some(now));
         Some(StatusUpdate { timestamp: Some(now), ..update })
     }
 

@@ -261,8 +261,7 @@ impl Work {
     /// Answers [`Command::Apply`].
     pub fn handle_applied(&mut self, ticket: Ticket, applied: Applied, now: Timestamp) {
         self.applying = self.applying.saturating_sub(1);
-        let next = self.held_up.pop_first();
-        self.touch_some(next);
+        self.touch_held_up();
         let Some(entry) = self.jobs.get_mut(&ticket).filter(|entry| entry.phase == Phase::Applying) else {
             return;
         };

@@ -18,23 +18,55 @@ fn offer_job(work: &mut Work, id: &str, deed: Deed, mut job: serde_json::Value) 
     assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
 }
 
+/// A job of an object of its own; its number is its name.
+fn offer_other(work: &mut Work, n: usize) {
+    let name = n.to_string();
+    let job = serde_json::json!({"id": name, "kind": "apply", "payload": {}});
+    let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name };
+    work.handle_offered(serde_json::from_value(job).unwrap(), Plan { lane, deed: Ok(Deed::Apply) }, NOW);
+}
+
 #[test]
 fn at_most_sixteen_jobs_are_applied_at_a_time() {
     let mut work = Work::default();
     work.handle_link(true);
-    for n in 0..MAX_APPLYING + 2 {
-        let lane =
-            ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: n.to_string() };
-        let job = serde_json::json!({"id": n.to_string(), "kind": "apply", "payload": {}});
-        let job = serde_json::from_value(job).unwrap();
-        assert!(work.handle_offered(job, Plan { lane, deed: Ok(Deed::Apply) }, NOW));
-    }
+    (0..MAX_APPLYING + 2).for_each(|n| offer_other(&mut work, n));
     let handed = handed_over(&mut work, NOW);
     assert_eq!(handed.len(), MAX_APPLYING);
     work.handle_applied(handed[0].0, Applied::Refused("no".into()), NOW);
     assert_eq!(handed_over(&mut work, NOW).len(), 1);
     work.handle_applied(handed[1].0, Applied::Later { cause: "not now".into(), random: 0.0 }, NOW);
     assert_eq!(handed_over(&mut work, NOW).len(), 1, "one that is tried again later keeps no place");
+}
+
+/// A control plane may offer a job again whatever it was told of it.
+#[test]
+fn a_job_that_is_offered_again_while_it_is_applied_takes_no_place_from_one_that_waits() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    let offer_all = |work: &mut Work| (0..=MAX_APPLYING).for_each(|n| offer_other(work, n));
+    offer_all(&mut work);
+    let handed = handed_over(&mut work, NOW);
+    offer_all(&mut work);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work.handle_applied(handed[0].0, Applied::Refused("no".into()), NOW);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["16"]);
+}
+
+#[test]
+fn a_job_that_is_withdrawn_while_it_waits_for_a_place_leaves_it_to_the_next() {
+    let (mut work, retry) = (Work::default(), NOW + SignedDuration::from_secs(2));
+    work.handle_link(true);
+    (0..=MAX_APPLYING).for_each(|n| offer_other(&mut work, n));
+    let handed = handed_over(&mut work, NOW);
+    let (first, others) = (handed[0].0, &handed[1..]);
+    work.handle_applied(first, not_now(), NOW);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["16"]);
+    offer_other(&mut work, 17);
+    assert!(handed_over(&mut work, retry).is_empty(), "there is no room for it, nor for the first one");
+    work.handle_status(first, Err(Failure::Closed), retry);
+    work.handle_applied(others[0].0, Applied::Refused("no".into()), retry);
+    assert_eq!(names(&handed_over(&mut work, retry)), ["17"]);
 }
 
 /// Lets everything happen that the API server has no part in; answers what was handed to it.
@@ -475,4 +507,23 @@ fn a_job_that_is_withdrawn_while_the_api_server_does_not_take_it_gives_its_lane_
         }
         assert_eq!(names(&handed_over(&mut work, second)), ["correction"], "{is_being_asked}");
     }
+}
+
+/// The answer to what is told is all that says so, and the reason is the same every time.
+#[test]
+fn a_job_that_is_withdrawn_after_it_was_told_why_it_is_not_taken_gives_its_lane_away_at_the_next_try() {
+    let second = NOW + SignedDuration::from_secs(2);
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "mistake", Deed::Apply);
+    offer(&mut work, "correction", Deed::Apply);
+    let mistake = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(mistake, not_now(), NOW);
+    assert_eq!(told(&mut work, NOW).len(), 1);
+    work.handle_status(mistake, Ok(()), NOW);
+    assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
+    work.handle_applied(mistake, not_now(), second);
+    assert_eq!(told(&mut work, second).len(), 1);
+    work.handle_status(mistake, Err(Failure::Closed), second);
+    assert_eq!(names(&handed_over(&mut work, second)), ["correction"]);
 }

@@ -58,15 +58,15 @@ impl Work {
             }
             Phase::SavingBegun | Phase::SavingTaken | Phase::SavingResult => entry.save(),
             Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
+            Phase::Applying if entry.is_busy() => None,
             Phase::Applying if self.applying >= MAX_APPLYING => {
                 self.held_up.insert(ticket);
                 None
             }
             Phase::Applying => {
                 let job = entry.record.job.clone();
-                let command = entry.once(|_| Command::Apply(ticket, Box::new(job)));
-                self.applying += usize::from(command.is_some());
-                command
+                self.applying += 1;
+                entry.once(|_| Command::Apply(ticket, Box::new(job)))
             }
             Phase::Waiting { .. } => self.wait(ticket, now),
             Phase::Posting if self.link => {
@@ -247,8 +247,16 @@ impl Work {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
         entry.handle_withdrawn(now);
+        self.held_up.remove(&ticket);
+        self.touch_held_up();
         self.record(ticket);
         self.settle(ticket);
+    }
+
+    /// There may be room for one more to be applied, or one less wants it.
+    pub(super) fn touch_held_up(&mut self) {
+        let next = self.held_up.pop_first();
+        self.touch_some(next);
     }
 
     /// Nothing of the job can be repeated any more: its lane goes on.
