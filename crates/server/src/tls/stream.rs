@@ -44,9 +44,9 @@ pub struct TlsStream<IO> {
     plain: Buffer,
     /// Encrypted and not sent yet.
     outgoing: Buffer,
-    /// The peer has said that nothing more comes.
+    /// Nothing more comes: the peer has said so, or broke the protocol.
     ended: bool,
-    /// We have said that nothing more comes.
+    /// We have said that nothing more comes, or told the peer what it did wrong.
     closed: bool,
     /// Why nothing more can come; told once what came before it was read.
     broken: Option<io::Error>,
@@ -157,6 +157,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 None => {}
                 Some(Ok(standing)) => return Ok(standing),
                 Some(Err(broken)) => {
+                    // Not to be asked a third time: it would find the same fault and tell of it again.
+                    (*ended, *closed) = (true, true);
                     // Asked again, a session that broke answers first what its peer is to be told of it.
                     if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
                         session.process_tls_records(incoming).state
@@ -199,9 +201,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while this.plain.rest().is_empty() && !this.ended {
+        while this.plain.rest().is_empty() {
             if let Some(broken) = this.broken.take() {
                 return Poll::Ready(Err(broken));
+            }
+            if this.ended {
+                break;
             }
             ready!(this.poll_receive(cx))?;
             let advanced = this.advance(Say::Nothing);

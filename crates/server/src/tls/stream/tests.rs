@@ -199,6 +199,30 @@ async fn a_peer_that_breaks_the_protocol_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_peer_that_breaks_the_protocol_after_its_request_is_told_so_once_and_hears_nothing_else() {
+    for version in [&TLS12, &TLS13] {
+        let (mut server, mut client) = Configs::speaking(version).connected().await;
+        // Takes the tickets off the wire.
+        tokio::join!(exchange(&mut server, b"1", 1), exchange(&mut client, b"2", 1));
+        client.write_all(b"question").await.unwrap();
+        client.flush().await.unwrap();
+        let mut wire = client.into_inner().0;
+        // A record of application data that no key made.
+        wire.write_all(&[&[23, 3, 3, 0, 32][..], &[0; 32]].concat()).await.unwrap();
+        let mut heard = Vec::new();
+        assert_eq!(server.read_to_end(&mut heard).await.unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(heard, b"question");
+        assert_eq!(server.write(b"answer").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 0);
+        server.shutdown().await.unwrap();
+        let mut told = Vec::new();
+        wire.read_to_end(&mut told).await.unwrap();
+        let length = usize::from(u16::from_be_bytes([told[3], told[4]]));
+        assert_eq!(told.len(), 5 + length, "one alert and no more");
+    }
+}
+
+#[tokio::test]
 async fn a_hello_that_never_ends_is_given_up() {
     let (near, mut far) = duplex(1 << 20);
     // A handshake record of 16 KiB; the message in it says that it has 16 MiB.
