@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -61,13 +61,16 @@ pub struct Conversation {
     heard: Notify,
     /// Events dropped before the last whole snapshot began: it told what they would have.
     made_up_for: AtomicU64,
+    /// Whether there was a poll since: a snapshot that drops events itself, again and again, leaves time for jobs.
+    polled_since: AtomicBool,
 }
 
 impl Conversation {
     /// A conversation that has not begun; `state` is told every change.
     pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, gauges: LinkGauges) -> Self {
         let session = Mutex::new(Session::new(disconnect_after));
-        Self { session, state, gauges, heard: Notify::new(), made_up_for: AtomicU64::new(0) }
+        let (made_up_for, polled_since) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { session, state, gauges, heard: Notify::new(), made_up_for, polled_since }
     }
 
     /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
@@ -101,6 +104,7 @@ impl Conversation {
     /// went with was told when it was taken. `dropped` events had been dropped when the snapshot began.
     pub fn resynced(&self, round_trip: bool, dropped: u64) {
         self.made_up_for.store(dropped, Ordering::Relaxed);
+        self.polled_since.store(false, Ordering::Relaxed);
         self.session().handle_resynced(round_trip, clock::now());
         self.publish(|state| {
             if round_trip {
@@ -112,6 +116,7 @@ impl Conversation {
 
     /// A poll was answered.
     pub fn polled(&self, token: &Secret) {
+        self.polled_since.store(true, Ordering::Relaxed);
         self.session().handle_polled(clock::now());
         self.publish(|state| state.reached_now(token));
     }
@@ -162,12 +167,14 @@ impl Conversation {
     }
 
     /// What the poll loop does next. Once there is room again after events were dropped, status goes first as after a
-    /// cut: nothing else tells what they would have.
+    /// cut: nothing else tells what they would have. Jobs are asked for in between.
     pub fn step(&self) -> Step {
         let step = self.session().poll_step(clock::now());
         self.publish(|_| {});
         let state = self.state.borrow();
-        let is_due = state.dropped_events > self.made_up_for.load(Ordering::Relaxed) && !state.overflowing;
+        let is_due = state.dropped_events > self.made_up_for.load(Ordering::Relaxed)
+            && self.polled_since.load(Ordering::Relaxed)
+            && !state.overflowing;
         if step == Step::Poll && is_due { Step::Resync } else { step }
     }
 
@@ -241,6 +248,7 @@ mod tests {
         conversation.credential(true, "");
         conversation.resynced(true, conversation.dropped());
         assert_eq!(conversation.step(), Step::Poll);
+        conversation.polled(&Secret::new("t"));
         conversation.outbox(1_000, 3, true);
         assert_eq!(conversation.step(), Step::Poll, "a snapshot would be dropped, too");
         conversation.outbox(0, 3, false);
@@ -248,9 +256,21 @@ mod tests {
         let dropped = conversation.dropped();
         conversation.outbox(0, 4, false);
         conversation.resynced(true, dropped);
+        conversation.polled(&Secret::new("t"));
         assert_eq!(conversation.step(), Step::Resync, "one more since it began");
         conversation.resynced(true, conversation.dropped());
         assert_eq!(conversation.step(), Step::Poll);
+    }
+
+    #[test]
+    fn jobs_are_asked_for_between_two_snapshots_whatever_each_of_them_drops() {
+        let conversation = conversation();
+        conversation.credential(true, "");
+        conversation.outbox(0, 1, false);
+        conversation.resynced(true, 0);
+        assert_eq!(conversation.step(), Step::Poll);
+        conversation.polled(&Secret::new("t"));
+        assert_eq!(conversation.step(), Step::Resync);
     }
 
     #[test]

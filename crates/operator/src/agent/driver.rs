@@ -132,21 +132,7 @@ impl Driver {
     async fn work(&self, gauges: JobGauges, shutdown: &CancellationToken) {
         let prepared = async {
             self.follow.synced().await;
-            let namespace = &self.args.agent_credentials_namespace;
-            Jobs::load(Means {
-                applier: Applier::new(self.client.clone()),
-                rotations: self.rotations.clone(),
-                follow: self.follow.clone(),
-                links: self.links.clone(),
-                conversation: self.conversation.clone(),
-                journal: Journal::new(self.client.clone(), namespace),
-                shelf: LedgerShelf::new(self.client.clone(), namespace),
-                metrics: self.metrics.clone(),
-                gauges,
-                job_ended: self.job_ended.clone(),
-                shutdown: shutdown.clone(),
-            })
-            .await
+            Jobs::load(self.means(gauges, shutdown)).await
         };
         let Some(jobs) = shutdown.run_until_cancelled(prepared).await else {
             return;
@@ -154,6 +140,23 @@ impl Driver {
         let working = async { futures::join!(self.poll_for_ever(&jobs), jobs.run()) };
         let _cut_off = shutdown.run_until_cancelled(working).await;
         jobs.ended().await;
+    }
+
+    fn means(&self, gauges: JobGauges, shutdown: &CancellationToken) -> Means {
+        let namespace = &self.args.agent_credentials_namespace;
+        Means {
+            applier: Applier::new(self.client.clone()),
+            rotations: self.rotations.clone(),
+            follow: self.follow.clone(),
+            links: self.links.clone(),
+            conversation: self.conversation.clone(),
+            journal: Journal::new(self.client.clone(), namespace),
+            shelf: LedgerShelf::new(self.client.clone(), namespace),
+            metrics: self.metrics.clone(),
+            gauges,
+            job_ended: self.job_ended.clone(),
+            shutdown: shutdown.clone(),
+        }
     }
 
     async fn poll_for_ever(&self, jobs: &Jobs) {
@@ -167,8 +170,11 @@ impl Driver {
                 }
                 (Step::Resync, Some(connection)) => self.resync(&connection).await,
                 (Step::Poll, Some(connection)) if jobs.has_room() => self.poll(&connection, jobs).await,
-                // Something else may be due by then.
-                (Step::Poll, Some(_)) => jobs.room().await,
+                // Something else may be due by then: over another connection status goes first, and no job makes room before.
+                (Step::Poll, Some(connection)) => tokio::select! {
+                    () = jobs.room() => {}
+                    () = self.links.changed_from(&connection) => {}
+                },
             }
         }
     }
@@ -388,6 +394,7 @@ mod tests {
     use vworkspace_core::agent::{
         credentials::{Fetched, Held, Verdicts},
         rotation::Cause,
+        work::MAX_QUEUED,
     };
     use vworkspace_protocol::Secret;
 
@@ -456,6 +463,38 @@ mod tests {
         let failed = driver.failed(&connection, Failure::Unauthorized, "", None);
         let both = async { futures::join!(failed, written_anew) };
         assert!(tokio::time::timeout(Duration::from_secs(30), both).await.is_ok(), "it waits for ever");
+    }
+
+    /// Nothing is told of jobs before status went first, so none of them makes room.
+    #[tokio::test]
+    async fn status_goes_first_over_another_connection_also_while_there_is_no_room_for_jobs() {
+        let empty = tower::service_fn(async |request: http::Request<Body>| {
+            let kind = request.uri().path().rsplit('/').next();
+            let (status, body) = if matches!(kind, Some("secrets" | "configmaps")) {
+                (200, r#"{"metadata": {}, "items": []}"#)
+            } else {
+                (404, r#"{"code": 404, "reason": "NotFound"}"#)
+            };
+            let answer = http::Response::builder().status(status);
+            Ok::<_, BoxError>(answer.body(Body::from(body.as_bytes().to_vec()))?)
+        });
+        let (driver, connections, mut wanted) = driver();
+        let driver = Driver { client: Client::new(empty, "n"), ..driver };
+        let jobs = Jobs::load(driver.means(Metrics::new().1.jobs, &CancellationToken::new())).await;
+        let many =
+            (0..MAX_QUEUED).map(|n| serde_json::json!({"id": n.to_string(), "kind": "apply", "payload": {}}));
+        jobs.handle(many.map(|job| serde_json::from_value(job).unwrap()).collect(), &ClusterId::new("c"));
+        connections.send_replace(Some(connection_to_nowhere()));
+        driver.conversation.credential(true, "");
+        driver.conversation.resynced(true, 0);
+        let polling = driver.poll_for_ever(&jobs);
+        let mut polling = std::pin::pin!(polling);
+        assert!(polling.as_mut().now_or_never().is_none());
+        assert!(wanted.try_recv().is_err(), "all is told");
+        connections.send_replace(Some(connection_to_nowhere()));
+        driver.conversation.credential(true, "");
+        assert!(polling.as_mut().now_or_never().is_none());
+        assert!(wanted.try_recv().is_ok());
     }
 
     #[tokio::test]

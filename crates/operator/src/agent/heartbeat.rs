@@ -4,7 +4,7 @@ use crate::{
     agent::{
         conversation::Conversation,
         follow::{Follow, Followed},
-        links::Links,
+        links::{Links, failure_of},
     },
     clock,
 };
@@ -16,7 +16,7 @@ use vworkspace_protocol::{
     ClusterId, ObjectRef,
     event::{Event, EventsRequest, kind},
 };
-use vworkspace_transport::AgentLink as _;
+use vworkspace_transport::{AgentLink as _, LinkError};
 
 /// Time between two heartbeats (contract, section 3).
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -37,19 +37,27 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
         };
         let told = cluster.borrow().clone();
         let beat = heartbeat(told.as_deref(), &connection.cluster, &kubernetes_version, clock::now());
-        match connection.link.events(&EventsRequest { events: vec![beat] }).await {
+        let answer = connection.link.events(&EventsRequest { events: vec![beat] }).await;
+        let shortest = shortest_after(&answer);
+        match answer {
             Ok(()) if links.is_current(&connection) => conversation.heartbeat(&connection.credentials.token),
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(%error, request_id = error.request_id(), "a heartbeat was not delivered");
             }
         }
-        links.pause(&connection, SHORTEST).await;
+        links.pause(&connection, shortest).await;
         tokio::select! {
-            () = links.pause(&connection, INTERVAL.saturating_sub(SHORTEST)) => {}
+            () = links.pause(&connection, INTERVAL.saturating_sub(shortest)) => {}
             () = changed_from(&mut cluster, told.as_deref()) => {}
         }
     }
+}
+
+/// How long none follows, whatever changes: as long as the control plane asked for, if it did.
+fn shortest_after(answer: &Result<(), LinkError>) -> Duration {
+    let asked = answer.as_ref().err().and_then(|error| failure_of(error).retry_after());
+    asked.map_or(SHORTEST, |asked| asked.max(SHORTEST))
 }
 
 /// Returns when the conditions are not those that were told: what changed with the link itself, say, is not to wait.
@@ -128,6 +136,17 @@ mod tests {
         assert!(changed_from(&mut cluster, Some(&told)).now_or_never().is_none());
         sender.send_replace(Some(Arc::new(followed(vec![connected(ConditionStatus::True)]))));
         assert!(changed_from(&mut cluster, Some(&told)).now_or_never().is_some());
+    }
+
+    #[test]
+    fn conditions_that_change_wait_when_the_control_plane_asked_for_a_pause() {
+        let busy = |retry_after| {
+            let problem =
+                serde_json::from_value(serde_json::json!({"error": "busy", "message": ""})).unwrap();
+            shortest_after(&Err(LinkError::Refused { status: 429, problem, retry_after }))
+        };
+        let minute = Duration::from_secs(60);
+        assert_eq!((busy(Some(minute)), busy(None), shortest_after(&Ok(()))), (minute, SHORTEST, SHORTEST));
     }
 
     #[test]
