@@ -12,5 +12,7 @@ pub fn init(directives: &str) {
         .with_span_list(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Told on stderr itself, where nobody may listen any more: that would end the task that logs.
+        .log_internal_errors(false)
         .init();
 }
