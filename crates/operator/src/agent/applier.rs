@@ -4,8 +4,8 @@ use crate::rotations::RotationError;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
-    core::{ApiResource, GroupVersionKind, Status},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    core::{ApiResource, GroupVersionKind, PartialObjectMeta, Status},
 };
 use serde_json::Value;
 use thiserror::Error;
@@ -16,6 +16,9 @@ use vworkspace_protocol::{ObjectRef, outcome::FieldConflict};
 const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
 /// How the API server begins to say, with a status 500, that a manifest and its kind's schema do not go together.
 const UNTYPED: &str = "failed to create typed patch object";
+
+/// Most tries within one call, each on what is there by then: controllers write the object's status at any time.
+const MAX_RACES: u32 = 5;
 
 /// Why a job was not taken.
 #[derive(Debug, Error)]
@@ -67,25 +70,39 @@ impl Applier {
         Self { client }
     }
 
-    /// Applies the manifest; gives the object back with uid and generation. The API server also takes what is being
-    /// deleted: it is applied again once that is gone.
+    /// Applies the manifest; gives the object back with uid and generation. What is being deleted is left alone, and is
+    /// applied once it is gone.
     ///
     /// # Errors
     /// See [`ApplyError`].
     pub async fn apply(&self, object: &ObjectRef, manifest: &Value) -> Result<ObjectRef, ApplyError> {
         self.pass_gate(&object.namespace).await?;
-        let params = PatchParams::apply(AGENT_FIELD_MANAGER);
-        let applied = self.api(object)?.patch(&object.name, &params, &Patch::Apply(manifest)).await;
-        lasting(object, &applied.map_err(classify)?)
+        let (api, params) = (self.api(object)?, PatchParams::apply(AGENT_FIELD_MANAGER));
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let found = api.get_metadata_opt(&object.name).await.map_err(classify)?;
+            let manifest = conditional(manifest, found.as_ref())?;
+            match api.patch(&object.name, &params, &Patch::Apply(&manifest)).await {
+                Err(kube::Error::Api(status)) if is_race(&status) && tries < MAX_RACES => {}
+                applied => return lasting(object, &applied.map_err(classify)?),
+            }
+        }
     }
 
-    /// Asks for the object's deletion. An object that is not there is gone.
+    /// Asks for the deletion of the life of the object that is there now. An object that is not there is gone.
     ///
     /// # Errors
     /// See [`ApplyError`].
     pub async fn delete(&self, object: &ObjectRef) -> Result<Deletion, ApplyError> {
         self.pass_gate(&object.namespace).await?;
-        match self.api(object)?.delete(&object.name, &DeleteParams::default()).await {
+        let api = self.api(object)?;
+        let Some(found) = api.get_metadata_opt(&object.name).await.map_err(classify)? else {
+            return Ok(Deletion::Gone);
+        };
+        let this_life = Preconditions { uid: found.metadata.uid, resource_version: None };
+        let params = DeleteParams { preconditions: Some(this_life), ..DeleteParams::default() };
+        match api.delete(&object.name, &params).await {
             Ok(answer) => Ok(answer.left().map_or(Deletion::Gone, |left| pending(object, &left))),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deletion::Gone),
             Err(error) => Err(classify(error)),
@@ -136,12 +153,34 @@ fn resource_of(object: &ObjectRef) -> Option<ApiResource> {
     Some(ApiResource::from_gvk_with_plural(&kind, &format!("{}s", object.kind.to_lowercase())))
 }
 
+/// The manifest, for exactly what was found: a write that comes late, after its repetition or after the next job's,
+/// changes nothing (Kubernetes API conventions, concurrency control). Where nothing was found, no condition says so.
+fn conditional(
+    manifest: &Value,
+    found: Option<&PartialObjectMeta<DynamicObject>>,
+) -> Result<Value, ApplyError> {
+    let mut manifest = manifest.clone();
+    let Some(found) = found.map(|found| &found.metadata) else { return Ok(manifest) };
+    if found.deletion_timestamp.is_some() {
+        return Err(still_being_deleted());
+    }
+    if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("uid".to_owned(), found.uid.clone().into());
+        metadata.insert("resourceVersion".to_owned(), found.resource_version.clone().into());
+    }
+    Ok(manifest)
+}
+
 /// The applied object, unless it is about to vanish.
 fn lasting(object: &ObjectRef, live: &DynamicObject) -> Result<ObjectRef, ApplyError> {
     if live.metadata.deletion_timestamp.is_some() {
-        return Err(ApplyError::Transient("the object is still being deleted".to_owned()));
+        return Err(still_being_deleted());
     }
     Ok(with_identity(object, live))
+}
+
+fn still_being_deleted() -> ApplyError {
+    ApplyError::Transient("the object is still being deleted".to_owned())
 }
 
 fn with_identity(object: &ObjectRef, live: &DynamicObject) -> ObjectRef {
@@ -162,6 +201,11 @@ fn classify(error: kube::Error) -> ApplyError {
         kube::Error::Api(status) => classify_status(&status),
         other => ApplyError::Transient(format!("the API server was not reached: {other}")),
     }
+}
+
+/// A 409 without owners: what is there is not what was found.
+fn is_race(status: &Status) -> bool {
+    status.code == 409 && conflicts(status).is_empty()
 }
 
 fn classify_status(status: &Status) -> ApplyError {
@@ -198,65 +242,4 @@ fn conflict_message(conflicts: &[FieldConflict]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn status(value: Value) -> Status {
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn field_owners_are_read_from_the_causes() {
-        let error = classify_status(&status(json!({
-            "status": "Failure", "code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict",
-            "details": {"causes": [{
-                "reason": "FieldManagerConflict",
-                "message": "conflict with \"kubectl-edit\" using apps.vworkspace.io/v1alpha1 at 2026-01-01T00:00:00Z",
-                "field": ".spec.chart.version"}]}
-        })));
-        let ApplyError::Conflict { message, conflicts } = error else { panic!("{error}") };
-        assert_eq!(
-            conflicts,
-            [FieldConflict { manager: "kubectl-edit".into(), field_path: ".spec.chart.version".into() }]
-        );
-        assert_eq!(message, r#"conflict: .spec.chart.version is owned by "kubectl-edit""#);
-    }
-
-    #[test]
-    fn what_is_being_deleted_is_applied_again_later() {
-        let live = |deleted: Value| {
-            let metadata = json!({"name": "web", "uid": "u", "generation": 2, "deletionTimestamp": deleted});
-            serde_json::from_value::<DynamicObject>(json!({"metadata": metadata})).unwrap()
-        };
-        let object = ObjectRef { name: "web".into(), ..ObjectRef::default() };
-        assert_eq!(lasting(&object, &live(Value::Null)).unwrap().uid, "u");
-        let dying = lasting(&object, &live(json!("2026-01-01T00:00:00Z")));
-        assert!(matches!(dying, Err(ApplyError::Transient(_))));
-    }
-
-    #[test]
-    fn a_field_that_no_schema_has_is_refused_though_the_api_server_calls_it_an_internal_error() {
-        let message = "failed to create typed patch object (demo/x; apps.vworkspace.io/v1alpha1, \
-             Kind=ApplicationInstance): .spec.chrat: field not declared in schema";
-        let unknown = classify_status(&status(json!({"code": 500, "message": message})));
-        assert!(matches!(unknown, ApplyError::Refused(why) if why.contains(".spec.chrat")));
-    }
-
-    #[test]
-    fn that_the_api_server_does_not_know_us_at_the_moment_says_nothing_about_the_job() {
-        let unknown = json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
-        assert!(matches!(classify_status(&status(unknown)), ApplyError::Transient(_)));
-    }
-
-    #[test]
-    fn races_and_overload_are_tried_again_and_refusals_are_not() {
-        let classified = |code: u16| classify_status(&status(json!({"code": code, "message": "m"})));
-        for code in [409, 429, 500, 503] {
-            assert!(matches!(classified(code), ApplyError::Transient(_)), "{code}");
-        }
-        for code in [400, 403, 404, 422] {
-            assert!(matches!(classified(code), ApplyError::Refused(m) if m == "m"), "{code}");
-        }
-    }
-}
+mod tests;

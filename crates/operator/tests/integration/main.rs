@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test")]
 
+mod applying;
 mod deletion;
 mod gates;
 mod install;
