@@ -141,9 +141,14 @@ impl JobRun {
 
     /// Ends the job as `noop` if it must not start any more. `control_plane_now` is the control plane's clock.
     pub fn handle_start(&mut self, control_plane_now: Timestamp) {
-        if self.expires_at.is_some_and(|expires| control_plane_now > expires) {
+        if self.is_expired(control_plane_now) {
             self.end(Outcome::Noop, "expired", None);
         }
+    }
+
+    /// Whether its time to start has passed, by the control plane's clock.
+    pub fn is_expired(&self, control_plane_now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expires| control_plane_now > expires)
     }
 
     /// The object is being handed to the API server: the deadline runs from here.
@@ -210,11 +215,19 @@ impl JobRun {
         }
     }
 
-    /// A later job for the same object was applied.
+    /// A later job for the same object was applied while this one waits, or takes the place of this one, which the API
+    /// server does not take.
     pub fn handle_superseded(&mut self, by: &JobId) {
-        if let State::Waiting { taken, .. } = &self.state {
-            let applied = taken.applied.clone();
-            self.end(Outcome::Failed, &format!("Superseded: by job {by}"), Some(applied));
+        match &self.state {
+            State::Waiting { taken, .. } => {
+                let applied = taken.applied.clone();
+                self.end(Outcome::Failed, &format!("Superseded: by job {by}"), Some(applied));
+            }
+            State::Applying { cause, .. } => {
+                let error = format!("Superseded: by job {by}; it was not taken before: {cause}");
+                self.end(Outcome::Failed, &error, None);
+            }
+            State::Received | State::Done(_) => {}
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Surroundings {
     pub leased_until: Option<Timestamp>,
     /// An earlier job for the same object that was handed out and not acked.
     pub behind: Option<JobId>,
+    /// An earlier job for the same object that the agent holds, and of which it has not told that the cluster took it.
+    pub ahead: Option<JobId>,
     /// Whether any agent ever acked it: then it no longer expires here.
     pub ever_acked: bool,
     /// Silence after which what a session acked is offered again.
@@ -80,7 +82,13 @@ fn held(around: &Surroundings) -> Vec<NextStep> {
     let silent = around.last_seen.map(|seen| seen + around.stale_session);
     let again =
         "it is offered again if the agent's session is not seen until then, or at once when it changes";
-    vec![step(None, told), step(silent, again)]
+    let first = around.ahead.as_ref().map(|ahead| {
+        let what = format!(
+            "the agent begins once the cluster has taken job {ahead} for the same object, or that one is over"
+        );
+        NextStep { at: None, what }
+    });
+    first.into_iter().chain([step(None, told), step(silent, again)]).collect()
 }
 
 fn step(at: Option<Timestamp>, what: &str) -> NextStep {
@@ -124,6 +132,7 @@ mod tests {
             last_seen: Some(at(5)),
             leased_until: Some(at(30)),
             behind: None,
+            ahead: None,
             ever_acked: false,
             stale_session: Duration::from_secs(600),
         }
@@ -165,6 +174,11 @@ mod tests {
         let (holder, next) = told(JobState::Acked, &acked);
         assert_eq!((holder, next.len()), (Holder::Agent, 2));
         assert!(next[0].contains("once it is back") && next[1].starts_with("605 "), "{next:?}");
+        let second = Surroundings { ahead: Some(JobId::new("i")), ..acked };
+        assert!(
+            told(JobState::Acked, &second).1[0]
+                .contains("once the cluster has taken job i for the same object")
+        );
         let left = told(JobState::Acked, &around(Presence::Unregistered)).1;
         assert!(left[0].contains("registers next"), "{left:?}");
     }

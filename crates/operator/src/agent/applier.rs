@@ -34,9 +34,12 @@ pub enum ApplyError {
     /// It never will.
     #[error("{0}")]
     Refused(String),
-    /// It may, later.
+    /// It was reached and does not take it now; it may, later.
     #[error("{0}")]
-    Transient(String),
+    Declined(String),
+    /// Nobody knows, or it goes on; it is to be asked for again.
+    #[error("{0}")]
+    Unsettled(String),
 }
 
 impl From<RotationError> for ApplyError {
@@ -44,7 +47,7 @@ impl From<RotationError> for ApplyError {
         let text = error.to_string();
         match error {
             RotationError::Refused(_) => Self::Refused(text),
-            RotationError::Later(_) => Self::Transient(text),
+            RotationError::Later(_) => Self::Unsettled(text),
         }
     }
 }
@@ -180,7 +183,7 @@ fn lasting(object: &ObjectRef, live: &DynamicObject) -> Result<ObjectRef, ApplyE
 }
 
 fn still_being_deleted() -> ApplyError {
-    ApplyError::Transient("the object is still being deleted".to_owned())
+    ApplyError::Declined("the object is still being deleted".to_owned())
 }
 
 fn with_identity(object: &ObjectRef, live: &DynamicObject) -> ObjectRef {
@@ -199,7 +202,7 @@ fn pending(object: &ObjectRef, left: &DynamicObject) -> Deletion {
 fn classify(error: kube::Error) -> ApplyError {
     match error {
         kube::Error::Api(status) => classify_status(&status),
-        other => ApplyError::Transient(format!("the API server was not reached: {other}")),
+        other => ApplyError::Unsettled(format!("the API server was not reached: {other}")),
     }
 }
 
@@ -218,7 +221,7 @@ fn classify_status(status: &Status) -> ApplyError {
         500 if status.message.starts_with(UNTYPED) => ApplyError::Refused(status.message.clone()),
         // A 409 without owners is a race, for example with a deletion that is not finished; a 401 is about us and not about
         // the job: our token has just been replaced, or the API server has just started.
-        401 | 408 | 409 | 429 | 500.. => ApplyError::Transient(status.message.clone()),
+        401 | 408 | 409 | 429 | 500.. => ApplyError::Declined(status.message.clone()),
         _ => ApplyError::Refused(status.message.clone()),
     }
 }

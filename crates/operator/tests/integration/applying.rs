@@ -45,7 +45,7 @@ fn a_job_leaves_alone_what_is_being_deleted_and_makes_it_anew_once_it_is_gone() 
         ensure!(matches!(&deletion, Deletion::Pending(dying) if dying.uid == life.uid), "{deletion:?}");
         let (_, second) = placeholder(&namespace, "second");
         let refused = applier.apply(&object, &second).await;
-        ensure!(matches!(refused, Err(ApplyError::Transient(_))), "{refused:?}");
+        ensure!(matches!(refused, Err(ApplyError::Declined(_))), "{refused:?}");
         let dying = instances.get("shop").await?;
         ensure!(dying.meta().deletion_timestamp.is_some() && dying.spec.app_ref.catalog_id == "first");
 

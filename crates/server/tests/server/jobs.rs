@@ -190,10 +190,19 @@ async fn a_job_is_explained_at_every_step_by_who_has_it_and_what_comes_next() {
     assert_eq!(explain(&job).await["holder"], "agent");
     let free = explain(&later).await;
     assert_eq!(free["next"][0]["what"], "it is handed out at the agent's next poll");
+    agent.poll(0).await;
+    no_content(&agent.ack(&later).await);
+    let second = explain(&later).await;
+    let first_step = second["next"][0]["what"].as_str().unwrap();
+    assert!(first_step.contains(&job), "the agent holds an earlier one: {second}");
+    let progress = format!("/api/agent/jobs/{job}/status");
+    no_content(&agent.client.post(&progress, json!({ "phase": "Reconciling" })).await);
+    let first = explain(&later).await;
+    assert_eq!(first["next"][0]["what"], "the agent tells progress and, in the end, the result");
     no_content(&agent.result(&job, json!({ "outcome": "succeeded" })).await);
     let over = explain(&job).await;
     assert_eq!((&over["holder"], over.get("next")), (&json!("nobody"), None));
-    assert_eq!(states(&over["job"]), ["queued", "leased", "acked", "closed"]);
+    assert_eq!(states(&over["job"]), ["queued", "leased", "acked", "acked", "closed"]);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use std::time::Duration;
 use uuid::Uuid;
 use vworkspace_core::control::{explain::Surroundings, presence::presence};
-use vworkspace_protocol::JobId;
+use vworkspace_protocol::{JobId, outcome::phase};
 
 struct Found {
     cluster: i64,
@@ -18,6 +18,7 @@ struct Found {
     ever_acked: bool,
     registered: bool,
     behind: Option<Uuid>,
+    ahead: Option<Uuid>,
 }
 
 impl Store {
@@ -36,6 +37,7 @@ impl Store {
             last_seen: sighting.last_seen,
             leased_until: found.leased_until.map(time),
             behind: found.behind.map(|id| JobId::new(id.to_string())),
+            ahead: found.ahead.map(|id| JobId::new(id.to_string())),
             ever_acked: found.ever_acked,
             stale_session: settings.stale_session,
         })
@@ -46,9 +48,12 @@ fn find(connection: &Connection, seq: i64, lease: Duration, now: Timestamp) -> R
     let found = connection.row(
         "SELECT j.cluster, j.leased_until, j.ever_acked, c.registered_at IS NOT NULL,
                 (SELECT e.id FROM job e WHERE e.cluster = j.cluster AND e.state = 1 AND e.ended_at IS NULL AND e.seq < j.seq
-                    AND e.lane = j.lane AND e.leased_until > ?2 AND e.leased_until <= ?3 ORDER BY e.seq LIMIT 1)
+                    AND e.lane = j.lane AND e.leased_until > ?2 AND e.leased_until <= ?3 ORDER BY e.seq LIMIT 1),
+                (SELECT e.id FROM job e LEFT JOIN job_report r ON r.job = e.seq
+                    WHERE e.cluster = j.cluster AND e.state = 2 AND e.ended_at IS NULL AND e.seq < j.seq AND e.lane = j.lane
+                    AND coalesce(r.phase, '') NOT IN (?4, ?5) ORDER BY e.seq LIMIT 1)
          FROM job j JOIN cluster c ON c.row = j.cluster WHERE j.seq = ?1",
-        params![seq, micros(now), micros(now + lease)],
+        params![seq, micros(now), micros(now + lease), phase::RECONCILING, phase::BLOCKED],
         |row| {
             Ok(Found {
                 cluster: row.get(0)?,
@@ -56,6 +61,7 @@ fn find(connection: &Connection, seq: i64, lease: Duration, now: Timestamp) -> R
                 ever_acked: row.get(2)?,
                 registered: row.get(3)?,
                 behind: row.get(4)?,
+                ahead: row.get(5)?,
             })
         },
     )?;

@@ -157,6 +157,17 @@ fn a_later_job_supersedes_a_waiting_one_and_nothing_else() {
 }
 
 #[test]
+fn a_job_that_gave_way_tells_to_whom_and_why_it_was_not_taken() {
+    let mut run = JobRun::new(&job(""));
+    run.handle_applying(at(0));
+    run.handle_delayed("the API server is busy");
+    run.handle_superseded(&JobId::new("j2"));
+    let result = run.result().unwrap();
+    assert_eq!((result.outcome, &result.applied_ref), (Outcome::Failed, &None));
+    assert_eq!(result.error, "Superseded: by job j2; it was not taken before: the API server is busy");
+}
+
+#[test]
 fn an_expired_job_is_noop() {
     let mut run = JobRun::new(&job(r#","expiresAt":"1970-01-01T00:00:10Z""#));
     run.handle_start(at(10));

@@ -70,6 +70,8 @@ pub(super) struct Entry {
     pub(super) held_back: Option<Observed>,
     /// It was handed to the API server, in this process or in one before, and no answer came.
     pub(super) unanswered: bool,
+    /// The API server's last word was that it does not take it at the moment.
+    pub(super) declined: bool,
     /// The control plane has closed it while the API server was being asked.
     pub(super) is_unwanted: bool,
     /// The control plane asked for so long without status updates.
@@ -126,6 +128,7 @@ impl Entry {
             telling: false,
             held_back: None,
             unanswered: false,
+            declined: false,
             is_unwanted: false,
             asked_for_quiet: None,
             quiet_until: None,
@@ -239,6 +242,18 @@ impl Entry {
         let is_on_its_way = self.phase == Phase::Applying && self.busy;
         let is_taken = self.phase == Phase::SavingTaken || self.ended_at_once;
         self.unanswered || is_on_its_way || is_taken
+    }
+
+    /// Whether it waits for its turn, and something can be done with it then.
+    pub(super) fn can_start(&self, control_plane_now: Timestamp) -> bool {
+        let is_in_time = self.record.begun || !self.run.is_expired(control_plane_now);
+        self.phase == Phase::Queued && self.run.result().is_none() && self.deed.is_ok() && is_in_time
+    }
+
+    /// Whether a later job for the object may take its place: it is not on its way to the API server, which does not take
+    /// it at the moment. A deletion keeps its lane: what comes behind it is to be another life.
+    pub(super) fn may_give_way(&self) -> bool {
+        self.phase == Phase::Applying && !self.busy && self.declined && !self.is_deletion()
     }
 
     /// Whether it is over and took effect.

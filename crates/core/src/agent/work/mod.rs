@@ -13,6 +13,8 @@
 //!   there on: after a crash nobody could say whether it took effect.
 //! - A lane is an object. Its jobs are saved in order and applied in order; a job that only waits for its goal has
 //!   left the lane, a deletion has not. The next is applied when it is durable that the former one was.
+//! - What the API server does not take at the moment gives way to a later job for the object: a correction never waits
+//!   behind what it corrects. That it did is durable before the later one begins.
 //! - What must not be forgotten is kept as long as something earlier in its lane could still be repeated.
 //!
 //! Inputs come by `handle_*`, effects leave by [`Work::poll_command`], each answered by one `handle_*`.
@@ -117,6 +119,8 @@ pub enum Applied {
     Later {
         /// Why not now, for people.
         cause: String,
+        /// It said so itself: it can be reached, and may take a later job for the object.
+        declined: bool,
         /// Uniform in 0..1.
         random: f64,
     },
@@ -252,6 +256,9 @@ impl Work {
                 entry.calm();
                 entry.phase = Phase::Queued;
                 self.touch(ticket);
+                // It may give way to this one.
+                let head = self.lane_of(ticket).and_then(|lane| lane.head());
+                self.touch_some(head);
             }
             Err(Verdict::Unwanted) => self.abandon(ticket, now),
             Err(Verdict::Later(after)) => self.retry(ticket, after, now, random),
@@ -266,8 +273,9 @@ impl Work {
             return;
         };
         match applied {
-            Applied::Later { cause, random } => {
+            Applied::Later { cause, declined, random } => {
                 entry.unanswered = true;
+                entry.declined = declined;
                 entry.run.handle_delayed(&cause);
                 entry.run.handle_timeout(now);
                 if entry.is_unwanted {

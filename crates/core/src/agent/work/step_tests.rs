@@ -9,13 +9,21 @@ fn offer(work: &mut Work, id: &str, deed: Deed) {
 }
 
 /// `job` holds what is to be said about it besides the rest.
-fn offer_job(work: &mut Work, id: &str, deed: Deed, mut job: serde_json::Value) {
+fn offer_job(work: &mut Work, id: &str, deed: Deed, job: serde_json::Value) {
+    offer_planned(work, id, Ok(deed), job);
+}
+
+fn offer_illegible(work: &mut Work, id: &str) {
+    offer_planned(work, id, Err("it cannot be read".into()), serde_json::json!({}));
+}
+
+fn offer_planned(work: &mut Work, id: &str, deed: Result<Deed, String>, mut job: serde_json::Value) {
     let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() };
     job["id"] = id.into();
     job["kind"] = "apply".into();
     job["payload"] = job["payload"].take();
     let job = serde_json::from_value(job).unwrap();
-    assert!(work.handle_offered(job, Plan { lane, deed: Ok(deed) }, NOW));
+    assert!(work.handle_offered(job, Plan { lane, deed }, NOW));
 }
 
 /// A job of an object of its own; its number is its name.
@@ -35,7 +43,7 @@ fn at_most_sixteen_jobs_are_applied_at_a_time() {
     assert_eq!(handed.len(), MAX_APPLYING);
     work.handle_applied(handed[0].0, Applied::Refused("no".into()), NOW);
     assert_eq!(handed_over(&mut work, NOW).len(), 1);
-    work.handle_applied(handed[1].0, Applied::Later { cause: "not now".into(), random: 0.0 }, NOW);
+    work.handle_applied(handed[1].0, not_now(), NOW);
     assert_eq!(handed_over(&mut work, NOW).len(), 1, "one that is tried again later keeps no place");
 }
 
@@ -71,7 +79,12 @@ fn a_job_that_is_withdrawn_while_it_waits_for_a_place_leaves_it_to_the_next() {
 
 /// Lets everything happen that the API server has no part in; answers what was handed to it.
 fn handed_over(work: &mut Work, now: Timestamp) -> Vec<(Ticket, JobId)> {
-    let mut handed = Vec::new();
+    handed_over_and_ended(work, now).0
+}
+
+/// The same, and which results were told.
+fn handed_over_and_ended(work: &mut Work, now: Timestamp) -> (Vec<(Ticket, JobId)>, Vec<JobResult>) {
+    let (mut handed, mut ended) = (Vec::new(), Vec::new());
     while let Some(command) = work.poll_command(now, now) {
         match command {
             Command::Save(record) => work.handle_saved(record.ticket, Ok(()), now, 0.5),
@@ -79,12 +92,15 @@ fn handed_over(work: &mut Work, now: Timestamp) -> Vec<(Ticket, JobId)> {
             Command::Apply(ticket, job) => handed.push((ticket, job.id)),
             Command::Follow(..) => {}
             Command::Status(ticket, ..) => work.handle_status(ticket, Ok(()), now),
-            Command::Post(ticket, ..) => work.handle_posted(ticket, Ok(()), now, 0.5),
+            Command::Post(ticket, _, result) => {
+                ended.push(result);
+                work.handle_posted(ticket, Ok(()), now, 0.5);
+            }
             Command::Remove(ticket, _) => work.handle_removed(ticket, true, now, 0.5),
             Command::StoreLedger(_) => work.handle_ledger_stored(true, now, 0.5),
         }
     }
-    handed
+    (handed, ended)
 }
 
 fn taken(goal: Goal) -> Applied {
@@ -158,7 +174,7 @@ fn answer_lost() -> (Work, Ticket, Ticket) {
     let former = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(former, taken(Goal::Ready), NOW);
     let later = handed_over(&mut work, NOW)[0].0;
-    work.handle_applied(later, Applied::Later { cause: "not now".into(), random: 0.5 }, NOW);
+    work.handle_applied(later, no_answer(), NOW);
     (work, former, later)
 }
 
@@ -180,7 +196,7 @@ fn restarted(work: &Work, now: Timestamp) -> Work {
 #[test]
 fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_the_one_before() {
     let ends: [Applied; 3] = [
-        Applied::Later { cause: "not now".into(), random: 0.5 },
+        no_answer(),
         Applied::Refused("NamespaceNotGated".into()),
         Applied::Conflict { message: "owned".into(), conflicts: Vec::new() },
     ];
@@ -373,10 +389,10 @@ fn what_was_applied_before_a_job_whose_fate_is_unknown_is_applied_again() {
     let mut work = one_is_ready();
     offer_payload(&mut work, "two", 2);
     let two = handed_over(&mut work, NOW)[0].0;
-    work.handle_applied(two, Applied::Later { cause: "not now".into(), random: 0.5 }, NOW);
+    work.handle_applied(two, no_answer(), NOW);
     let over = NOW + SignedDuration::from_secs(60);
     handed_over(&mut work, over);
-    work.handle_applied(two, Applied::Later { cause: "not now".into(), random: 0.5 }, over);
+    work.handle_applied(two, no_answer(), over);
     handed_over(&mut work, over);
     assert!(work.is_empty());
     offer_payload(&mut work, "one again", 1);
@@ -461,7 +477,11 @@ fn told(work: &mut Work, now: Timestamp) -> Vec<(Ticket, StatusUpdate)> {
 }
 
 fn not_now() -> Applied {
-    Applied::Later { cause: "the API server is busy".into(), random: 0.5 }
+    Applied::Later { cause: "the API server is busy".into(), declined: true, random: 0.5 }
+}
+
+fn no_answer() -> Applied {
+    Applied::Later { cause: "there was no answer".into(), declined: false, random: 0.5 }
 }
 
 #[test]
@@ -485,7 +505,7 @@ fn why_the_api_server_does_not_take_a_job_is_told_and_stands_in_its_end() {
     );
 }
 
-/// Whoever takes a job back that the API server does not take is rid of it, and what comes next begins.
+/// Whoever takes a job back that gets no answer from the API server is rid of it, and what comes next begins.
 #[test]
 fn a_job_that_is_withdrawn_while_the_api_server_does_not_take_it_gives_its_lane_away() {
     let second = NOW + SignedDuration::from_secs(2);
@@ -495,7 +515,7 @@ fn a_job_that_is_withdrawn_while_the_api_server_does_not_take_it_gives_its_lane_
         offer(&mut work, "mistake", Deed::Apply);
         offer(&mut work, "correction", Deed::Apply);
         let mistake = handed_over(&mut work, NOW)[0].0;
-        work.handle_applied(mistake, not_now(), NOW);
+        work.handle_applied(mistake, no_answer(), NOW);
         assert_eq!(told(&mut work, NOW).len(), 1);
         if is_being_asked {
             assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
@@ -503,7 +523,7 @@ fn a_job_that_is_withdrawn_while_the_api_server_does_not_take_it_gives_its_lane_
         work.handle_status(mistake, Err(Failure::Closed), second);
         if is_being_asked {
             assert!(handed_over(&mut work, second).is_empty(), "two are on their way");
-            work.handle_applied(mistake, not_now(), second);
+            work.handle_applied(mistake, no_answer(), second);
         }
         assert_eq!(names(&handed_over(&mut work, second)), ["correction"], "{is_being_asked}");
     }
@@ -518,12 +538,98 @@ fn a_job_that_is_withdrawn_after_it_was_told_why_it_is_not_taken_gives_its_lane_
     offer(&mut work, "mistake", Deed::Apply);
     offer(&mut work, "correction", Deed::Apply);
     let mistake = handed_over(&mut work, NOW)[0].0;
-    work.handle_applied(mistake, not_now(), NOW);
+    work.handle_applied(mistake, no_answer(), NOW);
     assert_eq!(told(&mut work, NOW).len(), 1);
     work.handle_status(mistake, Ok(()), NOW);
     assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
-    work.handle_applied(mistake, not_now(), second);
+    work.handle_applied(mistake, no_answer(), second);
     assert_eq!(told(&mut work, second).len(), 1);
     work.handle_status(mistake, Err(Failure::Closed), second);
     assert_eq!(names(&handed_over(&mut work, second)), ["correction"]);
+}
+
+/// One that the API server does not take at the moment, and what came behind it before and after that was known.
+fn declined(behind: impl Fn(&mut Work)) -> Vec<Work> {
+    [false, true]
+        .into_iter()
+        .map(|is_behind_before| {
+            let mut work = Work::default();
+            work.handle_link(true);
+            offer(&mut work, "mistake", Deed::Apply);
+            if is_behind_before {
+                behind(&mut work);
+            }
+            let mistake = handed_over(&mut work, NOW)[0].0;
+            work.handle_applied(mistake, not_now(), NOW);
+            if !is_behind_before {
+                assert!(handed_over(&mut work, NOW).is_empty());
+                behind(&mut work);
+            }
+            work
+        })
+        .collect()
+}
+
+#[test]
+fn a_job_that_the_api_server_does_not_take_gives_way_to_a_later_one_for_its_object() {
+    for deed in [Deed::Apply, Deed::Delete] {
+        for mut work in declined(|work| offer(work, "correction", deed)) {
+            let (handed, ended) = handed_over_and_ended(&mut work, NOW);
+            assert_eq!(names(&handed), ["correction"]);
+            let [mistake] = ended.as_slice() else { panic!("{ended:?}") };
+            assert_eq!((mistake.outcome, &mistake.applied_ref), (Outcome::Failed, &None));
+            assert!(mistake.error.starts_with("Superseded: by job correction; "), "{}", mistake.error);
+        }
+    }
+}
+
+#[test]
+fn a_job_gives_way_to_none_that_will_not_be_applied() {
+    let second = NOW + SignedDuration::from_secs(2);
+    let expired = serde_json::json!({"expiresAt": NOW - SignedDuration::from_secs(1)});
+    for mut work in declined(|work| offer_job(work, "late", Deed::Apply, expired.clone())) {
+        assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
+    }
+    for mut work in declined(|work| offer_illegible(work, "illegible")) {
+        assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
+    }
+}
+
+/// It would be answered as a repetition, and nobody's wish would be done.
+#[test]
+fn a_job_gives_way_to_no_repetition_of_an_earlier_one() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    let keyed = || serde_json::json!({"idempotencyKey": "k"});
+    offer_job(&mut work, "first", Deed::Apply, keyed());
+    let first = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(first, taken(Goal::Ready), NOW);
+    offer(&mut work, "second", Deed::Apply);
+    let second = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(second, not_now(), NOW);
+    offer_job(&mut work, "first again", Deed::Apply, keyed());
+    assert!(handed_over(&mut work, NOW).is_empty());
+    assert_eq!(names(&handed_over(&mut work, NOW + SignedDuration::from_secs(2))), ["second"]);
+}
+
+/// Whether the API server has it is not known; and while it cannot be reached, the later one gets no further either.
+#[test]
+fn a_job_without_an_answer_keeps_its_turn() {
+    let second = NOW + SignedDuration::from_secs(2);
+    let (mut work, ..) = answer_lost();
+    offer(&mut work, "third", Deed::Apply);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    assert_eq!(names(&handed_over(&mut work, second)), ["later"]);
+}
+
+/// What comes behind it is to be another life of the object.
+#[test]
+fn a_deletion_that_the_api_server_does_not_take_keeps_its_turn() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "gone", Deed::Delete);
+    offer(&mut work, "again", Deed::Apply);
+    let deletion = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(deletion, not_now(), NOW);
+    assert_eq!(names(&handed_over(&mut work, NOW + SignedDuration::from_secs(2))), ["gone"]);
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::time::Duration;
-use vworkspace_protocol::outcome::JobResult;
+use vworkspace_protocol::{JobId, outcome::JobResult};
 
 impl Work {
     pub(super) fn step(
@@ -29,6 +29,7 @@ impl Work {
             self.touch(ticket);
             return Some(command);
         }
+        self.give_way(ticket, now, control_plane_now);
         let entry = self.jobs.get_mut(&ticket)?;
         if let Some(at) = entry.not_before.filter(|at| *at > now) {
             self.schedule(ticket, at);
@@ -110,6 +111,35 @@ impl Work {
         entry.begin(now);
         self.touch(ticket);
         None
+    }
+
+    /// A job that the API server does not take at the moment ends if a later one for its object is there to be applied: at
+    /// the control plane, too, a newer one takes the place of one that nobody has begun.
+    fn give_way(&mut self, ticket: Ticket, now: Timestamp, control_plane_now: Timestamp) {
+        let Some(by) = self.correction_of(ticket, control_plane_now) else { return };
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        entry.calm();
+        entry.run.handle_superseded(&by);
+        entry.handle_progress(now);
+        self.held_up.remove(&ticket);
+        self.touch_held_up();
+    }
+
+    fn correction_of(&self, ticket: Ticket, control_plane_now: Timestamp) -> Option<JobId> {
+        let entry = self.jobs.get(&ticket).filter(|entry| entry.may_give_way())?;
+        let mut behind = self.lanes.get(&entry.lane)?.after(ticket);
+        let correction = behind.find(|later| self.is_to_be_applied(*later, control_plane_now))?;
+        Some(self.jobs.get(&correction)?.id().clone())
+    }
+
+    /// Whether this job, once its turn comes, is handed to the API server. One that bears the key of an earlier job may
+    /// turn out to repeat it.
+    fn is_to_be_applied(&self, ticket: Ticket, control_plane_now: Timestamp) -> bool {
+        let entry = self.jobs.get(&ticket).filter(|entry| entry.can_start(control_plane_now));
+        let Some(key) = entry.map(|entry| &entry.key) else { return false };
+        let mut earlier = self.jobs.range(..ticket).map(|(_, earlier)| earlier);
+        let is_of_its_own = key.origin != KeyOrigin::Given || earlier.all(|earlier| earlier.key != *key);
+        is_of_its_own && self.replay(ticket).is_none()
     }
 
     /// The result of what this job repeats. A computed key says that only if the ledger knows all that was done with the

@@ -7,7 +7,7 @@ mod control;
 mod world;
 
 use super::*;
-use control::{Enqueued, Repeats};
+use control::{Enqueued, Held, Repeats};
 use proptest::prelude::*;
 use world::{KIND, World};
 
@@ -30,6 +30,7 @@ impl World {
                         "{} was run again: {result:?}",
                         job.job.id
                     );
+                    self.check_gave_way(n, result);
                 }
                 _ if never => panic!("{} cannot be done: {result:?}", job.job.id),
                 Outcome::Noop => {
@@ -41,6 +42,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A job that gave way did so for one that was tried, or for another that wanted the same; unless somebody took that
+    /// one back before.
+    fn check_gave_way(&self, n: usize, result: &JobResult) {
+        let by = result.error.strip_prefix("Superseded: by job ").filter(|_| result.applied_ref.is_none());
+        let Some((by, _)) = by.and_then(|by| by.split_once(';')) else { return };
+        let by = self.job(&JobId::new(by));
+        let is_taken_back = by.held == Held::Withdrawn || by.is_expired();
+        let wants_the_same = |later: &&Enqueued| later.object == by.object && later.value == by.value;
+        let mut tried = self.jobs[n + 1..].iter().filter(wants_the_same).map(|later| &later.job.id);
+        let was_tried = tried.any(|later| self.handed_over.contains(later));
+        assert!(was_tried || is_taken_back, "{} gave way to {by:?}", self.jobs[n].job.id);
     }
 
     /// It went through its jobs in order, and is as the last one that took effect wants it.

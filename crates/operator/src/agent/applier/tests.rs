@@ -34,7 +34,7 @@ fn what_is_being_deleted_is_applied_again_later() {
     let object = ObjectRef { name: "web".into(), ..ObjectRef::default() };
     assert_eq!(lasting(&object, &live(Value::Null)).unwrap().uid, "u");
     let dying = lasting(&object, &live(json!("2026-01-01T00:00:00Z")));
-    assert!(matches!(dying, Err(ApplyError::Transient(_))));
+    assert!(matches!(dying, Err(ApplyError::Declined(_))));
 }
 
 #[test]
@@ -48,14 +48,14 @@ fn a_field_that_no_schema_has_is_refused_though_the_api_server_calls_it_an_inter
 #[test]
 fn that_the_api_server_does_not_know_us_at_the_moment_says_nothing_about_the_job() {
     let unknown = json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
-    assert!(matches!(classify_status(&status(unknown)), ApplyError::Transient(_)));
+    assert!(matches!(classify_status(&status(unknown)), ApplyError::Declined(_)));
 }
 
 #[test]
 fn races_and_overload_are_tried_again_and_refusals_are_not() {
     let classified = |code: u16| classify_status(&status(json!({"code": code, "message": "m"})));
     for code in [409, 429, 500, 503] {
-        assert!(matches!(classified(code), ApplyError::Transient(_)), "{code}");
+        assert!(matches!(classified(code), ApplyError::Declined(_)), "{code}");
     }
     for code in [400, 403, 404, 422] {
         assert!(matches!(classified(code), ApplyError::Refused(m) if m == "m"), "{code}");

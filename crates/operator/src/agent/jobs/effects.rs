@@ -111,7 +111,7 @@ impl Inner {
     async fn apply(&self, job: &Job) -> Applied {
         let Some(connection) = self.means.links.now() else {
             // Whose labels the object gets is not known at the moment.
-            return Applied::Later { cause: "there is no credential".to_owned(), random: rand::random() };
+            return later("there is no credential".to_owned(), false);
         };
         let action = match action::of_job(job, &connection.cluster) {
             Ok(action) => action,
@@ -133,14 +133,14 @@ impl Inner {
                 }
             }
         };
-        let slow = || Err(ApplyError::Transient("there was no answer in time".to_owned()));
+        let slow = || Err(ApplyError::Unsettled("there was no answer in time".to_owned()));
         match timeout(API_CALL, attempt).await.unwrap_or_else(|_| slow()) {
             Ok(applied) => applied,
             Err(ApplyError::Refused(message)) => Applied::Refused(message),
             Err(ApplyError::Conflict { message, conflicts }) => Applied::Conflict { message, conflicts },
-            Err(ApplyError::Transient(cause)) => {
-                tracing::warn!(job_id = %job.id, cause, "the job could not be carried out yet");
-                Applied::Later { cause, random: rand::random() }
+            Err(error @ (ApplyError::Declined(_) | ApplyError::Unsettled(_))) => {
+                tracing::warn!(job_id = %job.id, %error, "the job could not be carried out yet");
+                later(error.to_string(), matches!(error, ApplyError::Declined(_)))
             }
         }
     }
@@ -202,6 +202,10 @@ impl Inner {
         // Each change is one insertion or removal: the map is whole even after a panic.
         self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn later(cause: String, declined: bool) -> Applied {
+    Applied::Later { cause, declined, random: rand::random() }
 }
 
 /// Waits that long; without a time for ever.

@@ -177,7 +177,7 @@ impl Agent {
         if matches!(job.kind, JobKind::Intent) {
             return match self.rotate_for(&job.id).await {
                 Some(object) => Applied::Taken { object, goal: Goal::Accepted, gone: false },
-                None => self.later("it is not settled"),
+                None => self.later("it is not settled", false),
             };
         }
         if matches!(job.kind, JobKind::Delete) {
@@ -198,21 +198,22 @@ impl Agent {
                     field_path: ".spec.n".to_owned(),
                 }],
             },
-            Ok(Put::Deleting) => self.later("the object is still being deleted"),
+            Ok(Put::Deleting) => self.later("the object is still being deleted", true),
             Err(error) => self.not_applied(error),
         }
     }
 
-    fn later(&self, cause: &str) -> Applied {
-        Applied::Later { cause: cause.to_owned(), random: self.random() }
+    fn later(&self, cause: &str, declined: bool) -> Applied {
+        Applied::Later { cause: cause.to_owned(), declined, random: self.random() }
     }
 
     /// As the applier of the operator classifies the statuses of its API server.
     fn not_applied(&self, error: ApiError) -> Applied {
         match error {
-            ApiError::Race | ApiError::TooMany | ApiError::Internal | ApiError::Lost | ApiError::Fenced => {
-                self.later(&format!("{error:?}"))
+            ApiError::Race | ApiError::TooMany | ApiError::Internal => {
+                self.later(&format!("{error:?}"), true)
             }
+            ApiError::Lost | ApiError::Fenced => self.later(&format!("{error:?}"), false),
             ApiError::Gone => Applied::Refused("it is there no more".to_owned()),
         }
     }

@@ -166,7 +166,8 @@ impl<'a> Effects<'a> {
 fn must_have_had_effect(job: &Job) -> bool {
     match job.outcome {
         Some(Outcome::Succeeded) => true,
-        Some(Outcome::Failed) => job.error.starts_with("Superseded"),
+        // One that gave way before the API server took it has none.
+        Some(Outcome::Failed) => job.error.starts_with("Superseded") && job.applied_ref.is_some(),
         Some(Outcome::Noop) => job.error != "expired",
         Some(Outcome::Conflict) | None => false,
     }

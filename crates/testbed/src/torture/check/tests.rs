@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
 use vworkspace_protocol::{
-    Condition, JobId, Outcome,
+    Condition, JobId, ObjectRef, Outcome,
     admin::{Job, JobState, TimelineEntry},
 };
 
@@ -225,15 +225,19 @@ fn a_deletion_that_succeeded_and_deleted_nothing_is_found() {
 #[test]
 fn an_outcome_that_does_not_fit_what_happened_is_found() {
     use JobState::{Expired, Leased, Queued};
-    let gone = |outcome, error: &'static str| {
+    let ended = |outcome, error: &'static str, applied_ref: Option<ObjectRef>| {
         told_wrong(|run| {
             run.history.seen.retain(|seen| seen.change != Change::Set { n: 3, generation: 1 });
-            run.job(3).outcome = Some(outcome);
-            error.clone_into(&mut run.job(3).error);
+            let job = run.job(3);
+            (job.outcome, job.applied_ref) = (Some(outcome), applied_ref);
+            error.clone_into(&mut job.error);
         })
     };
+    let gone = |outcome, error| ended(outcome, error, None);
     assert_eq!(gone(Outcome::Succeeded, ""), ["I3 one effect"]);
-    assert_eq!(gone(Outcome::Failed, "Superseded: by job job-5"), ["I3 one effect"]);
+    let superseded = |applied_ref| ended(Outcome::Failed, "Superseded: by job job-5", applied_ref);
+    assert_eq!(superseded(Some(ObjectRef::default())), ["I3 one effect"]);
+    assert_eq!(superseded(None), [""; 0]);
     assert_eq!(gone(Outcome::Noop, ""), ["I3 one effect"]);
     assert_eq!(gone(Outcome::Noop, "expired"), [""; 0]);
     assert_eq!(gone(Outcome::Failed, "DeadlineExceeded: the API server did not take the object"), [""; 0]);

@@ -42,7 +42,7 @@ impl World {
         }
         let object = self.objects.entry(job.object.clone()).or_default();
         if object.is_dying && job.value.is_some() {
-            return Applied::Later { cause: "not now".into(), random: 0.5 };
+            return not_now(true);
         }
         let was_there = object.value.is_some();
         object.is_disturbed = false;
@@ -179,6 +179,10 @@ impl Object {
     fn uid(&self) -> String {
         format!("u{}", self.life)
     }
+}
+
+pub(super) fn not_now(declined: bool) -> Applied {
+    Applied::Later { cause: "not now".into(), declined, random: 0.5 }
 }
 
 fn refusal(dice: &mut Dice) -> Applied {

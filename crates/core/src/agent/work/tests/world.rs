@@ -1,17 +1,17 @@
 //! The process of the small world, its journal and its ledger: what happens next is drawn from a seed.
 
 use super::{
-    cluster::Object,
+    cluster::{Object, not_now},
     control::{Enqueued, Repeats},
 };
 use crate::agent::{
     dedup::{self, Ledger},
     session::Failure,
     shards::{Stored, Write},
-    work::{Applied, Command, Record, SaveError, Work},
+    work::{Command, Record, SaveError, Work},
 };
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vworkspace_protocol::{JobId, Outcome};
 
 pub(super) const KIND: &str = "ApplicationInstance";
@@ -49,6 +49,8 @@ pub(super) struct World {
     ledger: BTreeMap<u64, String>,
     pub(super) jobs: Vec<Enqueued>,
     pub(super) objects: BTreeMap<String, Object>,
+    /// Which jobs the API server was ever asked to take.
+    pub(super) handed_over: BTreeSet<JobId>,
     /// How many objects jobs are about.
     pub(super) lanes: u64,
     /// A control plane that never offers an acked job again, or ours, which does when the session changes, or nothing was
@@ -74,6 +76,7 @@ impl World {
             ledger: BTreeMap::new(),
             jobs: Vec::new(),
             objects: BTreeMap::new(),
+            handed_over: BTreeSet::new(),
             lanes,
             offers_again,
             ahead: SignedDuration::ZERO,
@@ -150,13 +153,11 @@ impl World {
                 self.work.handle_acked(ticket, if answered { answer } else { later }, now, random);
             }
             Command::Apply(ticket, job) => {
-                let applied = if happens {
-                    self.apply(&job.id)
-                } else {
-                    Applied::Later { cause: "not now".into(), random }
-                };
-                let applied =
-                    if answered { applied } else { Applied::Later { cause: "not now".into(), random } };
+                self.handed_over.insert(job.id.clone());
+                let declined = self.dice.one_in(2);
+                let applied = if happens { self.apply(&job.id) } else { not_now(declined) };
+                // Also of what it did it may say that it did not.
+                let applied = if answered { applied } else { not_now(declined) };
                 self.work.handle_applied(ticket, applied, now);
             }
             // Watching is done in `observe`.
@@ -190,7 +191,10 @@ impl World {
                 match command {
                     Command::Save(record) => drop(self.save(&record)),
                     Command::Ack(_, job) => drop(self.ack(&job)),
-                    Command::Apply(_, job) => drop(self.apply(&job.id)),
+                    Command::Apply(_, job) => {
+                        self.handed_over.insert(job.id.clone());
+                        drop(self.apply(&job.id));
+                    }
                     Command::Post(_, job, result) => drop(self.close(&job, result)),
                     Command::Remove(_, job) => drop(self.journal.remove(&job)),
                     Command::StoreLedger(writes) => {
