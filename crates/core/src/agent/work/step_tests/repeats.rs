@@ -1,0 +1,91 @@
+//! What counts as a repetition.
+
+use super::*;
+
+/// An apply of this payload without a key, from a plain v1 control plane.
+fn offer_payload(work: &mut Work, id: &str, payload: u32) {
+    let job = serde_json::json!({ "deadlineSeconds": 60, "payload": payload });
+    offer_job(work, id, Deed::Apply, job);
+}
+
+/// Payload 1 was applied and is ready.
+fn one_is_ready() -> Work {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer_payload(&mut work, "one", 1);
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work
+}
+
+/// Everything is over, and what the first job wanted is no longer the last thing that was done.
+fn assert_done_again(work: &mut Work, now: Timestamp) {
+    assert!(work.is_empty());
+    offer_payload(work, "one again", 1);
+    assert_eq!(names(&handed_over(work, now)), ["one again"]);
+}
+
+#[test]
+fn what_is_asked_for_twice_in_a_row_without_a_key_is_done_once() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "one again", 1);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert!(work.is_empty());
+    assert_eq!(work.ledger().entries().count(), 1, "a repetition is remembered already");
+}
+
+/// The correction of a job that does not get ready: back to what was there before.
+#[test]
+fn what_was_applied_before_a_job_that_waits_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    takes(&mut work, "two", 2);
+    offer_payload(&mut work, "one again", 1);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["one again"]);
+}
+
+/// The journal took the end of the later job first.
+#[test]
+fn a_job_that_is_over_late_is_not_the_last_of_its_object() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer_payload(&mut work, "one", 1);
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
+    assert_eq!(late.ticket, one);
+    offer_payload(&mut work, "two", 2);
+    let two = takes(&mut work, "two", 2);
+    work.handle_observed(two, Some(ready(2)), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work.handle_saved(one, Ok(()), NOW, 0.5);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert_done_again(&mut work, later);
+}
+
+#[test]
+fn what_was_applied_before_a_job_that_was_withdrawn_while_it_waited_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    let two = takes(&mut work, "two", 2);
+    work.handle_status(two, Err(Failure::Closed), NOW);
+    let later = NOW + SignedDuration::from_secs(2);
+    assert!(handed_over(&mut work, later).is_empty());
+    assert_done_again(&mut work, later);
+}
+
+#[test]
+fn what_was_applied_before_a_job_whose_fate_is_unknown_is_applied_again() {
+    let mut work = one_is_ready();
+    offer_payload(&mut work, "two", 2);
+    let two = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(two, no_answer(), NOW);
+    let over = NOW + SignedDuration::from_secs(60);
+    handed_over(&mut work, over);
+    work.handle_applied(two, no_answer(), over);
+    handed_over(&mut work, over);
+    assert_done_again(&mut work, over);
+}
