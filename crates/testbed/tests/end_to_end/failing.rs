@@ -1,6 +1,8 @@
 //! No success too early, and failures that name their cause.
 
-use crate::support::world;
+use crate::support::{World, world};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use kube::{Api, api::PostParams};
 use serde_json::json;
 use std::time::Duration;
 use vworkspace_protocol::{
@@ -88,5 +90,50 @@ async fn a_later_job_for_the_same_object_overtakes_one_that_waits() {
     let waiting = world.end_of(&waiting).await;
     assert_eq!(waiting.outcome, Some(Outcome::Failed));
     assert_eq!(waiting.error, format!("Superseded: by job {correction}"));
+    assert_eq!(world.end_of(&correction).await.outcome, Some(Outcome::Succeeded));
+}
+
+/// A policy service that is down: the API server answers every write that it is to be asked about with a status 500.
+async fn take_down_policy_for_held_objects(world: &World, namespace: &str) {
+    let policies: Api<ValidatingWebhookConfiguration> = Api::all(world.testbed.admin());
+    let policy = serde_json::from_value(json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": format!("down-{namespace}")},
+        "webhooks": [{
+            "name": "down.test.example",
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [{
+                "apiGroups": ["apps.vworkspace.io"], "apiVersions": ["*"],
+                "resources": ["applicationinstances"], "operations": ["CREATE", "UPDATE"],
+            }],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "objectSelector": {"matchLabels": {"test.example/policy": "down"}},
+            "failurePolicy": "Fail", "sideEffects": "None", "timeoutSeconds": 1,
+            "admissionReviewVersions": ["v1"],
+        }],
+    }));
+    policies.create(&PostParams::default(), &policy.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_correction_goes_past_a_job_that_the_api_server_does_not_take() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    take_down_policy_for_held_objects(&world, &namespace).await;
+    let mut held = world.hello(&namespace, "web", "1.0.0");
+    held["metadata"]["labels"] = json!({"test.example/policy": "down"});
+    let held = world.deploy(held, Duration::from_secs(600)).await;
+    world.until_job(&held, |job| job.phase == "Applying").await;
+
+    let correction = world.deploy(world.hello(&namespace, "web", "1.0.0"), Duration::from_secs(80)).await;
+    let held = world.end_of(&held).await;
+    assert_eq!((held.outcome, held.applied_ref), (Some(Outcome::Failed), None));
+    let superseded = format!("Superseded: by job {correction}; ");
+    assert!(
+        held.error.starts_with(&superseded) && held.error.contains("down.test.example"),
+        "{}",
+        held.error
+    );
     assert_eq!(world.end_of(&correction).await.outcome, Some(Outcome::Succeeded));
 }

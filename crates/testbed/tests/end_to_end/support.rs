@@ -70,19 +70,24 @@ impl World {
 
     /// Waits for the job's end.
     pub async fn end_of(&self, id: &JobId) -> Job {
+        self.until_job(id, |job| job.state.is_terminal()).await
+    }
+
+    /// Waits until the job is as it should be.
+    pub async fn until_job(&self, id: &JobId, fits: impl Fn(&Job) -> bool) -> Job {
         let watch = async {
             let mut seen = 0;
             loop {
                 let job = self.client.watch_job(id, seen, Duration::from_secs(20)).await.unwrap();
-                if job.state.is_terminal() {
+                if fits(&job) {
                     return job;
                 }
                 seen = job.timeline.iter().map(|entry| entry.seq).max().unwrap_or(seen);
             }
         };
-        let ended = tokio::time::timeout(PATIENCE, watch).await;
-        ended.unwrap_or_else(|_| {
-            panic!("job {id} does not end; the operator's log:\n{}", self.stack.operator.log())
+        let fitting = tokio::time::timeout(PATIENCE, watch).await;
+        fitting.unwrap_or_else(|_| {
+            panic!("job {id} does not get there; the operator's log:\n{}", self.stack.operator.log())
         })
     }
 
