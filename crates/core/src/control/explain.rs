@@ -19,7 +19,7 @@ pub struct Surroundings {
     pub leased_until: Option<Timestamp>,
     /// An earlier job for the same object that was handed out and not acked.
     pub behind: Option<JobId>,
-    /// Whether any agent ever acked it: then it no longer expires here.
+    /// Whether any agent ever acked it or told its progress: then it no longer expires here.
     pub ever_acked: bool,
     /// Silence after which what a session acked is offered again.
     pub stale_session: Duration,

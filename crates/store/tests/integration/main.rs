@@ -54,6 +54,7 @@ macro_rules! conformance {
                 an_ack_that_waited_for_longer_than_the_next_sessions_poll_is_offered_to_that_one,
                 an_ack_whose_session_went_away_during_the_write_is_offered_to_the_next_one,
                 what_a_session_tells_of_a_job_after_the_next_one_called_keeps_it_from_nobody,
+                a_job_whose_progress_was_told_has_started_and_does_not_expire,
             }
             report {
                 the_timeline_tells_the_whole_life,
