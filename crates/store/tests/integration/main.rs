@@ -34,6 +34,7 @@ macro_rules! conformance {
                 jobs_are_listed_newest_first_by_state_and_page,
                 a_keyed_enqueue_that_is_repeated_after_its_time_answers_the_job_that_stands,
                 an_object_of_another_api_group_is_another_object_and_superseded_by_none,
+                the_key_that_a_job_was_given_stands_for_that_job_alone,
             }
             delivery {
                 an_unacked_job_is_offered_again_when_its_lease_ends,
