@@ -92,8 +92,8 @@ impl<K: Ord + Clone> Waiters<K> {
     }
 
     /// Wakes everybody who waits for `key` when it is dropped. To be held over a write: when the caller goes away
-    /// meanwhile, the write happens all the same. The hint then comes before the commit, and a poll, which looks by
-    /// queueing a write of its own, looks after it.
+    /// meanwhile, the write happens all the same. The hint then comes before the commit, and whoever is woken looks after
+    /// it: a poll by queueing a write of its own, a watch by waiting for the writer first.
     pub fn waking(&self, key: &K) -> Waking<'_, K> {
         Waking { waiters: self, key: key.clone() }
     }

@@ -36,12 +36,20 @@ pub(crate) async fn follow(
         for entry in job.timeline.iter().filter(|entry| entry.seq > seen) {
             progress.aside(|| tell(&job, entry))?;
         }
-        seen = job.timeline.iter().map(|entry| entry.seq).max().unwrap_or(seen).max(seen);
         progress.now(render::job_standing(&job));
         if job.state.is_terminal() {
             return Ok(job);
         }
+        let last = job.timeline.iter().map(|entry| entry.seq).max().unwrap_or(seen);
+        tokio::time::sleep(rest(seen, last)).await;
+        seen = last.max(seen);
     }
+}
+
+/// How long to wait before the next request, by the last entry known before the answer and in it. An answer without news
+/// may have come at once: where many follow one job, the server has no place for all of them to wait.
+const fn rest(seen: u32, last: u32) -> Duration {
+    if last > seen { Duration::ZERO } else { Duration::from_secs(1) }
 }
 
 /// How long to wait before the next try; nothing when another try would be no better.
@@ -96,6 +104,12 @@ mod tests {
             let told = ended(state, outcome, error).unwrap_err().to_string();
             assert!(told.ends_with(error), "{told}");
         }
+    }
+
+    #[test]
+    fn an_answer_without_news_is_followed_by_a_rest() {
+        assert_eq!(rest(2, 3), Duration::ZERO);
+        assert_eq!(rest(3, 3), Duration::from_secs(1));
     }
 
     #[test]

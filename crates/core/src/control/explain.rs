@@ -21,7 +21,7 @@ pub struct Surroundings {
     pub behind: Option<JobId>,
     /// An earlier job for the same object that the agent holds, and of which it has not told that the cluster took it.
     pub ahead: Option<JobId>,
-    /// Whether any agent ever acked it: then it no longer expires here.
+    /// Whether any agent ever acked it or told its progress: then it no longer expires here.
     pub ever_acked: bool,
     /// Silence after which what a session acked is offered again.
     pub stale_session: Duration,
@@ -31,10 +31,8 @@ pub struct Surroundings {
 pub fn explain(job: Job, around: &Surroundings) -> Explanation {
     let (holder, mut next) = match job.state {
         JobState::Queued => (Holder::ControlPlane, vec![handed_out(around)]),
-        JobState::Leased => {
-            (Holder::OnTheWay, vec![step(None, "the agent acks it"), lease_ends(&job, around)])
-        }
-        JobState::Acked => (Holder::Agent, held(around)),
+        JobState::Leased => (Holder::OnTheWay, on_its_way(&job, around)),
+        JobState::Acked => (Holder::Agent, held(&job, around)),
         JobState::Closed
         | JobState::Expired
         | JobState::Cancelled
@@ -42,7 +40,9 @@ pub fn explain(job: Job, around: &Surroundings) -> Explanation {
         | JobState::Undeliverable => (Holder::Nobody, Vec::new()),
     };
     if let Some(expiry) = job.expires_at.filter(|_| holder != Holder::Nobody && !around.ever_acked) {
-        next.push(step(Some(expiry), "it expires unless the agent has acked it"));
+        // What is on its way may still arrive.
+        let at = around.leased_until.filter(|_| job.state == JobState::Leased).max(Some(expiry));
+        next.push(step(at, "it expires unless the agent has acked it"));
     }
     Explanation { job, holder, next }
 }
@@ -59,36 +59,50 @@ fn handed_out(around: &Surroundings) -> NextStep {
     NextStep { at: None, what }
 }
 
-fn lease_ends(job: &Job, around: &Surroundings) -> NextStep {
+/// Only a poll offers again or gives up: while the agent is away, no time can be told.
+fn on_its_way(job: &Job, around: &Surroundings) -> Vec<NextStep> {
     let what = if job.deliveries >= MOST_DELIVERIES {
-        "it is given up as undeliverable unless acked before".to_owned()
+        "given up as undeliverable".to_owned()
     } else {
-        format!(
-            "it is offered again unless acked before (delivery {} of {MOST_DELIVERIES})",
-            job.deliveries + 1
-        )
+        format!("offered again (delivery {} of {MOST_DELIVERIES})", job.deliveries + 1)
     };
-    NextStep { at: around.leased_until, what }
+    match around.presence {
+        Presence::Connected => vec![
+            step(None, "the agent acks it"),
+            step(around.leased_until, &format!("it is {what} unless acked before")),
+        ],
+        Presence::Disconnected => vec![
+            step(None, "the agent acks it once it is back"),
+            step(None, &format!("it is {what} once the agent is back, unless acked before")),
+        ],
+        Presence::Unregistered => vec![step(None, &format!("it is {what} once an agent has registered"))],
+    }
 }
 
-fn held(around: &Surroundings) -> Vec<NextStep> {
+fn held(job: &Job, around: &Surroundings) -> Vec<NextStep> {
     let told = match around.presence {
         Presence::Connected => "the agent tells progress and, in the end, the result",
         Presence::Disconnected => "the agent goes on with it, and tells the result once it is back",
         Presence::Unregistered => {
-            "the cluster has left; the agent that registers next tells the result, or is offered it again"
+            let left = "the cluster has left; the agent that registers next is offered it again";
+            return vec![step(None, left)];
         }
     };
     let silent = around.last_seen.map(|seen| seen + around.stale_session);
-    let again =
-        "it is offered again if the agent's session is not seen until then, or at once when it changes";
+    let again = if silent.is_some_and(|silent| silent <= job.as_of) {
+        step(None, "it is offered again at the agent's next call")
+    } else {
+        let what =
+            "it is offered again if the agent's session is not seen until then, or at once when it changes";
+        step(silent, what)
+    };
     let first = around.ahead.as_ref().map(|ahead| {
         let what = format!(
             "the agent begins once the cluster has taken job {ahead} for the same object, or that one is over"
         );
-        NextStep { at: None, what }
+        step(None, &what)
     });
-    first.into_iter().chain([step(None, told), step(silent, again)]).collect()
+    first.into_iter().chain([step(None, told), again]).collect()
 }
 
 fn step(at: Option<Timestamp>, what: &str) -> NextStep {
@@ -162,10 +176,38 @@ mod tests {
     fn a_leased_job_is_offered_again_or_given_up_at_the_end_of_its_lease() {
         let (holder, next) = told(JobState::Leased, &around(Presence::Connected));
         assert_eq!(holder, Holder::OnTheWay);
-        assert_eq!(next[1], "30 it is offered again unless acked before (delivery 2 of 10)");
+        assert_eq!(next[1], "30 it is offered again (delivery 2 of 10) unless acked before");
         let last = Job { deliveries: MOST_DELIVERIES, ..job(JobState::Leased) };
         let explained = explain(last, &around(Presence::Connected));
         assert!(explained.next[1].what.contains("undeliverable"));
+    }
+
+    #[test]
+    fn of_an_agent_that_is_away_no_time_is_promised() {
+        let away = around(Presence::Disconnected);
+        let (holder, next) = told(JobState::Leased, &away);
+        assert_eq!(holder, Holder::OnTheWay);
+        assert_eq!(
+            next[1],
+            "it is offered again (delivery 2 of 10) once the agent is back, unless acked before"
+        );
+        let last = Job { deliveries: MOST_DELIVERIES, ..job(JobState::Leased) };
+        let given_up = &explain(last, &away).next[1];
+        assert!(given_up.at.is_none() && given_up.what.contains("undeliverable"), "{given_up:?}");
+        let left = told(JobState::Leased, &around(Presence::Unregistered)).1;
+        assert_eq!(left[0], "it is offered again (delivery 2 of 10) once an agent has registered");
+
+        let silent = Surroundings { ever_acked: true, ..away };
+        let late = Job { as_of: at(605), ..job(JobState::Acked) };
+        let again = &explain(late, &silent).next[1];
+        assert_eq!((again.at, again.what.as_str()), (None, "it is offered again at the agent's next call"));
+    }
+
+    #[test]
+    fn a_leased_job_does_not_expire_before_its_lease_has_ended() {
+        let early = Job { expires_at: Some(at(20)), ..job(JobState::Leased) };
+        let explained = explain(early, &around(Presence::Connected));
+        assert_eq!(explained.next[2].at, Some(at(30)));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Candidate {
     pub deliveries: u32,
     /// End of the lease while leased.
     pub leased_until: Option<Timestamp>,
-    /// Whether any agent ever acked it: then it may have started and no longer expires here.
+    /// Whether any agent ever acked it or told its progress: then it may have started and no longer expires here.
     pub ever_acked: bool,
     /// After this it must not start.
     pub expires_at: Option<Timestamp>,

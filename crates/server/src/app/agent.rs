@@ -158,12 +158,12 @@ impl ControlPort for AgentPort {
         let handle = self.job(&agent, &job).await?;
         // A later job for the same object may go out then.
         let _waking = self.app.polls.waking(agent.cluster.id());
+        let _telling = self.app.watches.waking(&job);
         let session = agent.session.as_ref();
         let step = self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;
         if step == Step::Taken {
             self.app.metrics.transition(JobState::Acked, 1);
         }
-        self.app.watches.wake(&job);
         Ok(())
     }
 
@@ -171,9 +171,8 @@ impl ControlPort for AgentPort {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
         let (session, now) = (agent.session.as_ref(), self.app.clock.now());
-        self.app.store.record_status(&handle, session, update, now).await.map_err(Error::from)?;
-        self.app.watches.wake(&job);
-        Ok(())
+        let _telling = self.app.watches.waking(&job);
+        Ok(self.app.store.record_status(&handle, session, update, now).await.map_err(Error::from)?)
     }
 
     async fn result(&self, call: AgentCall, job: JobId, result: JobResult) -> Result<(), Refusal> {
@@ -181,9 +180,9 @@ impl ControlPort for AgentPort {
         let handle = self.job(&agent, &job).await?;
         // A later job for the same object may go out then.
         let _waking = self.app.polls.waking(agent.cluster.id());
+        let _telling = self.app.watches.waking(&job);
         self.app.store.close(&handle, result, self.app.clock.now()).await.map_err(Error::from)?;
         self.app.metrics.transition(JobState::Closed, 1);
-        self.app.watches.wake(&job);
         Ok(())
     }
 

@@ -83,6 +83,8 @@ pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Durati
         {
             return Ok(seen);
         }
+        // The hint may come before the commit, see `Waiters::waking`: what was begun by then is there after this.
+        app.store.ready().await?;
     }
 }
 
@@ -110,9 +112,9 @@ pub async fn cancel(app: &App, by: &Person, job: &JobId) -> Result<Job, Error> {
     let read = app.store.lookup_job::<Read>(&by.caller, job).await?;
     // A later job for the same object may have waited for this one.
     let _waking = app.polls.waking(command.cluster_id());
+    let _telling = app.watches.waking(job);
     if app.store.cancel(&command, app.clock.now()).await? == Step::Taken {
         app.metrics.transition(JobState::Cancelled, 1);
     }
-    app.watches.wake(job);
     Ok(app.store.job(&read, app.clock.now()).await?)
 }

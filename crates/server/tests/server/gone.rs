@@ -4,7 +4,7 @@ use futures::FutureExt;
 use serde_json::json;
 use std::{pin::pin, sync::Arc, time::Duration};
 use vworkspace_core::control::DnsLabel;
-use vworkspace_protocol::{ClusterId, JobId, Secret, admin::EnqueueJob};
+use vworkspace_protocol::{ClusterId, JobId, Outcome, Secret, admin::EnqueueJob};
 use vworkspace_server::{
     app::{
         App,
@@ -127,4 +127,24 @@ async fn a_later_job_goes_out_though_the_acking_agent_heard_no_answer() {
     assert!(waiting.as_mut().now_or_never().is_none(), "it looks again");
     world.commit();
     assert_eq!(waiting.now_or_never().expect("nothing woke the poll").len(), 1);
+}
+
+#[tokio::test]
+async fn a_watch_sees_a_result_though_the_agent_heard_no_answer() {
+    let mut world = World::new().await;
+    let poll = World::poll(world.app.clone(), world.agent.clone(), world.cluster.clone());
+    assert!(world.enqueue(1).now_or_never().is_none());
+    world.commit();
+    let job = answered(&mut world.committer, poll).await.remove(0);
+    let World { app, mut committer, admin, agent, .. } = world;
+    let mut watch = pin!(jobs::watch(&app, &admin, &job, 2, Duration::from_secs(60)));
+    assert!(watch.as_mut().now_or_never().is_none(), "it has seen both entries and sleeps");
+
+    let port = app.agent_port();
+    let result = port.result(agent, job.clone(), Outcome::Succeeded.into());
+    assert!(result.now_or_never().is_none(), "the agent goes away before there is an answer");
+    assert!(watch.as_mut().now_or_never().is_none(), "nothing is durable yet");
+    answered(&mut committer, app.store.ready()).await.unwrap();
+    let seen = watch.now_or_never().expect("nothing woke the watch").ok().unwrap();
+    assert_eq!(seen.outcome, Some(Outcome::Succeeded));
 }

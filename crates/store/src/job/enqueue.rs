@@ -1,6 +1,6 @@
 //! From an admitted request to a queued job.
 
-use super::{own_key, read, timeline};
+use super::{own_key, owner_of, read, timeline};
 use crate::{
     Cluster, Command, Error, Handle, Store,
     audit::Record,
@@ -108,15 +108,28 @@ impl New {
         let found = connection.row(
             "SELECT job, content FROM job_key WHERE cluster = ?1 AND key = ?2",
             params![self.cluster, explicit.key],
-            |row| Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?)),
+            |row| Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)? == explicit.content)),
         )?;
+        let found = if found.is_some() { found } else { self.owner(connection, &explicit.key)? };
         match found {
             None => Ok(None),
-            Some((seq, content)) if content == explicit.content => Ok(Some(seq)),
-            Some(_) => {
+            Some((seq, true)) => Ok(Some(seq)),
+            Some((_, false)) => {
                 Err(Error::AlreadyExists { subject: "a job with this idempotencyKey and another payload" })
             }
         }
+    }
+
+    /// The job that was given this very key because its caller chose none, and whether it is equal: the agent would take
+    /// this one for a repeat of it.
+    fn owner(&self, connection: &Connection, key: &str) -> Result<Option<(i64, bool)>, Error> {
+        let Some(id) = owner_of(key) else { return Ok(None) };
+        connection.row(
+            "SELECT j.seq, j.kind = ?3 AND s.payload = ?4 FROM job j JOIN job_spec s ON s.job = j.seq
+             WHERE j.id = ?1 AND j.cluster = ?2 AND s.key IS NULL",
+            params![id, self.cluster, self.kind, self.job.payload()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
     }
 
     fn insert(&self, connection: &Connection, now: Timestamp) -> Result<i64, Error> {

@@ -80,3 +80,8 @@ impl Standing {
 fn own_key(id: Uuid) -> String {
     format!("job/{id}")
 }
+
+/// The job whose [`own_key`] this would be.
+fn owner_of(key: &str) -> Option<Uuid> {
+    key.strip_prefix("job/").and_then(|id| known_id(id).ok())
+}

@@ -137,8 +137,10 @@ fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result
     Ok(step)
 }
 
+/// Whoever tells of a job holds it, and may have started it, also where its ack got lost.
 fn hold(connection: &Connection, seq: i64, now: Timestamp) -> Result<(), Error> {
-    connection.run("UPDATE job SET held_at = ?2 WHERE seq = ?1", params![seq, micros(now)]).map(drop)
+    let held = "UPDATE job SET held_at = ?2, ever_acked = 1 WHERE seq = ?1";
+    connection.run(held, params![seq, micros(now)]).map(drop)
 }
 
 fn progress(
@@ -156,12 +158,10 @@ fn progress(
          ON CONFLICT (job) DO UPDATE SET phase = ?2, conditions = ?3",
         params![seq, phase, conditions],
     )?;
+    hold(connection, seq, now)?;
     if standing.steps >= MOST_STEPS {
-        return hold(connection, seq, now);
+        return Ok(());
     }
-    connection.run(
-        "UPDATE job SET steps = ?2, held_at = ?3 WHERE seq = ?1",
-        params![seq, standing.steps + 1, micros(now)],
-    )?;
+    connection.run("UPDATE job SET steps = ?2 WHERE seq = ?1", params![seq, standing.steps + 1])?;
     timeline::add_step(connection, seq, standing.steps, standing.state, cause, now)
 }

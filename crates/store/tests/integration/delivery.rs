@@ -2,6 +2,7 @@ use crate::world::{World, admitted, apply, at, begin, ids, manifest};
 use serde_json::json;
 use vworkspace_core::control::lease::{Limits, MOST_SCANNED};
 use vworkspace_protocol::{
+    Outcome,
     admin::{EnqueueJob, JobState},
     id::SessionId,
 };
@@ -273,4 +274,19 @@ pub async fn what_a_session_tells_of_a_job_after_the_next_one_called_keeps_it_fr
     world.ack(&agent, &job, "two", 6).await.unwrap();
     world.status(&agent, &job, "two", 7).await;
     assert!(world.poll(&agent, "two", 8).await.jobs.is_empty());
+}
+
+/// An ack that got lost is no reason to say that the job never started: its agent tells how far it is.
+pub async fn a_job_whose_progress_was_told_has_started_and_does_not_expire(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let mut job = EnqueueJob::new("apply", manifest("web"));
+    job.expires_at = Some(at(10));
+    let job = world.enqueue(&tenant, &agent, admitted(job), 0).await.job.id;
+    world.poll(&agent, "s", 1).await;
+    world.status(&agent, &job, "s", 2).await;
+    assert!(world.store.expire_due(at(40)).await.unwrap().is_empty());
+    assert_eq!(ids(&world.poll(&agent, "s", 41).await), std::slice::from_ref(&job), "it was never acked");
+    let serving = world.serving(&agent, &job).await;
+    world.store.close(&serving, Outcome::Succeeded.into(), at(42)).await.unwrap();
 }

@@ -135,3 +135,25 @@ pub async fn an_object_of_another_api_group_is_another_object_and_superseded_by_
     let newer = world.enqueue(&tenant, &agent, backup("velero.io/v2"), 2).await;
     assert_eq!(newer.superseded, [one]);
 }
+
+/// The key that a job shows is that job's, also where nobody chose it: the agent would take another job under it for a
+/// repeat, and not apply it.
+pub async fn the_key_that_a_job_was_given_stands_for_that_job_alone(world: World) {
+    let tenant = world.tenant("o").await;
+    let (one, two) = (world.agent(&tenant, "one").await, world.agent(&tenant, "two").await);
+    let first = world.enqueue(&tenant, &one, apply("web"), 0).await;
+    let keyed = |name: &str| {
+        let mut job = EnqueueJob::new("apply", manifest(name));
+        job.idempotency_key = Some(first.job.idempotency_key.clone());
+        admitted(job)
+    };
+    let again = world.enqueue(&tenant, &one, keyed("web"), 1).await;
+    assert_eq!((again.created, &again.job.id), (false, &first.job.id));
+    let cluster = world.command(&tenant, &one).await;
+    let other = world.store.enqueue(&cluster, keyed("api"), at(2)).await;
+    assert!(matches!(other, Err(Error::AlreadyExists { .. })));
+    assert!(
+        world.enqueue(&tenant, &two, keyed("api"), 3).await.created,
+        "another cluster's agent knows it not"
+    );
+}

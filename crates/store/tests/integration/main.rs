@@ -34,6 +34,7 @@ macro_rules! conformance {
                 jobs_are_listed_newest_first_by_state_and_page,
                 a_keyed_enqueue_that_is_repeated_after_its_time_answers_the_job_that_stands,
                 an_object_of_another_api_group_is_another_object_and_superseded_by_none,
+                the_key_that_a_job_was_given_stands_for_that_job_alone,
             }
             delivery {
                 an_unacked_job_is_offered_again_when_its_lease_ends,
@@ -54,6 +55,7 @@ macro_rules! conformance {
                 an_ack_that_waited_for_longer_than_the_next_sessions_poll_is_offered_to_that_one,
                 an_ack_whose_session_went_away_during_the_write_is_offered_to_the_next_one,
                 what_a_session_tells_of_a_job_after_the_next_one_called_keeps_it_from_nobody,
+                a_job_whose_progress_was_told_has_started_and_does_not_expire,
             }
             report {
                 the_timeline_tells_the_whole_life,
