@@ -12,12 +12,16 @@
 use super::{
     Shared, build::source_name, dereference::helm_chart_name, own_writes::OwnWrites, status::object_ref,
 };
-use crate::{controllers::gate::OpenNamespaces, flux::written::FluxKind};
+use crate::{
+    controllers::gate::OpenNamespaces,
+    flux::written::FluxKind,
+    guarded::{Guarded, Unreadable},
+};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
+    core::{DynamicObject, PartialObjectMeta},
     runtime::{
         Predicate as _, WatchStreamExt as _, predicates,
         reflector::{ObjectRef, Store, store::Writer},
@@ -51,7 +55,7 @@ pub(super) fn instances(
     reporter: crate::report::Reporter,
     own_writes: Arc<OwnWrites>,
 ) -> impl Stream<Item = Wake> + Send {
-    let api = Api::<DeserializeGuard<ApplicationInstance>>::all(client);
+    let api = Api::<Guarded<ApplicationInstance>>::all(client);
     let changed = predicates::generation
         .combine(predicates::labels)
         .combine(predicates::annotations)
@@ -71,7 +75,7 @@ fn logged(instance: watcher::Result<ApplicationInstance>) -> Option<ApplicationI
     instance.inspect_err(|error| tracing::warn!(%error, "the watch of ApplicationInstances broke")).ok()
 }
 
-fn understood(event: Event<DeserializeGuard<ApplicationInstance>>) -> Option<Event<ApplicationInstance>> {
+fn understood(event: Event<Guarded<ApplicationInstance>>) -> Option<Event<ApplicationInstance>> {
     let event = match event {
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
@@ -82,17 +86,12 @@ fn understood(event: Event<DeserializeGuard<ApplicationInstance>>) -> Option<Eve
     Some(event.modify(|instance| instance.managed_fields_mut().clear()))
 }
 
-fn unguarded(object: DeserializeGuard<ApplicationInstance>) -> Option<ApplicationInstance> {
+fn unguarded(object: Guarded<ApplicationInstance>) -> Option<ApplicationInstance> {
     object
         .0
-        .inspect_err(|invalid| {
-            let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
-            tracing::error!(
-                ?namespace,
-                ?name,
-                error = invalid.error,
-                "an ApplicationInstance cannot be understood"
-            );
+        .inspect_err(|Unreadable { metadata, error }| {
+            let (namespace, name) = (&metadata.namespace, &metadata.name);
+            tracing::error!(?namespace, ?name, error, "an ApplicationInstance cannot be understood");
         })
         .ok()
 }
@@ -246,7 +245,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn guarded(spec: &Value) -> DeserializeGuard<ApplicationInstance> {
+    fn guarded(spec: &Value) -> Guarded<ApplicationInstance> {
         let metadata = json!({"name": "shop", "namespace": "team"});
         serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
     }
