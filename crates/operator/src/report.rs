@@ -5,6 +5,7 @@
 //! behavior").
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use tokio::sync::mpsc;
 use vworkspace_protocol::{Condition, ObjectRef};
 
@@ -20,6 +21,8 @@ pub enum Observation {
     Conditions {
         /// The object, with uid and generation.
         object: ObjectRef,
+        /// After the write, as [`version_of`] gives it.
+        version: u64,
         /// Before the write.
         before: Vec<Condition>,
         /// After the write.
@@ -41,6 +44,11 @@ pub enum Observation {
     },
 }
 
+/// Which of two readings of one object is the later one; nought where that is not known.
+pub fn version_of<K: kube::Resource>(object: &K) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
 /// Hands observations to the agent; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Reporter(Option<mpsc::Sender<Observation>>);
@@ -57,10 +65,10 @@ impl Reporter {
         (Self(Some(sender)), receiver)
     }
 
-    /// Tells what a status write changed; nothing when it changed nothing.
-    pub fn transition(&self, object: ObjectRef, before: Vec<Condition>, after: Vec<Condition>) {
+    /// Tells what a status write changed, and the version it led to; nothing when it changed nothing.
+    pub fn transition(&self, object: ObjectRef, version: u64, before: Vec<Condition>, after: Vec<Condition>) {
         if before != after {
-            self.send(Observation::Conditions { object, before, after });
+            self.send(Observation::Conditions { object, version, before, after });
         }
     }
 

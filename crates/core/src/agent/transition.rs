@@ -72,6 +72,9 @@ pub struct Remembered {
     object: ObjectRef,
     #[serde(rename = "c")]
     conditions: BTreeMap<String, Told>,
+    /// The version that was told last, by this process; nought: nobody knows. Compared with that of a snapshot alone.
+    #[serde(skip)]
+    version: u64,
     /// It was there before this process started, or in a list since: once it is in none any more, it is gone. Of
     /// another one a list may say nothing yet.
     #[serde(skip)]
@@ -143,6 +146,18 @@ impl TransitionLog {
         now: Timestamp,
     ) -> Vec<News> {
         conditions.iter().filter_map(|condition| self.tell(object, condition.clone(), now)).collect()
+    }
+
+    /// What was told of an object last is of this version of it; nought: nobody knows.
+    pub fn handle_version(&mut self, object: &ObjectRef, version: u64) {
+        if let Some(known) = self.objects.get_mut(&identity(object)) {
+            known.version = version;
+        }
+    }
+
+    /// Whether something newer than this version of the object was told by this process.
+    pub fn is_outdated(&self, object: &ObjectRef, version: u64) -> bool {
+        version != 0 && self.objects.get(&identity(object)).is_some_and(|known| version < known.version)
     }
 
     /// The event for an object that is gone. Absent where nothing was ever told about the object, or its end was told
@@ -330,6 +345,7 @@ impl Remembered {
         Self {
             object: bounded_ref(object.clone()),
             conditions: BTreeMap::new(),
+            version: 0,
             was_there: false,
             is_gone: false,
         }

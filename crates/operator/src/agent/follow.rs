@@ -3,7 +3,11 @@
 //! Specs are not kept: what is needed here is who is there, and what its status says. Jobs that wait, snapshots and
 //! heartbeats all read this table; nobody polls the API server.
 
-use crate::{conditions, guarded::lean_metadata, report::Reporter};
+use crate::{
+    conditions,
+    guarded::lean_metadata,
+    report::{Reporter, version_of},
+};
 use futures::TryStreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as KubeCondition, ObjectMeta};
 use kube::{
@@ -46,6 +50,8 @@ struct PartialStatus {
 pub struct Followed {
     /// Who it is, with uid and generation.
     pub object: ObjectRef,
+    /// As of when it was seen, as [`version_of`] gives it.
+    pub version: u64,
     /// What its status says.
     pub observed: Observed,
     /// Whether its deletion was asked for.
@@ -252,6 +258,7 @@ fn followed(resource: &ApiResource, object: &Partial) -> Followed {
             uid: object.uid().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
         },
+        version: version_of(object),
         observed: Observed {
             uid: object.uid().unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),

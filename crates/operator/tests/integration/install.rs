@@ -67,7 +67,7 @@ fn transitions_are_reported_and_announced() -> anyhow::Result<()> {
         let namespace = world.gated("told").await?;
         installed(world, &namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         let became_ready = |observation: &Observation| match observation {
-            Observation::Conditions { before, after, object } => {
+            Observation::Conditions { before, after, object, .. } => {
                 let is_ready = |conditions: &[vworkspace_protocol::Condition]| {
                     conditions.iter().any(|condition| condition.to_string().starts_with(READY))
                 };
