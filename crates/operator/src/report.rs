@@ -1,7 +1,7 @@
 //! From status writes to reports: what changed between two lists of conditions.
 //!
 //! Reconcilers call [`Reporter::transition`] after each successful status write; the agent's outbox takes it from
-//! there. With the agent off the reporter drops everything and reconciling works unchanged (seed, "Implemented
+//! there. What a write changed whose answer was lost, or what others wrote, is told when the watch brings it. With the agent off the reporter drops everything and reconciling works unchanged (seed, "Implemented
 //! behavior").
 
 use jiff::Timestamp;
@@ -27,6 +27,15 @@ pub enum Observation {
         before: Vec<Condition>,
         /// After the write.
         after: Vec<Condition>,
+    },
+    /// Conditions of an object that changed, whoever changed them.
+    Seen {
+        /// The object, with uid and generation.
+        object: ObjectRef,
+        /// As of when they were seen, as [`version_of`] gives it.
+        version: u64,
+        /// All of them.
+        conditions: Vec<Condition>,
     },
     /// The object is gone.
     Deleted {
@@ -70,6 +79,11 @@ impl Reporter {
         if before != after {
             self.send(Observation::Conditions { object, version, before, after });
         }
+    }
+
+    /// Tells what the conditions of an object are that changed. What was told when it was written is not told again.
+    pub fn seen(&self, object: ObjectRef, version: u64, conditions: Vec<Condition>) {
+        self.send(Observation::Seen { object, version, conditions });
     }
 
     /// Tells that an object is gone.

@@ -78,6 +78,13 @@ impl Teller {
         self.repeat(all, now);
     }
 
+    /// These are an object's conditions: what was not told of them is.
+    pub fn handle_seen(&mut self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) {
+        for news in self.log.handle_seen(object, conditions, now) {
+            self.outbox.handle_event(news, now);
+        }
+    }
+
     /// What was told of an object last is of this version of it; nought: nobody knows.
     pub fn handle_version(&mut self, object: &ObjectRef, version: u64) {
         self.log.handle_version(object, version);

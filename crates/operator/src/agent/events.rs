@@ -202,8 +202,15 @@ impl EventLoop {
     fn handle_observation(&mut self, observation: Observation) {
         let now = clock::now();
         match observation {
+            // A write and the watch that brings it back come here by two ways: who is late tells nothing.
+            Observation::Conditions { object, version, .. } | Observation::Seen { object, version, .. }
+                if self.teller.is_outdated(&object, version) => {}
             Observation::Conditions { object, version, before, after } => {
                 self.teller.handle_transition(&object, &before, &after, now);
+                self.teller.handle_version(&object, version);
+            }
+            Observation::Seen { object, version, conditions } => {
+                self.teller.handle_seen(&object, &conditions, now);
                 self.teller.handle_version(&object, version);
             }
             Observation::Deleted { object } => self.teller.handle_deleted(&object, now),
@@ -414,6 +421,33 @@ mod tests {
         events.handle_observation(Observation::Conditions { object, version: 0, before: vec![], after });
         events.handle_answer(&connection, Ok(()));
         assert_eq!((told.try_recv(), events.teller.outbox().len()), (Ok(Ok(Told::Taken)), 1));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_told_is_told_when_it_is_seen_and_what_was_told_is_not_told_again() {
+        let (_sender, links) = watch::channel(None);
+        let mut events = event_loop(links);
+        let object = ObjectRef { uid: "a".to_owned(), ..ObjectRef::default() };
+        let failed = || Condition { status: ConditionStatus::False, ..ready() };
+        let mut tells = |observation| {
+            let before = events.teller.outbox().len();
+            events.handle_observation(observation);
+            events.teller.outbox().len() - before
+        };
+        let written = |version, before: Vec<Condition>, condition| {
+            let (object, after) = (object.clone(), vec![condition]);
+            Observation::Conditions { object, version, before, after }
+        };
+        let seen = |version, condition| {
+            let (object, conditions) = (object.clone(), vec![condition]);
+            Observation::Seen { object, version, conditions }
+        };
+        assert_eq!(tells(written(10, vec![], failed())), 1);
+        assert_eq!(tells(seen(10, failed())), 0, "our own write comes back");
+        assert_eq!(tells(seen(11, ready())), 1, "the answer to our write was lost");
+        assert_eq!(tells(written(11, vec![failed()], ready())), 0, "or was late");
+        assert_eq!(tells(seen(9, failed())), 0, "the watch lags");
+        assert_eq!(tells(written(10, vec![ready()], failed())), 0, "its answer comes late");
     }
 
     #[tokio::test]

@@ -176,9 +176,13 @@ impl Follow {
         }
         let former = table.objects.insert(key, followed.clone());
         drop(table);
-        // A relist may show a new life of a name without having shown the end of the old one.
-        if let Some(former) = former.filter(|former| former.object.uid != followed.object.uid) {
+        let Some(former) = former else { return };
+        if former.object.uid != followed.object.uid {
+            // A relist may show a new life of a name without having shown the end of the old one.
             reporter.deleted(former.object.clone());
+        } else if former.observed.conditions != followed.observed.conditions {
+            let conditions = followed.observed.conditions.clone();
+            reporter.seen(followed.object.clone(), followed.version, conditions);
         }
     }
 
@@ -309,6 +313,10 @@ mod tests {
             seen.push(now.map(|f| f.observed.conditions[0].status.as_str()));
         }
         assert_eq!(seen, [Some("False"), Some("True"), None]);
+        let changed = reports.try_recv();
+        assert!(
+            matches!(changed, Ok(crate::report::Observation::Seen { conditions, .. }) if conditions[0].reason == "r")
+        );
         assert!(
             matches!(reports.try_recv(), Ok(crate::report::Observation::Deleted { object }) if object.uid == "u1")
         );
