@@ -1,5 +1,5 @@
 //! Keys of labels, annotations, finalizers, and names of objects that both operators share
-//! (reference contract, sections 3.3, 5.1 and 6.4).
+//! (reference contract, sections 3.3, 5.1 and 6.4), and what a name is.
 
 /// Label: who put the object there.
 pub const MANAGED_BY: &str = "app.vworkspace.io/managed-by";
@@ -87,3 +87,25 @@ pub const JOURNAL_RECORD: &str = "record.json";
 pub const DEFAULT_NAMESPACE: &str = "vworkspace-system";
 /// Leader-election lease.
 pub const LEASE: &str = "dad03b25.vworkspace.io";
+
+/// Whether a text is a name that an object can have. Names become segments of a path: whatever else a text may hold could
+/// lead to another object, to all there are, or to no path at all.
+pub fn is_name(text: &str) -> bool {
+    let is_inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(byte);
+    let is_outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.iter().all(is_inner) && is_outer(bytes.first()) && is_outer(bytes.last())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn a_name_is_a_segment_of_a_path_and_nothing_else() {
+        assert!(["a", "web-1", "a.b", "0"].into_iter().all(is_name));
+        for none in ["", ".", "..", "a/b", "a b", "a?", "a#", "A", "-a", "a-", "\u{e4}", "%61"] {
+            assert!(!is_name(none), "{none}");
+        }
+    }
+}

@@ -51,6 +51,12 @@ impl Times {
             Err(UnsafeTimes)
         }
     }
+
+    /// What others are to wait at least.
+    fn whole_seconds(&self) -> i32 {
+        let begun = u64::from(self.duration.subsec_nanos() > 0);
+        i32::try_from(self.duration.as_secs().saturating_add(begun)).unwrap_or(i32::MAX)
+    }
 }
 
 /// What decides who holds the lease.
@@ -58,6 +64,8 @@ impl Times {
 struct Record {
     holder: String,
     renewed: Option<Timestamp>,
+    /// How long the holder may go on without a renewal.
+    lasts: Duration,
     transitions: i32,
 }
 
@@ -67,6 +75,9 @@ impl Record {
         Self {
             holder: spec.holder_identity.unwrap_or_default(),
             renewed: spec.renew_time.map(|time| time.0),
+            lasts: Duration::from_secs(
+                spec.lease_duration_seconds.and_then(|seconds| seconds.try_into().ok()).unwrap_or_default(),
+            ),
             transitions: spec.lease_transitions.unwrap_or_default(),
         }
     }
@@ -79,10 +90,11 @@ struct Seen {
     since: Instant,
 }
 
-/// Whether `me` may write itself into the lease, when a record unchanged for `duration` is a dead holder's. Pure.
+/// Whether `me` may write itself into the lease, when a record unchanged for `duration` is a dead holder's: not sooner
+/// than the holder itself gives up, whose times may be others. Pure.
 fn may_take(seen: &Seen, me: &str, duration: Duration, now: Instant) -> bool {
-    let holder = &seen.record.holder;
-    holder.is_empty() || holder == me || now.duration_since(seen.since) >= duration
+    let Record { holder, lasts, .. } = &seen.record;
+    holder.is_empty() || holder == me || now.duration_since(seen.since) >= duration.max(*lasts)
 }
 
 /// One candidate.
@@ -227,7 +239,7 @@ impl Elector {
         let changes_hands = !record.holder.is_empty() && record.holder != self.identity;
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(self.times.duration.as_secs()).ok(),
+            lease_duration_seconds: Some(self.times.whole_seconds()),
             acquire_time: Some(micro_now()),
             renew_time: Some(micro_now()),
             lease_transitions: Some(record.transitions.saturating_add(i32::from(changes_hands))),
@@ -253,6 +265,34 @@ mod tests {
     fn seen(holder: &str, ago: Duration, now: Instant) -> Seen {
         let record = Record { holder: holder.to_owned(), ..Record::default() };
         Seen { record, since: now.checked_sub(ago).unwrap() }
+    }
+
+    /// As during a rollout that shortens the times: the older replica may write for as long as its own times say.
+    #[tokio::test]
+    async fn a_holder_whose_lease_lasts_longer_than_ours_is_given_its_own_time() {
+        let now = Instant::now() + 10 * LEASE;
+        let longer = Times::try_new(4 * LEASE, 3 * LEASE, LEASE).unwrap();
+        let client = || {
+            Client::new(
+                tower::service_fn(async |_| Err::<http::Response<Body>, BoxError>("no way".into())),
+                "n",
+            )
+        };
+        let holder = Elector::new(client(), "n", "lease", longer);
+        let lease = Lease { spec: Some(holder.spec(&Record::default())), ..Lease::default() };
+        let seen = |ago| Seen { record: Record::of(&lease), since: now.checked_sub(ago).unwrap() };
+        assert!(!may_take(&seen(2 * LEASE), "me", LEASE, now));
+        assert!(may_take(&seen(4 * LEASE), "me", LEASE, now));
+    }
+
+    #[test]
+    fn others_wait_for_the_second_that_has_begun() {
+        let seconds = |ms| Times { duration: Duration::from_millis(ms), ..whole() }.whole_seconds();
+        assert_eq!([seconds(1_000), seconds(1_001), seconds(1_999)], [1, 2, 2]);
+    }
+
+    fn whole() -> Times {
+        Times::try_new(LEASE, Duration::from_secs(10), Duration::from_secs(2)).unwrap()
     }
 
     #[test]

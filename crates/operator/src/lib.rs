@@ -21,6 +21,7 @@ pub mod context;
 pub mod controllers;
 pub mod fence;
 pub mod flux;
+pub mod guarded;
 pub mod lease;
 pub mod logs;
 pub mod metrics;

@@ -1,10 +1,11 @@
 //! From status writes to reports: what changed between two lists of conditions.
 //!
 //! Reconcilers call [`Reporter::transition`] after each successful status write; the agent's outbox takes it from
-//! there. With the agent off the reporter drops everything and reconciling works unchanged (seed, "Implemented
-//! behavior").
+//! there. What a write changed whose answer was lost, or what others wrote, is told when the watch brings it. With the
+//! agent off the reporter drops everything and reconciling works unchanged (seed, "Implemented behavior").
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use tokio::sync::mpsc;
 use vworkspace_protocol::{Condition, ObjectRef};
 
@@ -20,10 +21,21 @@ pub enum Observation {
     Conditions {
         /// The object, with uid and generation.
         object: ObjectRef,
+        /// After the write, as [`version_of`] gives it.
+        version: u64,
         /// Before the write.
         before: Vec<Condition>,
         /// After the write.
         after: Vec<Condition>,
+    },
+    /// Conditions of an object that changed, whoever changed them.
+    Seen {
+        /// The object, with uid and generation.
+        object: ObjectRef,
+        /// As of when they were seen, as [`version_of`] gives it.
+        version: u64,
+        /// All of them.
+        conditions: Vec<Condition>,
     },
     /// The object is gone.
     Deleted {
@@ -39,6 +51,11 @@ pub enum Observation {
         /// When the new credential was issued.
         at: Timestamp,
     },
+}
+
+/// Which of two readings of one object is the later one; nought where that is not known.
+pub fn version_of<K: kube::Resource>(object: &K) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// Hands observations to the agent; cheap to clone.
@@ -57,11 +74,16 @@ impl Reporter {
         (Self(Some(sender)), receiver)
     }
 
-    /// Tells what a status write changed; nothing when it changed nothing.
-    pub fn transition(&self, object: ObjectRef, before: Vec<Condition>, after: Vec<Condition>) {
+    /// Tells what a status write changed, and the version it led to; nothing when it changed nothing.
+    pub fn transition(&self, object: ObjectRef, version: u64, before: Vec<Condition>, after: Vec<Condition>) {
         if before != after {
-            self.send(Observation::Conditions { object, before, after });
+            self.send(Observation::Conditions { object, version, before, after });
         }
+    }
+
+    /// Tells what the conditions of an object are that changed. What was told when it was written is not told again.
+    pub fn seen(&self, object: ObjectRef, version: u64, conditions: Vec<Condition>) {
+        self.send(Observation::Seen { object, version, conditions });
     }
 
     /// Tells that an object is gone.

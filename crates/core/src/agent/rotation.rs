@@ -24,6 +24,12 @@ impl Life {
         let age = self.expires_at.duration_since(self.issued_at) / 3 * 2;
         self.issued_at.saturating_add(age.max(MIN_AGE)).unwrap_or(self.expires_at)
     }
+
+    /// Whether it is to be rotated. One that was issued later than now was so by a clock that was ahead: how old it is
+    /// nobody knows. What clocks of two replicas differ by is let pass.
+    fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.rotates_at() || self.issued_at.duration_since(now) > MIN_AGE
+    }
 }
 
 /// What to do about the credential.
@@ -44,7 +50,7 @@ pub fn rotation(life: Option<Life>, wish: Option<i64>, fulfilled: Option<i64>, n
     match wish {
         Some(generation) if fulfilled == Some(generation) => Rotation::Fulfilled,
         Some(_) => Rotation::Due,
-        None if life.is_some_and(|life| now >= life.rotates_at()) => Rotation::Due,
+        None if life.is_some_and(|life| life.is_over(now)) => Rotation::Due,
         None => Rotation::No,
     }
 }
@@ -108,6 +114,15 @@ mod tests {
         assert_eq!(rotation(life(), None, None, at(60)), Rotation::Due);
         assert_eq!(rotation(life(), None, None, at(9_000)), Rotation::Due);
         assert_eq!(rotation(None, None, None, at(9_000)), Rotation::No);
+    }
+
+    /// The clock was ahead by more than the credential's life, and is right since this process started.
+    #[test]
+    fn a_credential_that_was_issued_by_a_clock_that_was_ahead_is_rotated_before_it_ends() {
+        let life = Some(Life { issued_at: at(9_000), expires_at: at(900) });
+        assert_eq!(rotation(life, None, None, at(10)), Rotation::Due);
+        let by_a_replica_with_another_clock = Some(Life { issued_at: at(50), expires_at: at(900) });
+        assert_eq!(rotation(by_a_replica_with_another_clock, None, None, at(10)), Rotation::No);
     }
 
     #[test]

@@ -78,6 +78,23 @@ impl Teller {
         self.repeat(all, now);
     }
 
+    /// These are an object's conditions: what was not told of them is.
+    pub fn handle_seen(&mut self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) {
+        for news in self.log.handle_seen(object, conditions, now) {
+            self.outbox.handle_event(news, now);
+        }
+    }
+
+    /// What was told of an object last is of this version of it; nought: nobody knows.
+    pub fn handle_version(&mut self, object: &ObjectRef, version: u64) {
+        self.log.handle_version(object, version);
+    }
+
+    /// Whether something newer than this version of the object was told. A snapshot of it would be taken for news.
+    pub fn is_outdated(&self, object: &ObjectRef, version: u64) -> bool {
+        self.log.is_outdated(object, version)
+    }
+
     /// Asks that everything waiting goes out now.
     pub fn handle_flush(&mut self, now: Timestamp) {
         self.outbox.handle_flush(now);

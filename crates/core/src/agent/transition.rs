@@ -72,6 +72,9 @@ pub struct Remembered {
     object: ObjectRef,
     #[serde(rename = "c")]
     conditions: BTreeMap<String, Told>,
+    /// The version that was told last, by this process; nought: nobody knows. Compared with that of a snapshot alone.
+    #[serde(skip)]
+    version: u64,
     /// It was there before this process started, or in a list since: once it is in none any more, it is gone. Of
     /// another one a list may say nothing yet.
     #[serde(skip)]
@@ -120,8 +123,8 @@ impl TransitionLog {
         log
     }
 
-    /// Events for what a status write changed: one per condition added, changed or taken away. None about an object
-    /// whose end was told.
+    /// Events for what a status write changed: one per condition added, changed or taken away. None of what was told last,
+    /// which was seen before the write was answered, and none about an object whose end was told.
     pub fn handle_transition(
         &mut self,
         object: &ObjectRef,
@@ -132,7 +135,8 @@ impl TransitionLog {
         let changed = after.iter().filter(|condition| !before.iter().any(|b| same_content(b, condition)));
         let removed = before.iter().filter(|b| !after.iter().any(|a| a.type_ == b.type_));
         let removed = removed.map(|condition| as_removed(condition, now));
-        changed.cloned().chain(removed).filter_map(|condition| self.tell(object, condition, now)).collect()
+        let changed: Vec<_> = changed.cloned().chain(removed).collect();
+        self.handle_seen(object, &changed, now)
     }
 
     /// Events for everything that is, whether told before or not: the first thing after a reconnect.
@@ -143,6 +147,25 @@ impl TransitionLog {
         now: Timestamp,
     ) -> Vec<News> {
         conditions.iter().filter_map(|condition| self.tell(object, condition.clone(), now)).collect()
+    }
+
+    /// Events for those of an object's conditions that were last told otherwise, or never.
+    pub fn handle_seen(&mut self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) -> Vec<News> {
+        let news = conditions.iter().filter(|condition| !self.is_told(object, condition));
+        let news: Vec<_> = news.cloned().collect();
+        news.into_iter().filter_map(|condition| self.tell(object, condition, now)).collect()
+    }
+
+    /// What was told of an object last is of this version of it; nought: nobody knows.
+    pub fn handle_version(&mut self, object: &ObjectRef, version: u64) {
+        if let Some(known) = self.objects.get_mut(&identity(object)) {
+            known.version = version;
+        }
+    }
+
+    /// Whether something newer than this version of the object was told by this process.
+    pub fn is_outdated(&self, object: &ObjectRef, version: u64) -> bool {
+        version != 0 && self.objects.get(&identity(object)).is_some_and(|known| version < known.version)
     }
 
     /// The event for an object that is gone. Absent where nothing was ever told about the object, or its end was told
@@ -264,17 +287,20 @@ impl TransitionLog {
         Some(News { slot, event, needs })
     }
 
+    fn is_told(&self, object: &ObjectRef, condition: &Condition) -> bool {
+        let slot = Slot::new(object, &condition.type_);
+        let known = self.objects.get(&slot.object);
+        let told = known.and_then(|known| known.conditions.get(&slot.condition_type));
+        told.is_some_and(|told| told.says(condition, &content_digest(condition)))
+    }
+
     /// What the condition is told under; the log must be stored as far as that needs before it is used.
     fn count(&mut self, object: &ObjectRef, slot: &Slot, condition: &Condition, now: Timestamp) -> Told {
         let content = content_digest(condition);
         let new = || Remembered::new(object);
         let known = self.objects.entry(slot.object.clone()).or_insert_with(new);
         let last = known.conditions.get(&slot.condition_type);
-        let is_same = |told: &&Told| {
-            told.observed_generation == condition.observed_generation
-                && told.suffix == suffix_of(&content, told.n)
-        };
-        if let Some(told) = last.filter(is_same) {
+        if let Some(told) = last.filter(|told| told.says(condition, &content)) {
             return told.clone();
         }
         let n = last.filter(|_| !planted(Bug::RepeatEventKey)).map_or(0, |told| told.n.saturating_add(1));
@@ -325,11 +351,19 @@ impl TransitionLog {
     }
 }
 
+impl Told {
+    /// Whether it was told of this condition, whose content has this digest.
+    fn says(&self, condition: &Condition, content: &[u8; 32]) -> bool {
+        self.observed_generation == condition.observed_generation && self.suffix == suffix_of(content, self.n)
+    }
+}
+
 impl Remembered {
     fn new(object: &ObjectRef) -> Self {
         Self {
             object: bounded_ref(object.clone()),
             conditions: BTreeMap::new(),
+            version: 0,
             was_there: false,
             is_gone: false,
         }

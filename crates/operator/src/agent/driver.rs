@@ -326,19 +326,25 @@ impl Driver {
     ) {
         let (mut identity, mut cluster) = (self.identity.subscribe(), self.follow.cluster());
         let mut link = self.conversation.watch();
+        let mut known = None;
         loop {
+            let written = identity.borrow_and_update().clone();
+            // Compared, not awaited: what else changes at the same time wakes as well.
+            if written != known {
+                self.conversation.identity_changed();
+                known.clone_from(&written);
+            }
             let on =
                 self.args.agent_enabled || cluster.borrow_and_update().as_ref().is_some_and(|c| !c.deleting);
             let verdicts = link.borrow_and_update().verdicts.clone();
-            let identity_now = identity.borrow_and_update().clone().filter(|_| on);
-            let wanted = identity_now.map(|identity| identity.presented(&verdicts));
+            let wanted = written.filter(|_| on).map(|identity| identity.presented(&verdicts));
             let current = connections.borrow().as_ref().map(|connection| connection.credentials.clone());
             if wanted != current {
                 self.connect(wanted, &session, &connections, &cluster_id);
             }
             // All senders live as long as this task.
             tokio::select! {
-                _ = identity.changed() => self.conversation.identity_changed(),
+                _ = identity.changed() => {}
                 _ = cluster.changed() => {}
                 _ = link.changed() => {}
             }
@@ -463,6 +469,43 @@ mod tests {
         let failed = driver.failed(&connection, Failure::Unauthorized, "", None);
         let both = async { futures::join!(failed, written_anew) };
         assert!(tokio::time::timeout(Duration::from_secs(30), both).await.is_ok(), "it waits for ever");
+    }
+
+    /// What else changes at that moment must not hide it: whichever is noticed first, sixty-four times.
+    #[tokio::test]
+    async fn an_identity_that_is_written_anew_counts_whatever_changes_with_it() {
+        for _ in 0..64 {
+            // Each round may look as often as a task of its own.
+            tokio::task::yield_now().await;
+            let (driver, connections, _wanted) = driver();
+            let args = Args::try_parse_from(["vworkspace-operator", "--agent-enabled=true"]).unwrap();
+            let driver = Arc::new(Driver { args: Arc::new(args), ..driver });
+            let current = Held::new(ClusterId::new("c"), Secret::new("old"), None);
+            let fetched = Fetched { token: Secret::new("new"), life: None, rotation: "r".to_owned() };
+            let held = current.fetched(fetched, &Cause::Age);
+            let at = |port| Identity {
+                base_url: format!("http://127.0.0.1:{port}"),
+                held: held.clone(),
+                ca_pem: None,
+            };
+            driver.identity.send_replace(Some(at(1)));
+            driver.conversation.refused(&Secret::new("new"), &held);
+            let keeping = driver.clone().keep_connections(
+                connections.clone(),
+                watch::Sender::new(None),
+                SessionId::new("s"),
+            );
+            let mut keeping = std::pin::pin!(keeping);
+            assert!(keeping.as_mut().now_or_never().is_none());
+            let presented = || driver.links.now().unwrap().credentials.token.expose().to_owned();
+            driver.conversation.refused(&Secret::new("new"), &held);
+            assert!(keeping.as_mut().now_or_never().is_none());
+            assert_eq!(presented(), "old");
+            driver.identity.send_replace(Some(at(2)));
+            driver.conversation.good(&Secret::new("old"));
+            assert!(keeping.as_mut().now_or_never().is_none());
+            assert_eq!(presented(), "new", "another control plane has refused nothing yet");
+        }
     }
 
     /// Nothing is told of jobs before status went first, so none of them makes room.

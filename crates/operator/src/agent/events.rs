@@ -202,8 +202,16 @@ impl EventLoop {
     fn handle_observation(&mut self, observation: Observation) {
         let now = clock::now();
         match observation {
-            Observation::Conditions { object, before, after } => {
+            // A write and the watch that brings it back come here by two ways: who is late tells nothing.
+            Observation::Conditions { object, version, .. } | Observation::Seen { object, version, .. }
+                if self.teller.is_outdated(&object, version) => {}
+            Observation::Conditions { object, version, before, after } => {
                 self.teller.handle_transition(&object, &before, &after, now);
+                self.teller.handle_version(&object, version);
+            }
+            Observation::Seen { object, version, conditions } => {
+                self.teller.handle_seen(&object, &conditions, now);
+                self.teller.handle_version(&object, version);
             }
             Observation::Deleted { object } => self.teller.handle_deleted(&object, now),
             Observation::Rotated { object, rotation, at } => {
@@ -219,8 +227,11 @@ impl EventLoop {
                 self.teller.handle_listed(objects.iter().map(|followed| &followed.object), now);
             }
             Part::Conditions(objects) => {
-                for followed in objects {
-                    self.teller.handle_snapshot(&followed.object, &followed.observed.conditions, now);
+                for Followed { object, version, observed, .. } in objects.iter().map(AsRef::as_ref) {
+                    // A part may wait for those before it, and a watch lags: the newer was told when it was written.
+                    if !self.teller.is_outdated(object, *version) {
+                        self.teller.handle_snapshot(object, &observed.conditions, now);
+                    }
                 }
             }
         }
@@ -399,7 +410,7 @@ mod tests {
         let mut events = event_loop(links);
         let object = |uid: &str| ObjectRef { uid: uid.to_owned(), ..ObjectRef::default() };
         let observed = Observed { conditions: vec![ready()], ..Observed::default() };
-        let followed = Followed { object: object("a"), observed, deleting: false, created: 0 };
+        let followed = Followed { object: object("a"), version: 0, observed, deleting: false, created: 0 };
         let (done, mut told) = oneshot::channel();
         events.handle_snapshot(Snapshot { part: Part::Conditions(vec![Arc::new(followed)]), done });
         events.start();
@@ -407,9 +418,62 @@ mod tests {
         events.start();
         assert!(events.on_its_way.is_some() && told.try_recv().is_err());
         let (object, after) = (object("b"), vec![ready()]);
-        events.handle_observation(Observation::Conditions { object, before: vec![], after });
+        events.handle_observation(Observation::Conditions { object, version: 0, before: vec![], after });
         events.handle_answer(&connection, Ok(()));
         assert_eq!((told.try_recv(), events.teller.outbox().len()), (Ok(Ok(Told::Taken)), 1));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_told_is_told_when_it_is_seen_and_what_was_told_is_not_told_again() {
+        let (_sender, links) = watch::channel(None);
+        let mut events = event_loop(links);
+        let object = ObjectRef { uid: "a".to_owned(), ..ObjectRef::default() };
+        let failed = || Condition { status: ConditionStatus::False, ..ready() };
+        let mut tells = |observation| {
+            let before = events.teller.outbox().len();
+            events.handle_observation(observation);
+            events.teller.outbox().len() - before
+        };
+        let written = |version, before: Vec<Condition>, condition| {
+            let (object, after) = (object.clone(), vec![condition]);
+            Observation::Conditions { object, version, before, after }
+        };
+        let seen = |version, condition| {
+            let (object, conditions) = (object.clone(), vec![condition]);
+            Observation::Seen { object, version, conditions }
+        };
+        assert_eq!(tells(written(10, vec![], failed())), 1);
+        assert_eq!(tells(seen(10, failed())), 0, "our own write comes back");
+        assert_eq!(tells(seen(11, ready())), 1, "the answer to our write was lost");
+        assert_eq!(tells(written(11, vec![failed()], ready())), 0, "or was late");
+        assert_eq!(tells(seen(9, failed())), 0, "the watch lags");
+        assert_eq!(tells(written(10, vec![ready()], failed())), 0, "its answer comes late");
+    }
+
+    #[tokio::test]
+    async fn what_a_snapshot_saw_before_it_was_told_otherwise_is_not_told() {
+        let (_sender, links) = watch::channel(None);
+        let mut events = event_loop(links);
+        let object = ObjectRef { uid: "a".to_owned(), ..ObjectRef::default() };
+        let former = Condition { status: ConditionStatus::False, ..ready() };
+        let (before, after) = (vec![former.clone()], vec![ready()]);
+        events.handle_observation(Observation::Conditions {
+            object: object.clone(),
+            version: 10,
+            before,
+            after,
+        });
+        let mut snapshot = |version, condition| {
+            let observed = Observed { conditions: vec![condition], ..Observed::default() };
+            let followed =
+                Followed { object: object.clone(), version, observed, deleting: false, created: 0 };
+            let part = Part::Conditions(vec![Arc::new(followed)]);
+            events.handle_snapshot(Snapshot { part, done: oneshot::channel().0 });
+            events.teller.outbox().len()
+        };
+        assert_eq!(snapshot(9, former.clone()), 1, "the watch lags, or the part waited");
+        assert_eq!(snapshot(10, ready()), 1, "it is told already");
+        assert_eq!(snapshot(11, former), 2, "it has changed since");
     }
 
     #[tokio::test]
@@ -417,7 +481,8 @@ mod tests {
         let (connected, links) = watch::channel(None);
         let mut events = event_loop(links);
         let object = ObjectRef { kind: "ApplicationInstance".to_owned(), ..ObjectRef::default() };
-        events.handle_observation(Observation::Conditions { object, before: vec![], after: vec![ready()] });
+        let after = vec![ready()];
+        events.handle_observation(Observation::Conditions { object, version: 0, before: vec![], after });
         events.teller.handle_flush(clock::now());
         events.start();
         assert!(events.storing.is_none() && events.on_its_way.is_none());

@@ -3,16 +3,22 @@
 //! Specs are not kept: what is needed here is who is there, and what its status says. Jobs that wait, snapshots and
 //! heartbeats all read this table; nobody polls the API server.
 
-use crate::{conditions, report::Reporter};
+use crate::{
+    conditions,
+    guarded::lean_metadata,
+    report::{Reporter, version_of},
+};
 use futures::TryStreamExt as _;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition as KubeCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as KubeCondition, ObjectMeta};
 use kube::{
-    Api, Client, ResourceExt as _,
-    core::{ApiResource, NotUsed, Object},
+    Api, Client, Resource, ResourceExt as _,
+    core::{ApiResource, DynamicResourceScope},
     runtime::{WatchStreamExt as _, watcher},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,10 +28,17 @@ use vworkspace_core::agent::{ObjectKey, job_run::Observed};
 use vworkspace_crds::{ApplicationInstance, Cluster, Operation};
 use vworkspace_protocol::ObjectRef;
 
-/// The part of an object that is read.
-type Partial = Object<NotUsed, PartialStatus>;
+/// The part of an object that is read, whatever the rest is like.
+#[derive(Clone, Debug, Deserialize)]
+struct Partial {
+    #[serde(deserialize_with = "lean_metadata")]
+    metadata: ObjectMeta,
+    /// Read by itself: who is there is known also where this says nothing.
+    #[serde(default)]
+    status: Option<Box<RawValue>>,
+}
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PartialStatus {
     observed_generation: Option<i64>,
@@ -37,6 +50,8 @@ struct PartialStatus {
 pub struct Followed {
     /// Who it is, with uid and generation.
     pub object: ObjectRef,
+    /// As of when it was seen, as [`version_of`] gives it.
+    pub version: u64,
     /// What its status says.
     pub observed: Observed,
     /// Whether its deletion was asked for.
@@ -161,9 +176,13 @@ impl Follow {
         }
         let former = table.objects.insert(key, followed.clone());
         drop(table);
-        // A relist may show a new life of a name without having shown the end of the old one.
-        if let Some(former) = former.filter(|former| former.object.uid != followed.object.uid) {
+        let Some(former) = former else { return };
+        if former.object.uid != followed.object.uid {
+            // A relist may show a new life of a name without having shown the end of the old one.
             reporter.deleted(former.object.clone());
+        } else if former.observed.conditions != followed.observed.conditions {
+            let conditions = followed.observed.conditions.clone();
+            reporter.seen(followed.object.clone(), followed.version, conditions);
         }
     }
 
@@ -194,8 +213,46 @@ impl Follow {
     }
 }
 
+impl Resource for Partial {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &ApiResource) -> Cow<'_, str> {
+        kind.kind.as_str().into()
+    }
+
+    fn group(kind: &ApiResource) -> Cow<'_, str> {
+        kind.group.as_str().into()
+    }
+
+    fn version(kind: &ApiResource) -> Cow<'_, str> {
+        kind.version.as_str().into()
+    }
+
+    fn plural(kind: &ApiResource) -> Cow<'_, str> {
+        kind.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+fn status_of(resource: &ApiResource, object: &Partial) -> PartialStatus {
+    let Some(status) = &object.status else { return PartialStatus::default() };
+    serde_json::from_str(status.get()).unwrap_or_else(|error| {
+        let (namespace, name) = (object.namespace(), object.name_any());
+        tracing::warn!(%error, kind = resource.kind, namespace, name, "a status cannot be read");
+        PartialStatus::default()
+    })
+}
+
 fn followed(resource: &ApiResource, object: &Partial) -> Followed {
-    let status = object.status.clone().unwrap_or_default();
+    let status = status_of(resource, object);
     Followed {
         object: ObjectRef {
             api_version: resource.api_version.clone(),
@@ -205,6 +262,7 @@ fn followed(resource: &ApiResource, object: &Partial) -> Followed {
             uid: object.uid().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
         },
+        version: version_of(object),
         observed: Observed {
             uid: object.uid().unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),
@@ -218,7 +276,9 @@ fn followed(resource: &ApiResource, object: &Partial) -> Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guarded::odd;
     use futures::FutureExt as _;
+    use kube::core::{ObjectList, WatchEvent};
     use serde_json::json;
 
     fn instance(uid: &str, ready: &str) -> Partial {
@@ -253,9 +313,30 @@ mod tests {
             seen.push(now.map(|f| f.observed.conditions[0].status.as_str()));
         }
         assert_eq!(seen, [Some("False"), Some("True"), None]);
+        let changed = reports.try_recv();
+        assert!(
+            matches!(changed, Ok(crate::report::Observation::Seen { conditions, .. }) if conditions[0].reason == "r")
+        );
         assert!(
             matches!(reports.try_recv(), Ok(crate::report::Observation::Deleted { object }) if object.uid == "u1")
         );
+    }
+
+    #[test]
+    fn whatever_an_object_holds_it_is_there_and_its_status_is_read() {
+        let resource = ApiResource::erase::<ApplicationInstance>(&());
+        let list: ObjectList<Partial> = serde_json::from_str(&odd::list()).unwrap();
+        let told = odd::events().into_iter().map(|event| match serde_json::from_str(&event).unwrap() {
+            WatchEvent::Added(object) => object,
+            other => panic!("{other:?}"),
+        });
+        for object in list.items.into_iter().chain(told) {
+            let name = object.name_any();
+            assert_eq!(followed(&resource, &object).observed.conditions.len(), 1, "{name}");
+            let late = object.status.unwrap().get().replace("2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+            let object = Partial { status: RawValue::from_string(late).ok(), ..object };
+            assert_eq!(followed(&resource, &object).object.name, name);
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ mod tests {
             ..ObjectRef::default()
         };
         let observed = Observed { uid: "u-1".to_owned(), observed_generation: 2, conditions };
-        Followed { object, observed, deleting: false, created: 0 }
+        Followed { object, version: 0, observed, deleting: false, created: 0 }
     }
 
     fn connected(status: ConditionStatus) -> Condition {

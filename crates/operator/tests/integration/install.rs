@@ -67,13 +67,13 @@ fn transitions_are_reported_and_announced() -> anyhow::Result<()> {
         let namespace = world.gated("told").await?;
         installed(world, &namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
         let became_ready = |observation: &Observation| match observation {
-            Observation::Conditions { before, after, object } => {
+            Observation::Conditions { before, after, object, .. } => {
                 let is_ready = |conditions: &[vworkspace_protocol::Condition]| {
                     conditions.iter().any(|condition| condition.to_string().starts_with(READY))
                 };
                 !object.uid.is_empty() && !is_ready(before) && is_ready(after)
             }
-            Observation::Deleted { .. } | Observation::Rotated { .. } => false,
+            Observation::Seen { .. } | Observation::Deleted { .. } | Observation::Rotated { .. } => false,
         };
         ensure!(world.observations(&namespace, "shop").iter().filter(|o| became_ready(o)).count() == 1);
         let events: Api<Event> = world.api(&namespace);

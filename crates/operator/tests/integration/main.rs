@@ -10,5 +10,6 @@ mod gates;
 mod install;
 mod refusal;
 mod silence;
+mod unreadable;
 mod values;
 mod world;

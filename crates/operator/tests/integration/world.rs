@@ -93,6 +93,7 @@ impl World {
     pub fn observations(&self, namespace: &str, name: &str) -> Vec<Observation> {
         let is_about = |observation: &&Observation| {
             let (Observation::Conditions { object, .. }
+            | Observation::Seen { object, .. }
             | Observation::Deleted { object }
             | Observation::Rotated { object, .. }) = observation;
             object.namespace == namespace && object.name == name

@@ -61,6 +61,19 @@ fn restarted(log: &mut TransitionLog, store: &mut BTreeMap<u64, String>) -> Tran
 }
 
 #[test]
+fn what_was_seen_before_what_was_told_last_is_outdated_in_this_process_alone() {
+    let mut log = TransitionLog::default();
+    log.handle_version(&object(), 9);
+    assert!(!log.is_outdated(&object(), 8), "nothing was told");
+    log.handle_transition(&object(), &[], &[ready(true, "A", 5)], now());
+    log.handle_version(&object(), 9);
+    assert_eq!([8, 9, 10].map(|version| log.is_outdated(&object(), version)), [true, false, false]);
+    assert!(!log.is_outdated(&object(), 0), "nobody knows");
+    log.handle_version(&object(), 3);
+    assert!(!log.is_outdated(&object(), 8), "the cluster's database was restored");
+}
+
+#[test]
 fn a_snapshot_repeats_the_stored_key_also_after_a_restart() {
     let (mut log, mut store) = (TransitionLog::default(), BTreeMap::new());
     let (first, second) = (vec![ready(false, "A", 5)], vec![ready(true, "B", 5)]);

@@ -127,7 +127,7 @@ mod tests {
         let shared = Shared {
             announcer: Announcer::new(client.clone(), "c"),
             instances: kube::runtime::reflector::store().0,
-            values: ValuesWatches::new(client.clone(), wakes, CancellationToken::new()),
+            values: Arc::new(ValuesWatches::new(client.clone(), wakes, CancellationToken::new())),
             context: Context {
                 client,
                 own_namespace: "n".to_owned(),
@@ -136,7 +136,7 @@ mod tests {
                 gates: Gates::fixed(["team"]),
                 metrics: Metrics::new().0,
             },
-            failures: super::super::retry::Failures::default(),
+            failures: Arc::default(),
             own_writes: Arc::default(),
         };
         let instance = serde_json::from_value(instance(finalizers)).unwrap();

@@ -17,6 +17,7 @@ use kube::{Api, Client};
 use vworkspace_crds::{
     ApplicationInstance,
     application_instance::{SourceType, Values, ValuesSource},
+    key::is_name,
 };
 
 /// What the instance points at.
@@ -108,13 +109,13 @@ async fn helm_chart(
 }
 
 /// The object's uid and resourceVersion: its content is never read, only Flux needs it. An absent object, or one that
-/// we may not see, has no state; Flux tells what it lacks.
+/// we may not see, has no state; Flux tells what it lacks. A name that is none is refused later.
 async fn values_revision(
     client: &Client,
     namespace: &str,
     object: Option<ValuesObject>,
 ) -> Result<Option<String>, Error> {
-    let Some(ValuesObject { kind, name }) = object else {
+    let Some(ValuesObject { kind, name }) = object.filter(|object| is_name(&object.name)) else {
         return Ok(None);
     };
     let (what, metadata) = match kind {
@@ -134,5 +135,37 @@ async fn values_revision(
         }
         Err(error) if is_absent(&error) || is_denied(&error) => Ok(None),
         Err(source) => Err(Error::Call { action: "read", what, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::BoxError;
+
+    /// What it is told then is the validation's to say.
+    #[tokio::test]
+    async fn values_under_a_name_that_is_none_are_not_looked_for() {
+        let absent = tower::service_fn(async |_| {
+            let status =
+                json!({"kind": "Status", "code": 404, "reason": "NotFound", "details": {"name": "n"}});
+            let answer = http::Response::builder().status(404);
+            Ok::<_, BoxError>(answer.body(Body::from(status.to_string().into_bytes()))?)
+        });
+        let instance = json!({
+            "apiVersion": "apps.vworkspace.io/v1alpha1", "kind": "ApplicationInstance",
+            "metadata": {"name": "shop", "namespace": "team"},
+            "spec": {
+                "appRef": {"catalogId": "hello"},
+                "chart": {"sourceType": "helm", "url": "https://x", "name": "hello", "version": "1.0.0"},
+                "release": {"name": "shop", "namespace": "team"},
+                "values": {"source": "secretRef", "secretRef": {"name": "my values", "key": "k"}},
+            },
+        });
+        let instance = serde_json::from_value(instance).unwrap();
+        let found = dereference(&Client::new(absent, "n"), &Gates::fixed(["team"]), &instance).await;
+        assert!(found.is_ok_and(|found| found.values_revision.is_none()));
     }
 }

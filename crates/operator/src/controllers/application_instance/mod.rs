@@ -54,8 +54,8 @@ struct Shared {
     context: Context,
     announcer: Announcer,
     instances: Store<ApplicationInstance>,
-    values: values::ValuesWatches,
-    failures: retry::Failures,
+    values: Arc<values::ValuesWatches>,
+    failures: Arc<retry::Failures>,
     own_writes: Arc<own_writes::OwnWrites>,
 }
 
@@ -67,11 +67,12 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     context.gates.ready().await;
     let (wakes, woken) = mpsc::channel(watch::WAKES);
     let (instances, writer) = reflector::store();
-    let own_writes = Arc::<own_writes::OwnWrites>::default();
-    let own = watch::instances(context.client.clone(), writer, context.reporter.clone(), own_writes.clone());
     let values = values::ValuesWatches::new(context.client.clone(), wakes.clone(), shutdown.clone());
+    let (own_writes, failures, values) = (Arc::default(), Arc::default(), Arc::new(values));
+    let kept = watch::Kept { own_writes, failures, values };
+    let own = watch::instances(context.client.clone(), writer, context.reporter.clone(), kept.clone());
+    let watch::Kept { own_writes, failures, values } = kept;
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
-    let failures = retry::Failures::default();
     let shared =
         Arc::new(Shared { context, announcer, instances: instances.clone(), values, failures, own_writes });
     let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());

@@ -6,7 +6,7 @@ use super::{
     error::Error,
     situation::{self, Situation},
 };
-use crate::{conditions::to_wire, flux::reading};
+use crate::{conditions::to_wire, flux::reading, report::version_of};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
@@ -93,14 +93,21 @@ pub(super) async fn write(
         .patch_status(&instance.name_any(), &params, &patch)
         .await
         .map_err(|source| Error::Call { action: "write", what: what(), source })?;
+    let version = version_of(&answer);
     shared.own_writes.record(instance, Arc::new(answer));
-    tell(shared, instance, &status).await;
+    tell(shared, instance, version, &status).await;
     Ok(())
 }
 
-async fn tell(shared: &Shared, instance: &ApplicationInstance, status: &ApplicationInstanceStatus) {
+async fn tell(
+    shared: &Shared,
+    instance: &ApplicationInstance,
+    version: u64,
+    status: &ApplicationInstanceStatus,
+) {
     let before = instance.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    shared.context.reporter.transition(object_ref(instance), to_wire(before), to_wire(&status.conditions));
+    let after = to_wire(&status.conditions);
+    shared.context.reporter.transition(object_ref(instance), version, to_wire(before), after);
     shared.announcer.transitions(&instance.object_ref(&()), before, &status.conditions).await;
 }
 

@@ -9,6 +9,7 @@ use thiserror::Error;
 use vworkspace_crds::{
     ApplicationInstance,
     application_instance::{Chart, KeyRef, Mode, Release, SourceType, Values, ValuesSource},
+    key::is_name,
 };
 use vworkspace_protocol::condition::reasons;
 
@@ -187,12 +188,19 @@ fn chart_values(values: &Values) -> Result<ChartValues<'_>, Refusal> {
             return Err(Refusal::Spec("values need exactly the member that values.source names"));
         }
     };
-    if let ChartValues::Inline(inline) = chosen
-        && let Some(path) = inline_secret::find(inline)
-    {
-        return Err(Refusal::InlineSecret { path });
+    match chosen {
+        ChartValues::Inline(inline) => match inline_secret::find(inline) {
+            Some(path) => Err(Refusal::InlineSecret { path }),
+            None => Ok(chosen),
+        },
+        ChartValues::Secret(key) if !is_name(&key.name) => {
+            Err(Refusal::Spec("values.secretRef.name is no name of a Secret"))
+        }
+        ChartValues::ConfigMap(key) if !is_name(&key.name) => {
+            Err(Refusal::Spec("values.configMapRef.name is no name of a ConfigMap"))
+        }
+        ChartValues::Default | ChartValues::Secret(_) | ChartValues::ConfigMap(_) => Ok(chosen),
     }
-    Ok(chosen)
 }
 
 #[cfg(test)]

@@ -63,6 +63,17 @@ fn rules_hold_where_the_server_has_no_cel() {
 }
 
 #[test]
+fn values_under_a_name_that_is_none_are_refused_and_the_name_is_pointed_at() {
+    for name in ["my values", "a/b", "Values"] {
+        let mut unnamed = spec();
+        unnamed["values"] = json!({"source": "secretRef", "secretRef": {"name": name, "key": "k"}});
+        assert!(refusal(&unnamed).contains("values.secretRef.name"), "{name}");
+        unnamed["values"] = json!({"source": "configMapRef", "configMapRef": {"name": name, "key": "k"}});
+        assert!(refusal(&unnamed).contains("values.configMapRef.name"), "{name}");
+    }
+}
+
+#[test]
 fn an_inline_secret_is_named_by_its_path_only() {
     let mut secret = spec();
     secret["values"] = json!({"source": "inline", "inline": {"db": {"password": "hunter2"}}});

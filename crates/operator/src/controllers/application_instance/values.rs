@@ -69,6 +69,12 @@ impl ValuesWatches {
         running.insert(key, Running { object, _until_dropped: token.drop_guard() });
     }
 
+    /// Watches that run.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn follow(
         &self,
         namespace: &str,

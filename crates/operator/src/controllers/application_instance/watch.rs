@@ -10,14 +10,19 @@
 //! None of the Flux objects is cached: an event only says which instance to look at, and the reconciler reads afresh.
 
 use super::{
-    Shared, build::source_name, dereference::helm_chart_name, own_writes::OwnWrites, status::object_ref,
+    Shared, build::source_name, dereference::helm_chart_name, own_writes::OwnWrites, retry::Failures,
+    status::object_ref, values::ValuesWatches,
 };
-use crate::{controllers::gate::OpenNamespaces, flux::written::FluxKind};
+use crate::{
+    controllers::gate::OpenNamespaces,
+    flux::written::FluxKind,
+    guarded::{Guarded, Unreadable},
+};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
+    core::{DynamicObject, PartialObjectMeta},
     runtime::{
         Predicate as _, WatchStreamExt as _, predicates,
         reflector::{ObjectRef, Store, store::Writer},
@@ -49,9 +54,9 @@ pub(super) fn instances(
     client: Client,
     writer: Writer<ApplicationInstance>,
     reporter: crate::report::Reporter,
-    own_writes: Arc<OwnWrites>,
+    kept: Kept,
 ) -> impl Stream<Item = Wake> + Send {
-    let api = Api::<DeserializeGuard<ApplicationInstance>>::all(client);
+    let api = Api::<Guarded<ApplicationInstance>>::all(client);
     let changed = predicates::generation
         .combine(predicates::labels)
         .combine(predicates::annotations)
@@ -60,7 +65,7 @@ pub(super) fn instances(
         .backoff(SteadyBackoff::default())
         .try_filter_map(|event| future::ready(Ok(understood(event))))
         .reflect(writer)
-        .inspect_ok(move |event| handle_end(event, &reporter, &own_writes))
+        .inspect_ok(move |event| handle_end(event, &reporter, &kept))
         .touched_objects()
         .predicate_filter(changed, Default::default())
         .filter_map(|instance| future::ready(logged(instance)))
@@ -71,7 +76,7 @@ fn logged(instance: watcher::Result<ApplicationInstance>) -> Option<ApplicationI
     instance.inspect_err(|error| tracing::warn!(%error, "the watch of ApplicationInstances broke")).ok()
 }
 
-fn understood(event: Event<DeserializeGuard<ApplicationInstance>>) -> Option<Event<ApplicationInstance>> {
+fn understood(event: Event<Guarded<ApplicationInstance>>) -> Option<Event<ApplicationInstance>> {
     let event = match event {
         Event::Init => Event::Init,
         Event::InitDone => Event::InitDone,
@@ -82,29 +87,31 @@ fn understood(event: Event<DeserializeGuard<ApplicationInstance>>) -> Option<Eve
     Some(event.modify(|instance| instance.managed_fields_mut().clear()))
 }
 
-fn unguarded(object: DeserializeGuard<ApplicationInstance>) -> Option<ApplicationInstance> {
+fn unguarded(object: Guarded<ApplicationInstance>) -> Option<ApplicationInstance> {
     object
         .0
-        .inspect_err(|invalid| {
-            let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
-            tracing::error!(
-                ?namespace,
-                ?name,
-                error = invalid.error,
-                "an ApplicationInstance cannot be understood"
-            );
+        .inspect_err(|Unreadable { metadata, error }| {
+            let (namespace, name) = (&metadata.namespace, &metadata.name);
+            tracing::error!(?namespace, ?name, error, "an ApplicationInstance cannot be understood");
         })
         .ok()
 }
 
+/// What is kept of each instance; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) own_writes: Arc<OwnWrites>,
+    pub(super) failures: Arc<Failures>,
+    pub(super) values: Arc<ValuesWatches>,
+}
+
 /// An instance that never had our finalizer goes without a last reconcile.
-fn handle_end(
-    event: &Event<ApplicationInstance>,
-    reporter: &crate::report::Reporter,
-    own_writes: &OwnWrites,
-) {
+fn handle_end(event: &Event<ApplicationInstance>, reporter: &crate::report::Reporter, kept: &Kept) {
     let Event::Delete(instance) = event else { return };
+    let Kept { own_writes, failures, values } = kept;
     own_writes.forget(instance);
+    failures.forget(&instance.namespace().unwrap_or_default(), &instance.name_any());
+    values.keep(&ObjectRef::from_obj(instance), None);
     if instance.metadata.deletion_timestamp.is_none() {
         reporter.deleted(object_ref(instance));
     }
@@ -244,9 +251,12 @@ impl Backoff for SteadyBackoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controllers::application_instance::dereference::{ValuesKind, ValuesObject};
+    use kube::client::Body;
     use serde_json::{Value, json};
+    use tower::BoxError;
 
-    fn guarded(spec: &Value) -> DeserializeGuard<ApplicationInstance> {
+    fn guarded(spec: &Value) -> Guarded<ApplicationInstance> {
         let metadata = json!({"name": "shop", "namespace": "team"});
         serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
     }
@@ -258,19 +268,27 @@ mod tests {
         assert!(matches!(understood(Event::Apply(guarded(&good))), Some(Event::Apply(_))));
     }
 
-    #[test]
-    fn nothing_is_kept_of_an_instance_that_went_without_a_last_reconcile() {
+    #[tokio::test]
+    async fn nothing_is_kept_of_an_instance_that_went_without_a_last_reconcile() {
         let spec = json!({"appRef": {"catalogId": "hello"}, "mode": "placeholder"});
         let version = |version: &str| {
             let mut instance = guarded(&spec).0.unwrap();
             instance.metadata.resource_version = Some(version.to_owned());
             Arc::new(instance)
         };
-        let (read, written, own_writes) = (version("1"), version("2"), OwnWrites::default());
-        own_writes.record(&read, written.clone());
+        let never = tower::service_fn(|_| future::pending::<Result<http::Response<Body>, BoxError>>());
+        let (wakes, _woken) = mpsc::channel(1);
+        let values = ValuesWatches::new(Client::new(never, "n"), wakes, CancellationToken::new());
+        let kept = Kept { own_writes: Arc::default(), failures: Arc::default(), values: Arc::new(values) };
+        let (read, written) = (version("1"), version("2"));
+        kept.own_writes.record(&read, written.clone());
+        let first = kept.failures.count("team", "shop");
+        let object = ValuesObject { kind: ValuesKind::Secret, name: "values".to_owned() };
+        kept.values.keep(&ObjectRef::from_obj(&*read), Some(object));
         let end = Event::Delete(Arc::unwrap_or_clone(written));
-        handle_end(&end, &crate::report::Reporter::off(), &own_writes);
-        assert!(Arc::ptr_eq(&own_writes.newest(read.clone()), &read));
+        handle_end(&end, &crate::report::Reporter::off(), &kept);
+        assert!(Arc::ptr_eq(&kept.own_writes.newest(read.clone()), &read));
+        assert_eq!((kept.failures.count("team", "shop"), kept.values.len()), (first, 0));
     }
 
     #[test]

@@ -302,14 +302,19 @@ impl Registrar {
 
     /// Fills in the identity and takes away what has been used.
     async fn record(&self, cluster: &Cluster, id: &ClusterId, announcer: &Announcer) -> Result<(), Error> {
-        let Some(patch) = build::cluster_patch(cluster, id.as_str()) else {
+        if build::cluster_patch(cluster, cluster, id.as_str()).is_none() {
+            return Ok(());
+        }
+        let (api, action) =
+            (Api::<Cluster>::all(self.client.clone()), "recording the identity in the Cluster");
+        let now = api.get(&cluster.name_any()).await.map_err(Error::api(action))?;
+        let Some(patch) = build::cluster_patch(&now, cluster, id.as_str()) else {
             return Ok(());
         };
-        let api = Api::<Cluster>::all(self.client.clone());
         api.patch(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
             .await
-            .map_err(Error::api("recording the identity in the Cluster"))?;
-        if cluster.spec.registration_token.is_some() {
+            .map_err(Error::api(action))?;
+        if patch.pointer("/spec/registrationToken").is_some() {
             let note =
                 "spec.registrationToken is deprecated and was cleared; use spec.registrationTokenSecretRef";
             announcer.tell(&cluster.object_ref(&()), EventType::Warning, "DeprecatedField", note).await;
@@ -376,18 +381,18 @@ mod tests {
     /// What was sent to an API server that takes everything: methods, paths, bodies.
     type Sent = Arc<Mutex<Vec<(http::Method, String, Value)>>>;
 
-    fn registrar() -> (Registrar, Announcer, Sent) {
+    fn registrar(spec: Value) -> (Registrar, Announcer, Sent) {
         let sent = Sent::default();
         let of_service = sent.clone();
         let answers = tower::service_fn(move |request: http::Request<Body>| {
-            let sent = of_service.clone();
+            let (sent, spec) = (of_service.clone(), spec.clone());
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect_bytes().await?;
                 let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                 sent.lock().unwrap().push((head.method, head.uri.path().to_owned(), body));
                 let object = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
-                    "metadata": {"name": "c"}, "spec": {}});
+                    "metadata": {"name": "c", "uid": "u", "resourceVersion": "9"}, "spec": spec});
                 Ok::<_, BoxError>(http::Response::new(Body::from(object.to_string().into_bytes())))
             }
         });
@@ -400,7 +405,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_whose_use_could_not_be_recorded_is_taken_away_when_its_credential_is_found() {
-        let (mut registrar, announcer, sent) = registrar();
+        let patch = recorded_while(&json!({"registrationToken": "vwksp-reg-1"})).await;
+        assert_eq!(patch["spec"], json!({"clusterId": "id", "registrationToken": null}));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_came_during_the_exchange_of_another_is_not_taken_away() {
+        let patch = recorded_while(&json!({"registrationToken": "vwksp-reg-2"})).await;
+        assert_eq!(patch["spec"], json!({"clusterId": "id"}));
+        assert_eq!(patch["metadata"]["resourceVersion"], "9", "nor is one that comes now");
+    }
+
+    /// What is written to the Cluster whose spec the API server holds to be this, when the credential is found that its
+    /// token was exchanged for.
+    async fn recorded_while(spec: &Value) -> Value {
+        let (mut registrar, announcer, sent) = registrar(spec.clone());
         let cluster = json!({
             "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
             "metadata": {"name": "c", "uid": "u", "finalizers": [CLUSTER_FINALIZER]},
@@ -430,6 +449,6 @@ mod tests {
         let recorded = patches.iter().find(|(method, ..)| method == http::Method::PATCH);
         let (_, path, body) = recorded.expect("nothing was written to the Cluster");
         assert!(path.ends_with("/clusters/c"), "{path}");
-        assert_eq!(body["spec"], json!({"clusterId": "id", "registrationToken": null}));
+        body.clone()
     }
 }

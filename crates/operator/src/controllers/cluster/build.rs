@@ -87,19 +87,28 @@ pub fn object_ref_or_identity(cluster: Option<&Cluster>, id: &str) -> ObjectRef 
     )
 }
 
-/// What a successful registration changes in the Cluster itself; absent: nothing.
-pub fn cluster_patch(cluster: &Cluster, cluster_id: &str) -> Option<Value> {
+/// What a successful registration changes in the Cluster itself, as it is `now`; absent: nothing. What has come since it was
+/// `exchanged` has not been used.
+pub fn cluster_patch(now: &Cluster, exchanged: &Cluster, cluster_id: &str) -> Option<Value> {
     let mut patch = json!({});
-    if cluster.spec.cluster_id.as_deref().unwrap_or_default().is_empty() {
+    if now.spec.cluster_id.as_deref().unwrap_or_default().is_empty() {
         patch["spec"]["clusterId"] = cluster_id.into();
     }
-    if cluster.spec.registration_token.is_some() {
+    let token = now.spec.registration_token.as_ref();
+    if token.is_some() && token == exchanged.spec.registration_token.as_ref() {
         patch["spec"]["registrationToken"] = Value::Null;
     }
-    if cluster.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(FORCE_REGISTRATION)) {
+    let force = now.annotations().get(FORCE_REGISTRATION);
+    if force.is_some() && force == exchanged.annotations().get(FORCE_REGISTRATION) {
         patch["metadata"]["annotations"][FORCE_REGISTRATION] = Value::Null;
     }
-    patch.as_object().is_some_and(|patch| !patch.is_empty()).then_some(patch)
+    if now.metadata.uid != exchanged.metadata.uid || patch.as_object().is_none_or(serde_json::Map::is_empty) {
+        return None;
+    }
+    if let Some(version) = &now.metadata.resource_version {
+        patch["metadata"]["resourceVersion"] = version.as_str().into();
+    }
+    Some(patch)
 }
 
 #[cfg(test)]
@@ -145,12 +154,13 @@ mod tests {
         let read = |value: Value| serde_json::from_value::<Cluster>(value).unwrap();
         let kind = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
             "metadata": {"name": "c"}, "spec": {"clusterId": "id"}});
-        assert_eq!(cluster_patch(&read(kind.clone()), "id"), None);
+        let kind_now = read(kind.clone());
+        assert_eq!(cluster_patch(&kind_now, &kind_now, "id"), None);
         let mut inline = kind;
         inline["spec"] = json!({"registrationToken": "vwksp-reg-1"});
         inline["metadata"]["annotations"] = json!({FORCE_REGISTRATION: "true"});
         assert_eq!(
-            cluster_patch(&read(inline), "id").unwrap(),
+            cluster_patch(&read(inline.clone()), &read(inline), "id").unwrap(),
             json!({"spec": {"clusterId": "id", "registrationToken": null},
                 "metadata": {"annotations": {FORCE_REGISTRATION: null}}})
         );

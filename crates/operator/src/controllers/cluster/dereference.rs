@@ -11,7 +11,7 @@ use vworkspace_core::agent::credentials::Held;
 use vworkspace_crds::{
     Cluster,
     cluster::SecretKeyRef,
-    key::{REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_URL},
+    key::{REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_URL, is_name},
 };
 use vworkspace_protocol::Secret;
 
@@ -126,6 +126,9 @@ async fn key_of(
     reference: &SecretKeyRef,
     default_key: &str,
 ) -> Result<Result<Vec<u8>, String>, Error> {
+    if !is_name(&reference.name) {
+        return Ok(Err(format!("{:?} is no name of a Secret", reference.name)));
+    }
     let key = reference.key.as_deref().unwrap_or(default_key);
     let secret = secrets.get_opt(&reference.name).await.map_err(Error::api("reading a Secret"))?;
     let Some(secret) = secret else {
@@ -144,4 +147,35 @@ fn stored(secret: &KubeSecret) -> Option<Stored> {
         owner: owners.iter().find(|owner| owner.kind == "Cluster").map(|owner| owner.uid.clone()),
         version: secret.metadata.resource_version.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::BoxError;
+
+    /// Also of one that is to go: whatever it says must not hold it for ever.
+    #[tokio::test]
+    async fn a_secret_under_a_name_that_is_none_is_missing_and_holds_nothing_up() {
+        let absent = tower::service_fn(async |_| {
+            let answer = http::Response::builder().status(404);
+            let status = json!({"kind": "Status", "code": 404, "reason": "NotFound"}).to_string();
+            Ok::<_, BoxError>(answer.body(Body::from(status.into_bytes()))?)
+        });
+        let args = Args::try_parse_from(["vworkspace-operator"]).unwrap();
+        let cluster = json!({
+            "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster", "metadata": {"name": "c"},
+            "spec": {
+                "registrationTokenSecretRef": {"name": "my token"},
+                "controlPlaneCASecretRef": {"name": "a/b"},
+            },
+        });
+        let cluster = serde_json::from_value(cluster).unwrap();
+        let found = dereference(&Client::new(absent, "n"), &args, cluster, true).await.unwrap();
+        assert!(found.token.is_err_and(|missing| missing.contains("\"my token\" is no name")));
+        assert!(found.ca_pem.is_err_and(|missing| missing.contains("\"a/b\" is no name")));
+    }
 }

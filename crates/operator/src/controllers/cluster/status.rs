@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     agent::conversation::LinkState, announce::Announcer, conditions, context::Context,
-    metrics::CredentialGauge,
+    metrics::CredentialGauge, report::version_of,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams},
@@ -248,17 +248,14 @@ pub(super) async fn write(
         return Ok(());
     }
     let api = Api::<Cluster>::all(context.client.clone());
-    api.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": told})))
+    let written = api
+        .patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(json!({"status": told})))
         .await
         .map_err(Error::api("writing the Cluster's status"))?;
     announcer.transitions(&cluster.object_ref(&()), &before.conditions, &told.conditions).await;
-    report(context, cluster, &before.conditions, &told.conditions);
+    let (before, after) = (conditions::to_wire(&before.conditions), conditions::to_wire(&told.conditions));
+    context.reporter.transition(object_ref(cluster), version_of(&written), before, after);
     Ok(())
-}
-
-fn report(context: &Context, cluster: &Cluster, before: &[Condition], after: &[Condition]) {
-    let object = object_ref(cluster);
-    context.reporter.transition(object, conditions::to_wire(before), conditions::to_wire(after));
 }
 
 #[cfg(test)]
