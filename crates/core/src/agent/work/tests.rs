@@ -25,6 +25,7 @@ impl World {
             match result.outcome {
                 _ if job.is_expired() => {}
                 Outcome::Failed => {
+                    self.check_superseded(n, job, result);
                     assert!(
                         never || job.repeats != Repeats::Success,
                         "{} was run again: {result:?}",
@@ -61,6 +62,14 @@ impl World {
             is_last || is_untouched || object.is_disturbed,
             "{name} did not end at its last job: {object:?} {of_object:?}"
         );
+    }
+
+    /// What takes a job's place is a later job for its object.
+    fn check_superseded(&self, n: usize, job: &Enqueued, result: &JobResult) {
+        let Some(by) = result.error.strip_prefix("Superseded: by job ") else { return };
+        let later =
+            self.jobs[n + 1..].iter().any(|other| other.object == job.object && other.job.id.as_str() == by);
+        assert!(later, "{} of {} was superseded by {by}", job.job.id, job.object);
     }
 
     /// Nothing may be called reached that was not seen, or once a later job for the object had taken effect.
@@ -109,7 +118,7 @@ fn records_that_bear_the_same_ticket_are_both_gone_on_with() {
             serde_json::from_value(serde_json::json!({ "id": id, "kind": "apply", "payload": {} })).unwrap();
         let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: "o".into() };
         (
-            Record { ticket: 3, job, begun: false, taken: None, result: None },
+            Record { ticket: 3, job, begun: false, replayed: false, taken: None, result: None },
             Plan { lane, deed: Ok(Deed::Apply) },
         )
     });
@@ -130,7 +139,7 @@ fn after_a_crash(begun: bool) -> (Vec<&'static str>, Option<JobResult>) {
         serde_json::from_value(serde_json::json!({ "id": "j1", "kind": "apply", "payload": {} })).unwrap();
     job.expires_at = Some(world.now - SignedDuration::from_secs(1));
     let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: "o".into() };
-    let record = Record { ticket: 3, job, begun, taken: None, result: None };
+    let record = Record { ticket: 3, job, begun, replayed: false, taken: None, result: None };
     let plan = Plan { lane, deed: Ok(Deed::Apply) };
     world.work = Work::restore(vec![(record, plan)], Ledger::default(), world.now);
     world.work.handle_link(true);
