@@ -5,12 +5,15 @@ use crate::simulation::api::{
     API_VERSION, ApiError, Deletion, KIND, NAMESPACE, Object, Put, State as Cluster, reference_of,
 };
 use std::{rc::Rc, time::Duration};
-use vworkspace_core::agent::{
-    ObjectKey,
-    dedup::Ledger,
-    job_run::{Goal, Observed, Taken},
-    session::{Failure, State},
-    work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
+use vworkspace_core::{
+    agent::{
+        ObjectKey,
+        dedup::Ledger,
+        job_run::{Goal, Observed, Taken},
+        session::{Failure, State},
+        work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
+    },
+    planted::{Bug, planted},
 };
 use vworkspace_protocol::{
     Job, JobId, JobKind, WaitFor,
@@ -245,6 +248,7 @@ impl Agent {
                 Ok(found) => found,
                 Err(error) => return self.not_applied(error),
             };
+            let found = found.filter(|_| !planted(Bug::WriteUnconditionally));
             if found.as_ref().is_some_and(Object::is_deleting) {
                 return self.later("the object is still being deleted");
             }
