@@ -55,11 +55,29 @@ pub enum Bug {
     AnyJob,
     /// Events are stored as often as they come.
     StoreEventsTwice,
+    /// A newer job takes the place of queued ones of every object.
+    SupersedeAnyObject,
+    /// A deletion succeeds while the object is still going.
+    DeletedAtOnce,
+    /// After a cut jobs are asked for at once.
+    JobsAfterCut,
+    /// `Retry-After` is not kept.
+    IgnoreRetryAfter,
+    /// A lease ends after half its time.
+    EndLeaseEarly,
+    /// A registration token may be used by anybody again.
+    RegisterTwice,
+    /// What an earlier run of the agent acked is not offered to the next one.
+    ForgetSession,
+    /// Nobody is woken when a job is acked.
+    LoseAckWakeUp,
+    /// What is written to an object is for whatever is there.
+    WriteUnconditionally,
 }
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 33] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -84,6 +102,15 @@ impl Bug {
         Self::AnyCluster,
         Self::AnyJob,
         Self::StoreEventsTwice,
+        Self::SupersedeAnyObject,
+        Self::DeletedAtOnce,
+        Self::JobsAfterCut,
+        Self::IgnoreRetryAfter,
+        Self::EndLeaseEarly,
+        Self::RegisterTwice,
+        Self::ForgetSession,
+        Self::LoseAckWakeUp,
+        Self::WriteUnconditionally,
     ];
 
     /// The bug of that name: the variant in kebab case.

@@ -1,6 +1,9 @@
 //! Which way a job may have gone: a table of its own, not the code that it judges.
 
-use vworkspace_protocol::admin::{Job, JobState};
+use vworkspace_protocol::{
+    JobId,
+    admin::{Job, JobState},
+};
 
 /// Whether the job's timeline begins where jobs begin, only takes legal steps, ends at most once, and ends where the
 /// job is.
@@ -19,4 +22,11 @@ fn may_follow(before: JobState, after: JobState) -> bool {
         JobState::Expired | JobState::Undeliverable => before != JobState::Acked,
         JobState::Superseded => before == JobState::Queued,
     }
+}
+
+/// The job that took this one's place at its agent, if it ended so: `Superseded: by job ID`, and after a semicolon why it
+/// was not taken itself, if it was not.
+pub(crate) fn superseded_by(job: &Job) -> Option<JobId> {
+    let by = job.error.strip_prefix("Superseded: by job ")?;
+    by.split(';').next().map(JobId::new)
 }

@@ -339,6 +339,7 @@ enum Verdict {
 
 fn verdict(goal: Goal, applied: &ObjectRef, observed: Option<&Observed>) -> Verdict {
     match (goal, observed) {
+        (Goal::Gone, Some(_)) if planted(Bug::DeletedAtOnce) => Verdict::Succeeded,
         (Goal::Accepted, _) | (Goal::Gone, None) => Verdict::Succeeded,
         (Goal::Gone, Some(_)) | (Goal::Ready | Goal::Finished, None) => Verdict::Waits,
         (Goal::Ready, Some(observed)) => ready_verdict(applied.generation, observed),

@@ -250,14 +250,15 @@ impl Session {
             | Failure::RateLimited { .. }
             | Failure::Unavailable { .. } => {
                 let ceiling = if failure.is_silence() { RECONNECT_CEILING } else { CEILING };
-                let delay = self.backoff.handle_failure_within(ceiling, failure.retry_after(), random);
+                let asked = failure.retry_after().filter(|_| !planted(Bug::IgnoreRetryAfter));
+                let delay = self.backoff.handle_failure_within(ceiling, asked, random);
                 self.not_before = Some(after(now, delay));
                 let may_hurry = failure.is_silence() && !self.hurried;
                 self.soonest = may_hurry.then(|| after(now, FLOOR));
                 // One lost request alone is no cut: its events still wait in the outbox, and a busy control plane
                 // must not be asked to take snapshots as well.
                 let cut = self.backoff.failures() >= CUT_AFTER || self.is_disconnected(now);
-                if self.state == State::Active && cut {
+                if self.state == State::Active && cut && !planted(Bug::JobsAfterCut) {
                     self.state = State::Resyncing;
                 }
             }

@@ -1,5 +1,6 @@
 //! Whether a cluster's agent is there, and when what it acked must be offered again.
 
+use crate::planted::{Bug, planted};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 use vworkspace_protocol::{admin::Presence, id::SessionId};
@@ -42,7 +43,10 @@ impl Sighting {
     pub fn handle_call(&mut self, session: Option<&SessionId>, now: Timestamp, stale: Duration) {
         let broken = match self.last_seen {
             None => true,
-            Some(seen) => self.session.as_ref() != session || elapsed(seen, now) >= stale,
+            Some(seen) => {
+                (self.session.as_ref() != session && !planted(Bug::ForgetSession))
+                    || elapsed(seen, now) >= stale
+            }
         };
         if broken {
             self.break_at = Some(now);
@@ -59,7 +63,7 @@ impl Sighting {
     /// then that one holds nothing of the job. This is a break, too, and later than the one before: of that, everything
     /// may have been offered again already.
     pub fn handle_hold(&mut self, session: Option<&SessionId>, now: Timestamp) {
-        if self.last_seen.is_some() && self.session.as_ref() != session {
+        if !planted(Bug::ForgetSession) && self.last_seen.is_some() && self.session.as_ref() != session {
             self.break_at = self.break_at.max(Some(now)).map(|last| last + INSTANT);
         }
     }

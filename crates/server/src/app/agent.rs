@@ -157,7 +157,7 @@ impl ControlPort for AgentPort {
         let agent = self.agent(call).await?;
         let handle = self.job(&agent, &job).await?;
         // A later job for the same object may go out then.
-        let _waking = self.app.polls.waking(agent.cluster.id());
+        let _waking = (!planted(Bug::LoseAckWakeUp)).then(|| self.app.polls.waking(agent.cluster.id()));
         let _telling = self.app.watches.waking(&job);
         let session = agent.session.as_ref();
         let step = self.app.store.ack(&handle, session, self.app.clock.now()).await.map_err(Error::from)?;

@@ -11,7 +11,10 @@ use crate::{
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
-use vworkspace_core::control::{AdmittedJob, admission::ExplicitKey};
+use vworkspace_core::{
+    control::{AdmittedJob, admission::ExplicitKey},
+    planted::{Bug, planted},
+};
 use vworkspace_protocol::{
     ClusterId, JobId,
     admin::{self, JobState, TimelineEntry},
@@ -174,8 +177,8 @@ impl New {
         let mut older = connection.rows(
             "SELECT j.seq, j.steps, j.id, json_extract(s.payload, '$.apiVersion')
              FROM job j JOIN job_spec s ON s.job = j.seq
-             WHERE j.cluster = ?1 AND j.lane = ?2 AND j.state = 0 AND j.kind = 0 AND j.seq <> ?3",
-            params![self.cluster, self.job.lane(), seq],
+             WHERE j.cluster = ?1 AND (j.lane = ?2 OR ?4) AND j.state = 0 AND j.kind = 0 AND j.seq <> ?3",
+            params![self.cluster, self.job.lane(), seq, planted(Bug::SupersedeAnyObject)],
             |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Uuid>(2)?, row.get::<_, String>(3)?)),
         )?;
         older.retain(|(.., api_version)| group(api_version) == api_group);

@@ -7,7 +7,7 @@ use super::{
 use jiff::{SignedDuration, Timestamp};
 use std::{
     cell::{Ref, RefCell, RefMut},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
@@ -41,6 +41,9 @@ pub enum ApiError {
     Fenced,
 }
 
+/// A call that comes late comes within this: long before another process leads, that was sent by one that led.
+const LATEST: Duration = Duration::from_secs(2);
+
 /// The refusals, as they are counted.
 const REFUSALS: [(&str, ApiError); 4] = [
     ("API call refused: 409", ApiError::Race),
@@ -66,6 +69,8 @@ pub struct Api {
 pub struct State {
     /// Open jobs.
     pub journal: BTreeMap<JobId, String>,
+    /// Open jobs were lost once: they are done again, in any order, for nothing says any more what was done of them.
+    pub lost_journal: bool,
     /// Shards of the ledger.
     pub ledger: BTreeMap<Number, String>,
     /// Shards of what was told about conditions.
@@ -92,11 +97,16 @@ pub struct State {
     pub objects: BTreeMap<String, Object>,
     /// Every change that had an effect, in order.
     pub changes: Vec<Change>,
+    /// Changes with which an object became ready, each once or more often.
+    pub reached: BTreeSet<(String, u64)>,
+    /// Changes with which their object never becomes ready.
+    pub hopeless: BTreeSet<u64>,
     /// Changes that another took the place of before they became ready, and which: they cannot succeed any more.
     pub overtaken: BTreeMap<u64, u64>,
     /// Whose fields others took over, and how many changes there were before.
     pub takeovers: Vec<(String, usize)>,
     next_uid: u64,
+    versions: u64,
 }
 
 /// Who leads.
@@ -124,6 +134,8 @@ pub struct Object {
     pub uid: String,
     /// Rises with each change.
     pub generation: i64,
+    /// Another one after every write, also of conditions.
+    version: u64,
     /// The job whose content it has.
     pub value: u64,
     /// Somebody else owns a field.
@@ -151,8 +163,10 @@ pub enum Put {
     Taken(ObjectRef),
     /// Somebody else owns a field.
     Conflict,
-    /// It is being deleted: to be applied again once it is gone.
+    /// It is being deleted, and was changed before it goes: to be applied again once it is gone.
     Deleting,
+    /// It is not what was found.
+    Race,
 }
 
 /// What became of a deletion.
@@ -161,6 +175,8 @@ pub enum Deletion {
     Gone(ObjectRef),
     /// It goes.
     Pending(ObjectRef),
+    /// It is another life than the one that was found.
+    Race,
 }
 
 impl Api {
@@ -213,14 +229,50 @@ impl Api {
         self: &Rc<Self>,
         effect: impl FnOnce(&mut State) -> T + 'static,
     ) -> Result<T, ApiError> {
-        let (executor, now) = (&self.world.executor, self.world.executor.now());
-        if self.fences.borrow().get(&executor.running()).is_some_and(|until| now >= *until) {
-            return Err(ApiError::Fenced);
-        }
+        self.pass_fence()?;
         self.call_unfenced(effect).await
     }
 
-    /// A call that is made whoever leads: those about the lease.
+    /// A call that says of what it is true: it changes nothing where that is not so any more, and so may also come late.
+    /// Those that say nothing, as those to the journal and what makes an object, are taken to be over when they are given
+    /// up: what they would do later nobody could tell from what is done then.
+    ///
+    /// # Errors
+    /// Refused, lost, or not made.
+    pub async fn call_on_condition<T: 'static>(
+        self: &Rc<Self>,
+        effect: impl FnOnce(&mut State) -> T + 'static,
+    ) -> Result<T, ApiError> {
+        if !self.world.strikes("API call comes late", self.world.weather.api_late) {
+            return self.call(effect).await;
+        }
+        self.pass_fence()?;
+        self.come_late(effect).await
+    }
+
+    fn pass_fence(&self) -> Result<(), ApiError> {
+        let (executor, now) = (&self.world.executor, self.world.executor.now());
+        let is_over = self.fences.borrow().get(&executor.running()).is_some_and(|until| now >= *until);
+        if is_over { Err(ApiError::Fenced) } else { Ok(()) }
+    }
+
+    /// The line to the API server breaks when the call is on its way: its caller knows nothing of it any more.
+    async fn come_late<T: 'static>(
+        self: &Rc<Self>,
+        effect: impl FnOnce(&mut State) -> T + 'static,
+    ) -> Result<T, ApiError> {
+        let this = self.clone();
+        self.world.executor.spawn(self.group, async move {
+            this.world.sleep_between(Duration::ZERO, LATEST).await;
+            drop(effect(&mut this.state_mut()));
+            this.version.send_modify(|version| *version += 1);
+        });
+        self.world.sleep_between(Duration::from_micros(100), self.world.weather.api_way).await;
+        Err(ApiError::Lost)
+    }
+
+    /// A call that is made whoever leads: those about the lease. It does not come late: what it writes is for what was
+    /// read.
     ///
     /// # Errors
     /// Refused or lost.
@@ -252,14 +304,23 @@ impl Api {
         if self.world.strikes("API answer lost", weather.api_lose) { Err(ApiError::Lost) } else { Ok(done) }
     }
 
-    /// Server-side apply of an application with the content of job `by`.
+    /// The application as it is now.
     ///
     /// # Errors
     /// Refused or lost.
-    pub async fn apply(self: &Rc<Self>, name: &str, by: u64) -> Result<Put, ApiError> {
-        let (this, name) = (self.clone(), name.to_owned());
-        self.call(move |state| {
-            let put = state.apply(&name, by);
+    pub async fn find(self: &Rc<Self>, name: &str) -> Result<Option<Object>, ApiError> {
+        let name = name.to_owned();
+        self.call(move |state| state.objects.get(&name).cloned()).await
+    }
+
+    /// Server-side apply of an application with the content of job `by`, of nothing but what was found.
+    ///
+    /// # Errors
+    /// Refused or lost.
+    pub async fn apply(self: &Rc<Self>, name: &str, by: u64, found: Option<Object>) -> Result<Put, ApiError> {
+        let (this, name, creates) = (self.clone(), name.to_owned(), found.is_none());
+        let effect = move |state: &mut State| {
+            let put = state.apply(&name, by, found.as_ref());
             if let Put::Taken(object) = &put {
                 this.world
                     .history
@@ -267,18 +328,18 @@ impl Api {
                 this.world.executor.spawn(this.group, this.clone().reconcile(object.clone()));
             }
             put
-        })
-        .await
+        };
+        if creates { self.call(effect).await } else { self.call_on_condition(effect).await }
     }
 
-    /// Deletes an application.
+    /// Deletes an application, in the life that was found.
     ///
     /// # Errors
     /// Refused or lost.
-    pub async fn delete(self: &Rc<Self>, name: &str, by: u64) -> Result<Deletion, ApiError> {
+    pub async fn delete(self: &Rc<Self>, name: &str, by: u64, found: Object) -> Result<Deletion, ApiError> {
         let (this, name) = (self.clone(), name.to_owned());
-        self.call(move |state| {
-            let deletion = state.delete(&name, by);
+        self.call_on_condition(move |state| {
+            let deletion = state.delete(&name, by, &found);
             if let Deletion::Pending(object) = &deletion {
                 this.world.history.note(&this.name, &format!("{name} is being deleted by change {by}"));
                 this.world.executor.spawn(this.group, this.clone().finalize(object.clone()));
@@ -296,7 +357,9 @@ impl Api {
         self.set_ready(&object, ConditionStatus::False, "Progressing");
         self.world.sleep_between(Duration::from_millis(10), slow).await;
         // Some applications never become ready, faults or not; the one that is asked for last does.
-        if object.name != PROBE && dice.happens(40) {
+        let value = self.state().objects.get(&object.name).map(|found| found.value);
+        let is_hopeless = value.is_some_and(|value| self.state().hopeless.contains(&value));
+        if is_hopeless || object.name != PROBE && dice.happens(40) {
             return;
         }
         self.set_ready(&object, ConditionStatus::True, "HelmReleaseReady");
@@ -328,7 +391,10 @@ impl Api {
             if found.uid != object.uid || found.generation != object.generation || found.deleting {
                 return;
             }
-            found.was_ready |= status == ConditionStatus::True;
+            if status == ConditionStatus::True {
+                found.was_ready = true;
+                state.reached.insert((object.name.clone(), found.value));
+            }
             let before = found.conditions.first();
             let kept = before.filter(|before| before.status == status).and_then(|b| b.last_transition_time);
             found.conditions = vec![Condition {
@@ -339,6 +405,7 @@ impl Api {
                 reason: reason.to_owned(),
                 message: String::new(),
             }];
+            state.touch(&object.name);
         });
     }
 
@@ -352,12 +419,16 @@ impl Api {
 }
 
 impl State {
-    fn apply(&mut self, name: &str, by: u64) -> Put {
+    /// What was found is compared with what is there; where nothing was, there is nothing to compare. An object that is
+    /// being deleted takes the change all the same.
+    fn apply(&mut self, name: &str, by: u64, found: Option<&Object>) -> Put {
         let known = self.objects.get_mut(name);
+        if found.is_some_and(|found| known.as_ref().is_none_or(|known| known.version != found.version)) {
+            return Put::Race;
+        }
         match known {
             Some(object) if object.foreign => return Put::Conflict,
-            Some(object) if object.deleting => return Put::Deleting,
-            Some(object) if object.value == by => return Put::Taken(object.reference(name)),
+            Some(object) if object.value == by => return object.put(name),
             Some(object) => {
                 let before = std::mem::replace(&mut object.value, by);
                 object.generation += 1;
@@ -368,7 +439,16 @@ impl State {
             None => self.create(name, by),
         }
         self.changes.push(Change { object: name.to_owned(), by });
-        self.objects.get(name).map_or(Put::Conflict, |object| Put::Taken(object.reference(name)))
+        self.touch(name);
+        self.objects.get(name).map_or(Put::Race, |object| object.put(name))
+    }
+
+    /// Whatever is written, status included, makes another version of the object.
+    fn touch(&mut self, name: &str) {
+        self.versions += 1;
+        if let Some(object) = self.objects.get_mut(name) {
+            object.version = self.versions;
+        }
     }
 
     /// Writes the credentials Secret, if it is still what `read` was. Answers whether.
@@ -398,10 +478,12 @@ impl State {
     pub fn meddle(&mut self, name: &str) -> Option<bool> {
         let object = self.objects.get_mut(name)?;
         object.foreign = !object.foreign;
-        if object.foreign {
+        let foreign = object.foreign;
+        if foreign {
             self.takeovers.push((name.to_owned(), self.changes.len()));
         }
-        Some(object.foreign)
+        self.touch(name);
+        Some(foreign)
     }
 
     /// Whether others took a field over since this job changed the object: then it may change it and be told of a
@@ -411,11 +493,18 @@ impl State {
         changed.is_some_and(|at| self.takeovers.iter().any(|(other, before)| other == name && *before > at))
     }
 
+    /// Changes from this one on with which the object became ready.
+    pub fn reached_since(&self, name: &str, by: u64) -> impl Iterator<Item = u64> {
+        let of_object = (name.to_owned(), by)..=(name.to_owned(), u64::MAX);
+        self.reached.range(of_object).map(|(_, by)| *by)
+    }
+
     fn create(&mut self, name: &str, by: u64) {
         self.next_uid += 1;
         let object = Object {
             uid: format!("uid-{}", self.next_uid),
             generation: 1,
+            version: 0,
             value: by,
             foreign: false,
             was_ready: false,
@@ -425,29 +514,44 @@ impl State {
         self.objects.insert(name.to_owned(), object);
     }
 
-    fn delete(&mut self, name: &str, by: u64) -> Deletion {
+    fn delete(&mut self, name: &str, by: u64, found: &Object) -> Deletion {
         let Some(object) = self.objects.get_mut(name) else {
             return Deletion::Gone(reference_of(name));
         };
+        if object.uid != found.uid {
+            return Deletion::Race;
+        }
+        let reference = object.reference(name);
         if !object.deleting {
             object.deleting = true;
             if !object.was_ready {
                 self.overtaken.insert(object.value, by);
             }
             self.changes.push(Change { object: name.to_owned(), by });
+            self.touch(name);
         }
-        Deletion::Pending(object.reference(name))
+        Deletion::Pending(reference)
     }
 }
 
 impl Object {
+    fn put(&self, name: &str) -> Put {
+        if self.deleting { Put::Deleting } else { Put::Taken(self.reference(name)) }
+    }
+
+    /// Whether it is going away.
+    pub fn is_deleting(&self) -> bool {
+        self.deleting
+    }
+
     /// The object as others refer to it.
     pub fn reference(&self, name: &str) -> ObjectRef {
         ObjectRef { uid: self.uid.clone(), generation: self.generation, ..reference_of(name) }
     }
 }
 
-fn reference_of(name: &str) -> ObjectRef {
+/// An application as others refer to it, whatever life of it.
+pub fn reference_of(name: &str) -> ObjectRef {
     ObjectRef {
         api_version: API_VERSION.to_owned(),
         kind: KIND.to_owned(),

@@ -2,9 +2,10 @@
 //! cluster went through.
 
 use super::{
-    agent::Site,
+    agent::{Site, body_of},
     api::Left,
     control::Control,
+    ends::Reasons,
     history::History,
     people::{Wish, Wishes},
 };
@@ -18,7 +19,7 @@ use std::{
 };
 use vworkspace_protocol::{
     ClusterId, JobId, Outcome,
-    admin::{Cluster, Job, JobState, Presence, Resource},
+    admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
     credential::RegisterRequest,
 };
 use vworkspace_server::app::{self, App, access::Person, page::PageParams};
@@ -87,7 +88,8 @@ pub struct Central {
     /// Oldest first, with their timelines.
     jobs: Vec<Job>,
     resources: Vec<Resource>,
-    event_keys: Vec<String>,
+    /// What is kept under which key.
+    events: Vec<(String, String)>,
 }
 
 /// Asks the control plane for all it says about a cluster. `None`: it did not answer.
@@ -97,7 +99,7 @@ pub async fn ask(control: &Rc<Control>, cluster: ClusterId) -> Option<Central> {
 }
 
 async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, app::Error> {
-    let (mut jobs, mut resources, mut event_keys) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut jobs, mut resources, mut events) = (Vec::new(), Vec::new(), Vec::new());
     let mut cursor = None;
     loop {
         let page = app::jobs::list(app, by, cluster, None, &page(cursor.as_deref())).await?;
@@ -109,6 +111,7 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
             break;
         }
     }
+    jobs.reverse();
     loop {
         let filter = ResourceFilter::default();
         let page = app::reports::resources(app, by, cluster, &filter, &page(cursor.as_deref())).await?;
@@ -120,14 +123,15 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
     }
     loop {
         let page = app::reports::events(app, by, cluster, None, &page(cursor.as_deref())).await?;
-        event_keys.extend(page.items.into_iter().map(|event| event.event_key));
+        let body = |event: &EventRecord| body_of(&event.kind, &event.resource_ref, &event.conditions);
+        events.extend(page.items.into_iter().map(|event| (event.event_key.clone(), body(&event))));
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;
         }
     }
     let cluster = app::clusters::read(app, by, cluster).await?;
-    Ok(Central { cluster, jobs, resources, event_keys })
+    Ok(Central { cluster, jobs, resources, events })
 }
 
 fn page(cursor: Option<&str>) -> PageParams {
@@ -166,7 +170,9 @@ impl Central {
             .filter(|(_, object)| !object.conditions.is_empty())
             .filter(|(name, object)| {
                 shown.get(name.as_str()).is_none_or(|resource| {
-                    resource.conditions != object.conditions || resource.resource_ref.uid != object.uid
+                    resource.conditions != object.conditions
+                        || resource.resource_ref.uid != object.uid
+                        || resource.resource_ref.generation != object.generation
                 })
             })
             .map(|(name, object)| {
@@ -180,15 +186,20 @@ impl Central {
 }
 
 /// Checks everything about one cluster.
-pub fn check(central: &Central, site: &Site, wishes: &Wishes, history: &History) {
-    let checks = Checks { central, site, wishes, history };
+pub fn check(central: &Central, site: &Site, wishes: &Wishes, lease: Duration, history: &History) {
+    let checks = Checks { central, site, wishes, lease, history };
     checks.every_job_taken_is_there();
     checks.results_stand();
     checks.every_timeline_is_legal();
-    checks.changes_go_forward();
-    checks.effects_fit_states();
-    checks.a_job_rotates_once();
-    checks.objects_are_what_was_asked_for();
+    checks.every_end_has_a_reason();
+    checks.a_key_names_one_job();
+    // Without a journal all that is promised is that each job comes to an end: it was offered again.
+    if !site.api.state().lost_journal {
+        checks.changes_go_forward();
+        checks.effects_fit_states();
+        checks.a_job_rotates_once();
+        checks.objects_are_what_was_asked_for();
+    }
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
     let connected = central.cluster.presence == Presence::Connected;
@@ -201,6 +212,7 @@ struct Checks<'a> {
     central: &'a Central,
     site: &'a Site,
     wishes: &'a Wishes,
+    lease: Duration,
     history: &'a History,
 }
 
@@ -231,8 +243,40 @@ impl Checks<'_> {
 
     fn every_timeline_is_legal(&self) {
         for job in &self.central.jobs {
-            let way = || format!("{} went {:?}", self.history.name(&job.id), job.timeline);
-            self.history.holds("I2 one end", timeline::is_legal(job), way);
+            self.history.holds("I2 one end", timeline::is_legal(job), || {
+                format!("it went a way that there is not: {}", told(job, self.history))
+            });
+        }
+    }
+
+    fn every_end_has_a_reason(&self) {
+        let state = self.site.api.state();
+        let is_on_time = self.site.world.weather.clock_error.is_zero();
+        let reasons = Reasons {
+            jobs: &self.central.jobs,
+            wishes: self.wishes,
+            state: &state,
+            lease: self.lease,
+            is_on_time,
+        };
+        for job in &self.central.jobs {
+            let told = || told(job, self.history);
+            if let Some(wrong) = reasons.wrong(job) {
+                self.history.broke("I2 one end", &format!("{wrong}: {}", told()));
+            }
+            self.history.holds("I2 one end", !reasons.is_offered_too_soon(job), || {
+                format!("it was handed out again within {:?}: {}", self.lease, told())
+            });
+        }
+    }
+
+    fn a_key_names_one_job(&self) {
+        let mut named = BTreeSet::new();
+        for job in &self.central.jobs {
+            let is_first = named.insert(&job.idempotency_key);
+            self.history.holds("I3 one effect", is_first, || {
+                format!("{} names {} and one more", job.idempotency_key, self.history.name(&job.id))
+            });
         }
     }
 
@@ -265,7 +309,11 @@ impl Checks<'_> {
                 // when it was tried again.
                 let by = self.site.api.state().overtaken.get(&wish.n).copied();
                 let overtaken = by.is_some_and(|by| took_effect.contains(&by));
-                self.history.holds("I2 one end", !overtaken, || format!("it never was ready: {}", name()));
+                let state = self.site.api.state();
+                let mut reached = state.reached_since(&wish.object, wish.n);
+                let reached = reached.any(|by| by == wish.n || !took_effect.contains(&by));
+                self.history
+                    .holds("I2 one end", reached && !overtaken, || format!("it never was ready: {}", name()));
             }
             if job.state != JobState::Closed && !acked {
                 self.history.holds("I3 one effect", !changed.contains(&wish.n), || {
@@ -330,10 +378,14 @@ impl Checks<'_> {
 
     fn events_are_there_once(&self) {
         let mut there = BTreeSet::new();
-        for key in self.central.event_keys.iter().filter(|key| !key.is_empty()) {
+        let seen = self.site.seen.borrow();
+        for (key, body) in self.central.events.iter().filter(|(key, _)| !key.is_empty()) {
             self.history.holds("I5 event identity", there.insert(key), || format!("{key} is there twice"));
+            self.history.holds("I5 event identity", seen.told_events.get(key) == Some(body), || {
+                format!("{key} stands for {body}, told was {:?}", seen.told_events.get(key))
+            });
         }
-        for key in self.site.seen.borrow().taken_events.iter().filter(|key| !key.is_empty()) {
+        for key in seen.taken_events.iter().filter(|key| !key.is_empty()) {
             self.history.holds("I1 durable ack", there.contains(key), || {
                 format!("event {key} was taken and is gone")
             });
@@ -363,8 +415,17 @@ fn is_effect(outcome: Outcome) -> bool {
 }
 
 fn told(job: &Job, history: &History) -> String {
-    let steps: Vec<String> =
-        job.timeline.iter().map(|entry| format!("{} {} ({})", entry.at, entry.state, entry.cause)).collect();
-    let (name, state) = (history.name(&job.id), job.state);
-    format!("{name}: {state}, outcome {:?} {}, {steps:#?}", job.outcome, job.error)
+    let step =
+        |entry: &TimelineEntry| format!("{} {} ({})", entry.at, entry.state, named(&entry.cause, history));
+    let steps: Vec<String> = job.timeline.iter().map(step).collect();
+    let (name, state, error) = (history.name(&job.id), job.state, named(&job.error, history));
+    format!("{name}: {state}, outcome {:?} {error}, {steps:#?}", job.outcome)
+}
+
+/// The text with the short name of the job that it ends with: ids are random.
+fn named(text: &str, history: &History) -> String {
+    match text.rsplit_once("by job ") {
+        Some((before, id)) => format!("{before}by {}", history.name(&JobId::new(id))),
+        None => text.to_owned(),
+    }
 }

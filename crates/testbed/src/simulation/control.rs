@@ -28,6 +28,8 @@ use vworkspace_store::{Committer, Memory, Settings, Store};
 const MOST_REQUESTS: usize = 1_000;
 /// How often jobs are looked for whose time passed, as in the real one.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+/// How often is looked for what is over for long enough to be deleted, which nothing here is.
+const PRUNE_EVERY: Duration = Duration::from_secs(20);
 /// How often last-seen is written, as in the real one.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
@@ -90,6 +92,11 @@ impl Control {
         })
     }
 
+    /// For how long a job that was handed out is offered to nobody.
+    pub fn lease(&self) -> Duration {
+        self.settings.job_lease
+    }
+
     /// The control plane's time of day.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -115,6 +122,7 @@ impl Control {
             });
         };
         every(EXPIRE_EVERY, |app| Box::pin(background::expire_jobs(app)));
+        every(PRUNE_EVERY, |app| Box::pin(background::prune(app)));
         every(FLUSH_EVERY, |app| Box::pin(background::flush_sightings(app)));
         self.world.history.note("control", "starts");
         *self.running.borrow_mut() = Some(Running { app, group });

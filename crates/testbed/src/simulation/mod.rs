@@ -23,6 +23,7 @@ mod campaign;
 mod checks;
 mod control;
 pub(crate) mod dice;
+mod ends;
 mod executor;
 mod history;
 mod nemesis;

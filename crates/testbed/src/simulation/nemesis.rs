@@ -46,6 +46,17 @@ impl Pods {
         self.running.borrow().iter().find(|agent| agent.is_leading()).cloned()
     }
 
+    fn lose_journal(&self) {
+        let world = &self.site.world;
+        if world.strikes("journal lost", world.weather.lose_journal) {
+            world.history.note(&self.site.name, "its journal is lost");
+            self.site.api.edit(|state| {
+                state.journal.clear();
+                state.lost_journal = true;
+            });
+        }
+    }
+
     fn kill_one(&self) {
         let mut running = self.running.borrow_mut();
         let chosen = self.site.world.dice.roll(running.len() as u64);
@@ -74,6 +85,11 @@ pub async fn kill_operators(world: World, pods: Rc<Pods>) {
         }
         pods.kill_one();
         world.weather.count("operator killed");
+        // Another process that leads would go on with what it has in memory; and a control plane that offers nothing again
+        // has lost what its agent has lost.
+        if world.weather.replicas == 1 && !world.weather.never_offers_again {
+            pods.lose_journal();
+        }
         world.sleep_between(Duration::from_millis(50), Duration::from_secs(3)).await;
         pods.ensure();
     }

@@ -10,17 +10,24 @@ use super::{
 use serde_json::{Value, json};
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
 use vworkspace_core::agent::session::Failure;
-use vworkspace_protocol::{ClusterId, JobId, WaitFor, admin::EnqueueJob, outcome::Outcome};
+use vworkspace_protocol::{
+    ClusterId, JobId, WaitFor,
+    admin::EnqueueJob,
+    credential::RegisterRequest,
+    outcome::{Outcome, StatusUpdate, phase},
+};
 use vworkspace_server::app;
 use vworkspace_transport::{AgentCall, AgentLink as _};
 
 /// Objects of each cluster.
 const OBJECTS: u64 = 4;
+/// For how long a job is tried whose people name no other time.
+const DEADLINE_SECONDS: u32 = 20;
 /// What the tests of a thief take for an answer that tells nothing.
 const CALL: Duration = Duration::from_secs(30);
 
@@ -30,6 +37,8 @@ pub struct Wishes {
     pub cluster: ClusterId,
     /// Jobs that were taken (2xx), with the number of their change.
     pub taken: RefCell<BTreeMap<JobId, Wish>>,
+    /// Jobs that they wanted to withdraw, answered or not.
+    pub withdrawn: RefCell<BTreeSet<JobId>>,
     next: Cell<u64>,
 }
 
@@ -46,12 +55,15 @@ pub struct Wish {
     pub at_once: bool,
     /// It is about no object: it has the credential rotated.
     pub rotates: bool,
+    /// For how long it is tried, and waits for its goal.
+    pub deadline_seconds: u32,
 }
 
 impl Wishes {
     /// Nothing asked for yet.
     pub fn new(cluster: ClusterId) -> Rc<Self> {
-        Rc::new(Self { cluster, taken: RefCell::default(), next: Cell::new(1) })
+        let (taken, withdrawn) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { cluster, taken, withdrawn, next: Cell::new(1) })
     }
 
     /// Asks for something every now and then, until the faults end.
@@ -79,7 +91,8 @@ impl Wishes {
         let object = format!("app-{}", dice.roll(OBJECTS));
         let deletes = dice.happens(180);
         let mut job = job(n, &object, deletes);
-        job.deadline_seconds = Some(10 + u32::try_from(dice.roll(20)).unwrap_or(0));
+        let deadline_seconds = 10 + u32::try_from(dice.roll(20)).unwrap_or(0);
+        job.deadline_seconds = Some(deadline_seconds);
         if dice.happens(100) {
             job.wait_for = Some(WaitFor::Accepted).filter(|_| !deletes);
         }
@@ -89,10 +102,10 @@ impl Wishes {
         }
         job.idempotency_key = dice.happens(400).then(|| format!("key-{n}"));
         let at_once = job.wait_for == Some(WaitFor::Accepted);
-        let wish = Wish { n, object, deletes, at_once, rotates: false };
+        let wish = Wish { n, object, deletes, at_once, rotates: false, deadline_seconds };
         loop {
             let again = job.idempotency_key.is_some();
-            if let Some(id) = self.hand_in(control, job.clone()).await {
+            if let Some(id) = self.hand_in(world, control, job.clone()).await {
                 world
                     .history
                     .note(&site.name, &format!("{} is handed in: {wish:?}", world.history.name(&id)));
@@ -110,33 +123,57 @@ impl Wishes {
     async fn rotate(&self, world: &World, control: &Rc<Control>, site: &Site) {
         let n = self.number();
         let payload = json!({"intent": "rotate-operator-credentials"});
-        if let Some(id) = self.hand_in(control, job_of("intent", payload)).await {
+        if let Some(id) = self.hand_in(world, control, job_of("intent", payload)).await {
             world.history.note(&site.name, &format!("{} is handed in: a rotation", world.history.name(&id)));
-            let wish = Wish { n, object: String::new(), deletes: false, at_once: true, rotates: true };
+            let wish = Wish {
+                n,
+                object: String::new(),
+                deletes: false,
+                at_once: true,
+                rotates: true,
+                deadline_seconds: DEADLINE_SECONDS,
+            };
             self.taken.borrow_mut().insert(id, wish);
         }
     }
 
-    /// Hands in one job for an object of its own: what a cluster must do at once when nothing is wrong.
-    pub async fn probe(&self, control: &Rc<Control>) -> Option<JobId> {
+    /// Hands in two jobs for an object of its own, one right after the other, mostly while the first is on its way: what
+    /// a cluster must do at once when nothing is wrong. The first alone would never end: it is the second that ends it.
+    pub async fn probe(&self, world: &World, control: &Rc<Control>, site: &Rc<Site>) -> Option<()> {
+        site.api.edit(|state| state.hopeless.extend([self.next.get()]));
+        self.probe_once(world, control).await?;
+        world.sleep_between(Duration::from_millis(1), Duration::from_millis(30)).await;
+        self.probe_once(world, control).await.map(drop)
+    }
+
+    async fn probe_once(&self, world: &World, control: &Rc<Control>) -> Option<JobId> {
         let n = self.number();
-        let id = self.hand_in(control, job(n, PROBE, false)).await?;
-        let wish = Wish { n, object: PROBE.to_owned(), deletes: false, at_once: false, rotates: false };
+        let id = self.hand_in(world, control, job(n, PROBE, false)).await?;
+        let wish = Wish {
+            n,
+            object: PROBE.to_owned(),
+            deletes: false,
+            at_once: false,
+            rotates: false,
+            deadline_seconds: DEADLINE_SECONDS,
+        };
         self.taken.borrow_mut().insert(id.clone(), wish);
         Some(id)
     }
 
-    async fn hand_in(&self, control: &Rc<Control>, job: EnqueueJob) -> Option<JobId> {
+    async fn hand_in(&self, world: &World, control: &Rc<Control>, job: EnqueueJob) -> Option<JobId> {
         let cluster = self.cluster.clone();
         let done = control.as_admin(move |app, by| async move {
             app::jobs::enqueue(&app, &by, &cluster, job).await.ok().map(|enqueued| enqueued.job.id)
         });
-        done.await?
+        let taken = done.await?;
+        taken.filter(|_| !world.strikes("answer to people lost", world.weather.lose))
     }
 
     async fn cancel_one(&self, world: &World, control: &Rc<Control>) {
         let Some(id) = self.any(world) else { return };
         world.history.note("admin", &format!("withdraws {}", world.history.name(&id)));
+        self.withdrawn.borrow_mut().insert(id.clone());
         // It may be over; then nothing is done.
         let _ = control
             .as_admin(move |app, by| async move { app::jobs::cancel(&app, &by, &id).await.is_ok() })
@@ -180,24 +217,29 @@ fn job(n: u64, object: &str, deletes: bool) -> EnqueueJob {
 }
 
 fn job_of(kind: &str, payload: Value) -> EnqueueJob {
-    EnqueueJob { deadline_seconds: Some(20), ..EnqueueJob::new(kind, payload) }
+    EnqueueJob { deadline_seconds: Some(DEADLINE_SECONDS), ..EnqueueJob::new(kind, payload) }
 }
 
-/// Holds the credential of `own` and tries it on everything of `other`.
-pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>) {
+/// Holds the credential of `own` and tries it on everything of `other`, and the registration token that `victim` has used.
+pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>, victim: Rc<Site>) {
     while !world.weather.is_healed() {
         world.sleep_between(Duration::from_millis(100), Duration::from_secs(10)).await;
+        if world.dice.happens(250) {
+            register_again(&world, &own, &victim).await;
+            continue;
+        }
         let bearer = own.api.state().credential.as_ref().map(|held| held.token.clone());
         let Some(job) = other.any(&world) else { continue };
         let session = None;
         let caller = AgentCall { bearer, session, capabilities: Vec::new(), user_agent: "thief".to_owned() };
-        let (cluster, tried) = (other.cluster.clone(), world.dice.roll(3));
+        let (cluster, tried) = (other.cluster.clone(), world.dice.roll(4));
         let told = own.wire.call(&caller, CALL, move |link| {
             let (job, cluster) = (job.clone(), cluster.clone());
             async move {
                 match tried {
                     0 => link.ack(&job).await,
-                    1 => link.result(&job, &Outcome::Succeeded.into()).await,
+                    1 => link.status(&job, &progress()).await,
+                    2 => link.result(&job, &Outcome::Succeeded.into()).await,
                     _ => link.jobs(&cluster, Duration::ZERO).await.map(drop),
                 }
             }
@@ -206,4 +248,35 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>) {
         let silent = !matches!(told, Ok(()) | Err(Failure::Closed | Failure::Refused));
         world.history.holds("I6 isolation", silent, || format!("another cluster's credential got {told:?}"));
     }
+}
+
+fn progress() -> StatusUpdate {
+    StatusUpdate {
+        phase: phase::APPLYING.to_owned(),
+        conditions: Vec::new(),
+        message: String::new(),
+        timestamp: None,
+    }
+}
+
+/// A token that was exchanged is worth nothing to anybody else (I8).
+async fn register_again(world: &World, own: &Rc<Site>, victim: &Rc<Site>) {
+    let used = victim.registration_token.borrow().clone();
+    let Some(token) = used.filter(|_| victim.api.state().credential.is_some()) else { return };
+    let request = RegisterRequest {
+        registration_token: token,
+        cluster_id: None,
+        display_name: "thief".to_owned(),
+        registration_id: format!("thief-{}", world.dice.roll(1 << 30)),
+    };
+    let caller =
+        AgentCall { bearer: None, session: None, capabilities: Vec::new(), user_agent: "thief".to_owned() };
+    let told = own.wire.call(&caller, CALL, move |link| {
+        let request = request.clone();
+        async move { link.register(&request).await.map(drop) }
+    });
+    let told = told.await;
+    world.history.holds("I8 fencing", told.is_err(), || {
+        format!("the token that {} has used brings a thief its identity", victim.name)
+    });
 }

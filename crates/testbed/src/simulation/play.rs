@@ -103,9 +103,9 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
         }
         let (site, wishes) = &sites[n];
         executor.spawn(fate, wishes.clone().live(world.clone(), control.clone(), site.clone()));
-        let (_, others) = &sites[(n + 1) % sites.len()];
+        let (victim, others) = &sites[(n + 1) % sites.len()];
         if sites.len() > 1 {
-            executor.spawn(fate, people::steal(world.clone(), site.clone(), others.clone()));
+            executor.spawn(fate, people::steal(world.clone(), site.clone(), others.clone(), victim.clone()));
         }
     }
     let broken = || world.history.broken().is_some();
@@ -146,16 +146,17 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, SETTLES_WITHIN) {
         return;
     }
-    for (_, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
+    for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
         let asked = {
-            let (wishes, control) = (wishes.clone(), control.clone());
-            async move { wishes.probe(&control).await }
+            let (world, wishes) = (world.clone(), wishes.clone());
+            let (control, site) = (control.clone(), site.clone());
+            async move { wishes.probe(&world, &control, &site).await }
         };
         if in_time(world, PROBE_WITHIN, asked).flatten().is_none() {
             world.history.broke("I7 liveness", "a job could not be handed in");
         }
     }
-    world.history.note("CHECK", "each cluster was handed one more job");
+    world.history.note("CHECK", "each cluster was handed two more jobs");
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, PROBE_WITHIN) {
         return;
     }
@@ -163,7 +164,7 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
         let (answering, cluster) = (control.clone(), wishes.cluster.clone());
         let asked = async move { checks::ask(&answering, cluster).await };
         match in_time(world, PROBE_WITHIN, asked).flatten() {
-            Some(central) => checks::check(&central, site, wishes, &world.history),
+            Some(central) => checks::check(&central, site, wishes, control.lease(), &world.history),
             None => world.history.broke("I7 liveness", "the control plane does not answer"),
         }
         let (answering, checked, history) = (control.clone(), site.clone(), world.history.clone());

@@ -22,6 +22,8 @@ pub struct Weather {
     pub api_refuse: u64,
     /// The API server's answer is lost after the effect.
     pub api_lose: u64,
+    /// An API call is given up and arrives all the same, later: after its repetition perhaps, or the end of its process.
+    pub api_late: u64,
     /// Longest time of an API call.
     pub api_way: Duration,
     /// Mean time between two crashes of an agent.
@@ -38,6 +40,8 @@ pub struct Weather {
     pub never_offers_again: bool,
     /// The control plane forgets that a job is over, and offers it again.
     pub forget: u64,
+    /// The journal is lost with the process, as if there were none: only the control plane knows what was acked.
+    pub lose_journal: u64,
     /// A credential that rotation gave is dropped when it was not used for so long.
     pub unused_life: Duration,
     /// A cluster leaves.
@@ -64,6 +68,7 @@ impl Weather {
             way: time(&[5, 50, 400, 3_000]),
             api_refuse: rate(200),
             api_lose: rate(150),
+            api_late: rate(100),
             api_way: time(&[5, 30, 300, 2_000]),
             agent_lives: time(&[3_000, 8_000, 20_000, 600_000]),
             leader_runs: time(&[10_000, 40_000, 600_000, 600_000]),
@@ -72,6 +77,7 @@ impl Weather {
             replicas: 1 + usize::from(dice.happens(250)),
             never_offers_again: dice.happens(300),
             forget: rate(200),
+            lose_journal: if dice.happens(900) { 0 } else { 400 },
             unused_life: time(&[1_000, 5_000, 20_000, 86_400_000]),
             leave: if dice.happens(700) { 0 } else { 400 },
             sync: time(&[1, 10, 200]),

@@ -92,7 +92,8 @@ impl Entry {
     pub(super) fn new(ticket: Ticket, job: Job, plan: Plan) -> Self {
         let run = JobRun::new(&job);
         let first = if planted(Bug::AckBeforeJournal) { Phase::Acking } else { Phase::Saving };
-        Self::at(Record { ticket, job, begun: false, taken: None, result: None }, plan, run, first)
+        let record = Record { ticket, job, begun: false, replayed: false, taken: None, result: None };
+        Self::at(record, plan, run, first)
     }
 
     /// What the last durable step was.
@@ -271,18 +272,18 @@ impl Entry {
         self.phase = Phase::Settled;
     }
 
-    /// What the ledger is to remember: however it ended, this id is not to take effect later. A replay, which has nothing
-    /// to say, is remembered already.
+    /// What the ledger is to remember: however it ended, this id is not to take effect later. A repetition did nothing to
+    /// the object, and is not the last job that did.
     pub(super) fn remembered(&self) -> Option<dedup::Entry> {
         let result = self.record.result.as_ref()?;
-        let is_replay = result.outcome == Outcome::Noop && result.error.is_empty();
-        (!is_replay).then(|| dedup::Entry {
+        let did = !self.record.replayed && (result.outcome != Outcome::Noop || !result.error.is_empty());
+        Some(dedup::Entry {
             key: self.key.text.clone(),
             job: self.id().clone(),
             outcome: result.outcome,
             error: result.error.clone(),
-            applied_ref: result.applied_ref.clone(),
-            may_have_changed: self.may_be_applied().then(|| ObjectRef::from(&self.lane)),
+            applied_ref: result.applied_ref.clone().filter(|_| did),
+            may_have_changed: (did && self.may_be_applied()).then(|| ObjectRef::from(&self.lane)),
             at: result.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
         })
     }

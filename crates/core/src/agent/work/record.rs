@@ -17,6 +17,9 @@ pub struct Record {
     /// of jobs that may expire, no others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begun: bool,
+    /// Its result is that of a former run, as the ledger tells it: it did nothing itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
     /// What the API server took; absent: perhaps nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,

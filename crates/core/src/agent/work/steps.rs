@@ -103,6 +103,7 @@ impl Work {
             entry.run.handle_start(control_plane_now);
         }
         if let Some(replay) = replay {
+            entry.record.replayed = entry.run.result().is_none();
             entry.run.handle_ended(replay);
         }
         if let Err(refusal) = &entry.deed {

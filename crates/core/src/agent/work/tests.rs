@@ -25,12 +25,12 @@ impl World {
             match result.outcome {
                 _ if job.is_expired() => {}
                 Outcome::Failed => {
+                    self.check_superseded(n, result);
                     assert!(
                         never || job.repeats != Repeats::Success,
                         "{} was run again: {result:?}",
                         job.job.id
                     );
-                    self.check_gave_way(n, result);
                 }
                 _ if never => panic!("{} cannot be done: {result:?}", job.job.id),
                 Outcome::Noop => {
@@ -44,17 +44,19 @@ impl World {
         }
     }
 
-    /// A job that gave way did so for one that was tried, or for another that wanted the same; unless somebody took that
-    /// one back before.
-    fn check_gave_way(&self, n: usize, result: &JobResult) {
-        let by = result.error.strip_prefix("Superseded: by job ").filter(|_| result.applied_ref.is_none());
-        let Some((by, _)) = by.and_then(|by| by.split_once(';')) else { return };
-        let by = self.job(&JobId::new(by));
+    /// What takes a job's place is a later job for its object. Of one that was not taken it is one that was tried, or that
+    /// wants the same as another that was; unless somebody took it back before.
+    fn check_superseded(&self, n: usize, result: &JobResult) {
+        let Some(by) = result.error.strip_prefix("Superseded: by job ") else { return };
+        let by = by.split(';').next().unwrap_or_default();
+        let (job, behind) = (&self.jobs[n], &self.jobs[n + 1..]);
+        let by = behind.iter().find(|other| other.object == job.object && other.job.id.as_str() == by);
+        let Some(by) = by else { panic!("{} is told as superseded: {result:?}", job.job.id) };
         let is_taken_back = by.held == Held::Withdrawn || by.is_expired();
         let wants_the_same = |later: &&Enqueued| later.object == by.object && later.value == by.value;
-        let mut tried = self.jobs[n + 1..].iter().filter(wants_the_same).map(|later| &later.job.id);
+        let mut tried = behind.iter().filter(wants_the_same).map(|later| &later.job.id);
         let was_tried = tried.any(|later| self.handed_over.contains(later));
-        assert!(was_tried || is_taken_back, "{} gave way to {by:?}", self.jobs[n].job.id);
+        assert!(was_tried || is_taken_back, "{} gave way to {by:?}", job.job.id);
     }
 
     /// It went through its jobs in order, and is as the last one that took effect wants it.
@@ -123,7 +125,7 @@ fn records_that_bear_the_same_ticket_are_both_gone_on_with() {
             serde_json::from_value(serde_json::json!({ "id": id, "kind": "apply", "payload": {} })).unwrap();
         let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: "o".into() };
         (
-            Record { ticket: 3, job, begun: false, taken: None, result: None },
+            Record { ticket: 3, job, begun: false, replayed: false, taken: None, result: None },
             Plan { lane, deed: Ok(Deed::Apply) },
         )
     });
@@ -144,7 +146,7 @@ fn after_a_crash(begun: bool) -> (Vec<&'static str>, Option<JobResult>) {
         serde_json::from_value(serde_json::json!({ "id": "j1", "kind": "apply", "payload": {} })).unwrap();
     job.expires_at = Some(world.now - SignedDuration::from_secs(1));
     let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: "o".into() };
-    let record = Record { ticket: 3, job, begun, taken: None, result: None };
+    let record = Record { ticket: 3, job, begun, replayed: false, taken: None, result: None };
     let plan = Plan { lane, deed: Ok(Deed::Apply) };
     world.work = Work::restore(vec![(record, plan)], Ledger::default(), world.now);
     world.work.handle_link(true);

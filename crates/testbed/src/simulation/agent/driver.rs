@@ -42,6 +42,7 @@ impl Agent {
         *self.credential.borrow_mut() = wanted;
         self.session().handle_credential(present, self.now());
         self.work().handle_link(false);
+        self.quiet_until.set(Duration::ZERO);
         self.note("another credential is in use");
         self.link.send_modify(|link| *link += 1);
         self.answered.notify_one();
@@ -71,9 +72,11 @@ impl Agent {
     }
 
     async fn resync(&self) {
+        self.check_quiet();
         match self.tell_everything().await {
             Ok(told) => {
                 self.told_first.set(true);
+                self.cut.set(0);
                 self.session().handle_resynced(told == Told::Taken, self.now());
             }
             Err(failure) => self.failed(failure),
@@ -91,6 +94,11 @@ impl Agent {
         self.site.world.history.holds("status first", self.told_first.get(), || {
             format!("{} asked for jobs before it told its objects' conditions", self.site.name)
         });
+        // One that is lost alone is no cut.
+        self.site.world.history.holds("status first", self.cut.get() < 2, || {
+            format!("{} asked for jobs after a cut before it told its objects' conditions", self.site.name)
+        });
+        self.check_quiet();
         let wanted = Duration::from_secs(5 + self.site.world.dice.roll(26));
         let wait = poll_wait(wanted, DISCONNECT_AFTER);
         let started = self.site.world.executor.now();
@@ -105,6 +113,7 @@ impl Agent {
         match answer {
             Ok(mut jobs) => {
                 self.accepted(&caller);
+                self.cut.set(0);
                 self.session().handle_polled(self.now());
                 self.site.seen.borrow_mut().delivered.extend(jobs.iter().cloned());
                 jobs.extend(self.forgotten());
@@ -157,11 +166,23 @@ impl Agent {
             }
         }
         self.note(&format!("fails to talk: {failure:?}"));
+        self.cut.set(self.cut.get() + 1);
+        if let Some(asked) = failure.retry_after() {
+            self.quiet_until.set(self.site.world.executor.now() + asked);
+        }
         self.session().handle_failure(failure, self.now(), self.random());
         let state = self.session().state();
         let is_good = !matches!(state, State::Rejected(_)) || self.site.api.state().deleted_at.is_some();
         self.site.world.history.holds("I11 rotation", is_good, || {
             format!("{} was rejected with the credential it holds: {state:?}", self.site.name)
+        });
+    }
+
+    /// `Retry-After` is kept exactly.
+    fn check_quiet(&self) {
+        let (now, until) = (self.site.world.executor.now(), self.quiet_until.get());
+        self.site.world.history.holds("Retry-After", now >= until, || {
+            format!("{} comes back at {now:?}, and was asked to at {until:?}", self.site.name)
         });
     }
 

@@ -16,7 +16,7 @@ use vworkspace_core::{
     backoff::Backoff,
 };
 use vworkspace_protocol::{
-    ObjectRef,
+    Condition, ObjectRef,
     event::{Event, EventsRequest, kind},
     limits::EVENTS_PER_BATCH,
 };
@@ -102,6 +102,7 @@ impl Agent {
     fn next_post(self: &Rc<Self>) -> Option<OnItsWay> {
         let (caller, now) = (self.caller()?, self.now());
         let batch = self.outbox.borrow_mut().teller.poll_batch(now)?;
+        self.check_keys(&batch);
         let (agent, link) = (self.clone(), *self.link.borrow());
         Some(Box::pin(async move {
             let answer = agent.post(&caller, batch.clone()).await;
@@ -242,6 +243,18 @@ impl Agent {
         self.post(caller, EventsRequest { events: vec![beat] }).await
     }
 
+    /// A key stands for one event, whoever tells it and however often.
+    fn check_keys(&self, batch: &EventsRequest) {
+        let mut seen = self.site.seen.borrow_mut();
+        for event in &batch.events {
+            let body = body_of(&event.kind, &event.resource_ref, &event.conditions);
+            let first = seen.told_events.entry(event.event_key.clone()).or_insert_with(|| body.clone());
+            self.site.world.history.holds("I5 event identity", *first == body, || {
+                format!("{} stood for {first}, and stands for {body} now", event.event_key)
+            });
+        }
+    }
+
     fn check_bound(&self) {
         let waiting = self.outbox.borrow().teller.outbox().len();
         let mut seen = self.site.seen.borrow_mut();
@@ -249,6 +262,11 @@ impl Agent {
         let bound = MAX_WAITING + EVENTS_PER_BATCH;
         self.site.world.history.holds("I10 bounds", waiting <= bound, || format!("{waiting} events wait"));
     }
+}
+
+/// What an event says, as text. The object's generation is no part of it: the condition's own is.
+pub fn body_of(kind: &str, object: &ObjectRef, conditions: &[Condition]) -> String {
+    format!("{kind} of {} {}: {conditions:?}", object.name, object.uid)
 }
 
 /// Waits for what is on its way; for ever while nothing is.

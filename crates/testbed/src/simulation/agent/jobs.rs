@@ -1,21 +1,30 @@
 //! Does what [`Work`] asks for, side by side, and tells it what became of each.
 
 use super::{Agent, CALL, shards};
-use crate::simulation::api::{API_VERSION, ApiError, Deletion, KIND, NAMESPACE, Put};
+use crate::simulation::api::{
+    API_VERSION, ApiError, Deletion, KIND, NAMESPACE, Object, Put, State as Cluster, reference_of,
+};
 use std::{rc::Rc, time::Duration};
-use vworkspace_core::agent::{
-    ObjectKey,
-    dedup::Ledger,
-    job_run::{Goal, Observed, Taken},
-    session::{Failure, State},
-    work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
+use vworkspace_core::{
+    agent::{
+        ObjectKey,
+        dedup::Ledger,
+        job_run::{Goal, Observed, Taken},
+        session::{Failure, State},
+        work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
+    },
+    planted::{Bug, planted},
 };
 use vworkspace_protocol::{
-    Job, JobId, JobKind,
-    outcome::{FieldConflict, JobResult},
+    Job, JobId, JobKind, WaitFor,
+    outcome::{FieldConflict, JobResult, Outcome},
 };
 use vworkspace_transport::AgentLink as _;
 
+/// What is said of a job that the API server refuses for good.
+pub const REFUSED: &str = "it is there no more";
+/// Most tries of one write, as in the operator's applier.
+const MAX_RACES: u32 = 5;
 /// Pause before the journal is read again.
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
@@ -73,7 +82,10 @@ impl Agent {
 
     async fn perform(self: Rc<Self>, command: Command) {
         match command {
-            Command::Save(record) => self.save(*record).await,
+            Command::Save(record) => {
+                self.check_expired(&record);
+                self.save(*record).await;
+            }
             Command::Ack(ticket, job) => {
                 let mut told = self.tell(&job, "ack", |link, job| async move { link.ack(&job).await }).await;
                 if told == Err(Failure::Closed) && self.site.seen.borrow().repeated.contains(&job) {
@@ -88,6 +100,7 @@ impl Agent {
             }
             Command::Follow(ticket, taken) => self.follow(ticket, &taken).await,
             Command::Status(ticket, job, update) => {
+                self.check_progress(&job);
                 let told = self.tell(&job, "progress", move |link, job| {
                     let update = update.clone();
                     async move { link.status(&job, &update).await }
@@ -168,8 +181,52 @@ impl Agent {
         let record = state.journal.get(job).and_then(|text| serde_json::from_str::<Record>(text).ok());
         let history = &self.site.world.history;
         let kept = record.as_ref().is_some_and(|record| result.is_none() || record.result.as_ref() == result);
+        if let Some((record, result)) = record.as_ref().zip(result) {
+            self.check_reached(&record.job, result, &state);
+        }
         let (name, what) = (history.name(job), if result.is_some() { "the result" } else { "the ack" });
         history.holds("I1 durable ack", kept, || format!("{what} of {name} is told and not in the journal"));
+    }
+
+    /// A job expires by the control plane's clock, whatever the agent's own says.
+    fn check_expired(&self, record: &Record) {
+        let expired = record.result.as_ref().is_some_and(|result| result.error == "expired");
+        // Later, when this is repeated, the clock may have been turned.
+        if !expired || !self.site.seen.borrow_mut().expired.insert(record.job.id.clone()) {
+            return;
+        }
+        let now = self.site.wire.control_now();
+        let history = &self.site.world.history;
+        history.holds("I2 one end", record.job.expires_at.is_some_and(|expiry| expiry <= now), || {
+            format!("{} is called expired before its time", history.name(&record.job.id))
+        });
+    }
+
+    /// Progress of a job is told at most once a second.
+    fn check_progress(&self, job: &JobId) {
+        let now = self.site.world.executor.now();
+        let before = self.told_progress.borrow_mut().insert(job.clone(), now);
+        let is_spaced = before.is_none_or(|before| now.saturating_sub(before) >= Duration::from_secs(1));
+        let history = &self.site.world.history;
+        history.holds("I10 bounds", is_spaced, || {
+            format!("progress of {} is told twice within a second", history.name(job))
+        });
+    }
+
+    /// A success is told when the object has reached what was asked for, and not before.
+    fn check_reached(&self, job: &Job, result: &JobResult, state: &Cluster) {
+        let (name, by) = target_of(job);
+        let reached = match job.kind {
+            _ if result.outcome != Outcome::Succeeded => true,
+            JobKind::Apply if job.wait_for == Some(WaitFor::Accepted) => true,
+            JobKind::Apply => state.reached_since(&name, by).next().is_some(),
+            JobKind::Delete => state.objects.get(&name).is_none_or(|object| object.value > by),
+            JobKind::Intent | JobKind::Other(_) => true,
+        };
+        let history = &self.site.world.history;
+        history.holds("I2 one end", reached, || {
+            format!("{} is told as succeeded, and its goal was not reached yet", history.name(&job.id))
+        });
     }
 
     async fn apply(&self, job: &Job) -> Applied {
@@ -180,25 +237,47 @@ impl Agent {
                 None => self.later("it is not settled", false),
             };
         }
-        if matches!(job.kind, JobKind::Delete) {
-            return match self.site.api.delete(&name, by).await {
-                Ok(Deletion::Gone(object)) => Applied::Taken { object, goal: Goal::Gone, gone: true },
-                Ok(Deletion::Pending(object)) => Applied::Taken { object, goal: Goal::Gone, gone: false },
-                Err(error) => self.not_applied(error),
+        if matches!(job.kind, JobKind::Delete) { self.delete(&name, by).await } else { self.put(job).await }
+    }
+
+    /// As the applier of the operator: what is written is for what was found, and found again where that has changed.
+    async fn put(&self, job: &Job) -> Applied {
+        let (name, by) = target_of(job);
+        for _ in 0..MAX_RACES {
+            let found = match self.site.api.find(&name).await {
+                Ok(found) => found,
+                Err(error) => return self.not_applied(error),
             };
-        }
-        match self.site.api.apply(&name, by).await {
-            Ok(Put::Taken(object)) => {
-                Applied::Taken { object, goal: Goal::of_apply(KIND, job.wait_for), gone: false }
+            let found = found.filter(|_| !planted(Bug::WriteUnconditionally));
+            if found.as_ref().is_some_and(Object::is_deleting) {
+                return self.later("the object is still being deleted", true);
             }
-            Ok(Put::Conflict) => Applied::Conflict {
-                message: "another manager owns a field".to_owned(),
-                conflicts: vec![FieldConflict {
-                    manager: "someone".to_owned(),
-                    field_path: ".spec.n".to_owned(),
-                }],
-            },
-            Ok(Put::Deleting) => self.later("the object is still being deleted", true),
+            match self.site.api.apply(&name, by, found).await {
+                Ok(Put::Taken(object)) => {
+                    return Applied::Taken { object, goal: Goal::of_apply(KIND, job.wait_for), gone: false };
+                }
+                Ok(Put::Conflict) => return conflict(),
+                Ok(Put::Deleting) => return self.later("the object is still being deleted", true),
+                Ok(Put::Race) | Err(ApiError::Race) => {}
+                Err(error) => return self.not_applied(error),
+            }
+        }
+        self.not_applied(ApiError::Race)
+    }
+
+    async fn delete(&self, name: &str, by: u64) -> Applied {
+        let found = match self.site.api.find(name).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                let object = reference_of(name);
+                return Applied::Taken { object, goal: Goal::Gone, gone: true };
+            }
+            Err(error) => return self.not_applied(error),
+        };
+        match self.site.api.delete(name, by, found).await {
+            Ok(Deletion::Gone(object)) => Applied::Taken { object, goal: Goal::Gone, gone: true },
+            Ok(Deletion::Pending(object)) => Applied::Taken { object, goal: Goal::Gone, gone: false },
+            Ok(Deletion::Race) => self.not_applied(ApiError::Race),
             Err(error) => self.not_applied(error),
         }
     }
@@ -214,7 +293,7 @@ impl Agent {
                 self.later(&format!("{error:?}"), true)
             }
             ApiError::Lost | ApiError::Fenced => self.later(&format!("{error:?}"), false),
-            ApiError::Gone => Applied::Refused("it is there no more".to_owned()),
+            ApiError::Gone => Applied::Refused(REFUSED.to_owned()),
         }
     }
 
@@ -235,6 +314,14 @@ impl Agent {
             }
             self.site.world.sleep_between(Duration::from_micros(100), Duration::from_millis(100)).await;
         }
+    }
+}
+
+fn conflict() -> Applied {
+    let (manager, field_path) = ("someone".to_owned(), ".spec.n".to_owned());
+    Applied::Conflict {
+        message: "another manager owns a field".to_owned(),
+        conflicts: vec![FieldConflict { manager, field_path }],
     }
 }
 

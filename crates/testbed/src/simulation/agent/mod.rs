@@ -19,7 +19,9 @@ use super::{
     world::{World, time_of_day},
 };
 use events::Outbox;
+pub use events::body_of;
 use jiff::{SignedDuration, Timestamp};
+pub use jobs::REFUSED;
 use std::{
     cell::{Cell, RefCell, RefMut},
     collections::{BTreeMap, BTreeSet},
@@ -68,8 +70,12 @@ pub struct Seen {
     pub offered: BTreeSet<JobId>,
     /// Jobs that were delivered, as they were.
     pub delivered: Vec<Job>,
+    /// Jobs that the agent called expired.
+    pub expired: BTreeSet<JobId>,
     /// Jobs that were offered again although their result had been taken.
     pub repeated: BTreeSet<JobId>,
+    /// What each key of an event stood for when it was first told.
+    pub told_events: BTreeMap<String, String>,
     /// Keys of events that the control plane took.
     pub taken_events: BTreeSet<String>,
     /// Results that the control plane took, as text.
@@ -113,6 +119,12 @@ pub struct Agent {
     heard: Notify,
     /// Told when events are to go out at once, or a snapshot waits.
     flush: Notify,
+    /// Polls and snapshots in a row that did not get through.
+    cut: Cell<u32>,
+    /// The control plane asked for no poll and no snapshot before this time.
+    quiet_until: Cell<Duration>,
+    /// When progress was last told of a job.
+    told_progress: RefCell<BTreeMap<JobId, Duration>>,
     /// Whether everything there was at the start was told: status goes first.
     told_first: Cell<bool>,
 }
@@ -148,6 +160,9 @@ impl Agent {
             room: Notify::new(),
             heard: Notify::new(),
             flush: Notify::new(),
+            cut: Cell::new(0),
+            quiet_until: Cell::new(Duration::ZERO),
+            told_progress: RefCell::default(),
             told_first: Cell::new(false),
         });
         world.history.note(&site.name, &format!("operator {number} starts"));

@@ -129,7 +129,8 @@ impl Agent {
 
     /// Writes the Secret over what was read of it.
     async fn store(&self, read: Option<Held>, held: Held) -> Option<()> {
-        let written = self.site.api.call(move |state| state.write_credential(read.as_ref(), held)).await;
+        let written =
+            self.site.api.call_on_condition(move |state| state.write_credential(read.as_ref(), held)).await;
         written.ok().filter(|written| *written).map(drop)
     }
 }

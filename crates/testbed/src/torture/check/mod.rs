@@ -3,7 +3,7 @@
 //! | | |
 //! |---|---|
 //! | I1 durable ack | each acknowledged job is there; the database holds no fewer |
-//! | I2 one end | each job is over, by a legal way, once; a withdrawal that was acknowledged stands |
+//! | I2 one end | each job is over, by a legal way, once, for a reason; a withdrawal that was acknowledged stands |
 //! | I3 one effect | each change of an object is one job's and no job's comes twice; each end of a life has a deletion of its own |
 //! | I4 order | numbers only rise on an object; a deletion that succeeded left nothing older behind |
 //! | I5 events | no event is there twice; what the control plane shows is what is in the cluster |
@@ -12,7 +12,7 @@ mod effects;
 #[cfg(test)]
 mod tests;
 
-use super::history::{History, Wish};
+use super::history::{Deed, History, Wish};
 use crate::{
     timeline,
     view::{Standing, Target, differences},
@@ -23,6 +23,9 @@ use vworkspace_protocol::{
     JobId,
     admin::{Job, JobState},
 };
+
+/// Deliveries without an ack after which a job is undeliverable (contract, section 2).
+const MOST_DELIVERIES: usize = 10;
 
 /// What the database holds, read without the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,7 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Broken> {
     checks.every_acknowledged_job_is_there();
     checks.a_key_names_one_job();
     checks.every_job_is_over();
+    checks.every_end_has_a_reason();
     checks.withdrawals_stand();
     checks.the_database_agrees();
     checks.what_is_shown_is_what_is();
@@ -161,6 +165,33 @@ impl Checks<'_> {
         }
     }
 
+    /// What took a job's place is a later one for its object, and a job's time has passed when it ends for that.
+    fn every_end_has_a_reason(&mut self) {
+        let acknowledged = self.evidence.history.acknowledged();
+        for (id, job) in self.evidence.jobs {
+            let Some(wish) = acknowledged.get(id) else { continue };
+            let (ended, cause) =
+                job.timeline.last().map_or((Timestamp::MAX, ""), |entry| (entry.at, entry.cause.as_str()));
+            let is_later = |by: &JobId| {
+                // Of one whose answer was lost nobody knows what it was to do.
+                acknowledged.get(by).is_none_or(|by| by.target == wish.target && by.n > wish.n)
+            };
+            let is_reason = match job.state {
+                JobState::Superseded => {
+                    let by = cause.strip_prefix("superseded by job ").map(JobId::new);
+                    wish.deed == Deed::Apply && by.is_some_and(|by| is_later(&by))
+                }
+                JobState::Expired => job.expires_at.is_some_and(|expiry| expiry <= ended),
+                JobState::Closed => timeline::superseded_by(job).is_none_or(|by| is_later(&by)),
+                JobState::Undeliverable => handed_out_in_vain(job) >= MOST_DELIVERIES,
+                JobState::Queued | JobState::Leased | JobState::Acked | JobState::Cancelled => true,
+            };
+            if !is_reason {
+                self.about("I2 one end", wish, &format!("job {id} is {}: {cause}", job.state));
+            }
+        }
+    }
+
     fn withdrawals_stand(&mut self) {
         for id in &self.evidence.history.withdrawn {
             let Some(job) = self.evidence.jobs.get(id) else { continue };
@@ -206,4 +237,10 @@ impl Checks<'_> {
         let near = Near::Job(wish.n);
         self.broken.push(Broken { invariant, target: Some(wish.target.clone()), near, what });
     }
+}
+
+/// How often it was handed out since it was acked last, if ever.
+fn handed_out_in_vain(job: &Job) -> usize {
+    let since = job.timeline.iter().rev().take_while(|entry| entry.state != JobState::Acked);
+    since.filter(|entry| entry.state == JobState::Leased && entry.cause.starts_with("leased")).count()
 }

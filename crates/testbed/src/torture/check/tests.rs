@@ -170,6 +170,42 @@ fn a_job_that_does_not_end_or_ends_twice_is_found() {
 }
 
 #[test]
+fn an_end_without_a_reason_is_found() {
+    use JobState::{Expired, Leased, Queued, Superseded, Undeliverable};
+    let superseded = |by: &'static str| {
+        told_wrong(|run| {
+            *run.job(3) = job(3, &[Queued, Superseded], None);
+            run.job(3).timeline[1].cause = format!("superseded by job {by}");
+            run.history.seen.remove(2);
+        })
+    };
+    assert_eq!(superseded("job-1"), ["I2 one end"]);
+    assert_eq!(superseded("job-5"), [""; 0]);
+    assert_eq!(superseded("job-2"), [""; 0], "nobody knows what it was about");
+    let followed = |by: &'static str, why: &'static str| {
+        told_wrong(|run| {
+            run.job(3).outcome = Some(Outcome::Failed);
+            run.job(3).error = format!("Superseded: by job {by}{why}");
+        })
+    };
+    for why in ["", "; it was not taken before: busy"] {
+        assert_eq!(followed("job-1", why), ["I2 one end"]);
+        assert_eq!(followed("job-5", why), [""; 0]);
+    }
+    let ended = |states: &'static [JobState], expires_at: Option<Timestamp>| {
+        told_wrong(|run| {
+            *run.job(3) = job(3, states, None);
+            run.job(3).expires_at = expires_at;
+            run.history.seen.remove(2);
+        })
+    };
+    assert_eq!(ended(&[Queued, Expired], None), ["I2 one end"]);
+    assert_eq!(ended(&[Queued, Expired], Some(at(60))), ["I2 one end"]);
+    assert_eq!(ended(&[Queued, Expired], Some(at(2))), [""; 0]);
+    assert_eq!(ended(&[Queued, Leased, Undeliverable], None), ["I2 one end"]);
+}
+
+#[test]
 fn an_effect_that_comes_twice_is_found() {
     let again = Change::Set { n: 3, generation: 9 };
     assert_eq!(told_wrong(|run| run.history.seen.insert(3, seen("u", again))), ["I3 one effect"]);
@@ -243,7 +279,11 @@ fn an_outcome_that_does_not_fit_what_happened_is_found() {
     assert_eq!(gone(Outcome::Failed, "DeadlineExceeded: the API server did not take the object"), [""; 0]);
     assert_eq!(gone(Outcome::Conflict, ""), ["I9 ownership"]);
 
-    assert_eq!(told_wrong(|run| *run.job(3) = job(3, &[Queued, Leased, Expired], None)), ["I3 one effect"]);
+    let never_held = told_wrong(|run| {
+        *run.job(3) = job(3, &[Queued, Leased, Expired], None);
+        run.job(3).expires_at = Some(at(1));
+    });
+    assert_eq!(never_held, ["I3 one effect"]);
     let expired = told_wrong(|run| {
         run.job(3).outcome = Some(Outcome::Noop);
         "expired".clone_into(&mut run.job(3).error);

@@ -46,6 +46,8 @@ pub(super) struct Enqueued {
     pub(super) at_once: bool,
     /// The journal never takes a record of it.
     pub(super) is_unjournaled: bool,
+    /// The control plane has forgotten once that it is over.
+    pub(super) is_forgotten: bool,
     /// Nothing can be done with it: its payload cannot be read.
     pub(super) is_illegible: bool,
 }
@@ -79,6 +81,7 @@ impl World {
             repeats: if has_key { Repeats::Nothing } else { Repeats::Perhaps },
             at_once: value.is_some() && self.dice.one_in(6),
             is_unjournaled: self.dice.one_in(25),
+            is_forgotten: false,
             // The same payload is read the same way each time.
             is_illegible: has_key && self.dice.one_in(25),
         });
@@ -107,7 +110,8 @@ impl World {
             let job = Job { id: JobId::new(format!("j{}", self.jobs.len() + 1)), ..known.job.clone() };
             // What repeats one that succeeded stays such, if that has been told already.
             let repeats = if known.repeats == Repeats::Success { Repeats::Success } else { repeats };
-            self.jobs.push(Enqueued { job, held: Held::Queued, ever_acked: false, repeats, ..known.clone() });
+            let (held, ever_acked, is_forgotten) = (Held::Queued, false, false);
+            self.jobs.push(Enqueued { job, held, ever_acked, repeats, is_forgotten, ..known.clone() });
         }
     }
 
@@ -125,6 +129,19 @@ impl World {
             if job.held == Held::Acked && (all || n == chosen) {
                 job.held = Held::Queued;
             }
+        }
+    }
+
+    /// The control plane was set back, or never cared: a job that is over is offered once more.
+    pub(super) fn offer_closed_again(&mut self) {
+        let chosen = self.dice.choose(self.jobs.len());
+        let over = self.jobs.get_mut(chosen).filter(|job| matches!(job.held, Held::Closed(_)));
+        if let Some(job) = over.filter(|job| !job.is_unjournaled).map(|job| {
+            job.is_forgotten = true;
+            job.job.clone()
+        }) {
+            let plan = self.plan_of(&job.id);
+            self.work.handle_offered(job, plan, self.clock());
         }
     }
 
@@ -156,6 +173,8 @@ impl World {
         let is_durable = self.journal.contains_key(job);
         let job = self.job_mut(job);
         match job.held {
+            // Who forgot that it is over takes the ack.
+            Held::Closed(_) if job.is_forgotten => Ok(()),
             Held::Closed(_) | Held::Withdrawn => Err(Failure::Closed),
             _ if !is_durable => panic!("{} was acked and is not durable", job.job.id),
             Held::Queued | Held::Leased(_) | Held::Acked => {
@@ -178,7 +197,7 @@ impl World {
         match &job.held {
             Held::Closed(first) => {
                 assert!(
-                    first == &result || job.is_unjournaled,
+                    first == &result || job.is_unjournaled || job.is_forgotten,
                     "{id} has two results: {first:?}, {result:?}"
                 );
                 Err(Failure::Closed)

@@ -100,6 +100,7 @@ impl World {
             1 if self.faults => self.enqueue(),
             2 if self.faults && self.dice.one_in(4) => self.withdraw(),
             2 if self.offers_again && self.dice.one_in(4) => self.offer_acked_again(false),
+            2 if self.faults && self.dice.one_in(6) => self.offer_closed_again(),
             2..=4 => self.poll(),
             5 => self.now += SignedDuration::from_millis(500),
             6 if self.dice.one_in(3) => self.now += SignedDuration::from_secs(10),
@@ -237,7 +238,7 @@ impl World {
         let is_repetition =
             record.result.as_ref().is_some_and(|r| r.outcome == Outcome::Noop && r.error.is_empty());
         // Nothing of its lane happens from its turn until this is durable.
-        if is_repetition && job.is_without_key() && job.repeats == Repeats::Perhaps {
+        if is_repetition && !job.is_forgotten && job.is_without_key() && job.repeats == Repeats::Perhaps {
             let object = &self.objects[&job.object];
             let is_so = object.is_disturbed || object.value() == job.value;
             assert!(is_so, "{} repeats {:?}, and the object is {object:?}", job.job.id, job.value);

@@ -1,0 +1,134 @@
+//! Why each job ended: every end has a reason that the world knows of, and comes no sooner than it may (I2, I3).
+
+use super::{
+    api::State,
+    people::{Wish, Wishes},
+};
+use crate::timeline::superseded_by;
+use jiff::{SignedDuration, Timestamp};
+use std::{collections::BTreeSet, time::Duration};
+use vworkspace_protocol::{
+    JobId, Outcome,
+    admin::{Job, JobState, TimelineEntry},
+};
+
+/// Deliveries without an ack after which a job is undeliverable (contract, section 2).
+const MOST_DELIVERIES: usize = 10;
+
+/// What the reasons are compared with.
+pub struct Reasons<'a> {
+    /// All of a cluster's jobs, oldest first, with their timelines.
+    pub jobs: &'a [Job],
+    /// What its people asked for.
+    pub wishes: &'a Wishes,
+    /// What became of its objects.
+    pub state: &'a State,
+    /// For how long a job that was handed out is offered to nobody.
+    pub lease: Duration,
+    /// Whether all clocks go alike: only then do times that two of them told compare.
+    pub is_on_time: bool,
+}
+
+impl Reasons<'_> {
+    /// What is wrong with the way a job ended; `None`: nothing. Of a job that was never answered for nobody knows what it
+    /// was to do.
+    pub fn wrong(&self, job: &Job) -> Option<&'static str> {
+        let taken = self.wishes.taken.borrow();
+        let wish = taken.get(&job.id)?;
+        let ended = job.timeline.last().map_or(Timestamp::MAX, |entry| entry.at);
+        match job.state {
+            JobState::Queued | JobState::Leased | JobState::Acked => None,
+            JobState::Closed if self.state.lost_journal => None,
+            JobState::Closed => self.closed_wrong(job, wish, ended),
+            JobState::Expired => {
+                let is_time = job.expires_at.is_some_and(|expiry| expiry <= ended);
+                let was_held = job.timeline.iter().any(|entry| entry.state == JobState::Acked);
+                (!is_time || was_held).then_some("it expired before its time, or was held")
+            }
+            JobState::Cancelled => {
+                let asked = self.wishes.withdrawn.borrow().contains(&job.id);
+                (!asked).then_some("nobody withdrew it")
+            }
+            JobState::Superseded => {
+                let is_apply = !wish.deletes && !wish.rotates;
+                (!is_apply || !self.is_replaced(job)).then_some("nothing took its place")
+            }
+            JobState::Undeliverable => {
+                let lost = job.timeline.iter().rev().take_while(|entry| entry.state != JobState::Acked);
+                let times = lost.filter(|entry| is_delivery(entry)).count();
+                (times < MOST_DELIVERIES).then_some("it was not handed out often enough")
+            }
+        }
+    }
+
+    /// Whether a job that was handed out was handed out again while its lease held.
+    pub fn is_offered_too_soon(&self, job: &Job) -> bool {
+        let lease = SignedDuration::try_from(self.lease).unwrap_or(SignedDuration::MAX);
+        let pairs = job.timeline.windows(2).filter(|pair| pair.iter().all(is_delivery));
+        let mut gaps = pairs.filter_map(|pair| Some(pair.last()?.at.duration_since(pair.first()?.at)));
+        self.is_on_time && gaps.any(|gap| gap < lease)
+    }
+
+    fn closed_wrong(&self, job: &Job, wish: &Wish, ended: Timestamp) -> Option<&'static str> {
+        let had_effect = self.state.changes.iter().any(|change| change.by == wish.n);
+        let changes = !wish.deletes && !wish.rotates;
+        match job.outcome {
+            None => Some("it is closed without an outcome"),
+            Some(Outcome::Noop) if job.error == "expired" => {
+                let is_time = job.expires_at.is_some_and(|expiry| expiry <= ended || !self.is_on_time);
+                if had_effect {
+                    Some("it expired and had an effect")
+                } else {
+                    (!is_time).then_some("its agent let it expire before its time")
+                }
+            }
+            Some(Outcome::Noop) => (changes && !had_effect).then_some("it repeats what was never done"),
+            Some(Outcome::Failed) => self.failed_wrong(job, wish, ended),
+            Some(Outcome::Succeeded | Outcome::Conflict) => None,
+        }
+    }
+
+    fn failed_wrong(&self, job: &Job, wish: &Wish, ended: Timestamp) -> Option<&'static str> {
+        if let Some(by) = superseded_by(job) {
+            return (!self.is_followed(job, &by)).then_some("no later job took its place");
+        }
+        if job.error.starts_with("DeadlineExceeded: ") {
+            let acked =
+                job.timeline.iter().find(|entry| entry.state == JobState::Acked).map(|entry| entry.at);
+            let least = SignedDuration::from_secs(wish.deadline_seconds.into());
+            let is_time = acked.is_none_or(|acked| ended.duration_since(acked) >= least);
+            return (self.is_on_time && !is_time).then_some("its deadline had not passed");
+        }
+        // What the API server here says when it refuses for good.
+        (job.error != super::agent::REFUSED).then_some("nobody knows why it failed")
+    }
+
+    /// Whether a later apply of the same object exists that says so.
+    fn is_replaced(&self, job: &Job) -> bool {
+        let cause = job.timeline.last().map_or("", |entry| &entry.cause);
+        let by = cause.strip_prefix("superseded by job ").map(JobId::new);
+        by.and_then(|by| self.later(job, &by)).is_some_and(|later| later.kind == "apply")
+    }
+
+    /// Whether a later job of the same object had an effect, as far as is known of it; or is there at all, where this one was
+    /// not taken and gave way.
+    fn is_followed(&self, job: &Job, by: &JobId) -> bool {
+        let taken = self.wishes.taken.borrow();
+        let by = self.later(job, by).map(|later| taken.get(&later.id));
+        if job.applied_ref.is_none() {
+            return by.is_some();
+        }
+        let changed: BTreeSet<u64> = self.state.changes.iter().map(|change| change.by).collect();
+        by.is_some_and(|wish| wish.is_none_or(|wish| wish.deletes || changed.contains(&wish.n)))
+    }
+
+    fn later(&self, job: &Job, id: &JobId) -> Option<&Job> {
+        let mut behind = self.jobs.iter().skip_while(|other| other.id != job.id).skip(1);
+        behind.find(|other| other.id == *id && other.target == job.target)
+    }
+}
+
+/// Progress that was told of a job that is handed out is told in the same state.
+fn is_delivery(entry: &TimelineEntry) -> bool {
+    entry.state == JobState::Leased && entry.cause.starts_with("leased")
+}
