@@ -96,6 +96,13 @@ pub(crate) struct PresenceMap {
 
 impl PresenceMap {
     pub(crate) fn load(connection: &Connection) -> Result<Self, Error> {
+        // Later than what was noted of breaks: notes are lost in a crash.
+        let held = connection.rows(
+            "SELECT cluster, max(held_at) FROM job WHERE ended_at IS NULL AND held_at IS NOT NULL GROUP BY cluster",
+            [],
+            |row| Ok((row.get(0)?, time(row.get(1)?))),
+        )?;
+        let held: HashMap<i64, Timestamp> = held.into_iter().collect();
         // What was told of the Cluster object before a registration is over with it, see `registered`.
         let rows = connection.rows(
             "SELECT p.cluster, p.session, p.last_seen, p.break_at, p.user_agent, p.capabilities, p.operator_version,
@@ -103,15 +110,15 @@ impl PresenceMap {
              FROM presence p JOIN cluster c ON c.row = p.cluster",
             [],
             |row| {
-                let mut sighting = Sighting {
+                // A registration is durable before any note of it.
+                let breaks: [Option<i64>; 2] = [row.get(3)?, row.get(9)?];
+                let break_at = breaks.into_iter().flatten().max().map(time);
+                let sighting = Sighting {
                     session: row.get::<_, Option<String>>(1)?.map(SessionId::new),
                     last_seen: Some(time(row.get(2)?)),
-                    break_at: row.get::<_, Option<i64>>(3)?.map(time),
+                    break_at,
+                    latest: break_at.max(held.get(&row.get(0)?).copied()),
                 };
-                // It is durable with the registration, before any note of it.
-                if let Some(registered_at) = row.get::<_, Option<i64>>(9)? {
-                    sighting.handle_registration(time(registered_at));
-                }
                 let known = AgentRecord {
                     sighting,
                     user_agent: row.get(4)?,
@@ -175,13 +182,14 @@ impl PresenceMap {
         session: Option<&'a SessionId>,
         now: Timestamp,
     ) -> Holding<'a> {
-        Holding { presence: self, cluster, session, now }
+        let stamp = self.entries().get_mut(&cluster).map_or(now, |entry| entry.known.sighting.hold(now));
+        Holding { presence: self, cluster, session, stamp }
     }
 
     fn held(&self, cluster: i64, session: Option<&SessionId>, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
             let before = entry.known.sighting.break_at;
-            entry.known.sighting.handle_hold(session, now);
+            entry.known.sighting.handle_held(session, now);
             if entry.known.sighting.break_at != before {
                 entry.offer_again = true;
                 entry.dirty = true;
@@ -222,17 +230,18 @@ impl PresenceMap {
     }
 }
 
-/// What an agent says of a job that it holds: noted when this is dropped, see [`Sighting::handle_hold`].
+/// What an agent says of a job that it holds: noted when this is dropped, see [`Sighting::handle_held`].
 pub(crate) struct Holding<'a> {
     presence: &'a PresenceMap,
     cluster: i64,
     session: Option<&'a SessionId>,
-    now: Timestamp,
+    /// Under which it is to be stored.
+    pub(crate) stamp: Timestamp,
 }
 
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
-        self.presence.held(self.cluster, self.session, self.now);
+        self.presence.held(self.cluster, self.session, self.stamp);
     }
 }
 

@@ -34,8 +34,11 @@ pub struct Sighting {
     pub session: Option<SessionId>,
     /// When it called last.
     pub last_seen: Option<Timestamp>,
-    /// The latest break: what was delivered before it and acked without a result is offered again.
+    /// The latest break: what was held before it and acked without a result is offered again.
     pub break_at: Option<Timestamp>,
+    /// The latest time that was given to a break or to the holding of a job. Breaks are later than all before them, and
+    /// nothing is held before the break it follows, wherever the clock goes: they are compared with one another alone.
+    pub latest: Option<Timestamp>,
 }
 
 impl Sighting {
@@ -49,29 +52,38 @@ impl Sighting {
             }
         };
         if broken {
-            self.break_at = Some(now);
+            self.break_off(now);
             self.session = session.cloned();
-        } else if self.break_at > Some(now + INSTANT) {
-            // Told by a clock that went back since. Were it left standing, whatever is acked until then would count as
-            // acked before it, over and over again.
-            self.break_at = Some(now + INSTANT);
         }
         self.last_seen = Some(now);
     }
 
-    /// This session said at `now` that it holds a job: it acked it, or told progress. Had another one called meanwhile,
-    /// then that one holds nothing of the job. This is a break, too, and later than the one before: of that, everything
-    /// may have been offered again already.
-    pub fn handle_hold(&mut self, session: Option<&SessionId>, now: Timestamp) {
+    /// Somebody says at `now` that the agent holds a job: the time under which that is to be stored.
+    pub fn hold(&mut self, now: Timestamp) -> Timestamp {
+        let stamp = self.latest.map_or(now, |latest| now.max(latest));
+        self.latest = Some(stamp);
+        stamp
+    }
+
+    /// It is stored that this session holds a job: it acked it, or told progress. Had another one called meanwhile, then
+    /// that one holds nothing of the job. This is a break, too, and later than the one before: of that, everything may
+    /// have been offered again already.
+    pub fn handle_held(&mut self, session: Option<&SessionId>, now: Timestamp) {
         if !planted(Bug::ForgetSession) && self.last_seen.is_some() && self.session.as_ref() != session {
-            self.break_at = self.break_at.max(Some(now)).map(|last| last + INSTANT);
+            self.break_off(now);
         }
     }
 
     /// A registration gave the identity away: whoever calls from now on may be another agent, of the same session for
     /// all one can tell, because plain v1 agents name none.
     pub fn handle_registration(&mut self, now: Timestamp) {
-        self.break_at = self.break_at.max(Some(now));
+        self.break_off(now);
+    }
+
+    fn break_off(&mut self, now: Timestamp) {
+        let next = |latest: Timestamp| latest.saturating_add(INSTANT).unwrap_or(Timestamp::MAX);
+        self.break_at = Some(self.latest.map_or(now, |latest| now.max(next(latest))));
+        self.latest = self.break_at;
     }
 }
 
@@ -114,27 +126,34 @@ mod tests {
         let (one, two) = (SessionId::new("1"), SessionId::new("2"));
         let mut sighting = Sighting::default();
         sighting.handle_call(Some(&one), at(0), STALE);
-        sighting.handle_hold(Some(&one), at(1));
+        sighting.handle_held(Some(&one), at(1));
         assert_eq!(sighting.break_at, Some(at(0)));
         sighting.handle_call(Some(&two), at(2), STALE);
-        sighting.handle_hold(Some(&one), at(3));
-        sighting.handle_hold(Some(&one), at(3));
-        sighting.handle_call(Some(&two), at(3), STALE);
-        assert!(sighting.break_at > Some(at(3)), "what is held since that moment is from before the break");
-        let before = sighting.break_at;
-        sighting.handle_hold(Some(&one), at(1));
-        assert!(sighting.break_at > before, "it waited for long: what was to be offered again has been");
+        for now in [3, 3, 1] {
+            let before = sighting.break_at;
+            let held = sighting.hold(at(now));
+            sighting.handle_held(Some(&one), at(now));
+            assert!(
+                sighting.break_at > Some(held),
+                "what is held since that moment is from before the break"
+            );
+            assert!(sighting.break_at > before, "it waited for long: what was to be offered again has been");
+        }
     }
 
     #[test]
-    fn a_break_is_never_later_than_the_moment_after_the_last_call() {
-        let mut sighting = Sighting::default();
-        sighting.handle_call(None, at(0), STALE);
-        sighting.handle_call(None, at(3_600), STALE);
-        assert_eq!(sighting.break_at, Some(at(3_600)));
-        sighting.handle_call(None, at(2), STALE);
-        sighting.handle_call(None, at(3), STALE);
-        assert_eq!(sighting.break_at, Some(at(2) + INSTANT));
+    fn what_is_held_is_from_before_the_next_break_and_not_before_the_last_wherever_the_clock_goes() {
+        let (one, two) = (SessionId::new("1"), SessionId::new("2"));
+        for now in [3_600, 4, 3_600] {
+            let mut sighting = Sighting::default();
+            sighting.handle_call(Some(&one), at(3_600), STALE);
+            let held = sighting.hold(at(3_600));
+            assert!(Some(held) >= sighting.break_at);
+            sighting.handle_call(Some(&two), at(now), STALE);
+            assert!(Some(held) < sighting.break_at);
+            assert!(Some(sighting.hold(at(now))) >= sighting.break_at);
+            assert!(Some(sighting.hold(at(0))) >= sighting.break_at);
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Poll {
         Ok((open, healed))
     }
 
-    /// Jobs held at no known time, before `held_before`, or later than now: by a clock that went back since.
+    /// Jobs held at no known time, or before `held_before`.
     fn in_state(
         &self,
         connection: &Connection,
@@ -156,8 +156,8 @@ impl Poll {
         connection.rows(
             "SELECT seq, state, lane, bytes, deliveries, ever_acked, leased_until, expires_at, id, steps FROM job
              WHERE cluster = ?1 AND state = ?2 AND ended_at IS NULL
-               AND (held_at IS NULL OR held_at < ?3 OR held_at > ?4) ORDER BY seq LIMIT ?5",
-            params![self.cluster, state_code(state), held_before, micros(self.now), most],
+               AND (held_at IS NULL OR held_at < ?3) ORDER BY seq LIMIT ?4",
+            params![self.cluster, state_code(state), held_before, most],
             open,
         )
     }

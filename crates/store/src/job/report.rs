@@ -37,8 +37,9 @@ impl Store {
         let cause =
             session.map_or_else(|| "acked".to_owned(), |session| format!("acked by session {session}"));
         let now = whole_micros(now);
-        let _holding = self.inner.presence.holding(job.on.cluster_row, session, now);
-        self.write(move |connection| ack(connection, seq, &cause, now)).await
+        let holding = self.inner.presence.holding(job.on.cluster_row, session, now);
+        let held_at = holding.stamp;
+        self.write(move |connection| ack(connection, seq, &cause, now, held_at)).await
     }
 
     /// Records progress. The timeline of one job keeps a bounded number of such entries; the job's current phase
@@ -62,8 +63,13 @@ impl Store {
         } else {
             format!("progress: {phase}: {message}")
         };
-        let _holding = self.inner.presence.holding(job.on.cluster_row, session, now);
-        self.write(move |connection| progress(connection, seq, &phase, &conditions, &cause, now)).await
+        let holding = self.inner.presence.holding(job.on.cluster_row, session, now);
+        let held_at = holding.stamp;
+        self.write(move |connection| {
+            hold(connection, seq, held_at)?;
+            progress(connection, seq, &phase, &conditions, &cause, now)
+        })
+        .await
     }
 
     /// Closes the job with the agent's result.
@@ -119,17 +125,23 @@ impl Store {
     }
 }
 
-fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result<Step, Error> {
+fn ack(
+    connection: &Connection,
+    seq: i64,
+    cause: &str,
+    now: Timestamp,
+    held_at: Timestamp,
+) -> Result<Step, Error> {
     let standing = Standing::read(connection, seq)?;
     let step = job::ack(standing.state)?;
     match step {
         // The session that repeats it holds the job: nothing to offer it again.
-        Step::Repeated => hold(connection, seq, now)?,
+        Step::Repeated => hold(connection, seq, held_at)?,
         Step::Taken => {
             connection.run(
                 "UPDATE job SET state = 2, deliveries = 0, ever_acked = 1, steps = ?2, leased_until = NULL,
                     held_at = ?3 WHERE seq = ?1",
-                params![seq, standing.steps + 1, micros(now)],
+                params![seq, standing.steps + 1, micros(held_at)],
             )?;
             timeline::add_step(connection, seq, standing.steps, JobState::Acked, cause, now)?;
         }
@@ -138,9 +150,9 @@ fn ack(connection: &Connection, seq: i64, cause: &str, now: Timestamp) -> Result
 }
 
 /// Whoever tells of a job holds it, and may have started it, also where its ack got lost.
-fn hold(connection: &Connection, seq: i64, now: Timestamp) -> Result<(), Error> {
+fn hold(connection: &Connection, seq: i64, held_at: Timestamp) -> Result<(), Error> {
     let held = "UPDATE job SET held_at = ?2, ever_acked = 1 WHERE seq = ?1";
-    connection.run(held, params![seq, micros(now)]).map(drop)
+    connection.run(held, params![seq, micros(held_at)]).map(drop)
 }
 
 fn progress(
@@ -158,7 +170,6 @@ fn progress(
          ON CONFLICT (job) DO UPDATE SET phase = ?2, conditions = ?3",
         params![seq, phase, conditions],
     )?;
-    hold(connection, seq, now)?;
     if standing.steps >= MOST_STEPS {
         return Ok(());
     }
