@@ -219,6 +219,8 @@ fn classify_status(status: &Status) -> ApplyError {
         }
         // Said of the manifest, which no other try makes better.
         500 if status.message.starts_with(UNTYPED) => ApplyError::Refused(status.message.clone()),
+        // A 502 or 504 says that somebody waited for an answer in vain: the API server may have the write, and do it later.
+        502 | 504 => ApplyError::Unsettled(status.message.clone()),
         // A 409 without owners is a race, for example with a deletion that is not finished; a 401 is about us and not about
         // the job: our token has just been replaced, or the API server has just started.
         401 | 408 | 409 | 429 | 500.. => ApplyError::Declined(status.message.clone()),

@@ -62,6 +62,15 @@ fn races_and_overload_are_tried_again_and_refusals_are_not() {
     }
 }
 
+/// The API server may have the write, and do it later.
+#[test]
+fn that_a_gateway_had_no_answer_of_the_api_server_leaves_open_what_that_did() {
+    for code in [502, 504] {
+        let classified = classify_status(&status(json!({"code": code, "message": "m"})));
+        assert!(matches!(classified, ApplyError::Unsettled(_)), "{code}");
+    }
+}
+
 fn web() -> ObjectRef {
     ObjectRef {
         api_version: "apps.vworkspace.io/v1alpha1".into(),
