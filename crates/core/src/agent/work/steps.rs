@@ -61,7 +61,9 @@ impl Work {
             Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
             Phase::Applying if entry.is_busy() => None,
             Phase::Applying if self.applying >= MAX_APPLYING => {
-                self.held_up.insert(ticket);
+                if !self.held_up.contains(&ticket) {
+                    self.held_up.push_back(ticket);
+                }
                 None
             }
             Phase::Applying => {
@@ -121,7 +123,7 @@ impl Work {
         entry.calm();
         entry.run.handle_superseded(&by);
         entry.handle_progress(now);
-        self.held_up.remove(&ticket);
+        self.held_up.retain(|held_up| *held_up != ticket);
         self.touch_held_up();
     }
 
@@ -277,7 +279,7 @@ impl Work {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
         entry.handle_withdrawn(now);
-        self.held_up.remove(&ticket);
+        self.held_up.retain(|held_up| *held_up != ticket);
         self.touch_held_up();
         self.record(ticket);
         self.settle(ticket);
@@ -285,7 +287,7 @@ impl Work {
 
     /// There may be room for one more to be applied, or one less wants it.
     pub(super) fn touch_held_up(&mut self) {
-        let next = self.held_up.pop_first();
+        let next = self.held_up.pop_front();
         self.touch_some(next);
     }
 
