@@ -134,13 +134,14 @@ impl Work {
         Some(self.jobs.get(&correction)?.id().clone())
     }
 
-    /// Whether this job, once its turn comes, is handed to the API server. One that bears the key of an earlier job may
-    /// turn out to repeat it.
+    /// Whether this job, once its turn comes, is handed to the API server. One that bears the key of an earlier job that is
+    /// not over may turn out to repeat it; of those that are, the ledger knows.
     fn is_to_be_applied(&self, ticket: Ticket, control_plane_now: Timestamp) -> bool {
         let entry = self.jobs.get(&ticket).filter(|entry| entry.can_start(control_plane_now));
         let Some(key) = entry.map(|entry| &entry.key) else { return false };
         let mut earlier = self.jobs.range(..ticket).map(|(_, earlier)| earlier);
-        let is_of_its_own = key.origin != KeyOrigin::Given || earlier.all(|earlier| earlier.key != *key);
+        let may_be_repeated = |earlier: &Entry| earlier.key == *key && earlier.phase < Phase::Posting;
+        let is_of_its_own = key.origin != KeyOrigin::Given || !earlier.any(may_be_repeated);
         is_of_its_own && self.replay(ticket).is_none()
     }
 
