@@ -182,11 +182,20 @@ impl JobRun {
         }
     }
 
-    /// The job is over before it took effect: replayed, refused, in conflict.
-    pub fn handle_ended(&mut self, result: JobResult) {
-        if !matches!(self.state, State::Done(_)) {
-            self.state = State::Done(result);
+    /// The job is over before it took effect: replayed, refused, in conflict. Of an error, and of the fields that others
+    /// own, the first [`limits::MESSAGE_BYTES`] are kept: the journal takes the result beside the payload.
+    pub fn handle_ended(&mut self, mut result: JobResult) {
+        if matches!(self.state, State::Done(_)) {
+            return;
         }
+        result.error.truncate(limits::clip(&result.error, limits::MESSAGE_BYTES).len());
+        let mut bytes = 0;
+        let fitting = result.conflicts.iter().take_while(|conflict| {
+            bytes += conflict.manager.len() + conflict.field_path.len();
+            bytes <= limits::MESSAGE_BYTES
+        });
+        result.conflicts.truncate(fitting.count());
+        self.state = State::Done(result);
     }
 
     /// The object as it is now; `None`: it is gone. Of another life under the same name no more is believed than that: it

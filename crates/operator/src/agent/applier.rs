@@ -93,22 +93,30 @@ impl Applier {
         }
     }
 
-    /// Asks for the deletion of the life of the object that is there now. An object that is not there is gone.
+    /// Asks for the deletion of the object as it is there now. An object that is not there is gone.
     ///
     /// # Errors
     /// See [`ApplyError`].
     pub async fn delete(&self, object: &ObjectRef) -> Result<Deletion, ApplyError> {
         self.pass_gate(&object.namespace).await?;
         let api = self.api(object)?;
-        let Some(found) = api.get_metadata_opt(&object.name).await.map_err(classify)? else {
-            return Ok(Deletion::Gone);
-        };
-        let this_life = Preconditions { uid: found.metadata.uid, resource_version: None };
-        let params = DeleteParams { preconditions: Some(this_life), ..DeleteParams::default() };
-        match api.delete(&object.name, &params).await {
-            Ok(answer) => Ok(answer.left().map_or(Deletion::Gone, |left| pending(object, &left))),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deletion::Gone),
-            Err(error) => Err(classify(error)),
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Some(found) = api.get_metadata_opt(&object.name).await.map_err(classify)? else {
+                return Ok(Deletion::Gone);
+            };
+            let (uid, resource_version) = (found.metadata.uid, found.metadata.resource_version);
+            let preconditions = Some(Preconditions { uid, resource_version });
+            let params = DeleteParams { preconditions, ..DeleteParams::default() };
+            match api.delete(&object.name, &params).await {
+                Err(kube::Error::Api(status)) if is_race(&status) && tries < MAX_RACES => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(Deletion::Gone),
+                Err(error) => return Err(classify(error)),
+                Ok(answer) => {
+                    return Ok(answer.left().map_or(Deletion::Gone, |left| pending(object, &left)));
+                }
+            }
         }
     }
 
@@ -219,6 +227,8 @@ fn classify_status(status: &Status) -> ApplyError {
         }
         // Said of the manifest, which no other try makes better.
         500 if status.message.starts_with(UNTYPED) => ApplyError::Refused(status.message.clone()),
+        // A 502 or 504 says that somebody waited for an answer in vain: the API server may have the write, and do it later.
+        502 | 504 => ApplyError::Unsettled(status.message.clone()),
         // A 409 without owners is a race, for example with a deletion that is not finished; a 401 is about us and not about
         // the job: our token has just been replaced, or the API server has just started.
         401 | 408 | 409 | 429 | 500.. => ApplyError::Declined(status.message.clone()),

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use vworkspace_protocol::outcome::FieldConflict;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -165,6 +166,20 @@ fn a_job_that_gave_way_tells_to_whom_and_why_it_was_not_taken() {
     let result = run.result().unwrap();
     assert_eq!((result.outcome, &result.applied_ref), (Outcome::Failed, &None));
     assert_eq!(result.error, "Superseded: by job j2; it was not taken before: the API server is busy");
+}
+
+/// The journal takes a result beside the largest payload, and an entry holds 1 MiB in all.
+#[test]
+fn a_result_is_bounded_however_much_the_api_server_has_to_say() {
+    let conflict =
+        |n| FieldConflict { manager: "kubectl-edit".into(), field_path: format!(".spec.values.v{n}") };
+    let conflicts: Vec<_> = (0..10_000).map(conflict).collect();
+    let (outcome, error) = (Outcome::Conflict, "\u{1}".repeat(1_000_000));
+    let mut run = JobRun::new(&job(""));
+    run.handle_ended(JobResult { error, conflicts: conflicts.clone(), ..outcome.into() });
+    let result = run.result().unwrap();
+    assert!(serde_json::to_string(result).unwrap().len() <= 256 * 1024);
+    assert!(result.conflicts.len() > 400 && conflicts.starts_with(&result.conflicts));
 }
 
 #[test]

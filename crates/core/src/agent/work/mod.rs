@@ -43,7 +43,7 @@ use crate::agent::{
 use entry::{Entry, Phase, Verdict, failed};
 use jiff::{SignedDuration, Timestamp};
 use lane::Lane;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use vworkspace_protocol::{
     Job, JobId, ObjectRef, Outcome,
     outcome::{FieldConflict, JobResult, StatusUpdate},
@@ -140,8 +140,8 @@ pub struct Work {
     queued: usize,
     /// Commands to apply that are not answered.
     applying: usize,
-    /// Whose turn in their lane has come, and who wait for one of those to be answered.
-    held_up: BTreeSet<Ticket>,
+    /// Whose turn in their lane has come, and who wait for one of those to be answered: who waits longest comes first.
+    held_up: VecDeque<Ticket>,
     bytes: usize,
     /// Whether the control plane may be talked to about jobs: status goes first.
     link: bool,

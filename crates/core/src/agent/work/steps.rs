@@ -61,7 +61,9 @@ impl Work {
             Phase::Acking if self.link => entry.once(|id| Command::Ack(ticket, id)),
             Phase::Applying if entry.is_busy() => None,
             Phase::Applying if self.applying >= MAX_APPLYING => {
-                self.held_up.insert(ticket);
+                if !self.held_up.contains(&ticket) {
+                    self.held_up.push_back(ticket);
+                }
                 None
             }
             Phase::Applying => {
@@ -122,7 +124,7 @@ impl Work {
         entry.calm();
         entry.run.handle_superseded(&by);
         entry.handle_progress(now);
-        self.held_up.remove(&ticket);
+        self.held_up.retain(|held_up| *held_up != ticket);
         self.touch_held_up();
     }
 
@@ -133,13 +135,14 @@ impl Work {
         Some(self.jobs.get(&correction)?.id().clone())
     }
 
-    /// Whether this job, once its turn comes, is handed to the API server. One that bears the key of an earlier job may
-    /// turn out to repeat it.
+    /// Whether this job, once its turn comes, is handed to the API server. One that bears the key of an earlier job that is
+    /// not over may turn out to repeat it; of those that are, the ledger knows.
     fn is_to_be_applied(&self, ticket: Ticket, control_plane_now: Timestamp) -> bool {
         let entry = self.jobs.get(&ticket).filter(|entry| entry.can_start(control_plane_now));
         let Some(key) = entry.map(|entry| &entry.key) else { return false };
         let mut earlier = self.jobs.range(..ticket).map(|(_, earlier)| earlier);
-        let is_of_its_own = key.origin != KeyOrigin::Given || earlier.all(|earlier| earlier.key != *key);
+        let may_be_repeated = |earlier: &Entry| earlier.key == *key && earlier.phase < Phase::Posting;
+        let is_of_its_own = key.origin != KeyOrigin::Given || !earlier.any(may_be_repeated);
         is_of_its_own && self.replay(ticket).is_none()
     }
 
@@ -278,7 +281,7 @@ impl Work {
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
         entry.handle_withdrawn(now);
-        self.held_up.remove(&ticket);
+        self.held_up.retain(|held_up| *held_up != ticket);
         self.touch_held_up();
         self.record(ticket);
         self.settle(ticket);
@@ -286,7 +289,7 @@ impl Work {
 
     /// There may be room for one more to be applied, or one less wants it.
     pub(super) fn touch_held_up(&mut self) {
-        let next = self.held_up.pop_first();
+        let next = self.held_up.pop_front();
         self.touch_some(next);
     }
 

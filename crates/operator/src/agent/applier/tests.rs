@@ -62,6 +62,15 @@ fn races_and_overload_are_tried_again_and_refusals_are_not() {
     }
 }
 
+/// The API server may have the write, and do it later.
+#[test]
+fn that_a_gateway_had_no_answer_of_the_api_server_leaves_open_what_that_did() {
+    for code in [502, 504] {
+        let classified = classify_status(&status(json!({"code": code, "message": "m"})));
+        assert!(matches!(classified, ApplyError::Unsettled(_)), "{code}");
+    }
+}
+
 fn web() -> ObjectRef {
     ObjectRef {
         api_version: "apps.vworkspace.io/v1alpha1".into(),
@@ -97,7 +106,10 @@ fn busy_api_server(written: Arc<Mutex<Vec<Value>>>) -> Client {
                 (200, live(&reads.to_string()))
             } else {
                 let body: Value = serde_json::from_slice(&body)?;
-                let is_late = body.pointer("/metadata/resourceVersion") == Some(&json!("1"));
+                let late = Some(&json!("1"));
+                let is_late = ["/metadata/resourceVersion", "/preconditions/resourceVersion"]
+                    .into_iter()
+                    .any(|version| body.pointer(version) == late);
                 written.lock().unwrap().push(body);
                 let race = json!({"status": "Failure", "code": 409, "reason": "Conflict", "message": "it was modified"});
                 if is_late { (409, race) } else { (200, live("9")) }
@@ -122,10 +134,14 @@ async fn a_write_is_for_what_was_found_and_is_made_again_for_what_took_its_place
     assert_eq!(metadata, [&conditions("1"), &conditions("2")]);
 }
 
+/// A deletion that comes late finds what the next job has applied.
 #[tokio::test]
-async fn a_deletion_is_for_the_life_that_was_found() {
+async fn a_deletion_is_for_what_was_found_too() {
     let written = Arc::<Mutex<Vec<Value>>>::default();
     let applier = Applier::new(busy_api_server(written.clone()));
     assert!(matches!(applier.delete(&web()).await.unwrap(), Deletion::Pending(object) if object.uid == "u"));
-    assert_eq!(written.lock().unwrap()[0]["preconditions"], json!({"uid": "u"}));
+    let conditions = |version: &str| json!({"uid": "u", "resourceVersion": version});
+    let written = written.lock().unwrap();
+    let preconditions: Vec<&Value> = written.iter().map(|write| &write["preconditions"]).collect();
+    assert_eq!(preconditions, [&conditions("1"), &conditions("2")]);
 }

@@ -150,7 +150,7 @@ impl Jobs {
                     work.handle_link(false);
                 }
                 work.handle_link(active && connection.is_some());
-                let (now, control_plane_now) = (clock::now(), inner.control_plane_now());
+                let (now, control_plane_now) = (clock::now(), inner.means.links.control_plane_now());
                 let commands: Vec<_> =
                     std::iter::from_fn(|| work.poll_command(now, control_plane_now)).collect();
                 (commands, work.poll_timeout())
@@ -188,10 +188,6 @@ impl Inner {
         answer(&mut self.work(), clock::now());
         self.answered.notify_one();
         self.room.notify_one();
-    }
-
-    fn control_plane_now(&self) -> Timestamp {
-        self.means.links.now().map_or_else(clock::now, |connection| connection.control_plane_now())
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {

@@ -53,6 +53,23 @@ fn a_job_that_is_withdrawn_while_it_waits_for_a_place_leaves_it_to_the_next() {
     assert_eq!(names(&handed_over(&mut work, retry)), ["17"]);
 }
 
+/// The API server answers about none of these objects; those that come first are asked about again all the time.
+#[test]
+fn none_waits_for_a_place_longer_than_those_that_had_one_meanwhile() {
+    let (mut work, mut now, jobs) = (Work::default(), NOW, 4 * MAX_APPLYING);
+    work.handle_link(true);
+    (0..jobs).for_each(|n| offer_other(&mut work, n));
+    let mut asked = Vec::new();
+    for _ in 0..jobs / MAX_APPLYING {
+        let handed = handed_over(&mut work, now);
+        now += SignedDuration::from_secs(30);
+        handed.iter().for_each(|(ticket, _)| work.handle_applied(*ticket, no_answer(), now));
+        asked.extend(handed.into_iter().map(|(ticket, _)| ticket));
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, (0..jobs as Ticket).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_deletion_keeps_its_lane_until_the_object_is_gone() {
     let (mut work, deletion) = deletion_under_way();

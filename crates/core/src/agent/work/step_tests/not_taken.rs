@@ -148,6 +148,24 @@ fn a_job_gives_way_to_no_repetition_of_an_earlier_one() {
     assert_eq!(names(&handed_over(&mut work, NOW + SignedDuration::from_secs(2))), ["second"]);
 }
 
+/// What failed is kept as long as an earlier job waits; its key is new work all the same.
+#[test]
+fn a_job_gives_way_to_a_repetition_of_one_that_failed() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    let keyed = || serde_json::json!({"idempotencyKey": "k"});
+    offer(&mut work, "waits", Deed::Apply);
+    takes(&mut work, "waits", 1);
+    offer_job(&mut work, "failed", Deed::Apply, keyed());
+    let failed = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(failed, Applied::Refused("no".into()), NOW);
+    offer(&mut work, "mistake", Deed::Apply);
+    let mistake = handed_over(&mut work, NOW)[0].0;
+    work.handle_applied(mistake, not_now(), NOW);
+    offer_job(&mut work, "correction", Deed::Apply, keyed());
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["correction"]);
+}
+
 /// Whether the API server has it is not known; and while it cannot be reached, the later one gets no further either.
 #[test]
 fn a_job_without_an_answer_keeps_its_turn() {
