@@ -224,19 +224,19 @@ impl JobRun {
         }
     }
 
-    /// A later job for the same object was applied while this one waits, or takes the place of this one, which the API
-    /// server does not take.
+    /// A later job for the same object was applied.
     pub fn handle_superseded(&mut self, by: &JobId) {
-        match &self.state {
-            State::Waiting { taken, .. } => {
-                let applied = taken.applied.clone();
-                self.end(Outcome::Failed, &format!("Superseded: by job {by}"), Some(applied));
-            }
-            State::Applying { cause, .. } => {
-                let error = format!("Superseded: by job {by}; it was not taken before: {cause}");
-                self.end(Outcome::Failed, &error, None);
-            }
-            State::Received | State::Done(_) => {}
+        if let State::Waiting { taken, .. } = &self.state {
+            let applied = taken.applied.clone();
+            self.end(Outcome::Failed, &format!("Superseded: by job {by}"), Some(applied));
+        }
+    }
+
+    /// The API server does not take it, and a later job for the same object takes its place.
+    pub fn handle_gave_way(&mut self, to: &JobId) {
+        if let State::Applying { cause, .. } = &self.state {
+            let error = format!("Superseded: by job {to}; it was not taken before: {cause}");
+            self.end(Outcome::Failed, &error, None);
         }
     }
 

@@ -4,12 +4,16 @@ use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 use vworkspace_core::agent::{ObjectKey, job_run::Goal};
-use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE};
+use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE, is_name};
 use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget, limits::clip};
 
 /// Kinds that jobs may apply and delete (contract, section 5).
 const OWN_KINDS: [(&str, &str); 2] =
     [("apps.vworkspace.io/v1alpha1", "ApplicationInstance"), ("ops.vworkspace.io/v1alpha1", "Operation")];
+
+/// Deepest nesting of a manifest. The API server answers with the object and says of each of its fields who owns it, as
+/// deep again and a little deeper; beyond 128 that answer could not be read, and nobody would know that it took the job.
+const MAX_DEPTH: usize = 100;
 
 /// So much is shown of a text that is no name: as much as the longest name has.
 const NAME_SHOWN: usize = 253;
@@ -129,6 +133,9 @@ fn own(manifest: Value, kind: &str, job: &Job, cluster: &ClusterId) -> Result<Ac
 
 fn apply(mut manifest: Value, job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
     let object = object_of(&manifest)?;
+    if depth(&manifest) > MAX_DEPTH {
+        return Err(Refusal::Malformed(format!("the manifest is nested deeper than {MAX_DEPTH} levels")));
+    }
     let root =
         manifest.as_object_mut().ok_or_else(|| Refusal::Malformed("the manifest is no object".to_owned()))?;
     // Written by the API server and our controllers only; sending them would be refused or make false conflicts.
@@ -143,6 +150,16 @@ fn apply(mut manifest: Value, job: &Job, cluster: &ClusterId) -> Result<Action, 
     }
     let goal = Goal::of_apply(&object.kind, job.wait_for);
     Ok(Action::Apply { object, manifest, goal })
+}
+
+/// Bounded by that of what was parsed.
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Array(values) => values.iter().map(depth).max(),
+        Value::Object(members) => members.values().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
+    };
+    1 + inner.unwrap_or_default()
 }
 
 fn label(metadata: &mut Map<String, Value>, cluster: &ClusterId) -> Result<(), Refusal> {
@@ -194,13 +211,9 @@ fn allow(verb: &'static str, object: &ObjectRef) -> Result<(), Refusal> {
     Err(Refusal::KindNotAllowed { verb, api_version: object.api_version.clone(), kind: object.kind.clone() })
 }
 
-/// Names become segments of a path: whatever else a text may hold could lead to another object, or to all there are.
 fn named(text: String, member: &str) -> Result<String, Refusal> {
     let text = required(text, member)?;
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    let is_outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    if bytes.iter().copied().all(is_inner) && is_outer(bytes.first()) && is_outer(bytes.last()) {
+    if is_name(&text) {
         Ok(text)
     } else {
         let shown = clip(&text, NAME_SHOWN);
@@ -264,6 +277,19 @@ mod tests {
         }
         let error = of("delete", json!({"apiVersion": "v1", "kind": "Namespace", "name": "n"})).unwrap_err();
         assert!(error.to_string().starts_with("KindNotAllowed"), "{error}");
+    }
+
+    /// What the API server answers about it could not be read: the job would be asked for again up to its deadline.
+    #[test]
+    fn a_manifest_that_is_nested_deeper_than_its_answer_could_be_read_is_refused() {
+        let nested = |levels| {
+            let mut manifest = instance();
+            manifest["spec"] = (0..levels).fold(json!({}), |inner, _| json!({"a": inner}));
+            of("apply", manifest)
+        };
+        assert!(nested(MAX_DEPTH - 2).is_ok());
+        let refusal = nested(MAX_DEPTH).unwrap_err().to_string();
+        assert!(refusal.contains("deeper than 100"), "{refusal}");
     }
 
     #[test]

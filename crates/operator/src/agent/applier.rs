@@ -34,7 +34,7 @@ pub enum ApplyError {
     /// It never will.
     #[error("{0}")]
     Refused(String),
-    /// It was reached and does not take it now; it may, later.
+    /// It was reached and does not take it now; it may, later. A later job for the object may go first.
     #[error("{0}")]
     Declined(String),
     /// Nobody knows, or it goes on; it is to be asked for again.
@@ -182,7 +182,7 @@ fn conditional(
     Ok(manifest)
 }
 
-/// The applied object, unless it is about to vanish.
+/// The applied object, unless it is about to vanish: nothing was found, and somebody made and deleted it since.
 fn lasting(object: &ObjectRef, live: &DynamicObject) -> Result<ObjectRef, ApplyError> {
     if live.metadata.deletion_timestamp.is_some() {
         return Err(still_being_deleted());
@@ -229,9 +229,11 @@ fn classify_status(status: &Status) -> ApplyError {
         500 if status.message.starts_with(UNTYPED) => ApplyError::Refused(status.message.clone()),
         // A 502 or 504 says that somebody waited for an answer in vain: the API server may have the write, and do it later.
         502 | 504 => ApplyError::Unsettled(status.message.clone()),
-        // A 409 without owners is a race, for example with a deletion that is not finished; a 401 is about us and not about
-        // the job: our token has just been replaced, or the API server has just started.
-        401 | 408 | 409 | 429 | 500.. => ApplyError::Declined(status.message.clone()),
+        // About us and not about the job, nor better for the next one: our token has just been replaced, or the API server
+        // has just started.
+        401 => ApplyError::Unsettled(status.message.clone()),
+        // A 409 without owners is a race, for example with a deletion that is not finished.
+        408 | 409 | 429 | 500.. => ApplyError::Declined(status.message.clone()),
         _ => ApplyError::Refused(status.message.clone()),
     }
 }

@@ -162,7 +162,7 @@ fn a_job_that_gave_way_tells_to_whom_and_why_it_was_not_taken() {
     let mut run = JobRun::new(&job(""));
     run.handle_applying(at(0));
     run.handle_delayed("the API server is busy");
-    run.handle_superseded(&JobId::new("j2"));
+    run.handle_gave_way(&JobId::new("j2"));
     let result = run.result().unwrap();
     assert_eq!((result.outcome, &result.applied_ref), (Outcome::Failed, &None));
     assert_eq!(result.error, "Superseded: by job j2; it was not taken before: the API server is busy");

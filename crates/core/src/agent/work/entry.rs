@@ -68,9 +68,9 @@ pub(super) struct Entry {
     pub(super) telling: bool,
     /// What was seen of its object while the next job for it was being applied.
     pub(super) held_back: Option<Observed>,
-    /// It was handed to the API server, in this process or in one before, and no answer came.
+    /// It was handed to the API server, in this process or in one before, and what that did is not known for certain.
     pub(super) unanswered: bool,
-    /// The API server's last word was that it does not take it at the moment.
+    /// The API server's last word was that it does not take it at the moment. It may have taken it before.
     pub(super) declined: bool,
     /// The control plane has closed it while the API server was being asked.
     pub(super) is_unwanted: bool,
@@ -245,7 +245,7 @@ impl Entry {
         self.unanswered || is_on_its_way || is_taken
     }
 
-    /// Whether it waits for its turn, and something can be done with it then.
+    /// Whether it waits for its turn, and is not over at once when that comes: expired, unreadable, not journaled.
     pub(super) fn can_start(&self, control_plane_now: Timestamp) -> bool {
         let is_in_time = self.record.begun || !self.run.is_expired(control_plane_now);
         self.phase == Phase::Queued && self.run.result().is_none() && self.deed.is_ok() && is_in_time

@@ -116,13 +116,13 @@ impl Work {
         None
     }
 
-    /// A job that the API server does not take at the moment ends if a later one for its object is there to be applied: at
-    /// the control plane, too, a newer one takes the place of one that nobody has begun.
+    /// A job that the API server does not take at the moment ends if a later one for its object is there to be applied
+    /// (`docs/decisions/0011`). Before its pause is over: the later one need not wait for that.
     fn give_way(&mut self, ticket: Ticket, now: Timestamp, control_plane_now: Timestamp) {
-        let Some(by) = self.correction_of(ticket, control_plane_now) else { return };
+        let Some(correction) = self.correction_of(ticket, control_plane_now) else { return };
         let Some(entry) = self.jobs.get_mut(&ticket) else { return };
         entry.calm();
-        entry.run.handle_superseded(&by);
+        entry.run.handle_gave_way(&correction);
         entry.handle_progress(now);
         self.held_up.retain(|held_up| *held_up != ticket);
         self.touch_held_up();

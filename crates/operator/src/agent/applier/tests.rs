@@ -48,7 +48,7 @@ fn a_field_that_no_schema_has_is_refused_though_the_api_server_calls_it_an_inter
 #[test]
 fn that_the_api_server_does_not_know_us_at_the_moment_says_nothing_about_the_job() {
     let unknown = json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
-    assert!(matches!(classify_status(&status(unknown)), ApplyError::Declined(_)));
+    assert!(matches!(classify_status(&status(unknown)), ApplyError::Unsettled(_)));
 }
 
 #[test]
