@@ -1,19 +1,15 @@
 //! The journal: one Secret per open job in the operator's own namespace, since a payload may hold secrets.
 
+use crate::agent::own_objects::OwnObjects;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-};
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use vworkspace_core::{
     agent::work::{Record, SaveError},
     backoff::Backoff,
     canonical,
 };
-use vworkspace_crds::key::{
-    JOURNAL, JOURNAL_OF_JOBS, JOURNAL_RECORD, JOURNAL_SECRET_PREFIX, OPERATOR_FIELD_MANAGER,
-};
+use vworkspace_crds::key::{JOURNAL, JOURNAL_OF_JOBS, JOURNAL_RECORD, JOURNAL_SECRET_PREFIX};
 use vworkspace_protocol::JobId;
 
 /// Secrets per page when the journal is read.
@@ -22,13 +18,13 @@ const PAGE: u32 = 100;
 /// Where open jobs outlive the process; cheap to clone.
 #[derive(Clone)]
 pub struct Journal {
-    api: Api<Secret>,
+    secrets: OwnObjects<Secret>,
 }
 
 impl Journal {
     /// The journal in the operator's namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace) }
+        Self { secrets: OwnObjects::new(client, namespace) }
     }
 
     /// Every open job; tries until the API server answers. A record that cannot be read is logged and left where it
@@ -36,7 +32,7 @@ impl Journal {
     pub async fn load(&self) -> Vec<Record> {
         let mut backoff = Backoff::default();
         loop {
-            match self.list().await {
+            match self.secrets.list(&format!("{JOURNAL}={JOURNAL_OF_JOBS}"), PAGE).await {
                 Ok(secrets) => return secrets.iter().filter_map(record_of).collect(),
                 Err(error) => {
                     tracing::warn!(%error, "the journal of open jobs was not read; no job is taken before it is");
@@ -58,10 +54,8 @@ impl Journal {
             "metadata": {"name": name, "labels": {JOURNAL: JOURNAL_OF_JOBS}},
             "data": {JOURNAL_RECORD: ByteString(text)},
         });
-        // The Secret is the journal's alone.
-        let params = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
-        match self.api.patch_metadata(&name, &params, &Patch::Apply(&secret)).await {
-            Ok(_) => Ok(()),
+        match self.secrets.put(&name, &secret).await {
+            Ok(()) => Ok(()),
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 413 | 422) => {
                 Err(SaveError::Never(status.message))
             }
@@ -74,26 +68,11 @@ impl Journal {
 
     /// Takes a job out; answers whether it is out now.
     pub async fn remove(&self, job: &JobId) -> bool {
-        match self.api.delete(&name_of(job), &DeleteParams::default()).await {
-            Ok(_) => true,
-            Err(kube::Error::Api(status)) if status.is_not_found() => true,
+        match self.secrets.delete(&name_of(job)).await {
+            Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%error, job_id = %job, "a job that is over was not taken out of the journal yet");
                 false
-            }
-        }
-    }
-
-    async fn list(&self) -> kube::Result<Vec<Secret>> {
-        let labels = format!("{JOURNAL}={JOURNAL_OF_JOBS}");
-        let mut params = ListParams::default().labels(&labels).limit(PAGE);
-        let mut secrets = Vec::new();
-        loop {
-            let page = self.api.list(&params).await?;
-            secrets.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(secrets),
             }
         }
     }

@@ -2,11 +2,9 @@
 //!
 //! Which shard holds what is decided in `core/agent/shards`.
 
+use crate::agent::own_objects::OwnObjects;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
-};
+use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::time::Duration;
@@ -15,7 +13,7 @@ use vworkspace_core::{
     agent::shards::{Number, Stored, Write},
     backoff::Backoff,
 };
-use vworkspace_crds::key::{JOURNAL, JOURNAL_SHARD, OPERATOR_FIELD_MANAGER};
+use vworkspace_crds::key::{JOURNAL, JOURNAL_SHARD};
 
 /// ConfigMaps per page when they are read: a few MiB at most.
 const PAGE: u32 = 16;
@@ -25,7 +23,7 @@ const API_CALL: Duration = Duration::from_secs(30);
 /// The shards of one kind; cheap to clone.
 #[derive(Clone)]
 pub struct ShardStore {
-    api: Api<ConfigMap>,
+    maps: OwnObjects<ConfigMap>,
     /// Value of their label, and end of their names' beginning.
     of: &'static str,
 }
@@ -33,7 +31,7 @@ pub struct ShardStore {
 impl ShardStore {
     /// The shards with the label value `of` in the operator's namespace.
     pub fn new(client: Client, namespace: &str, of: &'static str) -> Self {
-        Self { api: Api::namespaced(client, namespace), of }
+        Self { maps: OwnObjects::new(client, namespace), of }
     }
 
     /// Every shard, in rising order; tries until the API server answers. One that cannot be read is logged and left
@@ -41,7 +39,7 @@ impl ShardStore {
     pub async fn load<T: DeserializeOwned>(&self) -> Vec<Stored<T>> {
         let mut backoff = Backoff::default();
         loop {
-            match self.list().await {
+            match self.maps.list(&format!("{JOURNAL}={}", self.of), PAGE).await {
                 Ok(maps) => {
                     let mut shards: Vec<_> = maps.iter().filter_map(|map| self.read(map)).collect();
                     shards.sort_by_key(|shard| shard.number);
@@ -80,28 +78,9 @@ impl ShardStore {
                     "metadata": {"name": name, "labels": {JOURNAL: self.of}},
                     "data": {JOURNAL_SHARD: text},
                 });
-                // The ConfigMap is the journal's alone.
-                let params = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
-                self.api.patch_metadata(&name, &params, &Patch::Apply(&map)).await.map(drop)
+                self.maps.put(&name, &map).await
             }
-            Write::Delete { .. } => match self.api.delete(&name, &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-                deleted => deleted.map(drop),
-            },
-        }
-    }
-
-    async fn list(&self) -> kube::Result<Vec<ConfigMap>> {
-        let labels = format!("{JOURNAL}={}", self.of);
-        let mut params = ListParams::default().labels(&labels).limit(PAGE);
-        let mut maps = Vec::new();
-        loop {
-            let page = self.api.list(&params).await?;
-            maps.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(maps),
-            }
+            Write::Delete { .. } => self.maps.delete(&name).await,
         }
     }
 
