@@ -317,7 +317,7 @@ impl Driver {
     }
 
     /// One connection per credential that is to be presented; none while the agent is off, which is: no flag and no
-    /// Cluster object.
+    /// Cluster object. A rejected one is presented once more when somebody changes the Cluster (contract, section 4).
     async fn keep_connections(
         self: Arc<Self>,
         connections: watch::Sender<Option<Arc<Connection>>>,
@@ -326,20 +326,23 @@ impl Driver {
     ) {
         let (mut identity, mut cluster) = (self.identity.subscribe(), self.follow.cluster());
         let mut link = self.conversation.watch();
-        let mut known = None;
+        let (mut known, mut known_wish) = (None, None);
         loop {
-            let written = identity.borrow_and_update().clone();
+            let (written, of_cluster) =
+                (identity.borrow_and_update().clone(), cluster.borrow_and_update().clone());
+            let wish = of_cluster.as_ref().map(|c| (c.object.uid.clone(), c.object.generation));
             // Compared, not awaited: what else changes at the same time wakes as well.
-            if written != known {
+            let is_asked_again = wish != known_wish && !self.conversation.may_talk();
+            if written != known || is_asked_again {
                 self.conversation.identity_changed();
-                known.clone_from(&written);
             }
-            let on =
-                self.args.agent_enabled || cluster.borrow_and_update().as_ref().is_some_and(|c| !c.deleting);
+            known.clone_from(&written);
+            known_wish = wish;
+            let on = self.args.agent_enabled || of_cluster.is_some_and(|c| !c.deleting);
             let verdicts = link.borrow_and_update().verdicts.clone();
             let wanted = written.filter(|_| on).map(|identity| identity.presented(&verdicts));
             let current = connections.borrow().as_ref().map(|connection| connection.credentials.clone());
-            if wanted != current {
+            if wanted != current || is_asked_again {
                 self.connect(wanted, &session, &connections, &cluster_id);
             }
             // All senders live as long as this task.
@@ -506,6 +509,33 @@ mod tests {
             assert!(keeping.as_mut().now_or_never().is_none());
             assert_eq!(presented(), "new", "another control plane has refused nothing yet");
         }
+    }
+
+    #[tokio::test]
+    async fn a_rejected_credential_is_presented_again_when_somebody_changes_the_cluster() {
+        let (driver, connections, _wanted) = driver();
+        let driver = Arc::new(driver);
+        let held = Held::new(ClusterId::new("c"), Secret::new("t"), None);
+        let identity = Identity { base_url: "http://127.0.0.1:1".to_owned(), held, ca_pem: None };
+        driver.identity.send_replace(Some(identity));
+        driver.follow.show_cluster(1);
+        let keeping = driver.clone().keep_connections(
+            connections.clone(),
+            watch::Sender::new(None),
+            SessionId::new("s"),
+        );
+        let mut keeping = std::pin::pin!(keeping);
+        let mut presented_at = |generation| {
+            driver.follow.show_cluster(generation);
+            assert!(keeping.as_mut().now_or_never().is_none());
+            driver.links.now().unwrap()
+        };
+        let first = presented_at(1);
+        driver.conversation.failed(Failure::Unauthorized, "rejected");
+        assert!(Arc::ptr_eq(&first, &presented_at(1)) && !driver.conversation.may_talk());
+        let second = presented_at(2);
+        assert!(!Arc::ptr_eq(&first, &second) && driver.conversation.may_talk());
+        assert!(Arc::ptr_eq(&second, &presented_at(3)), "one that works is left alone");
     }
 
     /// Nothing is told of jobs before status went first, so none of them makes room.

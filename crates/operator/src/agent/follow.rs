@@ -116,6 +116,14 @@ impl Follow {
         self.0.cluster.subscribe()
     }
 
+    #[cfg(test)]
+    pub(super) fn show_cluster(&self, generation: i64) {
+        let object = ObjectRef { uid: "u".to_owned(), generation, ..ObjectRef::default() };
+        let followed =
+            Followed { object, version: 0, observed: Observed::default(), deleting: false, created: 0 };
+        self.0.cluster.send_replace(Some(Arc::new(followed)));
+    }
+
     async fn watch(&self, client: &Client, resource: ApiResource, reporter: &Reporter) {
         let api = Api::<Partial>::all_with(client.clone(), &resource);
         let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
