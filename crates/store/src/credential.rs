@@ -268,6 +268,11 @@ fn record_registration(
     now: Timestamp,
 ) -> Result<(), Error> {
     connection.run("UPDATE cluster SET registered_at = ?2 WHERE row = ?1", [cluster, micros(now)])?;
+    // What was acked is held by nobody any more, wherever the clock goes.
+    connection.run(
+        "UPDATE job SET held_at = NULL WHERE cluster = ?1 AND state = 2 AND ended_at IS NULL",
+        [cluster],
+    )?;
     let record = Record::new(&AuditActor::agent(id), "register", "registration token exchanged");
     record.cluster(cluster).write(connection, now)
 }

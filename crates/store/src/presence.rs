@@ -129,7 +129,12 @@ impl PresenceMap {
                 Ok((row.get(0)?, known, row.get::<_, String>(5)?, row.get::<_, String>(8)?))
             },
         )?;
-        let mut entries = HashMap::with_capacity(rows.len());
+        // Of an agent that no note was written of, what it holds is known all the same.
+        let unnoted = held.iter().map(|(row, latest)| {
+            let sighting = Sighting { latest: Some(*latest), ..Sighting::default() };
+            (*row, Entry { known: AgentRecord { sighting, ..AgentRecord::default() }, ..Entry::default() })
+        });
+        let mut entries: HashMap<i64, Entry> = unnoted.collect();
         for (row, mut known, capabilities, conditions) in rows {
             known.capabilities = from_json("capabilities", &capabilities)?;
             known.conditions = from_json("conditions", &conditions)?;

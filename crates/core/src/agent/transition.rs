@@ -72,7 +72,7 @@ pub struct Remembered {
     object: ObjectRef,
     #[serde(rename = "c")]
     conditions: BTreeMap<String, Told>,
-    /// The version that was told last, by this process; nought: nobody knows. Compared with that of a snapshot alone.
+    /// The version that was told last, by this process; nought: nobody knows.
     #[serde(skip)]
     version: u64,
     /// It was there before this process started, or in a list since: once it is in none any more, it is gone. Of
@@ -96,6 +96,9 @@ struct Told {
     /// Its place among all transitions that were told.
     #[serde(rename = "q", default)]
     sequence: u64,
+    /// That it was taken away.
+    #[serde(rename = "r", default, skip_serializing_if = "std::ops::Not::not")]
+    is_removed: bool,
     #[serde(skip)]
     needs: u64,
 }
@@ -134,9 +137,9 @@ impl TransitionLog {
     ) -> Vec<News> {
         let changed = after.iter().filter(|condition| !before.iter().any(|b| same_content(b, condition)));
         let removed = before.iter().filter(|b| !after.iter().any(|a| a.type_ == b.type_));
-        let removed = removed.map(|condition| as_removed(condition, now));
+        let removed = removed.map(|condition| removal(&condition.type_, condition.observed_generation, now));
         let changed: Vec<_> = changed.cloned().chain(removed).collect();
-        self.handle_seen(object, &changed, now)
+        self.tell_news(object, changed, now)
     }
 
     /// Events for everything that is, whether told before or not: the first thing after a reconnect.
@@ -146,14 +149,32 @@ impl TransitionLog {
         conditions: &[Condition],
         now: Timestamp,
     ) -> Vec<News> {
-        conditions.iter().filter_map(|condition| self.tell(object, condition.clone(), now)).collect()
+        let removed = self.vanished(object, conditions, now);
+        let all: Vec<_> = conditions.iter().cloned().chain(removed).collect();
+        all.into_iter().filter_map(|condition| self.tell(object, condition, now)).collect()
     }
 
-    /// Events for those of an object's conditions that were last told otherwise, or never.
+    /// Events for those of an object's conditions that were last told otherwise, or never, and for those that were told and
+    /// are there no more.
     pub fn handle_seen(&mut self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) -> Vec<News> {
-        let news = conditions.iter().filter(|condition| !self.is_told(object, condition));
-        let news: Vec<_> = news.cloned().collect();
-        news.into_iter().filter_map(|condition| self.tell(object, condition, now)).collect()
+        let removed = self.vanished(object, conditions, now);
+        let all = conditions.iter().cloned().chain(removed).collect();
+        self.tell_news(object, all, now)
+    }
+
+    fn tell_news(&mut self, object: &ObjectRef, conditions: Vec<Condition>, now: Timestamp) -> Vec<News> {
+        let news = |condition: Condition| {
+            if self.is_told(object, &condition) { None } else { self.tell(object, condition, now) }
+        };
+        conditions.into_iter().filter_map(news).collect()
+    }
+
+    /// What was told of the object, and is not among its conditions now.
+    fn vanished(&self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) -> Vec<Condition> {
+        let known = self.objects.get(&identity(object)).into_iter().flat_map(|known| &known.conditions);
+        let is_there = |type_: &String| conditions.iter().any(|condition| condition.type_ == *type_);
+        let vanished = known.filter(|(type_, told)| !told.is_removed && !is_there(type_));
+        vanished.map(|(type_, told)| removal(type_, told.observed_generation, now)).collect()
     }
 
     /// What was told of an object last is of this version of it; nought: nobody knows.
@@ -311,6 +332,7 @@ impl TransitionLog {
             suffix: suffix_of(&content, n),
             observed_generation: condition.observed_generation,
             sequence: self.sequence,
+            is_removed: condition.reason == reasons::CONDITION_REMOVED,
             needs: self.shelf.change(),
         };
         self.conditions += usize::from(last.is_none());
@@ -354,7 +376,10 @@ impl TransitionLog {
 impl Told {
     /// Whether it was told of this condition, whose content has this digest.
     fn says(&self, condition: &Condition, content: &[u8; 32]) -> bool {
-        self.observed_generation == condition.observed_generation && self.suffix == suffix_of(content, self.n)
+        let is_removed = self.is_removed && condition.reason == reasons::CONDITION_REMOVED;
+        is_removed
+            || self.observed_generation == condition.observed_generation
+                && self.suffix == suffix_of(content, self.n)
     }
 }
 
@@ -407,13 +432,14 @@ fn same_content(a: &Condition, b: &Condition) -> bool {
 }
 
 /// A condition that was taken away has no status any more.
-fn as_removed(condition: &Condition, now: Timestamp) -> Condition {
+fn removal(type_: &str, observed_generation: i64, now: Timestamp) -> Condition {
     Condition {
+        type_: type_.to_owned(),
         status: ConditionStatus::Unknown,
+        observed_generation,
+        last_transition_time: Some(vworkspace_protocol::time::whole_seconds(now)),
         reason: reasons::CONDITION_REMOVED.to_owned(),
         message: String::new(),
-        last_transition_time: Some(vworkspace_protocol::time::whole_seconds(now)),
-        ..condition.clone()
     }
 }
 

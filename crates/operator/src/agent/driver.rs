@@ -519,11 +519,8 @@ mod tests {
         let identity = Identity { base_url: "http://127.0.0.1:1".to_owned(), held, ca_pem: None };
         driver.identity.send_replace(Some(identity));
         driver.follow.show_cluster(1);
-        let keeping = driver.clone().keep_connections(
-            connections.clone(),
-            watch::Sender::new(None),
-            SessionId::new("s"),
-        );
+        let keeping =
+            driver.clone().keep_connections(connections, watch::Sender::new(None), SessionId::new("s"));
         let mut keeping = std::pin::pin!(keeping);
         let mut presented_at = |generation| {
             driver.follow.show_cluster(generation);

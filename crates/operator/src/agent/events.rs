@@ -231,6 +231,7 @@ impl EventLoop {
                     // A part may wait for those before it, and a watch lags: the newer was told when it was written.
                     if !self.teller.is_outdated(object, *version) {
                         self.teller.handle_snapshot(object, &observed.conditions, now);
+                        self.teller.handle_version(object, *version);
                     }
                 }
             }

@@ -22,7 +22,7 @@ pub mod jobs;
 mod journal;
 pub mod ledger;
 pub mod links;
-pub mod own_objects;
+mod own_objects;
 mod shard_store;
 
 pub use driver::{Agent, run};

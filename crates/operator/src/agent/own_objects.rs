@@ -1,6 +1,6 @@
-//! Objects of the operator's own namespace that nobody else writes: each write is for what is known to be there, so one
-//! that comes late, after its repetition or after the next, changes nothing (Kubernetes API conventions, concurrency
-//! control).
+//! Objects of the operator's own namespace, which are its alone to write: each write is for what is known to be there, so
+//! one that comes late, after its repetition or after the next, changes nothing (Kubernetes API conventions, concurrency
+//! control). But one: a creation that comes after the object was taken away makes it again.
 
 use http::{HeaderValue, header::ACCEPT};
 use k8s_openapi::NamespaceResourceScope;
@@ -100,9 +100,11 @@ where
         let mut tries = 0;
         loop {
             tries += 1;
-            let preconditions = self
-                .version(name)
-                .map(|Version { uid, resource_version }| Preconditions { uid, resource_version });
+            if self.version(name).is_none() {
+                self.look(name).await?;
+            }
+            let Some(Version { uid, resource_version }) = self.version(name) else { return Ok(()) };
+            let preconditions = Some(Preconditions { uid, resource_version });
             let params = DeleteParams { preconditions, ..DeleteParams::default() };
             match self.api.delete(name, &params).await {
                 Err(kube::Error::Api(status)) if status.code == 409 && tries < MAX_TRIES => {

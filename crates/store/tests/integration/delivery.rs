@@ -185,6 +185,21 @@ pub async fn a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job(world: Worl
     assert_eq!(ids(&world.poll(&agent, "s", 6).await), [new]);
 }
 
+/// No note was written of the agent that acked it, and the clock has gone back since.
+pub async fn what_was_acked_before_a_crash_is_offered_to_the_next_session_though_the_clock_went_back(
+    world: World,
+) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let job = world.apply(&tenant, &agent, "web", 3600).await;
+    world.poll(&agent, "one", 3600).await;
+    world.ack(&agent, &job, "one", 3601).await.unwrap();
+    let world = world.crashed().await;
+    assert_eq!(ids(&world.poll(&agent, "two", 5).await), std::slice::from_ref(&job));
+    world.ack(&agent, &job, "two", 6).await.unwrap();
+    assert!(world.poll(&agent, "two", 7).await.jobs.is_empty(), "it is offered once");
+}
+
 /// Plain v1 agents name no session; one that calls at once cannot be told from the one before by its silence either.
 pub async fn what_the_last_agent_acked_is_offered_to_the_one_that_registers_next(world: World) {
     let tenant = world.tenant("o").await;
@@ -208,6 +223,11 @@ pub async fn what_the_last_agent_acked_is_offered_to_the_one_that_registers_next
     assert!(poll(&world, 6).await.jobs.is_empty(), "it is offered once");
     register(&world, 7).await;
     assert_eq!(ids(&poll(&world, 8).await), std::slice::from_ref(&job));
+    world.store.ack(&world.serving(&agent, &job).await, None, at(3600)).await.unwrap();
+    world.store.flush_presence().await.unwrap();
+    register(&world, 9).await;
+    let world = world.crashed().await;
+    assert_eq!(ids(&poll(&world, 10).await), [job], "the clock went back before the registration");
 }
 
 pub async fn a_poll_that_found_only_jobs_that_are_over_looks_again_at_once(world: World) {

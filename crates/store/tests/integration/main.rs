@@ -50,6 +50,7 @@ macro_rules! conformance {
                 concurrent_polls_never_get_the_same_job,
                 a_clock_that_was_ahead_for_a_moment_holds_up_no_new_job,
                 what_the_last_agent_acked_is_offered_to_the_one_that_registers_next,
+                what_was_acked_before_a_crash_is_offered_to_the_next_session_though_the_clock_went_back,
                 a_poll_that_found_only_jobs_that_are_over_looks_again_at_once,
                 what_a_session_acks_after_the_next_one_called_is_offered_to_that_one,
                 an_ack_that_waited_for_longer_than_the_next_sessions_poll_is_offered_to_that_one,

@@ -332,7 +332,7 @@ impl Api {
         if creates { self.call(effect).await } else { self.call_on_condition(effect).await }
     }
 
-    /// Deletes an application, in the life that was found.
+    /// Deletes an application, as it was found.
     ///
     /// # Errors
     /// Refused or lost.
@@ -518,7 +518,7 @@ impl State {
         let Some(object) = self.objects.get_mut(name) else {
             return Deletion::Gone(reference_of(name));
         };
-        if object.uid != found.uid {
+        if object.version != found.version {
             return Deletion::Race;
         }
         let reference = object.reference(name);

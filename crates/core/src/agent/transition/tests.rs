@@ -218,3 +218,25 @@ fn unchanged_conditions_make_no_event() {
     let same = vec![ready(true, "R", 1)];
     assert!(TransitionLog::default().handle_transition(&object(), &same, &same, now()).is_empty());
 }
+
+/// Whoever took it away heard no answer: nothing but its absence says so.
+#[test]
+fn what_was_told_and_is_there_no_more_is_told_as_removed_once() {
+    let (mut log, mut store) = (TransitionLog::default(), BTreeMap::new());
+    let degraded = Condition { type_: "Degraded".into(), ..ready(true, "r", 5) };
+    log.handle_transition(&object(), &[], &[ready(true, "r", 5), degraded.clone()], now());
+    let without = [ready(true, "r", 5)];
+    let told = |news: Vec<News>| -> Vec<String> {
+        news.into_iter().map(|news| news.event.conditions[0].reason.clone()).collect()
+    };
+    assert_eq!(told(log.handle_seen(&object(), &without, now())), [reasons::CONDITION_REMOVED]);
+    assert!(log.handle_seen(&object(), &without, now()).is_empty());
+    let late = Timestamp::from_second(200).unwrap();
+    assert!(
+        log.handle_transition(&object(), &[without[0].clone(), degraded.clone()], &without, late).is_empty()
+    );
+    let mut log = restarted(&mut log, &mut store);
+    assert_eq!(told(log.handle_snapshot(&object(), &without, now())), ["r"]);
+    assert_eq!(told(log.handle_seen(&object(), &[without[0].clone(), degraded], now())), ["r"]);
+    assert_eq!(told(log.handle_snapshot(&object(), &without, now())), ["r", reasons::CONDITION_REMOVED]);
+}

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     agent::{
         ObjectKey,
-        dedup::{self, JobKey},
+        dedup::{self, JobKey, KeyOrigin},
         job_run::{JobRun, Observed},
         session::Failure,
     },
@@ -272,9 +272,12 @@ impl Entry {
         self.phase = Phase::Settled;
     }
 
-    /// What the ledger is to remember: however it ended, this id is not to take effect later. A repetition did nothing to
-    /// the object, and is not the last job that did.
+    /// What the ledger is to remember: however it ended, this id is not to take effect later. A repetition is not the last
+    /// job that did something to the object; one with a given key is answered by that key for ever.
     pub(super) fn remembered(&self) -> Option<dedup::Entry> {
+        if self.record.replayed && self.key.origin == KeyOrigin::Given {
+            return None;
+        }
         let result = self.record.result.as_ref()?;
         let did = !self.record.replayed && (result.outcome != Outcome::Noop || !result.error.is_empty());
         Some(dedup::Entry {

@@ -287,10 +287,13 @@ impl Work {
         self.settle(ticket);
     }
 
-    /// There may be room for one more to be applied, or one less wants it.
+    /// There may be room for one more to be applied, or one less wants it. Without room nobody leaves the queue: who came
+    /// back would be its last.
     pub(super) fn touch_held_up(&mut self) {
-        let next = self.held_up.pop_front();
-        self.touch_some(next);
+        if self.applying < MAX_APPLYING {
+            let next = self.held_up.pop_front();
+            self.touch_some(next);
+        }
     }
 
     /// Nothing of the job can be repeated any more: its lane goes on.

@@ -266,20 +266,24 @@ impl Agent {
     }
 
     async fn delete(&self, name: &str, by: u64) -> Applied {
-        let found = match self.site.api.find(name).await {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                let object = reference_of(name);
-                return Applied::Taken { object, goal: Goal::Gone, gone: true };
-            }
-            Err(error) => return self.not_applied(error),
-        };
-        match self.site.api.delete(name, by, found).await {
-            Ok(Deletion::Gone(object)) => Applied::Taken { object, goal: Goal::Gone, gone: true },
-            Ok(Deletion::Pending(object)) => Applied::Taken { object, goal: Goal::Gone, gone: false },
-            Ok(Deletion::Race) => self.not_applied(ApiError::Race),
-            Err(error) => self.not_applied(error),
+        for _ in 0..MAX_RACES {
+            let found = match self.site.api.find(name).await {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    let object = reference_of(name);
+                    return Applied::Taken { object, goal: Goal::Gone, gone: true };
+                }
+                Err(error) => return self.not_applied(error),
+            };
+            let (object, gone) = match self.site.api.delete(name, by, found).await {
+                Ok(Deletion::Gone(object)) => (object, true),
+                Ok(Deletion::Pending(object)) => (object, false),
+                Ok(Deletion::Race) | Err(ApiError::Race) => continue,
+                Err(error) => return self.not_applied(error),
+            };
+            return Applied::Taken { object, goal: Goal::Gone, gone };
         }
+        self.not_applied(ApiError::Race)
     }
 
     fn later(&self, cause: &str, declined: bool) -> Applied {

@@ -70,6 +70,22 @@ fn none_waits_for_a_place_longer_than_those_that_had_one_meanwhile() {
     assert_eq!(asked, (0..jobs as Ticket).collect::<Vec<_>>());
 }
 
+/// Where no place becomes free, nobody loses his.
+#[test]
+fn a_withdrawal_changes_nothing_about_who_gets_the_next_place() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer(&mut work, "waits", Deed::Apply);
+    let waiting = takes(&mut work, "waits", 1);
+    (0..MAX_APPLYING + 2).for_each(|n| offer_other(&mut work, n));
+    let handed = handed_over(&mut work, NOW);
+    assert_eq!(handed.len(), MAX_APPLYING);
+    work.handle_status(waiting, Err(Failure::Closed), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty());
+    work.handle_applied(handed[0].0, Applied::Refused("no".into()), NOW);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["16"]);
+}
+
 #[test]
 fn a_deletion_keeps_its_lane_until_the_object_is_gone() {
     let (mut work, deletion) = deletion_under_way();

@@ -38,6 +38,21 @@ fn what_is_asked_for_twice_in_a_row_without_a_key_is_done_once() {
     assert_eq!(kept, [("one again", None), ("one", Some(ObjectKey::from(&web())))]);
 }
 
+/// Its key answers it: the ledger's places are for what was done.
+#[test]
+fn a_repetition_under_a_given_key_takes_no_place_in_the_ledger() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    let keyed = || serde_json::json!({ "idempotencyKey": "k" });
+    offer_job(&mut work, "one", Deed::Apply, keyed());
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    offer_job(&mut work, "one again", Deed::Apply, keyed());
+    assert!(handed_over(&mut work, NOW + SignedDuration::from_secs(2)).is_empty());
+    let kept: Vec<_> = work.ledger().entries().map(|entry| entry.job.as_str()).collect();
+    assert_eq!(kept, ["one"]);
+}
+
 /// The correction of a job that does not get ready: back to what was there before.
 #[test]
 fn what_was_applied_before_a_job_that_waits_is_applied_again() {
