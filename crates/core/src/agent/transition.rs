@@ -149,7 +149,8 @@ impl TransitionLog {
         conditions: &[Condition],
         now: Timestamp,
     ) -> Vec<News> {
-        let removed = self.vanished(object, conditions, now);
+        // That one was taken away may have been told to nobody.
+        let removed = self.absent(object, conditions, now);
         let all: Vec<_> = conditions.iter().cloned().chain(removed).collect();
         all.into_iter().filter_map(|condition| self.tell(object, condition, now)).collect()
     }
@@ -157,7 +158,7 @@ impl TransitionLog {
     /// Events for those of an object's conditions that were last told otherwise, or never, and for those that were told and
     /// are there no more.
     pub fn handle_seen(&mut self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) -> Vec<News> {
-        let removed = self.vanished(object, conditions, now);
+        let removed = self.absent(object, conditions, now);
         let all = conditions.iter().cloned().chain(removed).collect();
         self.tell_news(object, all, now)
     }
@@ -170,11 +171,12 @@ impl TransitionLog {
     }
 
     /// What was told of the object, and is not among its conditions now.
-    fn vanished(&self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) -> Vec<Condition> {
+    fn absent(&self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) -> Vec<Condition> {
         let known = self.objects.get(&identity(object)).into_iter().flat_map(|known| &known.conditions);
-        let is_there = |type_: &String| conditions.iter().any(|condition| condition.type_ == *type_);
-        let vanished = known.filter(|(type_, told)| !told.is_removed && !is_there(type_));
-        vanished.map(|(type_, told)| removal(type_, told.observed_generation, now)).collect()
+        let there: BTreeSet<_> =
+            conditions.iter().map(|there| Slot::new(object, &there.type_).condition_type).collect();
+        let absent = known.filter(|(type_, _)| !there.contains(*type_));
+        absent.map(|(type_, told)| removal(type_, told.observed_generation, now)).collect()
     }
 
     /// What was told of an object last is of this version of it; nought: nobody knows.

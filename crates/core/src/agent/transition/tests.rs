@@ -235,8 +235,20 @@ fn what_was_told_and_is_there_no_more_is_told_as_removed_once() {
     assert!(
         log.handle_transition(&object(), &[without[0].clone(), degraded.clone()], &without, late).is_empty()
     );
+    let key = |news: &[News]| news.last().map(|news| news.event.event_key.clone());
+    let told_before = log.handle_snapshot(&object(), &without, now());
     let mut log = restarted(&mut log, &mut store);
-    assert_eq!(told(log.handle_snapshot(&object(), &without, now())), ["r"]);
+    let told_again = log.handle_snapshot(&object(), &without, late);
+    assert_eq!(key(&told_again), key(&told_before), "it may have been told to nobody");
+    assert_eq!(told(told_again), ["r", reasons::CONDITION_REMOVED]);
     assert_eq!(told(log.handle_seen(&object(), &[without[0].clone(), degraded], now())), ["r"]);
     assert_eq!(told(log.handle_snapshot(&object(), &without, now())), ["r", reasons::CONDITION_REMOVED]);
+}
+
+#[test]
+fn a_type_that_is_longer_than_what_is_remembered_of_it_is_there_all_the_same() {
+    let mut log = TransitionLog::default();
+    let long = Condition { type_: "t".repeat(300), ..ready(true, "r", 5) };
+    assert_eq!(log.handle_seen(&object(), std::slice::from_ref(&long), now()).len(), 1);
+    assert!(log.handle_seen(&object(), &[long], now()).is_empty());
 }
