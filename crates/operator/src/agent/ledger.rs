@@ -1,4 +1,4 @@
-//! The ledger of jobs that took effect, kept in shards, and their keys as a plain v1 operator knows them.
+//! The ledger of jobs that are over, kept in shards, and their keys as a plain v1 operator knows them.
 //!
 //! Which shard holds what is decided in `core/agent/dedup`, when it is written in `core/agent/work`.
 

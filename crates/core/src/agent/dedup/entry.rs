@@ -13,7 +13,7 @@ const ID_BYTES: usize = 128;
 /// Longest reason of a failure.
 const ERROR_BYTES: usize = 1024;
 
-/// One job that is over: it took effect, or was refused for good and is not to have one later.
+/// One job that is over: it took effect, was refused for good, or repeated one; it is not to have an effect later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its key.
