@@ -62,6 +62,9 @@ pub const SECRET_ROTATED: &str = "rotated-generation";
 pub const SECRET_ROTATED_JOB: &str = "rotated-job";
 /// Key of [`CREDENTIALS_SECRET`]: id of the rotation that gave this credential; absent after a registration (additive).
 pub const SECRET_ROTATION: &str = "rotation-id";
+/// Key of [`CREDENTIALS_SECRET`]: former credentials and what else is remembered of this control plane, as JSON, bound to
+/// URL, CA, identity and current credential (additive).
+pub const SECRET_HISTORY: &str = "credential-history";
 /// Default key of the registration token in its Secret.
 pub const REGISTRATION_TOKEN_KEY: &str = "registrationToken";
 

@@ -24,6 +24,7 @@ pub mod flux;
 pub mod guarded;
 pub mod lease;
 pub mod logs;
+mod marks;
 pub mod metrics;
 pub mod metrics_server;
 pub mod probes;

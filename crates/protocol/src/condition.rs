@@ -146,6 +146,12 @@ pub mod reasons {
     pub const CONNECTED: &str = "Connected";
     /// Cluster: round trips fail.
     pub const CONTROL_PLANE_UNREACHABLE: &str = "ControlPlaneUnreachable";
+    /// Cluster: something between cluster and control plane answers in the control plane's place.
+    pub const UNEXPECTED_RESPONSE: &str = "UnexpectedResponse";
+    /// Cluster: connected, though something on the way removes headers, so that answers prove nothing.
+    pub const HEADERS_STRIPPED: &str = "HeadersStripped";
+    /// Cluster: another agent uses the same identity and goes first.
+    pub const IDENTITY_CONFLICT: &str = "IdentityConflict";
     /// Cluster: registration just reached the control plane.
     pub const CONTROL_PLANE_REACHABLE: &str = "ControlPlaneReachable";
     /// Cluster: no good round trip within the disconnect window.

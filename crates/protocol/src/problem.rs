@@ -47,6 +47,8 @@ pub mod code {
     pub const RESULT_RECORDED: &str = "result_recorded";
     /// 409: the job is closed.
     pub const JOB_CLOSED: &str = "job_closed";
+    /// 409: two agents use one identity, and this one came later: it gets no jobs and may not rotate.
+    pub const IDENTITY_CONFLICT: &str = "identity_conflict";
     /// 409: something of this name or key exists.
     pub const ALREADY_EXISTS: &str = "already_exists";
     /// 413: the payload is over the bound the message names.

@@ -11,7 +11,9 @@ pub mod control;
 pub mod http;
 pub mod link;
 pub mod memory;
+pub mod provenance;
 
 pub use control::{AgentCall, ControlPort, Refusal};
 pub use link::{AgentLink, LinkError};
 pub use memory::MemoryLink;
+pub use provenance::{EchoMark, Evidence, Witness};

@@ -31,6 +31,9 @@ use vworkspace_protocol::{
 ///   after a bound of its own, with [`LinkError::Unreachable`].
 /// - **Cancellation.** A dropped future abandons the call, whose effect is then unknown; the port's future MUST be
 ///   dropped, too, soon and without another call being needed for it.
+/// - **Provenance.** Only the control plane's word MUST be returned as success, as [`LinkError::Refused`] or as
+///   [`LinkError::Malformed`]. What something on the way answered in its place MUST be [`LinkError::Unexpected`], and
+///   MUST NOT set a clock ([`provenance`](crate::provenance) decides).
 /// - **Secrecy.** No error tells a bearer.
 pub trait AgentLink: Send + Sync + 'static {
     /// Exchanges a registration token. The token MUST be the bearer of this one call, whatever the link's own is. An
@@ -98,6 +101,19 @@ pub enum LinkError {
         /// `Retry-After`, if told.
         retry_after: Option<Duration>,
     },
+    /// Something between this cluster and the control plane answered in its place: a proxy, a firewall, a captive
+    /// portal. Nothing is learned from it.
+    #[error("not the control plane's answer: status {status}, {}, {excerpt:?}", shown_type(.content_type))]
+    Unexpected {
+        /// HTTP status.
+        status: u16,
+        /// `Content-Type`; empty if there is none.
+        content_type: String,
+        /// The beginning of the body, printable and without credentials.
+        excerpt: String,
+        /// `Retry-After`, if told.
+        retry_after: Option<Duration>,
+    },
     /// No answer: connection, TLS, time-out.
     #[error("control plane not reached: {detail}")]
     Unreachable {
@@ -118,13 +134,17 @@ impl LinkError {
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::Refused { problem, .. } => Some(problem.request_id.as_str()).filter(|id| !id.is_empty()),
-            Self::Unreachable { .. } | Self::Malformed { .. } => None,
+            Self::Unexpected { .. } | Self::Unreachable { .. } | Self::Malformed { .. } => None,
         }
     }
 
     pub(crate) fn too_large() -> Self {
         Self::Malformed { detail: format!("the answer is over {ANSWER_BYTES} bytes") }
     }
+}
+
+fn shown_type(content_type: &str) -> &str {
+    if content_type.is_empty() { "without a content type" } else { content_type }
 }
 
 /// A registration that names an identity and a credential.

@@ -33,9 +33,12 @@ pub fn departure(answer: Result<(), Failure>) -> Departure {
         Err(Failure::Forbidden | Failure::NotFound | Failure::Closed | Failure::Refused) => {
             Departure::Refused
         }
-        Err(Failure::RateLimited { retry_after } | Failure::Unavailable { retry_after }) => {
-            Departure::Again(retry_after)
-        }
+        Err(Failure::TooLarge) => Departure::Again(None),
+        Err(
+            Failure::IdentityConflict { retry_after }
+            | Failure::RateLimited { retry_after }
+            | Failure::Unavailable { retry_after },
+        ) => Departure::Again(retry_after),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The agent's decisions: when to talk, what a job is about, when it is over, which events go out.
 //!
 //! ```text
+//!   bare_answers when a v1 control plane out of form is believed
 //!   credentials which of two is presented, what is stored after an answer (Held, Verdicts)
 //!   session    when to resync, poll, wait or stop; connected or not
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
@@ -17,6 +18,7 @@
 //!
 //! Inputs come by `handle_*`, outputs leave by `poll_*`; time and randomness are arguments.
 
+pub mod bare_answers;
 pub mod credentials;
 pub mod dedup;
 pub mod departure;

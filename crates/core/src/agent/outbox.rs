@@ -26,11 +26,23 @@ pub struct EventBatcher {
     waiting: VecDeque<News>,
     in_flight: Vec<News>,
     flush_at: Option<Timestamp>,
+    /// A larger batch was too large for somebody on the way.
+    most: BatchSize,
     /// So many events at the head hold at least one that the control plane refuses to read.
     suspects: usize,
     dropped: u64,
     poisoned: u64,
     overflowing: bool,
+}
+
+/// Most events of the next batch: halves when one is too large, and doubles when one is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BatchSize(usize);
+
+impl Default for BatchSize {
+    fn default() -> Self {
+        Self(EVENTS_PER_BATCH)
+    }
 }
 
 /// What became of the batch on its way.
@@ -40,6 +52,8 @@ pub enum Delivery {
     Taken,
     /// Not taken now; the same events may be taken later.
     Failed,
+    /// Too large for the control plane or a proxy: fewer of the same events may be taken. A single one is kept, too.
+    TooLarge,
     /// Refused as unreadable: at least one event in it never will be taken.
     Refused,
 }
@@ -97,6 +111,12 @@ impl EventBatcher {
         let poison = match delivery {
             Delivery::Taken => {
                 self.suspects = self.suspects.saturating_sub(n);
+                self.most = BatchSize(self.most.0.saturating_mul(2).min(EVENTS_PER_BATCH));
+                None
+            }
+            Delivery::TooLarge => {
+                self.most = BatchSize((n / 2).max(1));
+                self.put_back(batch);
                 None
             }
             Delivery::Failed if planted(Bug::DropFailedBatch) => None,
@@ -162,8 +182,8 @@ impl EventBatcher {
 
     fn batch_size(&self) -> usize {
         match self.suspects {
-            0 => EVENTS_PER_BATCH,
-            n => n.div_ceil(2),
+            0 => self.most.0,
+            n => n.div_ceil(2).min(self.most.0),
         }
     }
 
@@ -264,6 +284,31 @@ mod tests {
         outbox.handle_delivery(Delivery::Failed, at(1));
         assert_eq!(keys(&first), [0, 1, 2]);
         assert_eq!(keys(&outbox.poll_batch(at(2), 0).unwrap()), [0, 1, 2, 9]);
+    }
+
+    #[test]
+    fn batch_too_large_is_halved_and_loses_nothing() {
+        let mut outbox = filled(100);
+        let mut sizes = Vec::new();
+        while let Some(batch) = outbox.poll_batch(at(0), 0) {
+            let n = batch.events.len();
+            sizes.push(n);
+            let delivery = if n > 20 { Delivery::TooLarge } else { Delivery::Taken };
+            assert!(outbox.handle_delivery(delivery, at(0)).is_none());
+        }
+        assert_eq!(sizes, [100, 50, 25, 12, 24, 12, 24, 12, 24, 12, 24, 12, 24, 12, 24, 12, 16]);
+        assert_eq!(sizes.iter().filter(|n| **n <= 20).sum::<usize>(), 100);
+    }
+
+    #[test]
+    fn single_event_too_large_is_kept() {
+        let mut outbox = filled(1);
+        for _ in 0..9 {
+            outbox.handle_flush(at(0));
+            assert_eq!(outbox.poll_batch(at(0), 0).unwrap().events.len(), 1);
+            assert!(outbox.handle_delivery(Delivery::TooLarge, at(0)).is_none());
+        }
+        assert_eq!((outbox.len(), outbox.poisoned()), (1, 0));
     }
 
     #[test]

@@ -70,6 +70,10 @@ pub enum Cause {
     Wish(i64),
     /// This job does.
     Job(JobId),
+    /// The control plane accepted a former credential and no newer one.
+    CameBack,
+    /// The answer to a rotation was lost, and the cluster registered again.
+    RegisteredAgain,
 }
 
 /// Which wishes were fulfilled last. Stored in the same write as the credential that fulfils one: after a crash either
@@ -89,7 +93,7 @@ impl Fulfilled {
     #[must_use]
     pub fn by(&self, cause: &Cause) -> Self {
         match cause {
-            Cause::Age => self.clone(),
+            Cause::Age | Cause::CameBack | Cause::RegisteredAgain => self.clone(),
             Cause::Wish(generation) => Self { wish: Some(*generation), ..self.clone() },
             Cause::Job(job) => Self { job: Some(job.clone()), ..self.clone() },
         }

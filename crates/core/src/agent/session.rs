@@ -6,8 +6,13 @@
 //!        ▲                          ▲  │ ▲                          │
 //!        │ credential gone          │  │ └──── no good round trip ──┘
 //!        └──────────────────────────┘  │       twice in a row, or for the window: told as disconnected
-//!                                      └── 401, 403 ──► Rejected (until the credential changes)
+//!                                      └── 401, 403 ──► Rejected ──► Resyncing
+//!                                                          after 1 min, doubling to 15 min; at once when
+//!                                                          somebody changes Secret or Cluster
 //! ```
+//!
+//! **Nothing stops for good.** A control plane may reject every credential for an hour and accept one afterwards, for
+//! example because it ran on an empty database or was restored. After each wait all credentials held are tried again.
 //!
 //! **How soon after a cut.** Jobs flow within ten seconds after the link is back, however long the cut was:
 //!
@@ -30,7 +35,10 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
-use vworkspace_protocol::limits::{DEFAULT_WAIT, MAX_WAIT};
+use vworkspace_protocol::{
+    limits::{DEFAULT_WAIT, MAX_WAIT},
+    problem::code,
+};
 
 /// Shortest time between two polls that brought nothing new, whatever the control plane answers.
 pub const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,6 +50,14 @@ pub const RECONNECT_CEILING: Duration = Duration::from_secs(8);
 const MIN_WAIT: Duration = Duration::from_secs(1);
 /// So many failed calls in a row are a cut.
 const CUT_AFTER: u32 = 2;
+/// Window of the wait after the first rejection.
+const FIRST_REJECTION: Duration = Duration::from_secs(60);
+/// Window of the longest wait after a rejection.
+pub const REJECTION_CEILING: Duration = Duration::from_secs(15 * 60);
+/// Longest `Retry-After` taken from something that is not known to be the control plane.
+pub const FOREIGN_CEILING: Duration = Duration::from_secs(60);
+/// Longest pause of the agent that lost a conflict of identity, unless the control plane asks for another one.
+const CONFLICT_CEILING: Duration = Duration::from_secs(60);
 
 /// What a failed call means, whatever the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +75,16 @@ pub enum Failure {
         /// Exactly when, if told.
         retry_after: Option<Duration>,
     },
+    /// 413, of the control plane or of a proxy: a smaller message may be taken.
+    TooLarge,
+    /// 409 `identity_conflict`: another agent under this identity goes first.
+    IdentityConflict {
+        /// Exactly when to come back, if told.
+        retry_after: Option<Duration>,
+    },
     /// Another 4xx: this message never will be taken.
     Refused,
-    /// 5xx, no answer, or an answer that cannot be read.
+    /// 5xx, no answer, an answer that cannot be read, or one that is not the control plane's.
     Unavailable {
         /// Exactly when, if told.
         retry_after: Option<Duration>,
@@ -69,6 +92,23 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What an error of the control plane means, by its status and stable code.
+    pub fn of_refusal(status: u16, error: &str, retry_after: Option<Duration>) -> Self {
+        if status == 409 && error == code::IDENTITY_CONFLICT {
+            return Self::IdentityConflict { retry_after };
+        }
+        Self::of_status(status, retry_after)
+    }
+
+    /// What an answer means that something in between gave in the control plane's place: nothing, but that it may be
+    /// tried again. Its size limit counts, since every request has to pass it.
+    pub fn of_foreign(status: u16, retry_after: Option<Duration>) -> Self {
+        if status == 413 {
+            return Self::TooLarge;
+        }
+        Self::Unavailable { retry_after: retry_after.map(|asked| asked.min(FOREIGN_CEILING)) }
+    }
+
     /// What an HTTP status other than 2xx means.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
@@ -76,6 +116,7 @@ impl Failure {
             403 => Self::Forbidden,
             404 | 410 => Self::NotFound,
             409 => Self::Closed,
+            413 => Self::TooLarge,
             429 => Self::RateLimited { retry_after },
             // A redirect or a time-out of a proxy may go away; another 4xx will not.
             408 | 425 => Self::Unavailable { retry_after },
@@ -88,9 +129,12 @@ impl Failure {
     pub fn is_final(self) -> bool {
         match self {
             Self::NotFound | Self::Closed | Self::Refused => true,
-            Self::Unauthorized | Self::Forbidden | Self::RateLimited { .. } | Self::Unavailable { .. } => {
-                false
-            }
+            Self::Unauthorized
+            | Self::Forbidden
+            | Self::TooLarge
+            | Self::IdentityConflict { .. }
+            | Self::RateLimited { .. }
+            | Self::Unavailable { .. } => false,
         }
     }
 
@@ -100,17 +144,31 @@ impl Failure {
             Self::Unauthorized | Self::Forbidden => true,
             Self::NotFound
             | Self::Closed
+            | Self::TooLarge
+            | Self::IdentityConflict { .. }
             | Self::Refused
             | Self::RateLimited { .. }
             | Self::Unavailable { .. } => false,
         }
     }
 
+    /// Whether the control plane itself has answered, and has done nothing.
+    pub fn is_refusal(self) -> bool {
+        !matches!(self, Self::Unavailable { .. } | Self::TooLarge)
+    }
+
     /// When the other side asked to come back.
     pub fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } | Self::Unavailable { retry_after } => retry_after,
-            Self::Unauthorized | Self::Forbidden | Self::NotFound | Self::Closed | Self::Refused => None,
+            Self::IdentityConflict { retry_after }
+            | Self::RateLimited { retry_after }
+            | Self::Unavailable { retry_after } => retry_after,
+            Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Closed
+            | Self::TooLarge
+            | Self::Refused => None,
         }
     }
 
@@ -135,13 +193,32 @@ pub fn pause_after_poll(new: usize, took: Duration) -> Duration {
     if new > 0 { Duration::ZERO } else { MIN_POLL_INTERVAL.saturating_sub(took) }
 }
 
-/// Why the agent stopped.
+/// How long after a rejection it is asked again, when so many came before in a row: within a minute, doubling to 15
+/// minutes, with full jitter. `random` is uniform in 0..1.
+pub fn rejection_delay(before: u32, random: f64) -> Duration {
+    let window = FIRST_REJECTION.saturating_mul(1 << before.min(4)).min(REJECTION_CEILING);
+    FLOOR + (window - FLOOR).mul_f64(random.clamp(0.0, 1.0))
+}
+
+/// Why the control plane serves this agent no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// 401 with the current credential.
+    /// 401 with every credential held.
     CredentialRejected,
     /// 403: the cluster may not do this any more.
     IdentityForbidden,
+    /// 409 `identity_conflict`: another agent uses the same identity and goes first.
+    IdentityConflict,
+}
+
+/// The rejections in a row since the last good answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The last one's reason.
+    pub why: Rejection,
+    /// When the control plane is asked again, or was last asked again.
+    pub retry_at: Timestamp,
+    count: u32,
 }
 
 /// Where the conversation stands. Each state says how it is left.
@@ -153,15 +230,18 @@ pub enum State {
     Resyncing,
     /// Pulling jobs. Left by a rejection, by two failed calls in a row, or when the disconnect window passed.
     Active,
-    /// Stopped until the credential changes.
+    /// Every credential was rejected. Left when the wait is over, by a good answer, or when somebody changes Secret or
+    /// Cluster.
     Rejected(Rejection),
 }
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing, until the credential changes.
+    /// Nothing, until there is a credential.
     Halt,
+    /// Forget which credentials were refused, and ask what is next: the wait after a rejection is over.
+    Reopen,
     /// Nothing, until this time.
     Wait(Timestamp),
     /// Send the conditions of all owned objects.
@@ -175,6 +255,8 @@ pub enum Step {
 pub struct Session {
     state: State,
     backoff: Backoff,
+    /// Outlives the tries that follow a rejection: what they are is not known before one is answered well.
+    rejected: Option<Rejected>,
     not_before: Option<Timestamp>,
     /// When to try again if anything gets through before `not_before`; absent: not sooner.
     soonest: Option<Timestamp>,
@@ -192,6 +274,7 @@ impl Session {
         Self {
             state: State::Unregistered,
             backoff: Backoff::default(),
+            rejected: None,
             not_before: None,
             soonest: None,
             hurried: false,
@@ -202,7 +285,7 @@ impl Session {
         }
     }
 
-    /// A new or changed credential, URL or CA; `present` is false when it is gone.
+    /// Another connection is made, with another credential, URL or CA; `present` is false when there is none to use.
     pub fn handle_credential(&mut self, present: bool, now: Timestamp) {
         let first = if planted(Bug::JobsBeforeSnapshot) { State::Active } else { State::Resyncing };
         self.state = if present { first } else { State::Unregistered };
@@ -210,8 +293,17 @@ impl Session {
         self.silent_since = self.last_good.or(Some(now)).filter(|_| present);
     }
 
-    /// A call of any kind succeeded: the link is there, and a wait for it to come back is over.
+    /// Somebody changed the credentials or the Cluster: what was rejected may be accepted now.
+    pub fn handle_change(&mut self) {
+        self.rejected = None;
+        self.reopen();
+    }
+
+    /// A call of any kind succeeded: the link is there, and a wait for it to come back is over. A conflict of identity
+    /// is not: results are taken during one.
     pub fn handle_good(&mut self, now: Timestamp) {
+        self.rejected = self.rejected.filter(|rejected| rejected.why == Rejection::IdentityConflict);
+        self.reopen();
         let waiting = self.not_before.filter(|at| now < *at);
         if let Some((at, soonest)) = waiting.zip(self.soonest.take()) {
             self.not_before = Some(at.min(soonest));
@@ -225,8 +317,7 @@ impl Session {
     /// nothing to take and so nothing is known about the link.
     pub fn handle_resynced(&mut self, round_trip: bool, now: Timestamp) {
         if round_trip {
-            self.handle_good(now);
-            self.calm();
+            self.handle_polled(now);
         }
         if self.state == State::Resyncing {
             self.state = State::Active;
@@ -235,6 +326,7 @@ impl Session {
 
     /// A poll was answered.
     pub fn handle_polled(&mut self, now: Timestamp) {
+        self.rejected = None;
         self.handle_good(now);
         self.calm();
     }
@@ -242,10 +334,18 @@ impl Session {
     /// A poll or a snapshot failed. `random` is uniform in 0..1.
     pub fn handle_failure(&mut self, failure: Failure, now: Timestamp, random: f64) {
         match failure {
-            Failure::Unauthorized => self.state = State::Rejected(Rejection::CredentialRejected),
-            Failure::Forbidden => self.state = State::Rejected(Rejection::IdentityForbidden),
+            Failure::Unauthorized => self.reject(Rejection::CredentialRejected, now, random),
+            Failure::Forbidden => self.reject(Rejection::IdentityForbidden, now, random),
+            Failure::IdentityConflict { retry_after } => {
+                // Not silenced: results of the jobs it had are still taken.
+                let delay = self.backoff.handle_failure_within(CONFLICT_CEILING, retry_after, random);
+                self.wait(Rejection::IdentityConflict, delay, now);
+                self.soonest = None;
+                self.cut();
+            }
             Failure::NotFound
             | Failure::Closed
+            | Failure::TooLarge
             | Failure::Refused
             | Failure::RateLimited { .. }
             | Failure::Unavailable { .. } => {
@@ -257,22 +357,30 @@ impl Session {
                 self.soonest = may_hurry.then(|| after(now, FLOOR));
                 // One lost request alone is no cut: its events still wait in the outbox, and a busy control plane
                 // must not be asked to take snapshots as well.
-                let cut = self.backoff.failures() >= CUT_AFTER || self.is_disconnected(now);
-                if self.state == State::Active && cut && !planted(Bug::JobsAfterCut) {
-                    self.state = State::Resyncing;
+                if self.backoff.failures() >= CUT_AFTER || self.is_disconnected(now) {
+                    self.cut();
                 }
             }
         }
     }
 
     /// What to do next.
-    pub fn poll_step(&self, now: Timestamp) -> Step {
+    pub fn poll_step(&mut self, now: Timestamp) -> Step {
         match (self.state, self.not_before) {
-            (State::Unregistered | State::Rejected(_), _) => Step::Halt,
-            (State::Resyncing | State::Active, Some(at)) if now < at => Step::Wait(at),
+            (State::Unregistered, _) => Step::Halt,
+            (State::Rejected(_) | State::Resyncing | State::Active, Some(at)) if now < at => Step::Wait(at),
+            (State::Rejected(_), _) => {
+                self.reopen();
+                Step::Reopen
+            }
             (State::Resyncing, _) => Step::Resync,
             (State::Active, _) => Step::Poll,
         }
+    }
+
+    /// The rejections since the last good answer, if the last call was rejected.
+    pub fn rejected(&self) -> Option<Rejected> {
+        self.rejected
     }
 
     /// Where the conversation stands.
@@ -293,6 +401,34 @@ impl Session {
     /// When [`Session::is_disconnected`] turns true unless something good happens.
     pub fn disconnects_at(&self) -> Option<Timestamp> {
         self.silent_since.and_then(|since| since.checked_add(self.disconnect_after).ok())
+    }
+
+    fn reject(&mut self, why: Rejection, now: Timestamp, random: f64) {
+        let delay = rejection_delay(self.rejected.map_or(0, |rejected| rejected.count), random);
+        self.wait(why, delay, now);
+        self.soonest = None;
+        self.state = State::Rejected(why);
+    }
+
+    fn wait(&mut self, why: Rejection, delay: Duration, now: Timestamp) {
+        let retry_at = after(now, delay);
+        let count = self.rejected.map_or(0, |rejected| rejected.count).saturating_add(1);
+        self.rejected = Some(Rejected { why, retry_at, count });
+        self.not_before = Some(retry_at);
+    }
+
+    /// Leaves the state of rejection; what comes next is not held back by it.
+    fn reopen(&mut self) {
+        if matches!(self.state, State::Rejected(_)) {
+            self.state = State::Resyncing;
+            self.not_before = None;
+        }
+    }
+
+    fn cut(&mut self) {
+        if self.state == State::Active && !planted(Bug::JobsAfterCut) {
+            self.state = State::Resyncing;
+        }
     }
 
     fn calm(&mut self) {

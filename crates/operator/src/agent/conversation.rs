@@ -1,6 +1,6 @@
 //! The session as all loops of the agent share it, and what it looks like from outside.
 
-use crate::{clock, metrics::LinkGauges};
+use crate::{agent::problem::Problem, clock, metrics::LinkGauges};
 use jiff::Timestamp;
 use std::{
     sync::{
@@ -11,16 +11,22 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 use vworkspace_core::agent::{
+    bare_answers::{BareAnswers, Message},
     credentials::{Held, Verdicts},
-    session::{Failure, Session, State, Step},
+    session::{Failure, Rejected, Session, State, Step},
 };
-use vworkspace_protocol::Secret;
+use vworkspace_protocol::{JobId, Secret};
+use vworkspace_transport::EchoMark;
 
 /// How the link is, for the Cluster's status, its credentials and the metrics.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LinkState {
     /// Where the conversation stands.
     pub session: State,
+    /// The rejections since the last good answer.
+    pub rejected: Option<Rejected>,
+    /// What is known of the control plane's echo; `None` before it has answered.
+    pub echo: Option<Echo>,
     /// No good round trip within the window.
     pub disconnected: bool,
     /// Whether there was a good round trip with the current credential.
@@ -29,8 +35,8 @@ pub struct LinkState {
     pub verdicts: Verdicts,
     /// When a heartbeat was last taken.
     pub last_heartbeat: Option<Timestamp>,
-    /// What went wrong last, for people; empty while all is well.
-    pub problem: String,
+    /// What went wrong last; empty while all is well.
+    pub problem: Problem,
     /// Events dropped for want of room, ever.
     pub dropped_events: u64,
     /// Whether events were dropped since the outbox was last empty.
@@ -41,20 +47,32 @@ impl Default for LinkState {
     fn default() -> Self {
         Self {
             session: State::Unregistered,
+            rejected: None,
+            echo: None,
             disconnected: false,
             reached: false,
             verdicts: Verdicts::default(),
             last_heartbeat: None,
-            problem: String::new(),
+            problem: Problem::default(),
             dropped_events: 0,
             overflowing: false,
         }
     }
 }
 
+/// What is known of the echo of one control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// Names the control plane, see [`target`](crate::agent::credentials::target).
+    pub target: String,
+    /// What is known.
+    pub mark: EchoMark,
+}
+
 /// The one session of this process. Every method is short and takes the clock itself.
 pub struct Conversation {
     session: Mutex<Session>,
+    bare: Mutex<BareAnswers>,
     state: watch::Sender<LinkState>,
     gauges: LinkGauges,
     /// Told at every good round trip but those of the poll loop itself.
@@ -70,16 +88,26 @@ impl Conversation {
     pub fn new(disconnect_after: Duration, state: watch::Sender<LinkState>, gauges: LinkGauges) -> Self {
         let session = Mutex::new(Session::new(disconnect_after));
         let (made_up_for, polled_since) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { session, state, gauges, heard: Notify::new(), made_up_for, polled_since }
+        let bare = Mutex::default();
+        Self { session, bare, state, gauges, heard: Notify::new(), made_up_for, polled_since }
     }
 
-    /// There is another credential, URL or CA, or none any more; `problem` says why none can be used.
+    /// Another connection is made, with another credential, URL or CA, or there is none any more; `problem` says why none
+    /// can be used.
     pub fn credential(&self, present: bool, problem: &str) {
         self.session().handle_credential(present, clock::now());
         self.publish(|state| {
             state.reached = false;
-            problem.clone_into(&mut state.problem);
+            // While another of the credentials held is tried, the last rejection is what there is to say.
+            if !present || !problem.is_empty() || state.rejected.is_none() {
+                state.problem = problem.into();
+            }
         });
+    }
+
+    /// What is known of the control plane's echo.
+    pub fn echo(&self, echo: Echo) {
+        self.publish(|state| state.echo = Some(echo));
     }
 
     /// A call of any kind succeeded with this credential.
@@ -109,25 +137,43 @@ impl Conversation {
         self.publish(|state| {
             if round_trip {
                 state.reached = true;
-                state.problem.clear();
+                state.problem = Problem::default();
             }
         });
     }
 
     /// A poll was answered.
     pub fn polled(&self, token: &Secret) {
+        self.bare().handle_poll();
         self.polled_since.store(true, Ordering::Relaxed);
         self.session().handle_polled(clock::now());
         self.publish(|state| state.reached_now(token));
     }
 
-    /// A call with this credential was refused with 401; `held` is what there is. Another one may be due now.
+    /// What a foreign answer to a message about a job means where the control plane proves nothing, once it is believed.
+    pub fn bare_answer(&self, job: &JobId, message: Message, status: u16) -> Option<Failure> {
+        self.bare().handle_bare(job, message, status, clock::now())
+    }
+
+    /// A message about a job was answered in form, or not at all.
+    pub fn other_answer(&self, job: &JobId, message: Message) {
+        self.bare().handle_other(job, message);
+    }
+
+    /// A call with this credential was refused with 401 or 403; `held` is what there is. Another one may be due now.
     pub fn refused(&self, token: &Secret, held: &Held) {
         self.publish(|state| state.verdicts.handle_refused(token, held));
     }
 
-    /// The identity was written anew: another credential, or another way to the control plane.
+    /// Somebody changed the credentials or the Cluster: whatever was refused is tried again at once.
     pub fn identity_changed(&self) {
+        self.session().handle_change();
+        self.publish(|state| state.verdicts.handle_change());
+        self.heard.notify_one();
+    }
+
+    /// The wait after a rejection is over: whatever was refused is tried again.
+    pub fn reopen(&self) {
         self.publish(|state| state.verdicts.handle_change());
     }
 
@@ -137,9 +183,9 @@ impl Conversation {
     }
 
     /// A poll or a snapshot failed.
-    pub fn failed(&self, failure: Failure, problem: &str) {
+    pub fn failed(&self, failure: Failure, problem: Problem) {
         self.session().handle_failure(failure, clock::now(), rand::random());
-        self.publish(|state| problem.clone_into(&mut state.problem));
+        self.publish(|state| problem.replace(&mut state.problem));
     }
 
     /// How the outbox is.
@@ -207,11 +253,17 @@ impl Conversation {
             // Read and shown here, where one writer at a time is: neither what is published nor what is shown goes back to
             // how the session was before.
             let session = self.session();
-            (state.session, state.disconnected) = (session.state(), session.is_disconnected(clock::now()));
+            (state.session, state.rejected) = (session.state(), session.rejected());
+            state.disconnected = session.is_disconnected(clock::now());
             drop(session);
             self.gauges.show(state);
             *state != before
         });
+    }
+
+    fn bare(&self) -> MutexGuard<'_, BareAnswers> {
+        // Every change is one call: it is whole even after a panic.
+        self.bare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {
@@ -224,7 +276,7 @@ impl LinkState {
     fn reached_now(&mut self, token: &Secret) {
         self.verdicts.handle_accepted(token);
         self.reached = true;
-        self.problem.clear();
+        self.problem = Problem::default();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where URL, cluster id, token and CA come from: flags and environment over the Secret (seed, "Operator
 //! configuration"), each field by itself. A Cluster object writes the Secret; it is not read here.
 
-use crate::args::Args;
+use crate::{args::Args, marks::marks};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{
@@ -10,13 +10,16 @@ use kube::{
 };
 use std::pin::pin;
 use tokio::sync::watch;
-use vworkspace_core::agent::{
-    credentials::{Held, Verdicts},
-    rotation::{Fulfilled, Life},
+use vworkspace_core::{
+    agent::{
+        credentials::{Held, Verdicts},
+        rotation::{Fulfilled, Life},
+    },
+    canonical::sha256_hex,
 };
 use vworkspace_crds::key::{
-    SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT, SECRET_NEXT, SECRET_ROTATED,
-    SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
+    SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_HISTORY, SECRET_ISSUED_AT, SECRET_NEXT,
+    SECRET_ROTATED, SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
 };
 use vworkspace_protocol::{ClusterId, JobId, Secret};
 
@@ -29,9 +32,21 @@ pub struct Identity {
     pub held: Held,
     /// PEM certificates that sign the control plane's; absent: those of the operating system.
     pub ca_pem: Option<Vec<u8>>,
+    /// Digest of the Secret's labels and annotations: who changes them asks for another try.
+    pub marks: String,
 }
 
 impl Identity {
+    /// Names the control plane, see [`target`].
+    pub fn target(&self) -> String {
+        target(&self.base_url, self.ca_pem.as_deref())
+    }
+
+    /// Whether it is the same cluster at the same control plane as before, with whatever credential.
+    pub fn continues(&self, earlier: &Self) -> bool {
+        self.target() == earlier.target() && self.held.cluster == earlier.held.cluster
+    }
+
     /// What it speaks with, now that these answers were given.
     pub fn presented(&self, verdicts: &Verdicts) -> Credentials {
         Credentials {
@@ -54,6 +69,13 @@ pub struct Credentials {
     pub token: Secret,
     /// PEM certificates that sign the control plane's; absent: those of the operating system.
     pub ca_pem: Option<Vec<u8>>,
+}
+
+impl Credentials {
+    /// Names the control plane, see [`target`].
+    pub fn target(&self) -> String {
+        target(&self.base_url, self.ca_pem.as_deref())
+    }
 }
 
 /// What flags and environment say; empty means: the Secret decides.
@@ -91,8 +113,15 @@ impl Seed {
         let held =
             secret.and_then(held).filter(|held| held.token == token && held.cluster.as_str() == cluster_id);
         let held = held.unwrap_or_else(|| Held::new(ClusterId::new(cluster_id), token, None));
-        Some(Identity { base_url, held, ca_pem })
+        let held = if base_url == stored(SECRET_URL) { held } else { held.moved() };
+        let marks = secret.map(|secret| marks(&secret.metadata)).unwrap_or_default();
+        Some(Identity { base_url, held, ca_pem, marks })
     }
+}
+
+/// Names a control plane by its URL and the certificates that sign its own.
+pub fn target(base_url: &str, ca_pem: Option<&[u8]>) -> String {
+    format!("{base_url} {}", ca_pem.map(sha256_hex).unwrap_or_default())
 }
 
 /// The credentials that a Secret holds, and whose they are; absent while one of the two is missing.
@@ -107,7 +136,10 @@ pub fn held(secret: &KubeSecret) -> Option<Held> {
     };
     // One that cannot be read is none: the current one works as long as no other was used.
     let next = bytes(secret, SECRET_NEXT).and_then(|json| serde_json::from_slice(&json).ok());
-    Some(current.beside(next))
+    let history = bytes(secret, SECRET_HISTORY).and_then(|json| serde_json::from_slice(&json).ok());
+    let ca_pem = bytes(secret, SECRET_CA).filter(|pem| !pem.is_empty());
+    let target = target(&text(secret, SECRET_URL).unwrap_or_default(), ca_pem.as_deref());
+    Some(current.beside(next).after(history, &target))
 }
 
 fn life(secret: &KubeSecret) -> Option<Life> {

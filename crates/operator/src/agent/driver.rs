@@ -5,13 +5,14 @@ use crate::{
         applier::Applier,
         conversation::{Conversation, LinkState, until},
         credentials::{self, Credentials, Identity, Seed},
-        events::{EventLoop, Part, Snapshot, Told},
+        events::{EventLoop, Part, Snapshot, Told, Untold},
         follow::Follow,
         heartbeat,
         jobs::{Jobs, Means},
         journal::Journal,
         ledger::LedgerShelf,
         links::{Connection, Links, failure_of},
+        problem::Problem,
         shard_store::ShardStore,
     },
     args::Args,
@@ -31,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vworkspace_core::agent::session::{Failure, Step, pause_after_poll, poll_wait};
 use vworkspace_crds::key::JOURNAL_OF_EVENTS;
 use vworkspace_protocol::{ClusterId, Job, id::SessionId};
-use vworkspace_transport::AgentLink as _;
+use vworkspace_transport::{AgentLink as _, EchoMark, Witness};
 
 /// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
 const SNAPSHOT_PART: usize = 80;
@@ -165,6 +166,7 @@ impl Driver {
             let connection = self.links.now();
             match (step, connection) {
                 (Step::Halt, _) | (_, None) => self.halted().await,
+                (Step::Reopen, Some(_)) => self.conversation.reopen(),
                 (Step::Wait(at), Some(connection)) => {
                     rest(&self.links, &connection, &self.conversation, at).await;
                 }
@@ -202,8 +204,8 @@ impl Driver {
             match self.tell(part).await {
                 Ok(Told::Taken) => round_trip = true,
                 Ok(Told::Nothing) => {}
-                Err(failure) => {
-                    self.failed(connection, failure, "the status snapshot was not taken", None).await;
+                Err(Untold { failure, problem }) => {
+                    self.failed(connection, failure, problem, None).await;
                     return;
                 }
             }
@@ -214,11 +216,14 @@ impl Driver {
         }
     }
 
-    async fn tell(&self, part: Part) -> Result<Told, Failure> {
-        let unavailable = Failure::Unavailable { retry_after: None };
+    async fn tell(&self, part: Part) -> Result<Told, Untold> {
+        let ends = || Untold {
+            failure: Failure::Unavailable { retry_after: None },
+            problem: "this operator is shutting down".into(),
+        };
         let (done, answer) = oneshot::channel();
-        self.snapshots.send(Snapshot { part, done }).await.map_err(|_| unavailable)?;
-        answer.await.unwrap_or(Err(unavailable))
+        self.snapshots.send(Snapshot { part, done }).await.map_err(|_| ends())?;
+        answer.await.unwrap_or_else(|_| Err(ends()))
     }
 
     async fn poll(&self, connection: &Arc<Connection>, jobs: &Jobs) {
@@ -228,6 +233,9 @@ impl Driver {
             answer = connection.link.jobs(&connection.cluster, wait) => answer,
             () = self.links.changed_from(connection) => return,
         };
+        if self.links.is_current(connection) {
+            self.conversation.echo(connection.echo());
+        }
         match answer {
             Ok(polled) => {
                 if self.links.is_current(connection) {
@@ -240,8 +248,8 @@ impl Driver {
                 }
             }
             Err(error) => {
-                let (failure, problem) = (failure_of(&error), error.to_string());
-                self.failed(connection, failure, &problem, error.request_id()).await;
+                let (failure, problem) = (failure_of(&error), Problem::from(&error));
+                self.failed(connection, failure, problem, error.request_id()).await;
             }
         }
     }
@@ -260,10 +268,10 @@ impl Driver {
         &self,
         connection: &Arc<Connection>,
         failure: Failure,
-        problem: &str,
+        problem: Problem,
         request_id: Option<&str>,
     ) {
-        if failure == Failure::Unauthorized && self.is_another_due(connection).await {
+        if failure.is_rejection() && self.is_another_due(connection).await {
             tokio::select! {
                 () = self.links.changed_from(connection) => {}
                 () = self.is_due_again(connection) => {}
@@ -271,7 +279,12 @@ impl Driver {
             return;
         }
         if self.links.is_current(connection) {
-            tracing::warn!(problem, request_id, ?failure, "the control plane did not answer as hoped");
+            tracing::warn!(
+                problem = problem.message,
+                request_id,
+                ?failure,
+                "the control plane cannot be used"
+            );
             self.conversation.failed(failure, problem);
         }
     }
@@ -317,7 +330,8 @@ impl Driver {
     }
 
     /// One connection per credential that is to be presented; none while the agent is off, which is: no flag and no
-    /// Cluster object. A rejected one is presented once more when somebody changes the Cluster (contract, section 4).
+    /// Cluster object. Rejected ones are presented once more when somebody changes the Secret or the Cluster (contract,
+    /// section 4).
     async fn keep_connections(
         self: Arc<Self>,
         connections: watch::Sender<Option<Arc<Connection>>>,
@@ -326,15 +340,21 @@ impl Driver {
     ) {
         let (mut identity, mut cluster) = (self.identity.subscribe(), self.follow.cluster());
         let mut link = self.conversation.watch();
-        let (mut known, mut known_wish) = (None, None);
+        let (mut known, mut known_wish) = (None::<Identity>, None);
+        let mut witness = Arc::new(Witness::default());
         loop {
             let (written, of_cluster) =
                 (identity.borrow_and_update().clone(), cluster.borrow_and_update().clone());
-            let wish = of_cluster.as_ref().map(|c| (c.object.uid.clone(), c.object.generation));
+            let wish =
+                of_cluster.as_ref().map(|c| (c.object.uid.clone(), c.object.generation, c.marks.clone()));
             // Compared, not awaited: what else changes at the same time wakes as well.
-            let is_asked_again = wish != known_wish && !self.conversation.may_talk();
-            if written != known || is_asked_again {
+            if written != known || wish != known_wish {
                 self.conversation.identity_changed();
+            }
+            if let Some(identity) =
+                written.as_ref().filter(|now| !known.as_ref().is_some_and(|k| now.continues(k)))
+            {
+                witness = Arc::new(Witness::new(EchoMark::stored(identity.held.echoes())));
             }
             known.clone_from(&written);
             known_wish = wish;
@@ -342,8 +362,8 @@ impl Driver {
             let verdicts = link.borrow_and_update().verdicts.clone();
             let wanted = written.filter(|_| on).map(|identity| identity.presented(&verdicts));
             let current = connections.borrow().as_ref().map(|connection| connection.credentials.clone());
-            if wanted != current || is_asked_again {
-                self.connect(wanted, &session, &connections, &cluster_id);
+            if wanted != current {
+                self.connect(wanted, &session, &witness, &connections, &cluster_id);
             }
             // All senders live as long as this task.
             tokio::select! {
@@ -358,13 +378,14 @@ impl Driver {
         &self,
         credentials: Option<Credentials>,
         session: &SessionId,
+        witness: &Arc<Witness>,
         connections: &watch::Sender<Option<Arc<Connection>>>,
         cluster_id: &watch::Sender<Option<ClusterId>>,
     ) {
         let id = credentials.as_ref().map(|credentials| credentials.cluster_id.clone());
         cluster_id.send_if_modified(|current| std::mem::replace(current, id.clone()) != id);
-        let made =
-            credentials.map(|c| Connection::new(&c, session, self.args.allow_insecure_http)).transpose();
+        let insecure = self.args.allow_insecure_http;
+        let made = credentials.map(|c| Connection::new(&c, session, insecure, witness.clone())).transpose();
         let (connection, problem) = match made {
             Ok(connection) => (connection.map(Arc::new), String::new()),
             Err(error) => (None, error.to_string()),
@@ -406,6 +427,11 @@ mod tests {
         work::MAX_QUEUED,
     };
     use vworkspace_protocol::Secret;
+
+    fn identity(port: u16, held: Held) -> Identity {
+        let (base_url, marks) = (format!("http://127.0.0.1:{port}"), String::new());
+        Identity { base_url, held, ca_pem: None, marks }
+    }
 
     /// A driver that reaches nobody, what gives it connections, and what it wants told.
     fn driver() -> (Driver, watch::Sender<Option<Arc<Connection>>>, mpsc::Receiver<Snapshot>) {
@@ -458,10 +484,10 @@ mod tests {
         let current = Held::new(ClusterId::new("c"), Secret::new("old"), None);
         let fetched = Fetched { token: Secret::new("new"), life: None, rotation: "r".to_owned() };
         let held = current.fetched(fetched, &Cause::Age);
-        let identity = Identity { base_url: "http://127.0.0.1:1".to_owned(), held, ca_pem: None };
+        let identity = identity(1, held);
         driver.identity.send_replace(Some(identity.clone()));
         let presented = identity.presented(&Verdicts::default());
-        let connection = Connection::new(&presented, &SessionId::new("s"), false).unwrap();
+        let connection = Connection::new(&presented, &SessionId::new("s"), false, Arc::default()).unwrap();
         let connection = Arc::new(connection);
         connections.send_replace(Some(connection.clone()));
         let written_anew = async {
@@ -469,7 +495,7 @@ mod tests {
             assert!(link.wait_for(|link| link.verdicts != Verdicts::default()).await.is_ok());
             driver.conversation.identity_changed();
         };
-        let failed = driver.failed(&connection, Failure::Unauthorized, "", None);
+        let failed = driver.failed(&connection, Failure::Unauthorized, "".into(), None);
         let both = async { futures::join!(failed, written_anew) };
         assert!(tokio::time::timeout(Duration::from_secs(30), both).await.is_ok(), "it waits for ever");
     }
@@ -486,11 +512,7 @@ mod tests {
             let current = Held::new(ClusterId::new("c"), Secret::new("old"), None);
             let fetched = Fetched { token: Secret::new("new"), life: None, rotation: "r".to_owned() };
             let held = current.fetched(fetched, &Cause::Age);
-            let at = |port| Identity {
-                base_url: format!("http://127.0.0.1:{port}"),
-                held: held.clone(),
-                ca_pem: None,
-            };
+            let at = |port| identity(port, held.clone());
             driver.identity.send_replace(Some(at(1)));
             driver.conversation.refused(&Secret::new("new"), &held);
             let keeping = driver.clone().keep_connections(
@@ -516,23 +538,24 @@ mod tests {
         let (driver, connections, _wanted) = driver();
         let driver = Arc::new(driver);
         let held = Held::new(ClusterId::new("c"), Secret::new("t"), None);
-        let identity = Identity { base_url: "http://127.0.0.1:1".to_owned(), held, ca_pem: None };
-        driver.identity.send_replace(Some(identity));
-        driver.follow.show_cluster(1);
+        driver.identity.send_replace(Some(identity(1, held)));
+        driver.follow.show_cluster(1, "");
         let keeping =
             driver.clone().keep_connections(connections, watch::Sender::new(None), SessionId::new("s"));
         let mut keeping = std::pin::pin!(keeping);
-        let mut presented_at = |generation| {
-            driver.follow.show_cluster(generation);
+        let mut may_talk_at = |generation, marks| {
+            driver.follow.show_cluster(generation, marks);
             assert!(keeping.as_mut().now_or_never().is_none());
-            driver.links.now().unwrap()
+            driver.conversation.may_talk()
         };
-        let first = presented_at(1);
-        driver.conversation.failed(Failure::Unauthorized, "rejected");
-        assert!(Arc::ptr_eq(&first, &presented_at(1)) && !driver.conversation.may_talk());
-        let second = presented_at(2);
-        assert!(!Arc::ptr_eq(&first, &second) && driver.conversation.may_talk());
-        assert!(Arc::ptr_eq(&second, &presented_at(3)), "one that works is left alone");
+        assert!(may_talk_at(1, ""));
+        for (generation, marks) in [(2, ""), (2, "an annotation")] {
+            driver.conversation.failed(Failure::Unauthorized, "rejected".into());
+            assert!(!driver.conversation.may_talk());
+            assert!(may_talk_at(generation, marks), "{generation} {marks}");
+        }
+        driver.conversation.failed(Failure::Unauthorized, "rejected".into());
+        assert!(!may_talk_at(2, "an annotation"), "nobody has changed anything");
     }
 
     /// Nothing is told of jobs before status went first, so none of them makes room.

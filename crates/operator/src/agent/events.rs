@@ -7,6 +7,7 @@ use crate::{
         conversation::{Conversation, until},
         follow::Followed,
         links::{Connection, Links, failure_of},
+        problem::Problem,
         shard_store::ShardStore,
     },
     clock,
@@ -32,7 +33,16 @@ pub struct Snapshot {
     /// What is told.
     pub part: Part,
     /// Where the answer goes.
-    pub done: oneshot::Sender<Result<Told, Failure>>,
+    pub done: oneshot::Sender<Result<Told, Untold>>,
+}
+
+/// Why a part of a snapshot was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// What it means for the session.
+    pub failure: Failure,
+    /// For people.
+    pub problem: Problem,
 }
 
 /// One part of a snapshot.
@@ -56,7 +66,7 @@ pub enum Told {
 struct Asked {
     /// So many events are to leave the outbox until all of it has, at most: it is a queue, and may drop some.
     ahead: usize,
-    done: oneshot::Sender<Result<Told, Failure>>,
+    done: oneshot::Sender<Result<Told, Untold>>,
 }
 
 type Post = BoxFuture<'static, (Arc<Connection>, Result<(), LinkError>)>;
@@ -268,7 +278,8 @@ impl EventLoop {
             }
             return;
         }
-        self.teller.handle_delivery(Delivery::Failed, now);
+        let delivery = if failure == Failure::TooLarge { Delivery::TooLarge } else { Delivery::Failed };
+        self.teller.handle_delivery(delivery, now);
         if !is_current {
             // What an earlier connection met, for example a credential that was exchanged meanwhile, says nothing
             // about the one in use.
@@ -280,7 +291,7 @@ impl EventLoop {
         let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
         self.not_before = now.saturating_add(delay).unwrap_or(now);
         for asked in self.snapshots.drain(..) {
-            let _gone = asked.done.send(Err(failure));
+            let _gone = asked.done.send(Err(Untold { failure, problem: Problem::from(&error) }));
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     conditions,
-    guarded::lean_metadata,
+    marks::marks,
     report::{Reporter, version_of},
 };
 use futures::TryStreamExt as _;
@@ -31,7 +31,6 @@ use vworkspace_protocol::ObjectRef;
 /// The part of an object that is read, whatever the rest is like.
 #[derive(Clone, Debug, Deserialize)]
 struct Partial {
-    #[serde(deserialize_with = "lean_metadata")]
     metadata: ObjectMeta,
     /// Read by itself: who is there is known also where this says nothing.
     #[serde(default)]
@@ -58,6 +57,8 @@ pub struct Followed {
     pub deleting: bool,
     /// Creation time as seconds since 1970: what decides among several Clusters.
     pub created: i64,
+    /// Of a Cluster, a digest of its labels and annotations; else empty.
+    pub marks: String,
 }
 
 /// The table; cheap to clone.
@@ -117,10 +118,17 @@ impl Follow {
     }
 
     #[cfg(test)]
-    pub(super) fn show_cluster(&self, generation: i64) {
+    pub(super) fn show_cluster(&self, generation: i64, marks: &str) {
+        let marks = marks.to_owned();
         let object = ObjectRef { uid: "u".to_owned(), generation, ..ObjectRef::default() };
-        let followed =
-            Followed { object, version: 0, observed: Observed::default(), deleting: false, created: 0 };
+        let followed = Followed {
+            object,
+            version: 0,
+            observed: Observed::default(),
+            deleting: false,
+            created: 0,
+            marks,
+        };
         self.0.cluster.send_replace(Some(Arc::new(followed)));
     }
 
@@ -278,6 +286,7 @@ fn followed(resource: &ApiResource, object: &Partial) -> Followed {
         },
         deleting: object.metadata.deletion_timestamp.is_some(),
         created: object.creation_timestamp().map(|time| time.0.as_second()).unwrap_or_default(),
+        marks: if resource.kind == "Cluster" { marks(&object.metadata) } else { String::new() },
     }
 }
 

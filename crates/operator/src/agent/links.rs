@@ -1,6 +1,9 @@
 //! The current way to the control plane: one link per credential, URL and CA, swapped as a whole.
 
-use crate::{agent::credentials::Credentials, clock};
+use crate::{
+    agent::{conversation::Echo, credentials::Credentials},
+    clock,
+};
 use jiff::Timestamp;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +13,7 @@ use tokio::sync::watch;
 use vworkspace_core::agent::session::Failure;
 use vworkspace_protocol::{ClusterId, id::SessionId};
 use vworkspace_transport::{
-    LinkError,
+    LinkError, Witness,
     http::client::{HttpLink, LinkSettings, SettingsError},
 };
 
@@ -25,10 +28,11 @@ pub struct Connection {
     pub cluster: ClusterId,
     /// What the link was made of.
     pub credentials: Credentials,
+    witness: Arc<Witness>,
 }
 
 impl Connection {
-    /// A link with the credential.
+    /// A link with the credential. `witness` is shared by all links to this control plane.
     ///
     /// # Errors
     /// See [`SettingsError`].
@@ -36,6 +40,7 @@ impl Connection {
         credentials: &Credentials,
         session: &SessionId,
         allow_insecure_http: bool,
+        witness: Arc<Witness>,
     ) -> Result<Self, SettingsError> {
         let link = HttpLink::new(&LinkSettings {
             base_url: credentials.base_url.clone(),
@@ -44,8 +49,14 @@ impl Connection {
             session: session.clone(),
             user_agent: USER_AGENT.to_owned(),
             allow_insecure_http,
+            witness: witness.clone(),
         })?;
-        Ok(Self { link, cluster: credentials.cluster_id.clone(), credentials: credentials.clone() })
+        Ok(Self { link, cluster: credentials.cluster_id.clone(), credentials: credentials.clone(), witness })
+    }
+
+    /// What is known of the control plane's echo.
+    pub fn echo(&self) -> Echo {
+        Echo { target: self.credentials.target(), mark: self.witness.mark() }
     }
 }
 
@@ -110,7 +121,10 @@ impl Links {
 /// What an error of the link means for the session.
 pub fn failure_of(error: &LinkError) -> Failure {
     match error {
-        LinkError::Refused { status, retry_after, .. } => Failure::of_status(*status, *retry_after),
+        LinkError::Refused { status, problem, retry_after } => {
+            Failure::of_refusal(*status, &problem.error, *retry_after)
+        }
+        LinkError::Unexpected { status, retry_after, .. } => Failure::of_foreign(*status, *retry_after),
         LinkError::Unreachable { .. } | LinkError::Malformed { .. } => {
             Failure::Unavailable { retry_after: None }
         }
@@ -131,7 +145,7 @@ fn connection_to(base_url: &str) -> Arc<Connection> {
         token: vworkspace_protocol::Secret::new("vwksp-agt-test"),
         ca_pem: None,
     };
-    Arc::new(Connection::new(&credentials, &SessionId::new("s"), false).unwrap())
+    Arc::new(Connection::new(&credentials, &SessionId::new("s"), false, Arc::default()).unwrap())
 }
 
 #[cfg(test)]

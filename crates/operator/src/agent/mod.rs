@@ -23,6 +23,7 @@ mod journal;
 pub mod ledger;
 pub mod links;
 mod own_objects;
+pub mod problem;
 mod shard_store;
 
 pub use driver::{Agent, run};

@@ -3,13 +3,20 @@
 //! One [`HttpLink`] is one base URL with one credential. It keeps nothing about jobs and repeats nothing: a changed
 //! credential, URL or CA means a new link.
 
-use crate::link::{ANSWER_BYTES, AgentLink, LinkError, whole_registration, whole_rotation};
+use super::form::{self, Expected};
+use crate::{
+    link::{ANSWER_BYTES, AgentLink, LinkError, whole_registration, whole_rotation},
+    provenance::{Evidence, Witness},
+};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use jiff::{Timestamp, fmt::rfc2822};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -34,8 +41,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection is kept that nothing uses. Shorter than a heartbeat's period: an agent at rest holds the one
 /// connection on which its poll waits.
 const POOL_IDLE: Duration = Duration::from_secs(20);
-/// Largest error body read. The status alone decides; the rest is for people.
+/// Largest body read of an answer that holds no document.
 const PROBLEM_BYTES: usize = 64 * 1024;
+/// Longest content type shown.
+const CONTENT_TYPE_BYTES: usize = 100;
 /// Longest request id taken from a header; ours have 32 characters.
 const REQUEST_ID_BYTES: usize = 128;
 /// `Retry-After` beyond this is cut: a typing error of a proxy must not silence a cluster for days.
@@ -58,6 +67,8 @@ pub struct LinkSettings {
     pub user_agent: String,
     /// Whether `http://` may leave this machine.
     pub allow_insecure_http: bool,
+    /// What is known of the control plane behind the URL.
+    pub witness: Arc<Witness>,
 }
 
 /// Why no link can be made of the settings.
@@ -98,7 +109,9 @@ pub enum SettingsError {
 pub struct HttpLink {
     client: reqwest::Client,
     base: Url,
-    bearer: Option<HeaderValue>,
+    bearer: Option<Secret>,
+    session: HeaderValue,
+    witness: Arc<Witness>,
     /// Since when there is this link.
     born: Instant,
     /// The control plane's clock at that time, in milliseconds since 1970: our own clock may be set meanwhile.
@@ -112,9 +125,17 @@ impl HttpLink {
     /// See [`SettingsError`].
     pub fn new(settings: &LinkSettings) -> Result<Self, SettingsError> {
         let base = base_url(settings)?;
-        let bearer = settings.bearer.as_ref().map(bearer_value).transpose()?;
+        settings.bearer.as_ref().map(bearer_value).transpose()?;
         let client = client(settings, &base)?;
-        Ok(Self { client, base, bearer, born: Instant::now(), clock_at_birth: AtomicI64::new(CLOCK_UNKNOWN) })
+        Ok(Self {
+            client,
+            base,
+            bearer: settings.bearer.clone(),
+            session: session_value(settings)?,
+            witness: settings.witness.clone(),
+            born: Instant::now(),
+            clock_at_birth: AtomicI64::new(CLOCK_UNKNOWN),
+        })
     }
 
     /// The control plane's clock now, by the `Date` header of its last answer (±1 s) and the time since, whatever our
@@ -142,53 +163,76 @@ impl HttpLink {
         url
     }
 
-    /// Makes the call and reads the body of a good answer.
+    /// Makes the call and returns the body of a good answer. Whatever is not the control plane's word teaches nothing.
     async fn call<B: Serialize + Sync>(&self, request: Request<'_, B>) -> Result<Bytes, LinkError> {
-        read_bounded(self.send(request).await?).await
+        let expected = request.expected;
+        let bearer = request.bearer.cloned().or_else(|| self.bearer.clone());
+        let response = self.builder(request, bearer.as_ref())?.send().await.map_err(|e| unreachable(&e))?;
+        let head = Head::of(&response);
+        let most = match expected {
+            Expected::Object | Expected::Jobs if head.is_success() && form::is_json(&head.content_type) => {
+                ANSWER_BYTES
+            }
+            Expected::Nothing | Expected::Object | Expected::Jobs => PROBLEM_BYTES,
+        };
+        let Body { bytes, is_whole } = read(response, most).await?;
+        let problem = if head.is_success() { None } else { form::problem(&head.content_type, &bytes) };
+        let is_good = head.is_success()
+            && if is_whole {
+                form::is_success(head.status, &head.content_type, &bytes, expected)
+            } else {
+                form::is_json(&head.content_type)
+            };
+        let evidence = Evidence {
+            echoed: head.session.as_ref() == Some(&self.session),
+            in_form: is_good || problem.is_some(),
+            is_poll: expected == Expected::Jobs,
+        };
+        if !self.witness.judge(evidence) {
+            let secret = bearer.as_ref().map(Secret::expose).unwrap_or_default();
+            return Err(head.unexpected(&bytes, secret));
+        }
+        self.learn_clock(head.date);
+        match problem {
+            Some(problem) => Err(head.refused(problem)),
+            None if is_whole => Ok(bytes),
+            None => Err(LinkError::too_large()),
+        }
     }
 
-    /// Makes the call; a good answer's body is still to be read. The status counts as soon as it is there: a broken or
-    /// endless error body changes nothing about what was refused.
-    async fn send<B: Serialize + Sync>(
+    fn builder<B: Serialize + Sync>(
         &self,
         request: Request<'_, B>,
-    ) -> Result<reqwest::Response, LinkError> {
+        bearer: Option<&Secret>,
+    ) -> Result<reqwest::RequestBuilder, LinkError> {
+        let malformed = |detail: String| LinkError::Malformed { detail };
         let mut builder = self.client.request(request.method, request.url).timeout(request.timeout);
-        if let Some(bearer) = request.bearer.or_else(|| self.bearer.clone()) {
-            builder = builder.header(header::AUTHORIZATION, bearer);
+        if let Some(bearer) = bearer {
+            let value = bearer_value(bearer).map_err(|e| malformed(e.to_string()))?;
+            builder = builder.header(header::AUTHORIZATION, value);
         }
         if let Some(body) = request.body {
-            let json =
-                serde_json::to_vec(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
+            let json = serde_json::to_vec(body).map_err(|e| malformed(e.to_string()))?;
             builder = builder.header(header::CONTENT_TYPE, headers::MEDIA_TYPE).body(json);
         }
-        let response = builder.send().await.map_err(|e| unreachable(&e))?;
-        self.learn_clock(response.headers());
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let (status, head) = (response.status(), response.headers().clone());
-        Err(refused(status, &head, &read_some(response).await))
+        Ok(builder)
     }
 
-    fn learn_clock(&self, head: &HeaderMap) {
-        if let Some(theirs) = date(head, &header::DATE) {
+    fn learn_clock(&self, theirs: Option<Timestamp>) {
+        if let Some(theirs) = theirs {
             let at_birth = theirs.as_millisecond().saturating_sub(self.age_ms());
             self.clock_at_birth.store(at_birth, Ordering::Relaxed);
         }
     }
 
-    /// Tells something: any 2xx is good, whatever its body is.
+    /// Sends a message whose good answer holds nothing.
     async fn tell<B: Serialize + Sync>(&self, segments: &[&str], body: Option<&B>) -> Result<(), LinkError> {
-        let response = self.send(self.post(segments, body)).await?;
-        // Read so that the connection can be used again.
-        read_some(response).await;
-        Ok(())
+        self.call(self.post(segments, body)).await.map(drop)
     }
 
     fn post<'a, B>(&self, segments: &[&str], body: Option<&'a B>) -> Request<'a, B> {
-        let url = self.url(segments);
-        Request { method: Method::POST, url, bearer: None, body, timeout: CALL_TIMEOUT }
+        let (url, expected) = (self.url(segments), Expected::Nothing);
+        Request { method: Method::POST, url, bearer: None, body, timeout: CALL_TIMEOUT, expected }
     }
 }
 
@@ -196,16 +240,65 @@ struct Request<'a, B> {
     method: Method,
     url: Url,
     /// Instead of the link's own.
-    bearer: Option<HeaderValue>,
+    bearer: Option<&'a Secret>,
     body: Option<&'a B>,
     timeout: Duration,
+    expected: Expected,
+}
+
+/// An answer but for its body.
+struct Head {
+    status: u16,
+    content_type: String,
+    session: Option<HeaderValue>,
+    request_id: String,
+    retry_after: Option<Duration>,
+    date: Option<Timestamp>,
+}
+
+impl Head {
+    fn of(response: &reqwest::Response) -> Self {
+        let head = response.headers();
+        let text = |name: &str, most: usize| {
+            let value = head.get(name).and_then(|value| value.to_str().ok());
+            limits::clip(value.unwrap_or_default(), most).to_owned()
+        };
+        Self {
+            status: response.status().as_u16(),
+            content_type: text(header::CONTENT_TYPE.as_str(), CONTENT_TYPE_BYTES),
+            session: head.get(headers::SESSION).cloned(),
+            request_id: text(headers::REQUEST_ID, REQUEST_ID_BYTES),
+            retry_after: retry_after(head),
+            date: date(head, &header::DATE),
+        }
+    }
+
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn refused(self, mut problem: Problem) -> LinkError {
+        if problem.request_id.is_empty() {
+            problem.request_id = self.request_id;
+        }
+        LinkError::Refused { status: self.status, problem, retry_after: self.retry_after }
+    }
+
+    fn unexpected(self, body: &[u8], bearer: &str) -> LinkError {
+        let secrets = [bearer];
+        LinkError::Unexpected {
+            status: self.status,
+            content_type: form::excerpt(self.content_type.as_bytes(), &secrets),
+            excerpt: form::excerpt(body, &secrets),
+            retry_after: self.retry_after,
+        }
+    }
 }
 
 impl AgentLink for HttpLink {
     async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, LinkError> {
-        let bearer = bearer_value(&request.registration_token)
-            .map_err(|e| LinkError::Malformed { detail: e.to_string() })?;
-        let call = Request { bearer: Some(bearer), ..self.post(&["register"], Some(request)) };
+        let bearer = Some(&request.registration_token);
+        let call = Request { bearer, expected: Expected::Object, ..self.post(&["register"], Some(request)) };
         whole_registration(read_credential(&self.call(call).await?)?)
     }
 
@@ -214,10 +307,10 @@ impl AgentLink for HttpLink {
         url.query_pairs_mut()
             .append_pair("cluster", cluster.as_str())
             .append_pair("wait", &wait.as_secs().to_string());
-        let timeout = wait + POLL_MARGIN;
-        let call = Request { method: Method::GET, url, bearer: None, body: None::<&()>, timeout };
+        let (timeout, expected) = (wait + POLL_MARGIN, Expected::Jobs);
+        let call = Request { method: Method::GET, url, bearer: None, body: None::<&()>, timeout, expected };
         let body = self.call(call).await?;
-        // A 204, or an empty 200, is a poll without jobs.
+        // A 204 is a poll without jobs.
         if body.is_empty() { Ok(Vec::new()) } else { Ok(read_json::<JobsResponse>(&body)?.jobs) }
     }
 
@@ -239,7 +332,8 @@ impl AgentLink for HttpLink {
 
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
         let nothing = serde_json::Map::new();
-        let call = self.post(&["credentials", "rotate"], Some(&nothing));
+        let rotate = self.post(&["credentials", "rotate"], Some(&nothing));
+        let call = Request { expected: Expected::Object, ..rotate };
         whole_rotation(read_credential(&self.call(call).await?)?)
     }
 
@@ -317,38 +411,38 @@ fn client(settings: &LinkSettings, base: &Url) -> Result<reqwest::Client, Settin
     builder.build().map_err(|e| SettingsError::Client { detail: chain(&e) })
 }
 
+fn session_value(settings: &LinkSettings) -> Result<HeaderValue, SettingsError> {
+    HeaderValue::from_str(settings.session.as_str())
+        .map_err(|_| SettingsError::Header { name: "the session" })
+}
+
 fn default_headers(settings: &LinkSettings) -> Result<HeaderMap, SettingsError> {
     let value = |name, text: &str| HeaderValue::from_str(text).map_err(|_| SettingsError::Header { name });
     let mut head = HeaderMap::new();
     head.insert(header::ACCEPT, HeaderValue::from_static(headers::MEDIA_TYPE));
     head.insert(header::USER_AGENT, value("the user agent", &settings.user_agent)?);
-    head.insert(headers::SESSION, value("the session", settings.session.as_str())?);
+    head.insert(headers::SESSION, session_value(settings)?);
     head.insert(headers::CAPABILITIES, HeaderValue::from_static(headers::AGENT_CAPABILITIES));
     Ok(head)
 }
 
-/// The body, after decompression.
-async fn read_bounded(mut response: reqwest::Response) -> Result<Bytes, LinkError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
-        if body.len() + chunk.len() > ANSWER_BYTES {
-            return Err(LinkError::too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.into())
+/// A body, after decompression.
+struct Body {
+    bytes: Bytes,
+    /// Whether it ends within the bound.
+    is_whole: bool,
 }
 
-/// What there is of a body, up to a bound: nobody depends on it.
-async fn read_some(mut response: reqwest::Response) -> Vec<u8> {
+async fn read(mut response: reqwest::Response, most: usize) -> Result<Body, LinkError> {
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        if body.len() + chunk.len() > PROBLEM_BYTES {
-            break;
+    while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
+        let room = most - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok(Body { bytes: body.into(), is_whole: false });
         }
-        body.extend_from_slice(&chunk);
     }
-    body
+    Ok(Body { bytes: body.into(), is_whole: true })
 }
 
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
@@ -361,23 +455,6 @@ fn read_credential<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
         let (line, column) = (error.line(), error.column());
         LinkError::Malformed { detail: format!("no credential can be read at line {line}, column {column}") }
     })
-}
-
-/// Any body will do: what is not the protocol's error body is replaced by the status line, and by the header that
-/// names the request.
-fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> LinkError {
-    let mut problem = serde_json::from_slice::<Problem>(body).unwrap_or_default();
-    if problem.error.is_empty() {
-        problem.error = "http".to_owned();
-    }
-    if problem.message.is_empty() {
-        problem.message = status.to_string();
-    }
-    if problem.request_id.is_empty() {
-        let named = head.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok());
-        problem.request_id = limits::clip(named.unwrap_or_default(), REQUEST_ID_BYTES).to_owned();
-    }
-    LinkError::Refused { status: status.as_u16(), problem, retry_after: retry_after(head) }
 }
 
 /// Seconds, as the protocol says, or a date, as proxies may: measured from the answer's own `Date`, so that neither

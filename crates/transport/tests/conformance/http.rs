@@ -7,7 +7,7 @@ use crate::{
     sample,
 };
 use serde_json::json;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use vworkspace_protocol::{Secret, id::SessionId};
 use vworkspace_transport::{
     AgentLink, LinkError,
@@ -30,6 +30,7 @@ impl Adapter for Http {
             session: SessionId::new(SESSION),
             user_agent: USER_AGENT.to_owned(),
             allow_insecure_http: false,
+            witness: Arc::default(),
         };
         HttpLink::new(&settings).unwrap()
     }

@@ -25,18 +25,71 @@ fn status_goes_first_then_jobs() {
     assert_eq!(session.poll_step(at(1)), Step::Poll);
 }
 
+const REJECTIONS: [(Failure, Rejection); 2] = [
+    (Failure::Unauthorized, Rejection::CredentialRejected),
+    (Failure::Forbidden, Rejection::IdentityForbidden),
+];
+
 #[test]
-fn a_rejection_stops_until_the_credential_changes() {
-    for (failure, rejection) in [
-        (Failure::Unauthorized, Rejection::CredentialRejected),
-        (Failure::Forbidden, Rejection::IdentityForbidden),
-    ] {
-        let mut session = active();
-        session.handle_failure(failure, at(1), 0.5);
-        assert_eq!((session.state(), session.poll_step(at(9_999))), (State::Rejected(rejection), Step::Halt));
-        session.handle_credential(true, at(10_000));
-        assert_eq!(session.poll_step(at(10_000)), Step::Resync);
+fn rejected_agent_asks_again_after_a_minute_doubling_to_fifteen() {
+    for (failure, why) in REJECTIONS {
+        let (mut session, mut now) = (active(), 0);
+        for minutes in [1, 2, 4, 8, 15, 15] {
+            session.handle_failure(failure, at(now), 1.0);
+            assert_eq!(session.state(), State::Rejected(why));
+            assert_eq!(session.poll_step(at(now)), Step::Wait(at(now + 60 * minutes)));
+            now += 60 * minutes;
+            assert_eq!(session.poll_step(at(now)), Step::Reopen);
+            // Each of the credentials held is tried over a connection of its own.
+            session.handle_credential(true, at(now));
+            assert_eq!(session.poll_step(at(now)), Step::Resync);
+            assert_eq!(session.rejected().map(|rejected| rejected.why), Some(why), "until a good answer");
+        }
     }
+}
+
+#[test]
+fn change_by_somebody_else_ends_a_rejection_at_once() {
+    for (failure, _) in REJECTIONS {
+        let mut session = active();
+        session.handle_failure(failure, at(1), 1.0);
+        session.handle_change();
+        assert_eq!((session.poll_step(at(1)), session.rejected()), (Step::Resync, None));
+        session.handle_failure(failure, at(2), 1.0);
+        assert_eq!(session.poll_step(at(2)), Step::Wait(at(62)), "waits start from the shortest again");
+    }
+}
+
+#[test]
+fn good_answer_after_a_rejection_is_followed_by_a_snapshot() {
+    for (failure, _) in REJECTIONS {
+        let mut session = active();
+        session.handle_failure(failure, at(1), 1.0);
+        session.handle_good(at(2));
+        assert_eq!((session.poll_step(at(2)), session.rejected()), (Step::Resync, None));
+    }
+}
+
+#[test]
+fn loser_of_an_identity_conflict_waits_as_asked_and_stays_open() {
+    let mut session = active();
+    let conflict = Failure::of_refusal(409, "identity_conflict", Some(Duration::from_secs(30)));
+    session.handle_failure(conflict, at(1), 0.5);
+    assert_eq!(session.state(), State::Resyncing);
+    assert_eq!(session.rejected().map(|rejected| rejected.why), Some(Rejection::IdentityConflict));
+    assert_eq!(session.poll_step(at(1)), Step::Wait(at(31)));
+    assert_eq!(session.poll_step(at(31)), Step::Resync);
+}
+
+#[test]
+fn foreign_answer_means_try_again_and_waits_a_minute_at_most() {
+    let hour = Some(Duration::from_secs(3600));
+    for status in [200, 204, 302, 400, 401, 403, 404, 407, 409, 429, 500, 503] {
+        let failure = Failure::of_foreign(status, hour);
+        assert_eq!(failure, Failure::Unavailable { retry_after: Some(FOREIGN_CEILING) }, "{status}");
+        assert_eq!(Failure::of_foreign(status, None), SILENCE, "{status}");
+    }
+    assert_eq!(Failure::of_foreign(413, hour), Failure::TooLarge);
 }
 
 #[test]
@@ -139,7 +192,7 @@ proptest! {
                 Step::Resync | Step::Poll if now < back => session.handle_failure(SILENCE, now, random),
                 Step::Resync => session.handle_resynced(true, now),
                 Step::Poll => break,
-                Step::Halt => prop_assert!(false, "nobody rejected anything"),
+                Step::Halt | Step::Reopen => prop_assert!(false, "nobody rejected anything"),
             }
         }
         prop_assert!(now.duration_since(back) <= SignedDuration::from_secs(10));
@@ -175,7 +228,7 @@ fn each_status_has_one_meaning() {
         (408, unavailable),
         (409, Failure::Closed),
         (410, Failure::NotFound),
-        (413, Failure::Refused),
+        (413, Failure::TooLarge),
         (429, limited),
         (500, unavailable),
         (502, unavailable),
@@ -190,13 +243,14 @@ fn each_status_has_one_meaning() {
 #[test]
 fn each_failure_of_a_poll_has_one_consequence() {
     let asked = Some(Duration::from_secs(17));
-    let rejected = |rejection| (State::Rejected(rejection), None, Step::Halt);
-    let later = |seconds| (State::Active, Some(seconds), Step::Poll);
-    for (failure, (state, wait, then)) in [
+    let rejected = |rejection| (State::Rejected(rejection), 1, Step::Reopen);
+    let later = |seconds| (State::Active, seconds, Step::Poll);
+    for (failure, (state, seconds, then)) in [
         (Failure::Unauthorized, rejected(Rejection::CredentialRejected)),
         (Failure::Forbidden, rejected(Rejection::IdentityForbidden)),
         (Failure::NotFound, later(1)),
         (Failure::Closed, later(1)),
+        (Failure::TooLarge, later(1)),
         (Failure::Refused, later(1)),
         (Failure::RateLimited { retry_after: asked }, later(17)),
         (Failure::RateLimited { retry_after: None }, later(1)),
@@ -206,14 +260,9 @@ fn each_failure_of_a_poll_has_one_consequence() {
         let mut session = active();
         session.handle_failure(failure, at(0), 0.0);
         assert_eq!(session.state(), state, "{failure:?}");
-        match wait {
-            Some(seconds) => {
-                assert_eq!(session.poll_step(at(seconds - 1)), Step::Wait(at(seconds)), "{failure:?}");
-                assert_eq!(session.poll_step(at(seconds)), then, "{failure:?}");
-            }
-            None => assert_eq!(session.poll_step(at(9_999)), then, "{failure:?}"),
-        }
-        assert_eq!(failure.is_rejection(), wait.is_none(), "{failure:?}");
+        assert_eq!(session.poll_step(at(seconds - 1)), Step::Wait(at(seconds)), "{failure:?}");
+        assert_eq!(session.poll_step(at(seconds)), then, "{failure:?}");
+        assert_eq!(failure.is_rejection(), then == Step::Reopen, "{failure:?}");
     }
 }
 

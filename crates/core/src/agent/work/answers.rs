@@ -7,11 +7,13 @@ use vworkspace_protocol::{Condition, ConditionStatus};
 
 const ASKED: Option<Duration> = Some(Duration::from_secs(7));
 
-const FAILURES: [Failure; 9] = [
+const FAILURES: [Failure; 11] = [
     Failure::Unauthorized,
     Failure::Forbidden,
     Failure::NotFound,
     Failure::Closed,
+    Failure::TooLarge,
+    Failure::IdentityConflict { retry_after: ASKED },
     Failure::Refused,
     Failure::RateLimited { retry_after: ASKED },
     Failure::RateLimited { retry_after: None },

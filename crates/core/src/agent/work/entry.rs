@@ -304,11 +304,13 @@ impl Verdict {
     pub(super) fn of(failure: Failure) -> Self {
         match failure {
             Failure::NotFound | Failure::Closed | Failure::Refused => Self::Unwanted,
-            Failure::RateLimited { retry_after } | Failure::Unavailable { retry_after } => {
-                Self::Later(retry_after)
-            }
+            Failure::IdentityConflict { retry_after }
+            | Failure::RateLimited { retry_after }
+            | Failure::Unavailable { retry_after } => Self::Later(retry_after),
             // The session ends the link; the next one makes the message due at once.
             Failure::Unauthorized | Failure::Forbidden => Self::Later(None),
+            // A proxy's limit may be raised; a result is never dropped for it.
+            Failure::TooLarge => Self::Later(None),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 use vworkspace_core::agent::{
     ObjectKey,
+    bare_answers::Message,
     job_run::{Goal, Observed, Taken},
     session::Failure,
     work::{Applied, Command, SaveError, Ticket},
@@ -39,7 +40,7 @@ pub(super) async fn perform(inner: &Inner, command: Command) {
             inner.answer(|work, now| work.handle_saved(record.ticket, saved, now, rand::random()));
         }
         Command::Ack(ticket, job) => {
-            let acked = inner.tell(&job, "acknowledgement", async |link| link.ack(&job).await).await;
+            let acked = inner.tell(&job, Message::Ack, async |link| link.ack(&job).await).await;
             inner.answer(|work, now| work.handle_acked(ticket, acked, now, rand::random()));
         }
         Command::Apply(ticket, job) => {
@@ -48,7 +49,7 @@ pub(super) async fn perform(inner: &Inner, command: Command) {
         }
         Command::Follow(ticket, taken) => inner.follow(ticket, &taken).await,
         Command::Status(ticket, job, update) => {
-            let told = inner.tell(&job, "progress", async |link| link.status(&job, &update).await).await;
+            let told = inner.tell(&job, Message::Status, async |link| link.status(&job, &update).await).await;
             inner.answer(|work, now| work.handle_status(ticket, told, now));
         }
         Command::Post(ticket, job, result) => {
@@ -74,29 +75,52 @@ impl Inner {
     async fn tell(
         &self,
         job: &JobId,
-        what: &str,
-        message: impl AsyncFnOnce(&HttpLink) -> Result<(), LinkError>,
+        message: Message,
+        send: impl AsyncFnOnce(&HttpLink) -> Result<(), LinkError>,
     ) -> Result<(), Failure> {
         let _permit = self.telling.acquire().await;
         let Some(connection) = self.means.links.now() else {
             return Err(Failure::Unavailable { retry_after: None });
         };
-        let told = message(&connection.link).await;
+        let told = send(&connection.link).await;
         if told.is_ok() && self.means.links.is_current(&connection) {
             self.means.conversation.good(&connection.credentials.token);
         }
-        told.map_err(|error| {
-            let failure = failure_of(&error);
+        let failed = told.map_err(|error| {
+            let failure = self.meaning(job, message, &error);
             let request_id = error.request_id();
-            tracing::warn!(%error, request_id, job_id = %job, ?failure, "the {what} was not taken");
+            tracing::warn!(%error, request_id, job_id = %job, ?message, ?failure, "message about a job not accepted");
             failure
-        })
+        });
+        if failed.is_ok() {
+            self.means.conversation.other_answer(job, message);
+        }
+        failed
+    }
+
+    /// What an error of the link means, that of a plain v1 control plane included that does not answer in form.
+    fn meaning(&self, job: &JobId, message: Message, error: &LinkError) -> Failure {
+        let conversation = &self.means.conversation;
+        let proves_itself = self.means.links.now().is_some_and(|connection| connection.echo().mark.is_set());
+        let believed = match error {
+            LinkError::Unexpected { status, .. } if !proves_itself => {
+                conversation.bare_answer(job, message, *status)
+            }
+            LinkError::Unexpected { .. }
+            | LinkError::Refused { .. }
+            | LinkError::Unreachable { .. }
+            | LinkError::Malformed { .. } => {
+                conversation.other_answer(job, message);
+                None
+            }
+        };
+        believed.unwrap_or_else(|| failure_of(error))
     }
 
     async fn post(&self, job: &JobId, result: &JobResult) -> Result<(), Failure> {
         // Whoever waits for the job wants to see the conditions that led to its end.
         self.means.job_ended.notify_one();
-        let posted = self.tell(job, "result", async |link| link.result(job, result).await).await;
+        let posted = self.tell(job, Message::Result, async |link| link.result(job, result).await).await;
         if posted.is_ok() {
             self.means.metrics.job_ended(result.outcome);
             if result.outcome == Outcome::Succeeded {

@@ -9,6 +9,7 @@ use crate::{
     agent::{
         credentials::text,
         links::{USER_AGENT, failure_of},
+        problem::Problem,
     },
     announce::Announcer,
     args::Args,
@@ -25,7 +26,11 @@ use kube::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vworkspace_core::agent::{
-    credentials::Held, departure::SeenDeleted, rotation::Life, session::Failure, spacing::Spacing,
+    credentials::{Fetched, Held, LostRotation},
+    departure::SeenDeleted,
+    rotation::{Cause, Life},
+    session::Failure,
+    spacing::Spacing,
 };
 use vworkspace_crds::{
     Cluster,
@@ -38,7 +43,7 @@ use vworkspace_protocol::{
     id::SessionId,
 };
 use vworkspace_transport::{
-    AgentLink as _,
+    AgentLink as _, Witness,
     http::client::{HttpLink, LinkSettings},
 };
 
@@ -67,15 +72,17 @@ pub enum Exchange {
     },
     /// It failed and is tried again.
     Failed {
+        /// What went wrong.
+        problem: Problem,
+        /// When it is.
+        at: Timestamp,
+    },
+    /// The control plane refused the token; it is tried again, but seldom.
+    Rejected {
         /// For people.
         reason: String,
         /// When it is.
         at: Timestamp,
-    },
-    /// The control plane refused the token for good.
-    Rejected {
-        /// For people.
-        reason: String,
     },
 }
 
@@ -88,6 +95,8 @@ pub(super) struct Registrar {
     pub(super) session: SessionId,
     rejected: Option<RejectedToken>,
     registering: Spacing<Registration>,
+    /// What went wrong with the last exchange.
+    problem: Problem,
     pub(super) rotating: Spacing<Way>,
     pub(super) leaving: Spacing<Way>,
     pub(super) seen_deleted: SeenDeleted,
@@ -104,6 +113,7 @@ impl Registrar {
             session,
             rejected: None,
             registering: Spacing::default(),
+            problem: Problem::default(),
             rotating: Spacing::default(),
             leaving: Spacing::default(),
             seen_deleted: SeenDeleted::default(),
@@ -146,26 +156,34 @@ impl Registrar {
             }
             Plan::Register(registration) => {
                 self.add_finalizer(&found.cluster).await?;
-                self.register(&found.cluster, registration, announcer).await
+                self.register(found, registration, announcer).await
+            }
+            Plan::RegisterAgain(registration) => {
+                let Some(stored) = &found.stored else { return Ok(Exchange::None) };
+                self.register_again(&found.cluster, stored, registration, announcer).await
             }
         }
     }
 
     async fn register(
         &mut self,
-        cluster: &Cluster,
+        found: &Found,
         registration: &Registration,
         announcer: &Announcer,
     ) -> Result<Exchange, Error> {
         if let Some(at) = self.registering.not_before(registration, clock::now()) {
             return Ok(Exchange::Waits { at });
         }
+        let cluster = &found.cluster;
         let registration_id = self.registration_id(&registration.fingerprint).await?;
-        let answer = match self.exchange(cluster, registration, registration_id).await {
+        let witness = registration.witness(found.stored.as_ref());
+        let asked = cluster.spec.cluster_id.clone().filter(|id| !id.is_empty()).map(ClusterId::new);
+        let exchanged = self.exchange(cluster, registration, asked, registration_id, &witness).await;
+        let answer = match exchanged {
             Ok(answer) => answer,
             Err(unregistered) => {
-                let exchange = self.handle_unregistered(registration, unregistered);
-                if let Exchange::Rejected { reason } = &exchange {
+                let exchange = self.handle_unregistered(cluster, registration, unregistered);
+                if let Exchange::Rejected { reason, .. } = &exchange {
                     let object = cluster.object_ref(&());
                     announcer
                         .tell(&object, EventType::Warning, reasons::REGISTRATION_TOKEN_INVALID, reason)
@@ -174,25 +192,75 @@ impl Registrar {
                 return Ok(exchange);
             }
         };
+        let held = Held::new(answer.cluster_id.clone(), answer.token, answer.expires_at.map(issued_now));
         let stored = Stored {
             base_url: registration.base_url.clone(),
-            held: Held::new(answer.cluster_id.clone(), answer.token, answer.expires_at.map(issued_now)),
+            held: held.with_echo(witness.mark().is_set()),
             ca_pem: registration.ca_pem.clone(),
             owner: None,
             version: None,
         };
         self.write_secret(Some(cluster), &stored).await?;
+        (self.rejected, self.problem) = (None, Problem::default());
         self.registering.handle_success();
         self.record(cluster, &answer.cluster_id, announcer).await?;
         tracing::info!(cluster_id = %answer.cluster_id, "this cluster is registered");
         Ok(Exchange::Done { fingerprint: registration.fingerprint.clone() })
     }
 
+    /// Registers under the identity that is held, since the answer to a rotation was lost and every credential is
+    /// rejected. The new credential is stored beside the others until the control plane has accepted it.
+    async fn register_again(
+        &mut self,
+        cluster: &Cluster,
+        stored: &Stored,
+        registration: &Registration,
+        announcer: &Announcer,
+    ) -> Result<Exchange, Error> {
+        if let Some(at) = self.registering.not_before(registration, clock::now()) {
+            return Ok(Exchange::Waits { at });
+        }
+        let id = &stored.held.cluster;
+        let registration_id = self.registration_id(&registration.fingerprint).await?;
+        let witness = registration.witness(Some(stored));
+        let exchanged =
+            self.exchange(cluster, registration, Some(id.clone()), registration_id, &witness).await;
+        let refused = match exchanged {
+            Ok(answer) if answer.cluster_id == *id => {
+                let life = answer.expires_at.map(issued_now);
+                let fetched =
+                    Fetched { token: answer.token, life, rotation: uuid::Uuid::new_v4().to_string() };
+                let held = stored.held.fetched(fetched, &Cause::RegisteredAgain);
+                self.write_secret(Some(cluster), &Stored { held, ..stored.clone() }).await?;
+                self.registering.handle_success();
+                tracing::info!(cluster_id = %id, "registered again, since the answer to a rotation was lost");
+                return Ok(Exchange::None);
+            }
+            Ok(_) => "the control plane answered with another cluster id, which is not taken".to_owned(),
+            Err(Unregistered { problem, failure, .. }) if failure.is_some_and(Failure::is_rejection) => {
+                problem.message
+            }
+            Err(unregistered) => {
+                self.handle_unregistered(cluster, registration, unregistered);
+                let at = self.registering.not_before(registration, clock::now());
+                return Ok(at.map_or(Exchange::None, |at| Exchange::Waits { at }));
+            }
+        };
+        let held = stored.held.with_lost_rotation(LostRotation::RegisteredAgain);
+        self.write_secret(Some(cluster), &Stored { held, ..stored.clone() }).await?;
+        tracing::warn!(cluster_id = %id, reason = refused, "could not register again after a lost rotation");
+        let object = cluster.object_ref(&());
+        announcer.tell(&object, EventType::Warning, "RegistrationRefused", &refused).await;
+        Ok(Exchange::None)
+    }
+
     async fn exchange(
         &self,
         cluster: &Cluster,
         registration: &Registration,
+        cluster_id: Option<ClusterId>,
         registration_id: String,
+        witness: &Arc<Witness>,
     ) -> Result<RegisterResponse, Unregistered> {
         let link = HttpLink::new(&LinkSettings {
             base_url: registration.base_url.clone(),
@@ -201,38 +269,47 @@ impl Registrar {
             session: SessionId::new(registration_id.clone()),
             user_agent: USER_AGENT.to_owned(),
             allow_insecure_http: self.args.allow_insecure_http,
+            witness: witness.clone(),
         })
         .map_err(|error| Unregistered {
-            reason: error.to_string(),
+            problem: error.to_string().as_str().into(),
             request_id: None,
             failure: None,
         })?;
         let request = RegisterRequest {
             registration_token: registration.token.clone(),
-            cluster_id: cluster.spec.cluster_id.clone().filter(|id| !id.is_empty()).map(ClusterId::new),
+            cluster_id,
             display_name: cluster.name_any(),
             registration_id,
         };
         link.register(&request).await.map_err(|error| Unregistered {
-            reason: error.to_string(),
+            problem: Problem::from(&error),
             request_id: error.request_id().map(str::to_owned),
             failure: Some(failure_of(&error)),
         })
     }
 
-    /// What the control plane refuses is not tried again; everything else is, when it is due.
-    fn handle_unregistered(&mut self, registration: &Registration, unregistered: Unregistered) -> Exchange {
-        let Unregistered { reason, request_id, failure } = unregistered;
+    /// What the control plane rejects is tried again seldom; everything else is, when it is due.
+    fn handle_unregistered(
+        &mut self,
+        cluster: &Cluster,
+        registration: &Registration,
+        unregistered: Unregistered,
+    ) -> Exchange {
+        let Unregistered { problem, request_id, failure } = unregistered;
+        let (reason, now) = (problem.message.clone(), clock::now());
         tracing::warn!(reason, request_id, ?failure, "the registration token was not exchanged");
         if failure.is_some_and(Failure::is_rejection) {
-            self.rejected =
-                Some(RejectedToken { registration: registration.clone(), reason: reason.clone() });
-            return Exchange::Rejected { reason };
+            let earlier = self.rejected.take();
+            let rejected = RejectedToken::new(earlier, registration, cluster, reason, now, rand::random());
+            let (reason, at) = (rejected.message(), rejected.retry_at);
+            self.rejected = Some(rejected);
+            return Exchange::Rejected { reason, at };
         }
         let asked = failure.and_then(Failure::retry_after);
-        let now = clock::now();
         let at = self.registering.handle_failure(registration.clone(), asked, now, rand::random());
-        Exchange::Failed { reason, at }
+        problem.replace(&mut self.problem);
+        Exchange::Failed { problem: self.problem.clone(), at }
     }
 
     /// The id of this token's exchange, made and stored on first use.
@@ -271,22 +348,30 @@ impl Registrar {
             Ok(Some(pem)) => Some(pem.clone()),
             Ok(None) | Err(_) => stored.ca_pem.clone(),
         };
-        let wanted = Stored { base_url, ca_pem, owner: found.cluster.metadata.uid.clone(), ..stored.clone() };
+        let owner = found.cluster.metadata.uid.clone();
+        let mut wanted = Stored { base_url, ca_pem, owner, ..stored.clone() };
+        if wanted.target() != stored.target() {
+            wanted.held = wanted.held.moved();
+        }
         if wanted == *stored {
             return Ok(());
         }
-        self.write_secret(Some(&found.cluster), &wanted).await
+        self.write_secret(Some(&found.cluster), &wanted).await.map(drop)
     }
 
     /// Writes the credentials Secret whole: what an earlier one held beside it is gone. Where `contents` were read from
-    /// it, only if nobody wrote it since.
-    pub(super) async fn write_secret(&self, owner: Option<&Cluster>, contents: &Stored) -> Result<(), Error> {
+    /// it, only if nobody wrote it since. Returns its resource version.
+    pub(super) async fn write_secret(
+        &self,
+        owner: Option<&Cluster>,
+        contents: &Stored,
+    ) -> Result<Option<String>, Error> {
         let (name, action) = (&self.args.agent_credentials_secret, "writing the credentials Secret");
         let patch = Patch::Merge(build::credentials_patch(owner, contents));
         let params =
             PatchParams { field_manager: Some(OPERATOR_FIELD_MANAGER.to_owned()), ..Default::default() };
         match self.secrets().patch(name, &params, &patch).await {
-            Ok(_) => Ok(()),
+            Ok(written) => Ok(written.metadata.resource_version),
             Err(kube::Error::Api(status)) if status.is_not_found() && contents.version.is_none() => {
                 self.put_secret(name, &build::credentials_secret(owner, name, contents), action).await
             }
@@ -294,10 +379,16 @@ impl Registrar {
         }
     }
 
-    async fn put_secret(&self, name: &str, secret: &Value, action: &'static str) -> Result<(), Error> {
+    async fn put_secret(
+        &self,
+        name: &str,
+        secret: &Value,
+        action: &'static str,
+    ) -> Result<Option<String>, Error> {
         // Our own Secret: nobody else's fields are in it.
         let params = PatchParams::apply(OPERATOR_FIELD_MANAGER).force();
-        self.secrets().patch(name, &params, &Patch::Apply(secret)).await.map_err(Error::api(action)).map(drop)
+        let written = self.secrets().patch(name, &params, &Patch::Apply(secret)).await;
+        Ok(written.map_err(Error::api(action))?.metadata.resource_version)
     }
 
     /// Fills in the identity and takes away what has been used.
@@ -338,8 +429,8 @@ impl Registrar {
 
 /// Why the token was not exchanged.
 struct Unregistered {
-    /// For people.
-    reason: String,
+    /// What went wrong.
+    problem: Problem,
     /// What the control plane's answer means; absent: there is no way to it.
     failure: Option<Failure>,
     /// What the control plane's log calls the request, if it told.
@@ -376,6 +467,7 @@ mod tests {
     use kube::client::Body;
     use std::sync::Mutex;
     use tower::BoxError;
+    use vworkspace_core::agent::credentials::Verdicts;
     use vworkspace_protocol::Secret;
 
     /// What was sent to an API server that takes everything: methods, paths, bodies.
@@ -442,7 +534,7 @@ mod tests {
             secret_name: "s".to_owned(),
             secret_namespace: "n".to_owned(),
         };
-        let plan = super::super::validate::plan(&found, None, Timestamp::UNIX_EPOCH);
+        let plan = super::super::validate::plan(&found, None, &Verdicts::default(), Timestamp::UNIX_EPOCH);
         assert!(matches!(plan, Plan::Adopt { .. }));
         registrar.apply(&found, &plan, &announcer).await.unwrap();
         let patches = sent.lock().unwrap().clone();

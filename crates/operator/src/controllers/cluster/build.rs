@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use vworkspace_crds::{
     Cluster,
     key::{
-        FORCE_REGISTRATION, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_ISSUED_AT, SECRET_NEXT,
-        SECRET_ROTATED, SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN, SECRET_URL,
+        FORCE_REGISTRATION, SECRET_CA, SECRET_CLUSTER_ID, SECRET_EXPIRES_AT, SECRET_HISTORY,
+        SECRET_ISSUED_AT, SECRET_NEXT, SECRET_ROTATED, SECRET_ROTATED_JOB, SECRET_ROTATION, SECRET_TOKEN,
+        SECRET_URL,
     },
 };
 use vworkspace_protocol::ObjectRef;
@@ -59,6 +60,7 @@ fn credentials_data(contents: &Stored) -> BTreeMap<&'static str, Option<ByteStri
         (SECRET_ROTATED_JOB, held.fulfilled.job.as_ref().and_then(|job| text(job.to_string()))),
         (SECRET_ROTATION, held.rotation.clone().and_then(text)),
         (SECRET_NEXT, held.next().and_then(|next| text(json!(next).to_string()))),
+        (SECRET_HISTORY, contents.history().and_then(|history| text(json!(history).to_string()))),
     ])
 }
 

@@ -2,12 +2,12 @@
 
 use super::Error;
 use crate::{
-    agent::credentials::{bytes, held, text},
+    agent::credentials::{bytes, held, target, text},
     args::Args,
 };
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{Api, Client};
-use vworkspace_core::agent::credentials::Held;
+use vworkspace_core::agent::credentials::{Held, History};
 use vworkspace_crds::{
     Cluster,
     cluster::SecretKeyRef,
@@ -50,6 +50,18 @@ pub struct Stored {
     pub version: Option<String>,
 }
 
+impl Stored {
+    /// Names the control plane, see [`target`].
+    pub fn target(&self) -> String {
+        target(&self.base_url, self.ca_pem.as_deref())
+    }
+
+    /// What is remembered beside the credentials, as it is to be written.
+    pub fn history(&self) -> Option<History> {
+        self.held.history(&self.target())
+    }
+}
+
 /// One identity's way to its control plane: what a call with the credential is made of.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Way {
@@ -59,6 +71,8 @@ pub struct Way {
     pub token: Secret,
     /// PEM certificates.
     pub ca_pem: Option<Vec<u8>>,
+    /// Whether the control plane is known to echo the session.
+    pub echoes: bool,
 }
 
 impl Way {
@@ -74,7 +88,12 @@ impl Way {
 
     /// The way that is stored, with this credential.
     pub fn with(stored: &Stored, token: &Secret) -> Self {
-        Self { base_url: stored.base_url.clone(), token: token.clone(), ca_pem: stored.ca_pem.clone() }
+        Self {
+            base_url: stored.base_url.clone(),
+            token: token.clone(),
+            ca_pem: stored.ca_pem.clone(),
+            echoes: stored.held.echoes(),
+        }
     }
 }
 
@@ -143,7 +162,7 @@ fn stored(secret: &KubeSecret) -> Option<Stored> {
     Some(Stored {
         base_url: text(secret, SECRET_URL).filter(|text| !text.is_empty())?,
         held: held(secret)?,
-        ca_pem: bytes(secret, SECRET_CA),
+        ca_pem: bytes(secret, SECRET_CA).filter(|pem| !pem.is_empty()),
         owner: owners.iter().find(|owner| owner.kind == "Cluster").map(|owner| owner.uid.clone()),
         version: secret.metadata.resource_version.clone(),
     })

@@ -32,7 +32,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use validate::Plan;
+use validate::{Blocked, Plan};
 use vworkspace_core::backoff::Backoff;
 use vworkspace_crds::Cluster;
 use vworkspace_protocol::id::SessionId;
@@ -160,8 +160,8 @@ impl Shared {
     async fn reconcile_all(&mut self) -> Result<Again, Error> {
         let clusters = self.clusters().await?;
         let in_charge = validate::in_charge(&clusters);
-        let verdicts = self.link.borrow().verdicts.clone();
-        let settled = self.registrar.settle(in_charge, &verdicts, &self.announcer).await;
+        let link = self.link.borrow().clone();
+        let settled = self.registrar.settle(in_charge, &link, &self.announcer).await;
         let settled = settled.map_or_else(|error| failed(&error), |()| Again::OnChange);
         let in_charge = in_charge.map(|cluster| cluster.metadata.uid.clone());
         let reconcile = async |cluster: Cluster| {
@@ -182,7 +182,8 @@ impl Shared {
     /// dereference → validate → build → apply → status.
     async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
-        let plan = validate::plan(&found, self.registrar.rejected(), clock::now());
+        let verdicts = self.link.borrow().verdicts.clone();
+        let plan = validate::plan(&found, self.registrar.rejected(), &verdicts, clock::now());
         if let Plan::Finalize { ways } = &plan {
             let again = self.registrar.leave(&found.cluster, ways, &self.announcer).await?;
             return Ok(again.map_or(Again::OnChange, Again::At));
@@ -191,9 +192,10 @@ impl Shared {
         let link = self.link.borrow().clone();
         let told = status::status(&found, &plan, &exchange, &link, clock::now());
         status::write(&self.context, &self.announcer, &found.cluster, told, &self.credential).await?;
-        Ok(match exchange {
-            Exchange::Waits { at } | Exchange::Failed { at, .. } => Again::At(at),
-            Exchange::None | Exchange::Done { .. } | Exchange::Rejected { .. } => Again::OnChange,
+        Ok(match (exchange, plan) {
+            (Exchange::Waits { at } | Exchange::Failed { at, .. } | Exchange::Rejected { at, .. }, _)
+            | (_, Plan::Blocked(Blocked::TokenRejected { at, .. })) => Again::At(at),
+            (Exchange::None | Exchange::Done { .. }, _) => Again::OnChange,
         })
     }
 

@@ -21,15 +21,16 @@ use kube::{
     runtime::events::EventType,
 };
 use serde_json::json;
+use std::sync::Arc;
 use vworkspace_core::agent::{
-    credentials::Fetched,
+    credentials::{Fetched, LostRotation},
     rotation::{Cause, Rotation, rotation_by_job},
     session::Failure,
 };
 use vworkspace_crds::Cluster;
 use vworkspace_protocol::{JobId, credential::RotateResponse};
 use vworkspace_transport::{
-    AgentLink as _,
+    AgentLink as _, EchoMark, Witness,
     http::client::{HttpLink, LinkSettings},
 };
 
@@ -59,9 +60,14 @@ impl Registrar {
             let reason = format!("it failed a moment ago and is tried again at {at}");
             return Ok(Err(Unrotated { reason, at, for_good: false }));
         }
+        let stored = &self.with_lost_rotation(cluster, stored).await?;
         let answer = match self.ask_for_another(&way).await {
             Ok(answer) => answer,
             Err((reason, failure)) => {
+                if failure.is_some_and(Failure::is_refusal) {
+                    let held = stored.held.without_lost_rotation();
+                    self.write_secret(cluster, &Stored { held, ..stored.clone() }).await?;
+                }
                 tracing::warn!(reason, ?cause, "the credential was not rotated; the old one goes on working");
                 tell(announcer, cluster, EventType::Warning, "RotationFailed", &reason).await;
                 let asked = failure.and_then(Failure::retry_after);
@@ -79,6 +85,18 @@ impl Registrar {
         self.write_secret(cluster, &both).await?;
         tracing::info!(cluster_id = %stored.held.cluster, ?cause, "a new credential is stored beside the current one");
         Ok(Ok(()))
+    }
+
+    /// Stores that a rotation is asked for, before it is: the old credential may be dead once the control plane has
+    /// answered, and the answer may be lost.
+    async fn with_lost_rotation(&self, cluster: Option<&Cluster>, stored: &Stored) -> Result<Stored, Error> {
+        if self.exchanged_elsewhere().is_some() || stored.held.lost_rotation() == Some(LostRotation::Asked) {
+            return Ok(stored.clone());
+        }
+        let mut asked =
+            Stored { held: stored.held.with_lost_rotation(LostRotation::Asked), ..stored.clone() };
+        asked.version = self.write_secret(cluster, &asked).await?;
+        Ok(asked)
     }
 
     /// Rotates for a job, once however often the job asks. Absent: a rotation is under way, this one's or another, and
@@ -148,6 +166,7 @@ impl Registrar {
             session: self.session.clone(),
             user_agent: USER_AGENT.to_owned(),
             allow_insecure_http: self.args.allow_insecure_http,
+            witness: Arc::new(Witness::new(EchoMark::stored(way.echoes))),
         })
         .map_err(|error| error.to_string())
     }
@@ -176,7 +195,6 @@ mod tests {
     use crate::{args::Args, report::Reporter};
     use clap::Parser as _;
     use kube::{Client, client::Body};
-    use std::sync::Arc;
     use tower::BoxError;
     use vworkspace_protocol::id::SessionId;
 

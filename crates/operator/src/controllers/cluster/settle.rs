@@ -1,4 +1,5 @@
-//! The end of a rotation: of two credentials the one that works stays. Which one that is the agent found out.
+//! What is stored of the answers that the agent got: which of the credentials held works, and whether the control plane
+//! echoes.
 
 use super::{
     Error,
@@ -7,44 +8,67 @@ use super::{
     dereference::{Stored, Way, credential},
     rotate::{is_of, tell},
 };
-use crate::{announce::Announcer, clock};
+use crate::{agent::conversation::LinkState, announce::Announcer, clock};
 use kube::runtime::events::EventType;
-use vworkspace_core::agent::credentials::{Settled, Verdicts};
+use vworkspace_core::agent::credentials::{Held, Settled};
 use vworkspace_crds::Cluster;
+use vworkspace_transport::EchoMark;
 
 impl Registrar {
-    /// Stores how a rotation ended, if that is known by now, and reports the one that gave the current credential.
-    /// `cluster` is the one in charge, if there is one.
+    /// Stores how a rotation ended, if that is known by now, a return to a former credential, and the mark of the echo, in
+    /// one write; reports the rotation that gave the current credential. `cluster` is the one in charge, if there is one.
     pub(super) async fn settle(
         &mut self,
         cluster: Option<&Cluster>,
-        verdicts: &Verdicts,
+        link: &LinkState,
         announcer: &Announcer,
     ) -> Result<(), Error> {
         let stored = credential(&self.client, &self.args).await?;
         let Some(mut stored) = stored.filter(|stored| is_of(stored, cluster)) else { return Ok(()) };
-        match stored.held.settled(verdicts) {
-            Some(Settled::Promoted(held)) => {
-                self.write_secret(cluster, &Stored { held: held.clone(), ..stored.clone() }).await?;
-                self.rotating.handle_success();
-                tracing::info!(cluster_id = %held.cluster, "the new credential works; the old one is dead");
-                let note = "the new credential works; the old one is dead";
-                tell(announcer, cluster, EventType::Normal, "CredentialRotated", note).await;
-                stored.held = held;
+        let settled = stored.held.settled(&link.verdicts, clock::now());
+        let held = settled.as_ref().map_or(&stored.held, Settled::held);
+        let held = with_echo(held.clone(), &stored, link);
+        if held != stored.held {
+            let written = Stored { held, ..stored.clone() };
+            self.write_secret(cluster, &written).await?;
+            if let Some(settled) = &settled {
+                self.handle_settled(settled, cluster, &stored, announcer).await;
             }
-            Some(Settled::Dropped(held)) => {
-                self.write_secret(cluster, &Stored { held: held.clone(), ..stored.clone() }).await?;
-                let at = self.rotating.handle_failure(Way::of(&stored), None, clock::now(), rand::random());
-                tracing::warn!(%at, "the control plane dropped the new credential; the old one stays");
-                let note =
-                    "the control plane dropped the new credential before it was used; the old one stays";
-                tell(announcer, cluster, EventType::Warning, "RotationFailed", note).await;
-                stored.held = held;
-            }
-            None => {}
+            stored = written;
         }
         self.tell_rotation(cluster, &stored);
         Ok(())
+    }
+
+    async fn handle_settled(
+        &mut self,
+        settled: &Settled,
+        cluster: Option<&Cluster>,
+        before: &Stored,
+        announcer: &Announcer,
+    ) {
+        let cluster_id = &before.held.cluster;
+        match settled {
+            Settled::Promoted(_) => {
+                self.rotating.handle_success();
+                let note = "the new credential works; the old one is dead";
+                tracing::info!(%cluster_id, "{note}");
+                tell(announcer, cluster, EventType::Normal, "CredentialRotated", note).await;
+            }
+            Settled::Dropped(_) => {
+                let at = self.rotating.handle_failure(Way::of(before), None, clock::now(), rand::random());
+                let note =
+                    "the control plane dropped the new credential before it was used; the old one stays";
+                tracing::warn!(%cluster_id, %at, "{note}");
+                tell(announcer, cluster, EventType::Warning, "RotationFailed", note).await;
+            }
+            Settled::CameBack(_) => {
+                let note = "the control plane rejects the newer credential and accepts a former one, as one that was \
+                            restored from a backup does; a rotation follows";
+                tracing::warn!(%cluster_id, "{note}");
+                tell(announcer, cluster, EventType::Warning, "FormerCredentialAccepted", note).await;
+            }
+        }
     }
 
     /// Reports the rotation that gave the current credential, once per process: whether an earlier process got so far
@@ -60,5 +84,13 @@ impl Registrar {
         if self.reporter.rotated(object, rotation.clone(), at) {
             self.told_rotation = Some(rotation.clone());
         }
+    }
+}
+
+/// With the mark of the echo as the link knows it, if it is of the control plane that is stored.
+fn with_echo(held: Held, stored: &Stored, link: &LinkState) -> Held {
+    match &link.echo {
+        Some(echo) if echo.target == stored.target() => held.with_echo(EchoMark::is_set(echo.mark)),
+        Some(_) | None => held,
     }
 }

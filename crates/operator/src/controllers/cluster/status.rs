@@ -18,7 +18,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use vworkspace_core::agent::session::{Rejection, State};
+use vworkspace_core::agent::session::{Rejected, Rejection, State};
 use vworkspace_crds::{
     Cluster,
     cluster::{ClusterPhase, ClusterStatus, CredentialStatus, CredentialsSecretRef},
@@ -27,6 +27,7 @@ use vworkspace_protocol::{
     ConditionStatus,
     condition::{reasons, types},
 };
+use vworkspace_transport::EchoMark;
 
 /// A heartbeat alone is written down at most this often.
 const HEARTBEAT_STEP: SignedDuration = SignedDuration::from_secs(60);
@@ -91,7 +92,7 @@ pub fn status(
             tell_link(&mut teller, link);
         }
         // A rotated credential works until the new one is used: only the link tells how it is.
-        Plan::Keep | Plan::TakeBackWish | Plan::Rotate(_) => {
+        Plan::Keep | Plan::TakeBackWish | Plan::Rotate(_) | Plan::RegisterAgain(_) => {
             tell_age(teller.status, found);
             tell_link(&mut teller, link);
         }
@@ -118,7 +119,7 @@ fn tell_blocked(teller: &mut Teller<'_>, blocked: &Blocked) {
         Blocked::CaMissing(message) => {
             teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, message);
         }
-        Blocked::TokenRejected(message) => {
+        Blocked::TokenRejected { message, .. } => {
             teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, message);
         }
     }
@@ -146,11 +147,13 @@ fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange, li
             tell_link(teller, link);
         }
         Exchange::None | Exchange::Waits { .. } => {}
-        Exchange::Failed { reason, .. } => {
-            let pending = reasons::REGISTRATION_PENDING;
-            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, reason);
+        Exchange::Failed { problem, .. } => {
+            let foreign = problem.foreign.as_ref().map(|_| reasons::UNEXPECTED_RESPONSE);
+            let connected = foreign.unwrap_or(reasons::REGISTRATION_PENDING);
+            let (phase, failed) = (ClusterPhase::Error, reasons::REGISTRATION_FAILED);
+            teller.not_registered(phase, failed, connected, &problem.message);
         }
-        Exchange::Rejected { reason } => {
+        Exchange::Rejected { reason, .. } => {
             let pending = reasons::REGISTRATION_PENDING;
             teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, reason);
         }
@@ -178,24 +181,34 @@ fn tell_age(status: &mut ClusterStatus, found: &Found) {
 }
 
 fn tell_link(teller: &mut Teller<'_>, link: &LinkState) {
+    let problem = &link.problem.message;
     if link.disconnected {
-        let message = if link.problem.is_empty() { "no good round trip" } else { link.problem.as_str() };
+        let message = if problem.is_empty() { "no good round trip" } else { problem.as_str() };
         teller.tell(types::DISCONNECTED, true, reasons::NO_RECENT_ROUND_TRIP, message);
     }
     match link.session {
-        State::Rejected(Rejection::CredentialRejected) => {
-            tell_rejected(teller, reasons::CREDENTIAL_REJECTED, &link.problem);
-        }
-        State::Rejected(Rejection::IdentityForbidden) => {
-            tell_rejected(teller, reasons::IDENTITY_FORBIDDEN, &link.problem);
+        State::Rejected(_) => {
+            if let Some(rejected) = link.rejected {
+                tell_rejected(teller, rejected, problem);
+            }
         }
         State::Unregistered if !link.problem.is_empty() => {
             teller.status.phase = Some(ClusterPhase::Error);
-            teller.tell(types::CONNECTED, false, reasons::CONTROL_PLANE_UNREACHABLE, &link.problem);
+            teller.tell(types::CONNECTED, false, reasons::CONTROL_PLANE_UNREACHABLE, problem);
+        }
+        State::Resyncing | State::Active if is_in_conflict(link) => {
+            teller.status.phase = Some(ClusterPhase::Error);
+            let message = format!(
+                "{problem}; another agent uses this cluster's identity and goes first. If this cluster is the one to \
+                 keep, run vwctl cluster keep"
+            );
+            teller.tell(types::CONNECTED, false, reasons::IDENTITY_CONFLICT, &message);
         }
         State::Resyncing | State::Active if link.disconnected => {
             teller.status.phase = Some(ClusterPhase::Disconnected);
-            teller.tell(types::CONNECTED, false, reasons::CONTROL_PLANE_UNREACHABLE, &link.problem);
+            let foreign = link.problem.foreign.as_ref().map(|_| reasons::UNEXPECTED_RESPONSE);
+            let reason = foreign.unwrap_or(reasons::CONTROL_PLANE_UNREACHABLE);
+            teller.tell(types::CONNECTED, false, reason, problem);
         }
         State::Resyncing | State::Active if link.reached => tell_connected(teller, link),
         // Not known yet: what was told last stands.
@@ -203,15 +216,35 @@ fn tell_link(teller: &mut Teller<'_>, link: &LinkState) {
     }
 }
 
-fn tell_rejected(teller: &mut Teller<'_>, reason: &str, message: &str) {
+fn is_in_conflict(link: &LinkState) -> bool {
+    link.rejected.is_some_and(|rejected| rejected.why == Rejection::IdentityConflict)
+}
+
+fn tell_rejected(teller: &mut Teller<'_>, rejected: Rejected, problem: &str) {
     teller.status.phase = Some(ClusterPhase::Error);
-    teller.tell(types::AUTHENTICATED, false, reason, message);
-    teller.tell(types::CONNECTED, false, reason, message);
+    let reason = match rejected.why {
+        Rejection::CredentialRejected => reasons::CREDENTIAL_REJECTED,
+        Rejection::IdentityForbidden => reasons::IDENTITY_FORBIDDEN,
+        Rejection::IdentityConflict => reasons::IDENTITY_CONFLICT,
+    };
+    let at = vworkspace_protocol::time::whole_seconds(rejected.retry_at);
+    let message = format!(
+        "{problem}; no credential held is accepted; asked again at {at}, or at once when the Cluster or its credentials \
+         Secret changes. If it stays so, give the Cluster another registration token for this cluster id"
+    );
+    teller.tell(types::AUTHENTICATED, false, reason, &message);
+    teller.tell(types::CONNECTED, false, reason, &message);
 }
 
 fn tell_connected(teller: &mut Teller<'_>, link: &LinkState) {
     teller.status.phase = Some(ClusterPhase::Connected);
-    teller.tell(types::CONNECTED, true, reasons::ROUND_TRIP_OK, "");
+    if link.echo.as_ref().is_some_and(|echo| echo.mark == EchoMark::Stripped) {
+        let message = "something on the way removes the header X-Vworkspace-Session from the control plane's answers, \
+                       so they cannot be told from a proxy's; let it pass";
+        teller.tell(types::CONNECTED, true, reasons::HEADERS_STRIPPED, message);
+    } else {
+        teller.tell(types::CONNECTED, true, reasons::ROUND_TRIP_OK, "");
+    }
     teller.tell(types::DISCONNECTED, false, reasons::CONNECTED, "");
     teller.tell(types::AUTHENTICATED, true, reasons::CREDENTIAL_ACCEPTED, "");
     if let Some(beat) = link.last_heartbeat {
@@ -261,7 +294,10 @@ pub(super) async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controllers::cluster::{dereference::Stored, validate::Registration};
+    use crate::{
+        agent::problem::Problem,
+        controllers::cluster::{dereference::Stored, validate::Registration},
+    };
     use vworkspace_core::agent::credentials::Held;
     use vworkspace_protocol::{ClusterId, Secret};
 
@@ -340,8 +376,8 @@ mod tests {
         });
         let (token, base_url) = (Secret::new("vwksp-reg-2"), "https://x".to_owned());
         let registration = Registration { base_url, token, fingerprint: String::new(), ca_pem: None };
-        let (plan, reason, at) = (Plan::Register(registration), "503".to_owned(), Timestamp::UNIX_EPOCH);
-        for exchange in [Exchange::Waits { at }, Exchange::Failed { reason, at }] {
+        let (plan, problem, at) = (Plan::Register(registration), "503".into(), Timestamp::UNIX_EPOCH);
+        for exchange in [Exchange::Waits { at }, Exchange::Failed { problem, at }] {
             let cut = link(State::Active, true, true);
             let told = status(&found, &plan, &exchange, &cut, Timestamp::UNIX_EPOCH);
             assert_eq!(told.phase, Some(ClusterPhase::Disconnected), "{exchange:?}");
@@ -376,7 +412,8 @@ mod tests {
 
     #[test]
     fn a_spent_token_reads_as_such() {
-        let blocked = Plan::Blocked(Blocked::TokenRejected("spent".into()));
+        let (message, at) = ("spent".to_owned(), Timestamp::UNIX_EPOCH);
+        let blocked = Plan::Blocked(Blocked::TokenRejected { message, at });
         let (_, conditions) = told(&blocked, &Exchange::None, &LinkState::default());
         assert_eq!(conditions[0], "Authenticated=False/RegistrationTokenInvalid");
     }
@@ -386,7 +423,7 @@ mod tests {
         let mut found = found();
         let beat = |second| LinkState {
             last_heartbeat: Timestamp::from_second(second).ok(),
-            problem: String::new(),
+            problem: Problem::default(),
             ..link(State::Active, false, true)
         };
         let first = status(&found, &Plan::Keep, &Exchange::None, &beat(100), Timestamp::UNIX_EPOCH);

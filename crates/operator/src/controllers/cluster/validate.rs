@@ -1,9 +1,15 @@
 //! Step 2: decides what a Cluster needs. Pure.
 
 use super::dereference::{Found, Stored, Way};
-use jiff::Timestamp;
+use crate::marks::marks;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
 use vworkspace_core::{
-    agent::rotation::{Cause, Rotation, rotation},
+    agent::{
+        credentials::{LostRotation, Verdicts},
+        rotation::{Cause, Rotation, rotation},
+        session::rejection_delay,
+    },
     canonical::sha256_hex,
 };
 use vworkspace_crds::{
@@ -11,6 +17,7 @@ use vworkspace_crds::{
     key::{CLUSTER_FINALIZER, FORCE_REGISTRATION},
 };
 use vworkspace_protocol::Secret;
+use vworkspace_transport::{EchoMark, Witness};
 
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,6 +41,9 @@ pub enum Plan {
     },
     /// Registered: keep the Secret as the object says.
     Keep,
+    /// Every credential is rejected and the answer to a rotation was lost: exchange the token once more, for the same
+    /// identity.
+    RegisterAgain(Registration),
     /// Fetch a new credential beside the current one, which goes on working until that is used.
     Rotate(Cause),
     /// The wish for a rotation was fulfilled: take it back.
@@ -51,8 +61,13 @@ pub enum Blocked {
     NoEndpoint,
     /// The CA's Secret or key is missing.
     CaMissing(String),
-    /// The control plane refused this token for good.
-    TokenRejected(String),
+    /// The control plane rejected this token.
+    TokenRejected {
+        /// For people.
+        message: String,
+        /// When it is tried again.
+        at: Timestamp,
+    },
 }
 
 /// An exchange to be made.
@@ -68,14 +83,61 @@ pub struct Registration {
     pub ca_pem: Option<Vec<u8>>,
 }
 
-/// A token that the control plane refused, and why; kept in memory until anything about the exchange changes: another
-/// token, or another URL or CA, for it was perhaps somebody else who refused.
+impl Registration {
+    /// The witness of its control plane, which is known if what is `stored` leads there, too.
+    pub fn witness(&self, stored: Option<&Stored>) -> Arc<Witness> {
+        let is_same = |stored: &&Stored| stored.base_url == self.base_url && stored.ca_pem == self.ca_pem;
+        let echoes = stored.filter(is_same).is_some_and(|stored| stored.held.echoes());
+        Arc::new(Witness::new(EchoMark::stored(echoes)))
+    }
+}
+
+/// A token that the control plane rejected, and why; kept in memory. It is tried again after a growing delay, and at once
+/// when anything about the exchange or the object changes: another token, URL or CA, a label, an annotation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RejectedToken {
-    /// What was refused.
-    pub registration: Registration,
+    registration: Registration,
+    /// The object's generation, labels and annotations.
+    shape: (Option<i64>, String),
+    reason: String,
+    /// When it is tried again.
+    pub retry_at: Timestamp,
+    /// So many rejections in a row.
+    count: u32,
+}
+
+impl RejectedToken {
+    /// Once it was rejected `now`, and perhaps before. `random` is uniform in 0..1.
+    pub fn new(
+        earlier: Option<Self>,
+        registration: &Registration,
+        cluster: &Cluster,
+        reason: String,
+        now: Timestamp,
+        random: f64,
+    ) -> Self {
+        let (registration, shape) = (registration.clone(), shape(cluster));
+        let earlier =
+            earlier.filter(|earlier| earlier.registration == registration && earlier.shape == shape);
+        let before = earlier.map_or(0, |earlier| earlier.count);
+        let delay = SignedDuration::try_from(rejection_delay(before, random)).unwrap_or_default();
+        let retry_at = now.saturating_add(delay).unwrap_or(now);
+        Self { registration, shape, reason, retry_at, count: before.saturating_add(1) }
+    }
+
     /// For people.
-    pub reason: String,
+    pub fn message(&self) -> String {
+        let at = vworkspace_protocol::time::whole_seconds(self.retry_at);
+        format!("{}; tried again at {at}, or at once with another token", self.reason)
+    }
+
+    fn holds_back(&self, registration: &Registration, cluster: &Cluster, now: Timestamp) -> bool {
+        self.registration == *registration && self.shape == shape(cluster) && now < self.retry_at
+    }
+}
+
+fn shape(cluster: &Cluster) -> (Option<i64>, String) {
+    (cluster.metadata.generation, marks(&cluster.metadata))
 }
 
 /// The one Cluster in charge: the oldest, by name where that is not enough.
@@ -87,7 +149,7 @@ pub fn in_charge(clusters: &[Cluster]) -> Option<&Cluster> {
 }
 
 /// Decides by reference contract, section 5.2, amended by contract, section 4.
-pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> Plan {
+pub fn plan(found: &Found, rejected: Option<&RejectedToken>, verdicts: &Verdicts, now: Timestamp) -> Plan {
     let metadata = &found.cluster.metadata;
     if metadata.deletion_timestamp.is_some() {
         let stored = found.stored.as_ref().filter(|_| found.is_in_charge && has_finalizer(&found.cluster));
@@ -104,6 +166,9 @@ pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> 
         (Err(_), Some(_)) => None,
         (Err(missing), None) => return Plan::Blocked(Blocked::TokenMissing(missing.clone())),
     };
+    if let Some(exchange) = stored.and_then(|stored| after_lost_rotation(found, stored, verdicts)) {
+        return exchange;
+    }
     let Some(token) = token else {
         return stored.map_or(Plan::Blocked(Blocked::NoToken), |stored| recorded(found, stored, None, now));
     };
@@ -115,13 +180,29 @@ pub fn plan(found: &Found, rejected: Option<&RejectedToken>, now: Timestamp) -> 
         return recorded(found, stored, Some(fingerprint), now);
     }
     let exchange = registration(found, token, fingerprint);
-    let is_rejected =
-        |rejected: &&RejectedToken| matches!(&exchange, Plan::Register(r) if *r == rejected.registration);
-    match (rejected.filter(is_rejected), stored) {
+    let holds_back = |rejected: &&RejectedToken| matches!(&exchange, Plan::Register(registration) if rejected.holds_back(registration, &found.cluster, now));
+    match (rejected.filter(holds_back), stored) {
         (None, _) => exchange,
         // Only another token is of no use: the credential goes on working, and is rotated in time.
         (Some(_), Some(stored)) => recorded(found, stored, None, now),
-        (Some(rejected), None) => Plan::Blocked(Blocked::TokenRejected(rejected.reason.clone())),
+        (Some(rejected), None) => {
+            Plan::Blocked(Blocked::TokenRejected { message: rejected.message(), at: rejected.retry_at })
+        }
+    }
+}
+
+/// Whether a registration is to get the cluster out of a rotation whose answer was lost (contract, section 4): once, with
+/// the token it holds.
+fn after_lost_rotation(found: &Found, stored: &Stored, verdicts: &Verdicts) -> Option<Plan> {
+    let token = found.token.as_ref().ok()?.clone()?;
+    let is_lost = stored.held.lost_rotation() == Some(LostRotation::Asked);
+    if !is_lost || !stored.held.is_refused(verdicts) {
+        return None;
+    }
+    let fingerprint = fingerprint(&token);
+    match registration(found, token, fingerprint) {
+        Plan::Register(registration) => Some(Plan::RegisterAgain(registration)),
+        _ => None,
     }
 }
 
@@ -153,6 +234,7 @@ fn recorded(found: &Found, stored: &Stored, fingerprint: Option<String>, now: Ti
     let asked = found.cluster.spec.rotate_credentials == Some(true);
     let wish = found.cluster.metadata.generation.filter(|_| asked);
     match rotation(held.life, wish, held.fulfilled.wish, now) {
+        Rotation::No if held.came_back() => Plan::Rotate(Cause::CameBack),
         Rotation::No => Plan::Keep,
         Rotation::Due => Plan::Rotate(wish.map_or(Cause::Age, Cause::Wish)),
         Rotation::Fulfilled => Plan::TakeBackWish,
@@ -244,14 +326,17 @@ mod tests {
 
     #[test]
     fn a_token_without_a_credential_registers() {
-        let plan = plan(&found(endpoint_only(), json!({})), None, NOW);
+        let plan = plan(&found(endpoint_only(), json!({})), None, &Verdicts::default(), NOW);
         assert!(matches!(plan, Plan::Register(r) if r.base_url == "https://x"));
     }
 
     #[test]
     fn a_lost_secret_registers_again_even_with_a_known_token() {
         let status = json!({"observedToken": fingerprint(&Secret::new("vwksp-reg-1"))});
-        assert!(matches!(plan(&found(endpoint_only(), status), None, NOW), Plan::Register(_)));
+        assert!(matches!(
+            plan(&found(endpoint_only(), status), None, &Verdicts::default(), NOW),
+            Plan::Register(_)
+        ));
     }
 
     #[test]
@@ -260,11 +345,11 @@ mod tests {
             "credentialsSecretRef": {"name": "s"}});
         let mut registered = found(endpoint_only(), status);
         registered.stored = stored(Some("u"));
-        assert!(plan(&registered, None, NOW) == Plan::Keep);
+        assert!(plan(&registered, None, &Verdicts::default(), NOW) == Plan::Keep);
         registered.token = Ok(Some(Secret::new("vwksp-reg-2")));
-        assert!(matches!(plan(&registered, None, NOW), Plan::Register(_)));
+        assert!(matches!(plan(&registered, None, &Verdicts::default(), NOW), Plan::Register(_)));
         registered.token = Err("gone".into());
-        assert!(plan(&registered, None, NOW) == Plan::Keep);
+        assert!(plan(&registered, None, &Verdicts::default(), NOW) == Plan::Keep);
     }
 
     #[test]
@@ -274,12 +359,12 @@ mod tests {
         registered.token = Ok(None);
         registered.cluster.metadata.generation = Some(4);
         registered.stored = stored(Some("u"));
-        assert!(plan(&registered, None, NOW) == Plan::Rotate(Cause::Wish(4)));
+        assert!(plan(&registered, None, &Verdicts::default(), NOW) == Plan::Rotate(Cause::Wish(4)));
         let fulfilled = Fulfilled { wish: Some(4), job: None };
         if let Some(stored) = &mut registered.stored {
             stored.held.fulfilled = fulfilled;
         }
-        assert!(plan(&registered, None, NOW) == Plan::TakeBackWish);
+        assert!(plan(&registered, None, &Verdicts::default(), NOW) == Plan::TakeBackWish);
     }
 
     #[test]
@@ -291,16 +376,16 @@ mod tests {
         let fetched = Fetched { token: Secret::new("u"), life: None, rotation: "r".into() };
         let both = |stored: Stored| Stored { held: stored.held.fetched(fetched, &Cause::Age), ..stored };
         registered.stored = stored(Some("u")).map(both);
-        assert!(plan(&registered, None, NOW) == Plan::Keep);
+        assert!(plan(&registered, None, &Verdicts::default(), NOW) == Plan::Keep);
     }
 
     #[test]
     fn a_credential_of_nobody_is_adopted_and_that_of_a_former_cluster_is_not() {
         let mut strange = found(endpoint_only(), json!({}));
         strange.stored = stored(None);
-        assert!(matches!(plan(&strange, None, NOW), Plan::Adopt { .. }));
+        assert!(matches!(plan(&strange, None, &Verdicts::default(), NOW), Plan::Adopt { .. }));
         strange.stored = stored(Some("a former uid"));
-        assert!(matches!(plan(&strange, None, NOW), Plan::Register(_)));
+        assert!(matches!(plan(&strange, None, &Verdicts::default(), NOW), Plan::Register(_)));
     }
 
     #[test]
@@ -309,8 +394,7 @@ mod tests {
         going.cluster.metadata.deletion_timestamp =
             serde_json::from_value(json!("2026-01-03T00:00:00Z")).unwrap();
         going.cluster.metadata.finalizers = Some(vec![CLUSTER_FINALIZER.to_owned()]);
-        let ends =
-            |found: &Found| matches!(plan(found, None, NOW), Plan::Finalize { ways } if !ways.is_empty());
+        let ends = |found: &Found| matches!(plan(found, None, &Verdicts::default(), NOW), Plan::Finalize { ways } if !ways.is_empty());
         assert!(!ends(&going), "there is none");
         going.stored = stored(Some("u"));
         assert!(ends(&going));
@@ -327,19 +411,31 @@ mod tests {
         let mut registered = found(endpoint_only(), status);
         registered.stored = stored(Some("u"));
         let rejected = rejected(&registered);
-        assert!(plan(&registered, Some(&rejected), NOW) == Plan::Keep);
+        assert!(plan(&registered, Some(&rejected), &Verdicts::default(), NOW) == Plan::Keep);
         registered.cluster.spec.rotate_credentials = Some(true);
         registered.cluster.metadata.generation = Some(4);
-        assert!(plan(&registered, Some(&rejected), NOW) == Plan::Rotate(Cause::Wish(4)));
+        assert!(
+            plan(&registered, Some(&rejected), &Verdicts::default(), NOW) == Plan::Rotate(Cause::Wish(4))
+        );
     }
 
     #[test]
-    fn a_rejected_token_is_not_tried_again_until_it_changes() {
+    fn a_rejected_token_waits_unless_token_or_object_changes() {
         let mut found = found(endpoint_only(), json!({}));
         let rejected = rejected(&found);
-        assert!(plan(&found, Some(&rejected), NOW) == Plan::Blocked(Blocked::TokenRejected("spent".into())));
+        let planned = |found: &Found, now| plan(found, Some(&rejected), &Verdicts::default(), now);
+        assert!(matches!(planned(&found, NOW), Plan::Blocked(Blocked::TokenRejected { message, at })
+            if message.contains("spent") && message.contains(&at.to_string())));
+        assert!(matches!(planned(&found, rejected.retry_at), Plan::Register(_)), "nothing stops for good");
+        let annotate = |found: &mut Found, value: Option<&str>| {
+            let annotation = |value: &str| [("touched".to_owned(), value.to_owned())].into();
+            found.cluster.metadata.annotations = value.map(annotation);
+        };
+        annotate(&mut found, Some("by hand"));
+        assert!(matches!(planned(&found, NOW), Plan::Register(_)));
+        annotate(&mut found, None);
         found.token = Ok(Some(Secret::new("vwksp-reg-2")));
-        assert!(matches!(plan(&found, Some(&rejected), NOW), Plan::Register(_)));
+        assert!(matches!(plan(&found, Some(&rejected), &Verdicts::default(), NOW), Plan::Register(_)));
     }
 
     #[test]
@@ -347,25 +443,56 @@ mod tests {
         let at_wrong_url = found(json!({"controlPlaneEndpoint": "https://wrong"}), json!({}));
         let rejected = rejected(&at_wrong_url);
         let mut found = found(endpoint_only(), json!({}));
-        assert!(matches!(plan(&found, Some(&rejected), NOW), Plan::Register(_)));
+        assert!(matches!(plan(&found, Some(&rejected), &Verdicts::default(), NOW), Plan::Register(_)));
         found.ca_pem = Ok(Some(b"another".to_vec()));
-        assert!(matches!(plan(&found, Some(&rejected), NOW), Plan::Register(_)));
+        assert!(matches!(plan(&found, Some(&rejected), &Verdicts::default(), NOW), Plan::Register(_)));
     }
 
     /// The exchange that is to be made, refused.
     fn rejected(found: &Found) -> RejectedToken {
-        match plan(found, None, NOW) {
-            Plan::Register(registration) => RejectedToken { registration, reason: "spent".into() },
+        match plan(found, None, &Verdicts::default(), NOW) {
+            Plan::Register(registration) => {
+                RejectedToken::new(None, &registration, &found.cluster, "spent".into(), NOW, 1.0)
+            }
             _ => unreachable!("there is an exchange to be made"),
         }
     }
 
     #[test]
+    fn cluster_registers_once_more_after_a_lost_rotation() {
+        let status = json!({"observedToken": fingerprint(&Secret::new("vwksp-reg-1")),
+            "credentialsSecretRef": {"name": "s"}});
+        let mut registered = found(endpoint_only(), status);
+        registered.stored = stored(Some("u"));
+        let mut refused = Verdicts::default();
+        let mut planned = |lost: Option<LostRotation>, is_refused: bool| {
+            let mut found = found(json!({}), json!({}));
+            found.cluster = registered.cluster.clone();
+            let with = |stored: Stored| {
+                let held = lost.map_or(stored.held.clone(), |lost| stored.held.with_lost_rotation(lost));
+                Stored { held, ..stored }
+            };
+            found.stored = registered.stored.clone().map(with);
+            if let Some(stored) = found.stored.as_ref().filter(|_| is_refused) {
+                refused.handle_refused(&stored.held.token, &stored.held);
+            }
+            plan(&found, None, &refused, NOW)
+        };
+        assert!(planned(Some(LostRotation::Asked), false) == Plan::Keep);
+        assert!(matches!(planned(Some(LostRotation::Asked), true), Plan::RegisterAgain(_)));
+        assert!(planned(None, true) == Plan::Keep, "a revoked cluster does not register by itself");
+        assert!(planned(Some(LostRotation::RegisteredAgain), true) == Plan::Keep, "only once");
+    }
+
+    #[test]
     fn what_is_missing_is_said() {
-        assert!(plan(&found(json!({}), json!({})), None, NOW) == Plan::Blocked(Blocked::NoEndpoint));
+        assert!(
+            plan(&found(json!({}), json!({})), None, &Verdicts::default(), NOW)
+                == Plan::Blocked(Blocked::NoEndpoint)
+        );
         let mut nothing = found(endpoint_only(), json!({}));
         nothing.token = Ok(None);
-        assert!(plan(&nothing, None, NOW) == Plan::Blocked(Blocked::NoToken));
+        assert!(plan(&nothing, None, &Verdicts::default(), NOW) == Plan::Blocked(Blocked::NoToken));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::*;
 use axum::{
     Json, Router,
     extract::{Path, Query},
-    http::HeaderMap as Headers,
+    http::{HeaderMap as Headers, StatusCode},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -21,6 +21,7 @@ fn settings(base_url: &str) -> LinkSettings {
         session: SessionId::new("s-1"),
         user_agent: "vworkspace-operator/0.0.0".to_owned(),
         allow_insecure_http: false,
+        witness: Arc::default(),
     }
 }
 
@@ -53,13 +54,16 @@ async fn a_poll_says_who_asks_and_for_what() {
 }
 
 #[tokio::test]
-async fn any_2xx_is_good_and_ids_are_escaped() {
+async fn any_2xx_in_form_is_good_and_ids_are_escaped() {
     let router = Router::new()
         .route(
             "/api/agent/jobs/{id}/ack",
-            post(|Path(id): Path<String>| async move { assert_eq!(id, "a/b") }),
+            post(|Path(id): Path<String>| async move {
+                assert_eq!(id, "a/b");
+                StatusCode::NO_CONTENT
+            }),
         )
-        .route("/api/agent/events", post(|| async { (StatusCode::ACCEPTED, "taken") }))
+        .route("/api/agent/events", post(|| async { (StatusCode::ACCEPTED, Json("taken")) }))
         .route("/api/agent/jobs", get(|| async { Json(Value::Object(serde_json::Map::new())) }));
     let link = link_to(router).await;
     link.ack(&JobId::new("a/b")).await.unwrap();
@@ -68,11 +72,14 @@ async fn any_2xx_is_good_and_ids_are_escaped() {
 }
 
 #[tokio::test]
-async fn refusals_keep_status_code_and_retry_after_whatever_the_body_is() {
+async fn refusals_keep_status_code_and_retry_after() {
     let router = Router::new()
         .route(
             "/api/agent/events",
-            post(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], "<html>") }),
+            post(|| async {
+                let busy = Json(json!({"error": "busy", "message": "m"}));
+                (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")], busy)
+            }),
         )
         .route(
             "/api/agent/jobs/{id}/ack",
@@ -84,7 +91,7 @@ async fn refusals_keep_status_code_and_retry_after_whatever_the_body_is() {
     let error = link.events(&EventsRequest::default()).await.unwrap_err();
     let LinkError::Refused { status, problem, retry_after } = error else { panic!("{error}") };
     assert_eq!((status, retry_after), (429, Some(Duration::from_secs(7))));
-    assert_eq!(problem.message, "429 Too Many Requests");
+    assert_eq!(problem.error, "busy");
     let error = link.ack(&JobId::new("x")).await.unwrap_err();
     assert!(
         matches!(error, LinkError::Refused { status: 409, problem, .. } if problem.error == "job_closed")
@@ -94,10 +101,11 @@ async fn refusals_keep_status_code_and_retry_after_whatever_the_body_is() {
 #[tokio::test]
 async fn a_refusal_names_its_request_by_its_body_or_else_by_its_header() {
     let refusal =
-        |body: &'static str| async move { (StatusCode::NOT_FOUND, [("x-request-id", "head")], body) };
+        |body: Value| async move { (StatusCode::NOT_FOUND, [("x-request-id", "head")], Json(body)) };
+    let named = json!({"error": "e", "message": "m", "requestId": "body"});
     let router = Router::new()
-        .route("/api/agent/events", post(move || refusal(r#"{"error": "e", "requestId": "body"}"#)))
-        .route("/api/agent/jobs/{id}/ack", post(move || refusal("<html>")));
+        .route("/api/agent/events", post(move || refusal(named)))
+        .route("/api/agent/jobs/{id}/ack", post(move || refusal(json!({"error": "e", "message": "m"}))));
     let link = link_to(router).await;
     let error = link.events(&EventsRequest::default()).await.unwrap_err();
     assert_eq!(error.request_id(), Some("body"));
@@ -109,7 +117,8 @@ async fn a_refusal_names_its_request_by_its_body_or_else_by_its_header() {
 #[tokio::test]
 async fn an_endless_answer_is_cut() {
     let big = vec![b' '; ANSWER_BYTES + 1];
-    let link = link_to(Router::new().route("/api/agent/jobs", get(|| async move { big }))).await;
+    let answer = ([("content-type", "application/json")], big);
+    let link = link_to(Router::new().route("/api/agent/jobs", get(|| async move { answer }))).await;
     let error = link.jobs(&ClusterId::new("c"), Duration::ZERO).await.unwrap_err();
     assert!(matches!(error, LinkError::Malformed { .. }), "{error}");
 }
@@ -149,8 +158,8 @@ fn what_stays_on_this_machine_passes_no_proxy() {
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_tells_nothing_of_the_credential_in_it() {
     let router = Router::new()
-        .route("/api/agent/register", post(|| async { Json("vwksp-agt-new") }))
-        .route("/api/agent/credentials/rotate", post(|| async { Json("vwksp-agt-new") }));
+        .route("/api/agent/register", post(|| async { Json(json!({"token": ["vwksp-agt-new"]})) }))
+        .route("/api/agent/credentials/rotate", post(|| async { Json(json!({"token": ["vwksp-agt-new"]})) }));
     let link = link_to(router).await;
     let request = RegisterRequest {
         registration_token: Secret::new("vwksp-reg-test"),

@@ -1,6 +1,7 @@
 //! Every call against every answer (contract, section 4): what the agent learns of it.
 
 use super::{settings, *};
+use crate::EchoMark;
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -68,6 +69,7 @@ impl Call {
             Err(LinkError::Refused { status, retry_after, .. }) => {
                 Meaning::Refused(status, retry_after.map(|after| after.as_secs()))
             }
+            Err(LinkError::Unexpected { status, .. }) => Meaning::Unexpected(status),
             Err(LinkError::Unreachable { .. }) => Meaning::Unreachable,
             Err(LinkError::Malformed { .. }) => Meaning::Malformed,
         }
@@ -85,6 +87,8 @@ enum Meaning {
     Good,
     /// Status and seconds to wait.
     Refused(u16, Option<u64>),
+    /// Nothing: something in between answered.
+    Unexpected(u16),
     Unreachable,
     Malformed,
 }
@@ -98,8 +102,19 @@ enum Script {
     SayAndHang(String),
 }
 
+impl Script {
+    /// Whether it looks like an error of a control plane.
+    fn is_problem(&self) -> bool {
+        matches!(self, Self::Say(text) if text.contains(r#"{"error":"e","message":"m"}"#))
+    }
+}
+
 /// A control plane that does the same to everybody.
 async fn scripted(script: Script) -> HttpLink {
+    HttpLink::new(&settings(&listen(script).await)).unwrap()
+}
+
+async fn listen(script: Script) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -107,11 +122,17 @@ async fn scripted(script: Script) -> HttpLink {
             tokio::spawn(play(stream, script.clone()));
         }
     });
-    link_at(address)
+    format!("http://{address}")
 }
 
 fn link_at(address: SocketAddr) -> HttpLink {
     HttpLink::new(&settings(&format!("http://{address}"))).unwrap()
+}
+
+/// As [`scripted`], for a control plane of which this is known.
+async fn linked(script: Script, witness: &Arc<Witness>) -> HttpLink {
+    let base_url = listen(script).await;
+    HttpLink::new(&LinkSettings { witness: witness.clone(), ..settings(&base_url) }).unwrap()
 }
 
 async fn play(mut stream: TcpStream, script: Script) {
@@ -152,7 +173,7 @@ fn answer(status: &str, headers: &str, length: usize, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_refusal_means_the_same_for_every_call_whatever_its_body_is() {
+async fn a_refusal_in_form_means_the_same_for_every_call() {
     let at = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
     let with_date = format!("{at}Retry-After: Sun, 06 Nov 1994 08:49:54 GMT\r\n");
     let passed = format!("{at}Retry-After: Sun, 06 Nov 1994 08:00:00 GMT\r\n");
@@ -176,22 +197,93 @@ async fn a_refusal_means_the_same_for_every_call_whatever_its_body_is() {
         ("503 Service Unavailable", &with_date, Meaning::Refused(503, Some(17))),
     ];
     let problem = r#"{"error":"x","message":"m"}"#;
-    let big = "x".repeat(2 * PROBLEM_BYTES);
     for (status, headers, meaning) in table {
-        let bodies = [
-            Script::Say(answer(status, headers, problem.len(), problem)),
-            Script::Say(answer(status, headers, 6, "<html>")),
-            Script::Say(answer(status, headers, 0, "")),
-            Script::Say(answer(status, headers, 500, "{\"error\"")),
-            Script::SayAndHang(answer(status, headers, 4 * PROBLEM_BYTES, &big)),
-        ];
-        for script in bodies {
-            let link = scripted(script).await;
+        for content_type in ["application/json", headers::MEDIA_TYPE] {
+            let headers = format!("Content-Type: {content_type}\r\n{headers}");
+            let link = scripted(Script::Say(answer(status, &headers, problem.len(), problem))).await;
             for call in CALLS {
                 assert_eq!(call.make(&link).await, meaning, "{call:?} {status} {headers}");
             }
         }
     }
+}
+
+const STATUSES: [u16; 16] = [200, 204, 301, 302, 400, 401, 403, 404, 407, 409, 413, 429, 500, 502, 503, 504];
+
+/// What something in between may say under one status.
+fn foreign_answers(status: u16) -> Vec<Script> {
+    let line = format!("{status} Whatever");
+    let more =
+        "Retry-After: 3600\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nLocation: http://127.0.0.1:1/\r\n";
+    if status == 204 {
+        return vec![Script::Say(format!("HTTP/1.1 {line}\r\n{more}\r\n"))];
+    }
+    let html = format!("{more}Content-Type: text/html\r\n");
+    let json = format!("{more}Content-Type: application/json\r\n");
+    let big = "x".repeat(2 * PROBLEM_BYTES);
+    let said = |headers: &str, body: &str| Script::Say(answer(&line, headers, body.len(), body));
+    vec![
+        said(&html, "<h1>Login</h1>"),
+        said(more, ""),
+        said(&json, "nope"),
+        said(&json, r#"{"error""#),
+        said(&json, r#"{"detail":"no!"}"#),
+        said(&json, r#"{"error":"e","message":"m"}"#),
+        Script::SayAndHang(answer(&line, &html, 4 * PROBLEM_BYTES, &big)),
+    ]
+}
+
+#[tokio::test]
+async fn answer_without_echo_teaches_nothing_whatever_it_says() {
+    for status in STATUSES {
+        for script in foreign_answers(status) {
+            let witness = Arc::new(Witness::new(EchoMark::stored(true)));
+            let link = linked(script.clone(), &witness).await;
+            for call in CALLS {
+                assert_eq!(call.make(&link).await, Meaning::Unexpected(status), "{call:?} {script:?}");
+            }
+            assert!(link.control_plane_now().is_none(), "{script:?} has set the clock");
+            assert!(witness.mark().is_set());
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusal_out_of_form_teaches_nothing_without_a_mark() {
+    for status in STATUSES.into_iter().filter(|status| *status >= 300) {
+        // The one in form may be a plain v1 control plane's word.
+        for script in foreign_answers(status).into_iter().filter(|script| !script.is_problem()) {
+            let link = scripted(script.clone()).await;
+            for call in CALLS {
+                assert_eq!(call.make(&link).await, Meaning::Unexpected(status), "{call:?} {script:?}");
+            }
+            assert!(link.control_plane_now().is_none(), "{script:?} has set the clock");
+        }
+    }
+}
+
+#[tokio::test]
+async fn first_echo_sets_the_mark_that_later_answers_need() {
+    let witness = Arc::new(Witness::default());
+    let echo = "HTTP/1.1 204 No Content\r\nX-Vworkspace-Session: s-1\r\n\r\n".to_owned();
+    let control_plane = linked(Script::Say(echo), &witness).await;
+    assert_eq!(Call::Events.make(&control_plane).await, Meaning::Good);
+    assert!(witness.mark().is_set());
+    let portal = linked(Script::Say("HTTP/1.1 204 No Content\r\n\r\n".to_owned()), &witness).await;
+    assert_eq!(Call::Events.make(&portal).await, Meaning::Unexpected(204));
+    let other = "HTTP/1.1 204 No Content\r\nX-Vworkspace-Session: s-2\r\n\r\n".to_owned();
+    let another_session = linked(Script::Say(other), &witness).await;
+    assert_eq!(Call::Events.make(&another_session).await, Meaning::Unexpected(204));
+}
+
+#[tokio::test]
+async fn foreign_body_is_shown_without_the_bearer() {
+    let body = "<p>vwksp-agt-test and vwksp-agt-other</p>";
+    let script = Script::Say(answer("403 Forbidden", "Content-Type: text/html\r\n", body.len(), body));
+    let error = scripted(script).await.ack(&JobId::new("j")).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("403") && text.contains("text/html") && text.contains("<p>"), "{text}");
+    assert!(!text.contains("vwksp"), "{text}");
 }
 
 #[tokio::test]
@@ -214,30 +306,34 @@ async fn no_answer_at_all_is_unreachable_for_every_call() {
 }
 
 #[tokio::test]
-async fn a_good_answer_counts_by_its_status_unless_its_body_is_needed() {
+async fn a_good_answer_is_json_or_an_empty_204() {
+    let json = "Content-Type: application/json\r\n";
     let huge = "x".repeat(ANSWER_BYTES + 1);
-    for (script, where_needed) in [
-        (Script::Say(answer("200 OK", "", 500, "{")), Meaning::Unreachable),
-        (Script::Say(answer("200 OK", "", huge.len(), &huge)), Meaning::Malformed),
-        (Script::Say(answer("200 OK", "", 6, "<html>")), Meaning::Malformed),
-        (Script::Say(answer("200 OK", "", 2, "17")), Meaning::Malformed),
+    for (script, where_needed, elsewhere) in [
+        (Script::Say(answer("200 OK", json, 500, "{")), Meaning::Unreachable, Meaning::Unreachable),
+        (Script::Say(answer("200 OK", json, huge.len(), &huge)), Meaning::Malformed, Meaning::Malformed),
+        (Script::Say(answer("200 OK", json, 2, "17")), Meaning::Unexpected(200), Meaning::Good),
+        (Script::Say(answer("202 Accepted", json, 0, "")), Meaning::Unexpected(202), Meaning::Good),
+        (Script::Say(answer("200 OK", "", 6, "<html>")), Meaning::Unexpected(200), Meaning::Unexpected(200)),
+        (Script::Say(answer("200 OK", "", 0, "")), Meaning::Unexpected(200), Meaning::Unexpected(200)),
     ] {
-        let link = scripted(script).await;
+        let link = scripted(script.clone()).await;
         for call in CALLS {
-            let meaning = call.make(&link).await;
-            let expected = if call.needs_body() { &where_needed } else { &Meaning::Good };
-            assert_eq!(&meaning, expected, "{call:?}");
+            let expected = if call.needs_body() { &where_needed } else { &elsewhere };
+            assert_eq!(&call.make(&link).await, expected, "{call:?} {script:?}");
         }
     }
     let link = scripted(Script::Say("HTTP/1.1 204 No Content\r\n\r\n".to_owned())).await;
     for call in CALLS {
         let expected = match call {
-            Call::Register | Call::Rotate => Meaning::Malformed,
+            Call::Register | Call::Rotate => Meaning::Unexpected(204),
             // No body is no jobs.
             _ => Meaning::Good,
         };
         assert_eq!(call.make(&link).await, expected, "{call:?}");
     }
+    let link = scripted(Script::Say(answer("200 OK", json, 2, "{}"))).await;
+    assert_eq!(Call::Rotate.make(&link).await, Meaning::Malformed, "no credential in it");
 }
 
 /// In virtual time: nothing is waited for.
