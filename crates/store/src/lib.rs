@@ -47,11 +47,13 @@ pub use writer::{Committer, Group};
 use known::Known;
 use presence::PresenceMap;
 use reader::Readers;
-use rusqlite::Connection;
+use rusqlite::{Connection, backup::Backup};
 use std::{
+    ffi::c_int,
     fs::{File, OpenOptions},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use writer::Writer;
 
@@ -185,6 +187,19 @@ impl Memory {
     /// [`Error::Unavailable`].
     pub fn new() -> Result<Self, Error> {
         Ok(Self(Arc::new(Mutex::new(connection::open_memory()?))))
+    }
+
+    /// A copy of what is committed, as a backup is: later writes to one do not show in the other.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn copy(&self) -> Result<Self, Error> {
+        let mut copy = connection::open_memory()?;
+        {
+            let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Backup::new(&connection, &mut copy)?.run_to_completion(c_int::MAX, Duration::ZERO, None)?;
+        }
+        Ok(Self(Arc::new(Mutex::new(copy))))
     }
 }
 

@@ -81,6 +81,8 @@ pub struct State {
     pub credential: Option<Held>,
     /// Credentials that the Secret held before.
     pub former: Vec<Secret>,
+    /// How often another credential became the current one.
+    pub promoted: u64,
     /// For which jobs it was rotated, in order.
     pub rotated_for: Vec<JobId>,
     /// Under which id the registration token is exchanged.
@@ -460,6 +462,7 @@ impl State {
         if let Some(job) = fulfilled(Some(&held)).filter(|job| fulfilled(read).as_ref() != Some(job)) {
             self.rotated_for.push(job);
         }
+        self.promoted += u64::from(read.is_some_and(|read| read.token != held.token));
         let former = self.credential.take();
         let dropped =
             former.iter().flat_map(Held::tokens).filter(|token| held.tokens().all(|kept| kept != *token));

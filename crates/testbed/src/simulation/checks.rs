@@ -219,7 +219,8 @@ struct Checks<'a> {
 impl Checks<'_> {
     fn every_job_taken_is_there(&self) {
         let there: BTreeSet<&JobId> = self.central.jobs.iter().map(|job| &job.id).collect();
-        for id in self.wishes.taken.borrow().keys() {
+        let lost = self.wishes.lost.borrow();
+        for id in self.wishes.taken.borrow().keys().filter(|id| !lost.contains(*id)) {
             let name = || format!("{} was taken and is gone", self.history.name(id));
             self.history.holds("I1 durable ack", there.contains(id), name);
         }
@@ -252,10 +253,12 @@ impl Checks<'_> {
     fn every_end_has_a_reason(&self) {
         let state = self.site.api.state();
         let is_on_time = self.site.world.weather.clock_error.is_zero();
+        let seen = self.site.seen.borrow();
         let reasons = Reasons {
             jobs: &self.central.jobs,
             wishes: self.wishes,
             state: &state,
+            done_before: &seen.done_before,
             lease: self.lease,
             is_on_time,
         };
@@ -280,12 +283,19 @@ impl Checks<'_> {
         }
     }
 
-    /// Each job has its effect at most once, and never after a later one's.
+    /// Each job has its effect at most once, and never after a later one's that the control plane knows: one that was set
+    /// back to a backup hands out again what was queued then.
     fn changes_go_forward(&self) {
-        let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        let lost: BTreeSet<u64> = {
+            let (taken, lost) = (self.wishes.taken.borrow(), self.wishes.lost.borrow());
+            lost.iter().filter_map(|id| Some(taken.get(id)?.n)).collect()
+        };
+        let (mut last, mut done): (BTreeMap<String, u64>, BTreeSet<u64>) = Default::default();
         for change in &self.site.api.state().changes {
             let before = last.insert(change.object.clone(), change.by).unwrap_or(0);
-            self.history.holds("I3 one effect, I4 order", before < change.by, || {
+            let is_later = before < change.by || lost.contains(&before);
+            let is_first = done.insert(change.by);
+            self.history.holds("I3 one effect, I4 order", is_first && is_later, || {
                 format!("{} of {} went from change {before} to {}", change.object, self.site.name, change.by)
             });
         }
@@ -315,7 +325,8 @@ impl Checks<'_> {
                 self.history
                     .holds("I2 one end", reached && !overtaken, || format!("it never was ready: {}", name()));
             }
-            if job.state != JobState::Closed && !acked {
+            let is_told_of = job.state == JobState::Closed || acked;
+            if !is_told_of && !self.site.seen.borrow().done_before.contains(&job.id) {
                 self.history.holds("I3 one effect", !changed.contains(&wish.n), || {
                     format!("it was never acked and had an effect: {}", name())
                 });
@@ -394,7 +405,8 @@ impl Checks<'_> {
 
     fn nothing_was_offered_elsewhere(&self) {
         let own: BTreeSet<&JobId> = self.central.jobs.iter().map(|job| &job.id).collect();
-        for id in &self.site.seen.borrow().offered {
+        let seen = self.site.seen.borrow();
+        for id in seen.offered.difference(&seen.done_before) {
             self.history.holds("I6 isolation", own.contains(id), || {
                 format!("{} was offered {} of another cluster", self.site.name, self.history.name(id))
             });

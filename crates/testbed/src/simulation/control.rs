@@ -36,7 +36,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// The control plane and its disk.
 pub struct Control {
     world: World,
-    memory: Memory,
+    /// The disk.
+    memory: RefCell<Memory>,
     settings: Settings,
     clock: Arc<SimulatedClock>,
     running: RefCell<Option<Running>>,
@@ -84,7 +85,7 @@ impl Control {
         let clock = SimulatedClock { timers: world.executor.timers(), skew_millis: AtomicI64::new(0) };
         Ok(Self {
             world: world.clone(),
-            memory: Memory::new()?,
+            memory: RefCell::new(Memory::new()?),
             settings,
             clock: Arc::new(clock),
             running: RefCell::default(),
@@ -102,12 +103,15 @@ impl Control {
         self.clock.now()
     }
 
-    /// Starts the process on what the disk holds.
+    /// Starts the process on what the disk holds, unless it runs.
     ///
     /// # Errors
     /// Those of the store.
     pub fn start(self: &Rc<Self>) -> Result<(), vworkspace_store::Error> {
-        let (store, committer) = Store::open_in(&self.memory, &self.settings)?;
+        if self.is_running() {
+            return Ok(());
+        }
+        let (store, committer) = Store::open_in(&self.memory.borrow(), &self.settings)?;
         let clock: Arc<dyn Clock> = self.clock.clone();
         let app = Arc::new(App::over(store, clock, MOST_REQUESTS));
         let group = self.world.executor.group();
@@ -141,6 +145,20 @@ impl Control {
         self.world.executor.kill(running.group);
         drop(running);
         self.turn_clock();
+    }
+
+    /// A copy of what the disk holds.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn backup(&self) -> Result<Memory, vworkspace_store::Error> {
+        self.memory.borrow().copy()
+    }
+
+    /// Kills the process and puts another disk in the place of its own, which is given back.
+    pub fn change_disk(&self, memory: Memory) -> Memory {
+        self.kill();
+        self.memory.replace(memory)
     }
 
     /// The clock is wrong in another way from here on.

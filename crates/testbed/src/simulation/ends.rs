@@ -21,6 +21,8 @@ pub struct Reasons<'a> {
     pub jobs: &'a [Job],
     /// What its people asked for.
     pub wishes: &'a Wishes,
+    /// Jobs that were offered before the control plane was set back to a backup: what it shows of them is not all.
+    pub done_before: &'a BTreeSet<JobId>,
     /// What became of its objects.
     pub state: &'a State,
     /// For how long a job that was handed out is offered to nobody.
@@ -90,14 +92,16 @@ impl Reasons<'_> {
 
     fn failed_wrong(&self, job: &Job, wish: &Wish, ended: Timestamp) -> Option<&'static str> {
         if let Some(by) = superseded_by(job) {
-            return (!self.is_followed(job, &by)).then_some("no later job took its place");
+            let is_followed = self.is_followed(job, &by) || self.is_followed_by_lost(wish, &by);
+            return (!is_followed).then_some("no later job took its place");
         }
         if job.error.starts_with("DeadlineExceeded: ") {
             let acked =
                 job.timeline.iter().find(|entry| entry.state == JobState::Acked).map(|entry| entry.at);
             let least = SignedDuration::from_secs(wish.deadline_seconds.into());
             let is_time = acked.is_none_or(|acked| ended.duration_since(acked) >= least);
-            return (self.is_on_time && !is_time).then_some("its deadline had not passed");
+            let is_known = self.is_on_time && !self.done_before.contains(&job.id);
+            return (is_known && !is_time).then_some("its deadline had not passed");
         }
         // What the API server here says when it refuses for good.
         (job.error != super::agent::REFUSED).then_some("nobody knows why it failed")
@@ -120,6 +124,13 @@ impl Reasons<'_> {
         }
         let changed: BTreeSet<u64> = self.state.changes.iter().map(|change| change.by).collect();
         by.is_some_and(|wish| wish.is_none_or(|wish| wish.deletes || changed.contains(&wish.n)))
+    }
+
+    /// Whether it is a later job of the same object that the control plane does not know any more.
+    fn is_followed_by_lost(&self, wish: &Wish, by: &JobId) -> bool {
+        let taken = self.wishes.taken.borrow();
+        let by = taken.get(by).filter(|_| self.wishes.lost.borrow().contains(by));
+        by.is_some_and(|by| by.object == wish.object && by.n > wish.n)
     }
 
     fn later(&self, job: &Job, id: &JobId) -> Option<&Job> {

@@ -4,7 +4,8 @@
 //! ```text
 //!   people ──► control: the real use-cases (server) on the real store, in memory, committed when the world says so
 //!                 ▲
-//!                 │ wire: delay, loss, doubles, reorder, refusals, cuts one way or both, half-open connections
+//!                 │ wire: delay, loss, doubles, reorder, refusals, cuts one way or both, half-open connections,
+//!                 │       strangers that answer in the control plane's place
 //!                 │
 //!              agent: the real machines (core/agent), driven as the operator drives them
 //!                 │
@@ -15,6 +16,7 @@
 //! Real: the decisions of both sides about jobs, events, credentials and the link, every SQL statement, tenancy,
 //! wake-ups. Modelled: HTTP, TLS, Kubernetes, leader election.
 
+mod acts;
 mod agent;
 mod api;
 #[cfg(feature = "planted-bugs")]
@@ -29,6 +31,8 @@ mod history;
 mod nemesis;
 mod people;
 mod play;
+mod restore;
+mod stranger;
 mod weather;
 mod wire;
 mod world;

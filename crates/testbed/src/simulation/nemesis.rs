@@ -3,6 +3,9 @@
 use super::{
     agent::{Agent, Site},
     control::Control,
+    people::Wishes,
+    restore::Backup,
+    stranger::Spell,
     wire::Cut,
     world::World,
 };
@@ -144,6 +147,39 @@ pub async fn turn_clock(world: World, control: Rc<Control>) {
         }
         control.turn_clock();
         world.weather.count("control plane's clock turned");
+    }
+}
+
+/// Lets strangers stand on a line for moments, until the faults end.
+pub async fn let_strangers_in(world: World, pods: Rc<Pods>) {
+    loop {
+        world.sleep_between(Duration::ZERO, world.weather.stranger_spells * 2).await;
+        if world.weather.is_healed() {
+            return;
+        }
+        let spell = Spell::draw(&world.dice, !world.weather.never_offers_again);
+        world.weather.count("a stranger stands on a line");
+        world.history.note(&pods.site.name, &format!("on its line stands {spell:?}"));
+        pods.site.wire.set_stranger(Some(spell));
+        world.sleep_between(Duration::from_millis(200), Duration::from_secs(20)).await;
+        pods.site.wire.set_stranger(None);
+        world.history.note(&pods.site.name, "the stranger goes");
+    }
+}
+
+/// Takes a backup of the control plane at some moment, and sets it back to that at another.
+pub async fn restore_control(world: World, control: Rc<Control>, sites: Vec<(Rc<Site>, Rc<Wishes>)>) {
+    let backup = loop {
+        world.sleep_between(Duration::from_millis(500), Duration::from_secs(15)).await;
+        if let Some(backup) = Backup::take(&control, &sites) {
+            break backup;
+        }
+    };
+    world.history.note("control", "is backed up");
+    world.sleep_between(Duration::from_millis(100), Duration::from_secs(40)).await;
+    if !world.weather.is_healed() && backup.is_known_to(&sites) {
+        let away = world.dice.between(Duration::from_millis(50), Duration::from_secs(5));
+        backup.put_back(&world, &control, &sites, away).await;
     }
 }
 

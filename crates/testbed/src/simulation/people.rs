@@ -14,7 +14,6 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use vworkspace_core::agent::session::Failure;
 use vworkspace_protocol::{
     ClusterId, JobId, WaitFor,
     admin::EnqueueJob,
@@ -22,7 +21,7 @@ use vworkspace_protocol::{
     outcome::{Outcome, StatusUpdate, phase},
 };
 use vworkspace_server::app;
-use vworkspace_transport::{AgentCall, AgentLink as _};
+use vworkspace_transport::{AgentCall, AgentLink as _, LinkError};
 
 /// Objects of each cluster.
 const OBJECTS: u64 = 4;
@@ -37,6 +36,8 @@ pub struct Wishes {
     pub cluster: ClusterId,
     /// Jobs that were taken (2xx), with the number of their change.
     pub taken: RefCell<BTreeMap<JobId, Wish>>,
+    /// Jobs that were taken and that a control plane may not know any more that was set back to a backup.
+    pub lost: RefCell<BTreeSet<JobId>>,
     /// Jobs that they wanted to withdraw, answered or not.
     pub withdrawn: RefCell<BTreeSet<JobId>>,
     next: Cell<u64>,
@@ -62,8 +63,8 @@ pub struct Wish {
 impl Wishes {
     /// Nothing asked for yet.
     pub fn new(cluster: ClusterId) -> Rc<Self> {
-        let (taken, withdrawn) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { cluster, taken, withdrawn, next: Cell::new(1) })
+        let (taken, lost, withdrawn) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Rc::new(Self { cluster, taken, lost, withdrawn, next: Cell::new(1) })
     }
 
     /// Asks for something every now and then, until the faults end.
@@ -80,6 +81,16 @@ impl Wishes {
                 10..=12 => self.meddle(&world, &site),
                 13..=14 => self.rotate(&world, &control, &site).await,
                 _ => self.enqueue(&world, &control, &site).await,
+            }
+        }
+    }
+
+    /// Asks for something once in several minutes.
+    pub async fn linger(self: Rc<Self>, world: World, control: Rc<Control>, site: Rc<Site>) {
+        loop {
+            world.sleep_between(Duration::from_secs(20), Duration::from_secs(600)).await;
+            if !site.is_deleted() {
+                self.enqueue(&world, &control, &site).await;
             }
         }
     }
@@ -233,7 +244,7 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>, victim: Rc<Si
         let session = None;
         let caller = AgentCall { bearer, session, capabilities: Vec::new(), user_agent: "thief".to_owned() };
         let (cluster, tried) = (other.cluster.clone(), world.dice.roll(4));
-        let told = own.wire.call(&caller, CALL, move |link| {
+        let told = own.wire.call_past_strangers(&caller, CALL, move |link| {
             let (job, cluster) = (job.clone(), cluster.clone());
             async move {
                 match tried {
@@ -245,7 +256,11 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>, victim: Rc<Si
             }
         });
         let told = told.await;
-        let silent = !matches!(told, Ok(()) | Err(Failure::Closed | Failure::Refused));
+        let silent = match &told {
+            None | Some(Err(LinkError::Unreachable { .. } | LinkError::Malformed { .. })) => true,
+            Some(Ok(())) => false,
+            Some(Err(LinkError::Refused { status, .. })) => matches!(*status, 401 | 403 | 404 | 429 | 500..),
+        };
         world.history.holds("I6 isolation", silent, || format!("another cluster's credential got {told:?}"));
     }
 }
@@ -271,12 +286,12 @@ async fn register_again(world: &World, own: &Rc<Site>, victim: &Rc<Site>) {
     };
     let caller =
         AgentCall { bearer: None, session: None, capabilities: Vec::new(), user_agent: "thief".to_owned() };
-    let told = own.wire.call(&caller, CALL, move |link| {
+    let told = own.wire.call_past_strangers(&caller, CALL, move |link| {
         let request = request.clone();
         async move { link.register(&request).await.map(drop) }
     });
     let told = told.await;
-    world.history.holds("I8 fencing", told.is_err(), || {
+    world.history.holds("I8 fencing", !matches!(told, Some(Ok(()))), || {
         format!("the token that {} has used brings a thief its identity", victim.name)
     });
 }

@@ -1,7 +1,8 @@
 //! One seed, from an empty disk to the last check.
 
 use super::{
-    agent::{Seen, Site},
+    acts,
+    agent::{ControlClock, Seen, Site},
     api::Api,
     checks,
     control::Control,
@@ -27,6 +28,8 @@ use vworkspace_server::app::{self, App, access::Person};
 const ROUGH: Duration = Duration::from_secs(60);
 /// What the faults left behind may last so long: the longest back-off, and a poll that nobody answers.
 const LINGERS: Duration = Duration::from_secs(60 + 40);
+/// A credential that the control plane itself has refused is presented again within this (contract, section 4).
+const ASKS_AGAIN_WITHIN: Duration = Duration::from_secs(16 * 60);
 /// Within this after that everything is done: a call that hangs, a lease and a job's deadline, one after the other.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30 + 15 + 35);
 /// Within this a connected cluster does a job when nothing is wrong (I7).
@@ -92,12 +95,17 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     let fate = executor.group();
     executor.spawn(fate, nemesis::kill_control(world.clone(), control.clone()));
     executor.spawn(fate, nemesis::turn_clock(world.clone(), control.clone()));
+    // Of a plain v1 control plane nobody asks for what was acked before it was set back.
+    if world.weather.restores && !world.weather.never_offers_again {
+        executor.spawn(fate, nemesis::restore_control(world.clone(), control.clone(), sites.clone()));
+    }
     let always = executor.group();
     for (n, pod) in pods.iter().enumerate() {
         executor.spawn(always, nemesis::restart(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::kill_operators(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::pause_leaders(world.clone(), pod.clone()));
         executor.spawn(fate, nemesis::cut_line(world.clone(), pod.clone()));
+        executor.spawn(fate, nemesis::let_strangers_in(world.clone(), pod.clone()));
         if world.dice.happens(world.weather.leave) {
             executor.spawn(fate, nemesis::delete_cluster(world.clone(), pod.clone()));
         }
@@ -110,17 +118,19 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     }
     let broken = || world.history.broken().is_some();
     executor.run(executor.now() + ROUGH, broken);
+    executor.kill(fate);
+    for (site, _) in &sites {
+        site.wire.set_cut(Cut::default());
+        site.wire.set_stranger(None);
+    }
+    control.start()?;
+    pods.iter().for_each(|pod| pod.resume_all());
+    if let Some(act) = world.weather.long {
+        acts::play(world, &control, &sites, act)?;
+    }
     world.history.note("CHECK", "faults end");
     world.weather.heal();
-    executor.kill(fate);
-    sites.iter().for_each(|(site, _)| site.wire.set_cut(Cut::default()));
-    if !control.is_running() {
-        control.start()?;
-    }
-    pods.iter().for_each(|pod| {
-        pod.resume_all();
-        pod.ensure();
-    });
+    pods.iter().for_each(|pod| pod.ensure());
     settle(world, &control, &sites, &pods);
     *jobs = sites.iter().map(|(_, wishes)| wishes.taken.borrow().len() as u64).sum();
     Ok(())
@@ -134,6 +144,7 @@ fn site(world: &World, control: &Rc<Control>, n: usize, token: Secret) -> Rc<Sit
         wire: Wire::new(world, control),
         name,
         registration_token: RefCell::new(Some(token)),
+        clock: ControlClock::default(),
         seen: RefCell::new(Seen::default()),
     })
 }
@@ -142,7 +153,8 @@ type Sites = [(Rc<Site>, Rc<Wishes>)];
 
 /// Waits until all is done, probes every cluster, and checks.
 fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]) {
-    world.executor.run(world.executor.now() + LINGERS, || world.history.broken().is_some());
+    let lingers = world.weather.upheaval().map_or(LINGERS, |_| LINGERS + ASKS_AGAIN_WITHIN);
+    world.executor.run(world.executor.now() + lingers, || world.history.broken().is_some());
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, SETTLES_WITHIN) {
         return;
     }

@@ -7,6 +7,15 @@ use std::{
     time::Duration,
 };
 
+/// What lasts longer than the rough time, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Long {
+    /// Strangers stand on the lines.
+    Strangers(Duration),
+    /// A control plane that knows nobody answers under the same name.
+    Empty(Duration),
+}
+
 /// Rates are per thousand times that it could happen.
 #[derive(Debug)]
 pub struct Weather {
@@ -14,8 +23,18 @@ pub struct Weather {
     pub lose: u64,
     /// A request arrives twice.
     pub duplicate: u64,
-    /// Something between refuses: 429, 502, 503.
+    /// The control plane has too much to do: 429, 500, 503.
     pub refuse: u64,
+    /// A stranger answers a single call.
+    pub strangers: u64,
+    /// Mean time between two spells in which a stranger stands on a cluster's line.
+    pub stranger_spells: Duration,
+    /// What is played for long once the rough time is over.
+    pub long: Option<Long>,
+    /// The control plane is set back to a backup of its own.
+    pub restores: bool,
+    /// Time between two looks of Flux at an application that is at rest.
+    pub interval: Duration,
     /// Longest way of a message.
     pub way: Duration,
     /// The API server refuses, is overloaded or sees a conflict.
@@ -53,7 +72,22 @@ pub struct Weather {
     /// Mean time between two turns of the control plane's clock, beside that at each start.
     pub clock_holds: Duration,
     healed: Cell<bool>,
+    /// When the control plane's memory was last another one than the one it had grown itself.
+    upheaval: Cell<Option<Duration>>,
     fired: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl Long {
+    /// Mostly nothing: hours cost much.
+    fn draw(dice: &Dice) -> Option<Self> {
+        let minutes = |least: u64, most: u64| Duration::from_secs(60 * (least + dice.roll(most - least + 1)));
+        match dice.roll(100) {
+            0..5 => Some(Self::Strangers(minutes(10, 50))),
+            5..7 => Some(Self::Strangers(minutes(60, 360))),
+            7..12 => Some(Self::Empty(minutes(1, 60))),
+            _ => None,
+        }
+    }
 }
 
 impl Weather {
@@ -65,6 +99,11 @@ impl Weather {
             lose: rate(150),
             duplicate: rate(150),
             refuse: rate(150),
+            strangers: rate(60),
+            stranger_spells: time(&[10_000, 30_000, 600_000, 600_000]),
+            long: Long::draw(dice),
+            restores: dice.happens(250),
+            interval: time(&[10_000, 40_000, 150_000]),
             way: time(&[5, 50, 400, 3_000]),
             api_refuse: rate(200),
             api_lose: rate(150),
@@ -84,6 +123,7 @@ impl Weather {
             clock_error: time(&[0, 0, 5_000, 3_600_000]),
             clock_holds: time(&[7_000, 30_000, 600_000]),
             healed: Cell::new(false),
+            upheaval: Cell::new(None),
             fired: RefCell::default(),
         }
     }
@@ -96,6 +136,16 @@ impl Weather {
     /// Whether faults have ended.
     pub fn is_healed(&self) -> bool {
         self.healed.get()
+    }
+
+    /// The control plane's memory is another one from now on.
+    pub fn handle_upheaval(&self, now: Duration) {
+        self.upheaval.set(Some(now));
+    }
+
+    /// When the control plane's memory last was exchanged for another, if it ever was.
+    pub fn upheaval(&self) -> Option<Duration> {
+        self.upheaval.get()
     }
 
     /// Whether a fault strikes now.

@@ -1,7 +1,13 @@
-//! The network between one agent and the control plane: it delays, loses, doubles, reorders, refuses and is cut, in
-//! one direction or both.
+//! The network between one agent and the control plane: it delays, loses, doubles, reorders, refuses, is cut in one
+//! direction or both, and lets strangers answer.
 
-use super::{control::Control, executor::Group, world::World};
+use super::{
+    control::Control,
+    executor::Group,
+    stranger::{RawAnswer, Spell, Stranger},
+    world::{World, time_of_day},
+};
+use jiff::{SignedDuration, Timestamp};
 use std::{
     cell::{Cell, RefCell},
     future::Future,
@@ -9,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
-use vworkspace_core::agent::session::Failure;
+use vworkspace_protocol::Problem;
 use vworkspace_server::app::AgentPort;
 use vworkspace_transport::{AgentCall, LinkError, MemoryLink};
 
@@ -20,6 +26,7 @@ pub struct Wire {
     /// What is on its way, whoever dies at the ends.
     group: Group,
     cut: Cell<Cut>,
+    stranger: Cell<Option<Spell>>,
 }
 
 /// What does not go through.
@@ -31,13 +38,30 @@ pub struct Cut {
     pub back: bool,
 }
 
-type Answer<T> = Rc<RefCell<Option<oneshot::Sender<Result<T, Failure>>>>>;
+/// An answer that came.
+#[derive(Debug)]
+pub enum Reply<T> {
+    /// The control plane's own, with its time of day. It echoes the session of whoever told one.
+    Control(Result<T, LinkError>, Timestamp),
+    /// Somebody else's.
+    Stranger(RawAnswer),
+}
+
+/// Whether strangers may answer a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strangers {
+    Some,
+    None,
+}
+
+type Answer<T> = Rc<RefCell<Option<oneshot::Sender<Reply<T>>>>>;
 
 impl Wire {
     /// A line that holds.
     pub fn new(world: &World, control: &Rc<Control>) -> Rc<Self> {
         let group = world.executor.group();
-        Rc::new(Self { world: world.clone(), control: control.clone(), group, cut: Cell::default() })
+        let (cut, stranger) = (Cell::default(), Cell::default());
+        Rc::new(Self { world: world.clone(), control: control.clone(), group, cut, stranger })
     }
 
     /// Cuts or mends the line.
@@ -45,21 +69,61 @@ impl Wire {
         self.cut.set(cut);
     }
 
-    /// The control plane's time of day, as the agent reads it off answers.
-    pub fn control_now(&self) -> jiff::Timestamp {
-        self.control.now()
+    /// Lets a stranger stand between the two, or sends it away.
+    pub fn set_stranger(&self, spell: Option<Spell>) {
+        self.stranger.set(spell);
     }
 
-    /// Makes a call and waits for its answer, at most `patience`.
-    ///
-    /// # Errors
-    /// What the failure means to the agent.
+    /// Drops whatever is on its way, as the end of all connections does.
+    pub fn reset(&self) {
+        self.world.executor.kill(self.group);
+    }
+
+    /// Time since the beginning at which an answer is read.
+    pub fn now(&self) -> Duration {
+        self.world.executor.now()
+    }
+
+    /// Makes a call and waits for its answer, at most `patience`. `None`: none came.
     pub async fn call<T, F, C>(
         self: &Rc<Self>,
         caller: &AgentCall,
         patience: Duration,
         call: C,
-    ) -> Result<T, Failure>
+    ) -> Option<Reply<T>>
+    where
+        T: 'static,
+        C: Fn(MemoryLink<AgentPort>) -> F + 'static,
+        F: Future<Output = Result<T, LinkError>> + 'static,
+    {
+        self.make(caller, patience, Strangers::Some, call).await
+    }
+
+    /// The same, of a call that no stranger answers.
+    pub async fn call_past_strangers<T, F, C>(
+        self: &Rc<Self>,
+        caller: &AgentCall,
+        patience: Duration,
+        call: C,
+    ) -> Option<Result<T, LinkError>>
+    where
+        T: 'static,
+        C: Fn(MemoryLink<AgentPort>) -> F + 'static,
+        F: Future<Output = Result<T, LinkError>> + 'static,
+    {
+        match self.make(caller, patience, Strangers::None, call).await? {
+            Reply::Control(told, _) => Some(told),
+            Reply::Stranger(_) => None,
+        }
+    }
+
+    async fn make<T, F, C>(
+        self: &Rc<Self>,
+        caller: &AgentCall,
+        patience: Duration,
+        strangers: Strangers,
+        call: C,
+    ) -> Option<Reply<T>>
     where
         T: 'static,
         C: Fn(MemoryLink<AgentPort>) -> F + 'static,
@@ -69,29 +133,33 @@ impl Wire {
         let (answer, call) = (Rc::new(RefCell::new(Some(answer))), Rc::new(call));
         let copies = 1 + u32::from(self.world.strikes("request doubled", self.world.weather.duplicate));
         for _ in 0..copies {
-            let carried = self.clone().carry(caller.clone(), call.clone(), answer.clone());
+            let carried = self.clone().carry(caller.clone(), strangers, call.clone(), answer.clone());
             self.world.executor.spawn(self.group, carried);
         }
         drop(answer);
-        let unavailable = Err(Failure::Unavailable { retry_after: None });
         tokio::select! {
             biased;
             told = answered => match told {
-                Ok(told) => told,
+                Ok(told) => Some(told),
                 // Lost: the connection is reset, or half open until patience ends.
                 Err(_) => {
                     if self.world.strikes("half-open connection", 300) {
                         self.world.sleep(patience).await;
                     }
-                    unavailable
+                    None
                 }
             },
-            () = self.world.sleep(patience) => unavailable,
+            () = self.world.sleep(patience) => None,
         }
     }
 
-    async fn carry<T, F, C>(self: Rc<Self>, caller: AgentCall, call: Rc<C>, answer: Answer<T>)
-    where
+    async fn carry<T, F, C>(
+        self: Rc<Self>,
+        caller: AgentCall,
+        strangers: Strangers,
+        call: Rc<C>,
+        answer: Answer<T>,
+    ) where
         T: 'static,
         C: Fn(MemoryLink<AgentPort>) -> F + 'static,
         F: Future<Output = Result<T, LinkError>> + 'static,
@@ -101,42 +169,65 @@ impl Wire {
         if self.cut.get().out || self.world.strikes("request lost", lose) {
             return;
         }
-        let told = match self.refusal() {
-            Some(refusal) => Err(refusal),
-            None => {
-                let at_control = |app: std::sync::Arc<vworkspace_server::app::App>| {
-                    let work = call(MemoryLink::new(app.agent_port(), caller));
-                    async move { work.await.map_err(|error| failure_of(&error)) }
-                };
-                let Some(told) = self.control.within(at_control).await else { return };
-                told
-            }
+        let reply = if let Some(stranger) = self.stranger(strangers) {
+            Reply::Stranger(stranger.answer())
+        } else if let Some(refusal) = self.refusal() {
+            Reply::Control(Err(refusal), self.control.now())
+        } else {
+            let at_control = |app: std::sync::Arc<vworkspace_server::app::App>| {
+                call(MemoryLink::new(app.agent_port(), caller))
+            };
+            let Some(told) = self.control.within(at_control).await else { return };
+            Reply::Control(told, self.control.now())
         };
         self.way().await;
         if self.cut.get().back || self.world.strikes("answer lost", lose) {
             return;
         }
-        let told = if self.world.strikes("answer replaced by 502", self.world.weather.refuse / 3) {
-            Err(Failure::of_status(502, None))
-        } else {
-            told
+        // In place of an answer that is on its way: what was asked for has happened.
+        let reply = match self.stranger(strangers) {
+            Some(stranger) => Reply::Stranger(stranger.answer()),
+            None => reply,
         };
         if let Some(answer) = answer.borrow_mut().take() {
             // Who asked may have gone.
-            let _ = answer.send(told);
+            let _ = answer.send(reply);
         }
     }
 
-    /// Something between the two refuses.
-    fn refusal(&self) -> Option<Failure> {
-        if !self.world.strikes("refused on the way", self.world.weather.refuse) {
+    /// Who answers in the control plane's place, if anybody does.
+    fn stranger(&self, strangers: Strangers) -> Option<Stranger> {
+        if strangers == Strangers::None {
+            return None;
+        }
+        let (dice, weather) = (&self.world.dice, &self.world.weather);
+        let standing = self.stranger.get().and_then(|spell| spell.answers(dice));
+        let stranger = match standing {
+            Some(stranger) => stranger,
+            None if self.world.strikes("answered by a stranger", weather.strangers) => {
+                Stranger::draw(dice, !weather.never_offers_again)
+            }
+            None => return None,
+        };
+        weather.count(stranger.name());
+        Some(stranger)
+    }
+
+    /// The control plane itself has too much to do.
+    fn refusal(&self) -> Option<LinkError> {
+        if !self.world.strikes("refused by a busy control plane", self.world.weather.refuse) {
             return None;
         }
         let after = Some(Duration::from_secs(1 + self.world.dice.roll(4)));
-        self.world
-            .dice
-            .pick(&[(429, after), (503, after), (503, None), (500, None), (429, None)])
-            .map(|(status, after)| Failure::of_status(*status, *after))
+        let ways = [(429, after), (503, after), (503, None), (500, None), (429, None)];
+        let told = self.world.dice.pick(&ways);
+        let (status, retry_after) = told.copied().unwrap_or((503, None));
+        let problem = Problem {
+            error: "busy".to_owned(),
+            message: "come back later".to_owned(),
+            request_id: String::new(),
+        };
+        Some(LinkError::Refused { status, problem, retry_after })
     }
 
     async fn way(&self) {
@@ -146,12 +237,9 @@ impl Wire {
     }
 }
 
-/// What a failed call means to the agent.
-fn failure_of(error: &LinkError) -> Failure {
-    match error {
-        LinkError::Refused { status, retry_after, .. } => Failure::of_status(*status, *retry_after),
-        LinkError::Unreachable { .. } | LinkError::Malformed { .. } => {
-            Failure::Unavailable { retry_after: None }
-        }
+impl RawAnswer {
+    /// The time of day that it tells.
+    pub fn date(&self, since: Duration) -> Timestamp {
+        time_of_day(since, SignedDuration::ZERO).saturating_add(self.clock_error).unwrap_or(Timestamp::MAX)
     }
 }

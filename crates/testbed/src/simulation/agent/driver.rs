@@ -105,7 +105,7 @@ impl Agent {
         let answer = tokio::select! {
             biased;
             () = self.another_link() => return,
-            answer = self.site.wire.call(&caller, wait + POLL_MARGIN, move |link| {
+            answer = self.ask(&caller, wait + POLL_MARGIN, move |link| {
                 let cluster = cluster.clone();
                 async move { link.jobs(&cluster, wait).await }
             }) => answer,
@@ -172,7 +172,9 @@ impl Agent {
         }
         self.session().handle_failure(failure, self.now(), self.random());
         let state = self.session().state();
-        let is_good = !matches!(state, State::Rejected(_)) || self.site.api.state().deleted_at.is_some();
+        let may_be_refused =
+            self.site.is_deleted() || self.site.world.weather.upheaval().is_some();
+        let is_good = !matches!(state, State::Rejected(_)) || may_be_refused;
         self.site.world.history.holds("I11 rotation", is_good, || {
             format!("{} was rejected with the credential it holds: {state:?}", self.site.name)
         });

@@ -111,7 +111,7 @@ impl Agent {
     }
 
     async fn post(&self, caller: &AgentCall, batch: EventsRequest) -> Result<(), Failure> {
-        let call = self.site.wire.call(caller, CALL, move |link| {
+        let call = self.ask(caller, CALL, move |link| {
             let batch = batch.clone();
             async move { link.events(&batch).await }
         });

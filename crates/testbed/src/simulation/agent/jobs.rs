@@ -60,7 +60,7 @@ impl Agent {
             let due = {
                 let mut work = self.work();
                 work.handle_link(active);
-                while let Some(command) = work.poll_command(self.now(), self.site.wire.control_now()) {
+                while let Some(command) = work.poll_command(self.now(), self.control_now()) {
                     self.check_journaled(&command);
                     self.site.world.executor.spawn(self.group, self.clone().perform(command));
                 }
@@ -142,7 +142,7 @@ impl Agent {
     {
         let Some(caller) = self.caller() else { return Err(Failure::Unavailable { retry_after: None }) };
         let (id, link) = (job.clone(), *self.link.borrow());
-        let told = self.site.wire.call(&caller, CALL, move |link| call(link, id.clone())).await;
+        let told = self.ask(&caller, CALL, move |link| call(link, id.clone())).await;
         // What an earlier credential reached says nothing about this one.
         if told.is_ok() && link == *self.link.borrow() {
             self.good(&caller);
@@ -195,9 +195,10 @@ impl Agent {
         if !expired || !self.site.seen.borrow_mut().expired.insert(record.job.id.clone()) {
             return;
         }
-        let now = self.site.wire.control_now();
+        let latest = self.site.clock.latest(self.site.wire.now());
         let history = &self.site.world.history;
-        history.holds("I2 one end", record.job.expires_at.is_some_and(|expiry| expiry <= now), || {
+        let is_time = record.job.expires_at.zip(latest).is_some_and(|(expiry, latest)| expiry <= latest);
+        history.holds("I2 one end", is_time, || {
             format!("{} is called expired before its time", history.name(&record.job.id))
         });
     }

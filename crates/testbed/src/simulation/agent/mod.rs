@@ -4,6 +4,8 @@
 //! `events.rs`, `jobs` is `jobs/`, `registrar` is `controllers/cluster/{apply,rotate,settle}.rs`, `leave` their neighbour
 //! of that name.
 
+mod answers;
+mod clock;
 mod driver;
 mod events;
 mod jobs;
@@ -18,6 +20,7 @@ use super::{
     wire::Wire,
     world::{World, time_of_day},
 };
+pub use clock::ControlClock;
 use events::Outbox;
 pub use events::body_of;
 use jiff::{SignedDuration, Timestamp};
@@ -52,6 +55,8 @@ pub struct Site {
     pub wire: Rc<Wire>,
     /// As handed over by whoever installed the operator.
     pub registration_token: RefCell<Option<Secret>>,
+    /// The control plane's clock, as this cluster reads it off answers.
+    pub clock: ControlClock,
     /// What the checks at the end compare with.
     pub seen: RefCell<Seen>,
 }
@@ -74,6 +79,8 @@ pub struct Seen {
     pub expired: BTreeSet<JobId>,
     /// Jobs that were offered again although their result had been taken.
     pub repeated: BTreeSet<JobId>,
+    /// Jobs that were offered before the control plane was set back to a backup: what became of them then it may not know.
+    pub done_before: BTreeSet<JobId>,
     /// What each key of an event stood for when it was first told.
     pub told_events: BTreeMap<String, String>,
     /// Keys of events that the control plane took.

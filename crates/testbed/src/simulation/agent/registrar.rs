@@ -38,7 +38,7 @@ impl Agent {
             registration_id: id,
         };
         let caller = self.caller_with(None);
-        let answer = self.site.wire.call(&caller, CALL, move |link| {
+        let answer = self.ask(&caller, CALL, move |link| {
             let request = request.clone();
             async move { link.register(&request).await }
         });
@@ -117,7 +117,7 @@ impl Agent {
 
     async fn rotate(&self, held: Held, cause: Cause) -> Option<()> {
         let caller = self.caller_with(Some(held.token.clone()));
-        let answer = self.site.wire.call(&caller, CALL, |link| async move { link.rotate().await });
+        let answer = self.ask(&caller, CALL, |link| async move { link.rotate().await });
         let answer = answer.await.ok()?;
         self.note("has a new credential beside the current one");
         let issued_at = self.now();
