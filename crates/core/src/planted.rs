@@ -73,11 +73,13 @@ pub enum Bug {
     LoseAckWakeUp,
     /// What is written to an object is for whatever is there.
     WriteUnconditionally,
+    /// A release that Flux looks at again counts as one that starts.
+    ReportFluxFlap,
 }
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -111,6 +113,7 @@ impl Bug {
         Self::ForgetSession,
         Self::LoseAckWakeUp,
         Self::WriteUnconditionally,
+        Self::ReportFluxFlap,
     ];
 
     /// The bug of that name: the variant in kebab case.

@@ -1,4 +1,4 @@
-//! A cluster's API server, with what the agent keeps in it, the objects it owns and the controllers that work on them.
+//! A cluster's API server, with what the agent keeps in it and the objects it owns.
 
 use super::{
     executor::Group,
@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 use vworkspace_core::agent::{credentials::Held, shards::Number};
-use vworkspace_protocol::{Condition, ConditionStatus, JobId, ObjectRef, Secret};
+use vworkspace_protocol::{Condition, JobId, ObjectRef, Secret};
 
 /// Where the applications are.
 pub const NAMESPACE: &str = "apps";
@@ -54,10 +54,10 @@ const REFUSALS: [(&str, ApiError); 4] = [
 
 /// One cluster.
 pub struct Api {
-    world: World,
+    pub(super) world: World,
     name: String,
     /// The controllers: they never die.
-    group: Group,
+    pub(super) group: Group,
     state: RefCell<State>,
     /// Until when processes that led may make calls.
     fences: RefCell<BTreeMap<Group, Duration>>,
@@ -108,7 +108,8 @@ pub struct State {
     /// Whose fields others took over, and how many changes there were before.
     pub takeovers: Vec<(String, usize)>,
     next_uid: u64,
-    versions: u64,
+    /// Rises with every write to an application.
+    pub versions: u64,
 }
 
 /// Who leads.
@@ -146,6 +147,8 @@ pub struct Object {
     pub was_ready: bool,
     /// It is going away.
     pub deleting: bool,
+    /// How often Flux has begun to look at it at intervals: only the last one to begin goes on.
+    pub looks: u64,
     /// As the controller wrote them.
     pub conditions: Vec<Condition>,
 }
@@ -351,67 +354,7 @@ impl Api {
         .await
     }
 
-    /// The controller: works for a while, then the application is ready, now and then never.
-    async fn reconcile(self: Rc<Self>, object: ObjectRef) {
-        let (dice, healed) = (&self.world.dice, self.world.weather.is_healed());
-        let slow = Duration::from_millis(if healed { 500 } else { 3_000 });
-        self.world.sleep_between(Duration::from_millis(10), slow).await;
-        self.set_ready(&object, ConditionStatus::False, "Progressing");
-        self.world.sleep_between(Duration::from_millis(10), slow).await;
-        // Some applications never become ready, faults or not; the one that is asked for last does.
-        let value = self.state().objects.get(&object.name).map(|found| found.value);
-        let is_hopeless = value.is_some_and(|value| self.state().hopeless.contains(&value));
-        if is_hopeless || object.name != PROBE && dice.happens(40) {
-            return;
-        }
-        self.set_ready(&object, ConditionStatus::True, "HelmReleaseReady");
-        if !healed && dice.happens(150) {
-            self.world.weather.count("condition flaps");
-            for _ in 0..=dice.roll(4) {
-                self.world.sleep_between(Duration::from_millis(1), Duration::from_millis(900)).await;
-                self.set_ready(&object, ConditionStatus::False, "Progressing");
-                self.world.sleep_between(Duration::from_millis(1), Duration::from_millis(900)).await;
-                self.set_ready(&object, ConditionStatus::True, "HelmReleaseReady");
-            }
-        }
-    }
-
-    /// The finalizer: uninstalls, then the object is gone.
-    async fn finalize(self: Rc<Self>, object: ObjectRef) {
-        self.world.sleep_between(Duration::from_millis(10), Duration::from_secs(2)).await;
-        self.edit(|state| {
-            if state.objects.get(&object.name).is_some_and(|found| found.uid == object.uid) {
-                state.objects.remove(&object.name);
-            }
-        });
-    }
-
-    fn set_ready(&self, object: &ObjectRef, status: ConditionStatus, reason: &str) {
-        let now = vworkspace_protocol::time::whole_seconds(self.now());
-        self.edit(|state| {
-            let Some(found) = state.objects.get_mut(&object.name) else { return };
-            if found.uid != object.uid || found.generation != object.generation || found.deleting {
-                return;
-            }
-            if status == ConditionStatus::True {
-                found.was_ready = true;
-                state.reached.insert((object.name.clone(), found.value));
-            }
-            let before = found.conditions.first();
-            let kept = before.filter(|before| before.status == status).and_then(|b| b.last_transition_time);
-            found.conditions = vec![Condition {
-                type_: "Ready".to_owned(),
-                status,
-                observed_generation: found.generation,
-                last_transition_time: kept.or(Some(now)),
-                reason: reason.to_owned(),
-                message: String::new(),
-            }];
-            state.touch(&object.name);
-        });
-    }
-
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         time_of_day(self.world.executor.now(), SignedDuration::ZERO)
     }
 
@@ -446,7 +389,7 @@ impl State {
     }
 
     /// Whatever is written, status included, makes another version of the object.
-    fn touch(&mut self, name: &str) {
+    pub fn touch(&mut self, name: &str) {
         self.versions += 1;
         if let Some(object) = self.objects.get_mut(name) {
             object.version = self.versions;
@@ -512,6 +455,7 @@ impl State {
             foreign: false,
             was_ready: false,
             deleting: false,
+            looks: 0,
             conditions: Vec::new(),
         };
         self.objects.insert(name.to_owned(), object);

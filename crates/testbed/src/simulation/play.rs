@@ -9,6 +9,7 @@ use super::{
     executor::Executor,
     nemesis::{self, Pods},
     people::{self, Wishes},
+    rest,
     wire::{Cut, Wire},
     world::World,
 };
@@ -153,9 +154,9 @@ type Sites = [(Rc<Site>, Rc<Wishes>)];
 
 /// Waits until all is done, probes every cluster, and checks.
 fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]) {
-    let lingers = world.weather.upheaval().map_or(LINGERS, |_| LINGERS + ASKS_AGAIN_WITHIN);
-    world.executor.run(world.executor.now() + lingers, || world.history.broken().is_some());
-    if world.history.broken().is_some() || !all_settled(world, control, sites, pods, SETTLES_WITHIN) {
+    world.executor.run(world.executor.now() + LINGERS, || world.history.broken().is_some());
+    let within = world.weather.upheaval().map_or(SETTLES_WITHIN, |_| ASKS_AGAIN_WITHIN + SETTLES_WITHIN);
+    if world.history.broken().is_some() || !all_settled(world, control, sites, pods, within) {
         return;
     }
     for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
@@ -171,6 +172,9 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
     world.history.note("CHECK", "each cluster was handed two more jobs");
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, PROBE_WITHIN) {
         return;
+    }
+    if world.dice.happens(400) {
+        rest::check(world, sites);
     }
     for (site, wishes) in sites {
         let (answering, cluster) = (control.clone(), wishes.cluster.clone());
@@ -198,7 +202,7 @@ fn all_settled(
     pods: &[Rc<Pods>],
     within: Duration,
 ) -> bool {
-    let end = world.executor.now() + within;
+    let (start, end) = (world.executor.now(), world.executor.now() + within);
     loop {
         let mut left = String::new();
         for ((site, wishes), pod) in sites.iter().zip(pods) {
@@ -227,7 +231,9 @@ fn all_settled(
             world.history.broke("I7 liveness", &format!("after {within:?} without faults: {left}"));
             return false;
         }
-        world.executor.run(world.executor.now() + LOOK_EVERY, || world.history.broken().is_some());
+        let waited = world.executor.now().saturating_sub(start);
+        let pause = if waited < SETTLES_WITHIN { LOOK_EVERY } else { LOOK_EVERY * 10 };
+        world.executor.run(world.executor.now() + pause, || world.history.broken().is_some());
     }
 }
 

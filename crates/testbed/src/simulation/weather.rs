@@ -81,10 +81,10 @@ impl Long {
     /// Mostly nothing: hours cost much.
     fn draw(dice: &Dice) -> Option<Self> {
         let minutes = |least: u64, most: u64| Duration::from_secs(60 * (least + dice.roll(most - least + 1)));
-        match dice.roll(100) {
+        match dice.roll(200) {
             0..5 => Some(Self::Strangers(minutes(10, 50))),
-            5..7 => Some(Self::Strangers(minutes(60, 360))),
-            7..12 => Some(Self::Empty(minutes(1, 60))),
+            5 => Some(Self::Strangers(minutes(60, 360))),
+            6..12 => Some(Self::Empty(minutes(1, 60))),
             _ => None,
         }
     }
@@ -95,13 +95,14 @@ impl Weather {
     pub fn draw(dice: &Dice) -> Self {
         let rate = |most: u64| if dice.happens(350) { 0 } else { dice.roll(most + 1) };
         let time = |choices: &[u64]| Duration::from_millis(dice.pick(choices).copied().unwrap_or(1));
+        let long = Long::draw(dice);
         Self {
             lose: rate(150),
             duplicate: rate(150),
             refuse: rate(150),
             strangers: rate(60),
             stranger_spells: time(&[10_000, 30_000, 600_000, 600_000]),
-            long: Long::draw(dice),
+            long,
             restores: dice.happens(250),
             interval: time(&[10_000, 40_000, 150_000]),
             way: time(&[5, 50, 400, 3_000]),
@@ -113,7 +114,8 @@ impl Weather {
             leader_runs: time(&[10_000, 40_000, 600_000, 600_000]),
             control_lives: time(&[5_000, 15_000, 40_000, 600_000]),
             line_holds: time(&[6_000, 20_000, 60_000, 600_000]),
-            replicas: 1 + usize::from(dice.happens(250)),
+            // A lease that is renewed three times a second makes hours cost much.
+            replicas: 1 + usize::from(dice.happens(250) && long.is_none()),
             never_offers_again: dice.happens(300),
             forget: rate(200),
             lose_journal: if dice.happens(900) { 0 } else { 400 },

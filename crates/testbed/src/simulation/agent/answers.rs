@@ -60,8 +60,8 @@ impl Agent {
     {
         let unavailable = Failure::Unavailable { retry_after: None };
         let reply = self.site.wire.call(caller, patience, call).await.ok_or(unavailable)?;
-        if let Reply::Stranger(answer) = &reply {
-            self.site.clock.believe(answer.date(self.site.wire.now()), self.site.wire.now());
+        if let Reply::Stranger(_) = &reply {
+            return Err(unavailable);
         }
         let now = self.site.wire.now();
         match reply {
