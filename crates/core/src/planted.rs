@@ -75,11 +75,13 @@ pub enum Bug {
     WriteUnconditionally,
     /// A release that Flux looks at again counts as one that starts.
     ReportFluxFlap,
+    /// The control plane's clock is read off anybody's `Date`.
+    BelieveAnyDate,
 }
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -114,6 +116,7 @@ impl Bug {
         Self::LoseAckWakeUp,
         Self::WriteUnconditionally,
         Self::ReportFluxFlap,
+        Self::BelieveAnyDate,
     ];
 
     /// The bug of that name: the variant in kebab case.

@@ -1,13 +1,14 @@
 //! What lasts for minutes and hours, after the rough time: strangers on the lines, and a control plane that knows nobody.
 
-use super::{
-    agent::Site, control::Control, people::Wishes, stranger::Spell, weather::Long, world::World,
-};
+use super::{agent::Site, control::Control, people::Wishes, stranger::Spell, weather::Long, world::World};
 use std::{rc::Rc, time::Duration};
 use vworkspace_store::Memory;
 
 /// From here on a stranger that answers polls in form passes for a proxy that strips the echo (contract, section 4).
 const BELIEVED_AFTER: Duration = Duration::from_secs(55 * 60);
+
+/// A cluster that leaves has left within this, told or not.
+const LEAVES_WITHIN: Duration = Duration::from_secs(180);
 
 /// Plays a long act to its end. Jobs are handed in now and then meanwhile.
 ///
@@ -28,6 +29,7 @@ pub fn play(
     match act {
         Long::Strangers(time) => strangers(world, sites, time),
         Long::Empty(time) => empty(world, control, sites, time)?,
+        Long::Forbidden(time) => forbidden(world, sites, time),
     }
     world.executor.kill(people);
     Ok(())
@@ -36,11 +38,21 @@ pub fn play(
 fn strangers(world: &World, sites: &[(Rc<Site>, Rc<Wishes>)], time: Duration) {
     world.weather.count("strangers for long");
     for (site, _) in sites {
-        let in_form = time < BELIEVED_AFTER && !world.weather.never_offers_again;
-        site.wire.set_stranger(Some(Spell::draw(&world.dice, in_form)));
+        let is_v1 = world.weather.never_offers_again;
+        let spell = Spell::draw(&world.dice, time < BELIEVED_AFTER && !is_v1);
+        site.wire.set_stranger(Some(if is_v1 { spell.total() } else { spell }));
     }
     run(world, time);
     sites.iter().for_each(|(site, _)| site.wire.set_stranger(None));
+}
+
+/// The control plane says that no cluster may do anything, and changes its mind later.
+fn forbidden(world: &World, sites: &[(Rc<Site>, Rc<Wishes>)], time: Duration) {
+    world.weather.count("forbidden for long");
+    sites.iter().for_each(|(site, _)| site.wire.set_forbidden(true));
+    world.weather.handle_upheaval(world.executor.now());
+    run(world, time);
+    sites.iter().for_each(|(site, _)| site.wire.set_forbidden(false));
 }
 
 /// Another control plane answers under the same name, of our make and with an empty database; then the own one again.
@@ -51,6 +63,10 @@ fn empty(
     time: Duration,
 ) -> anyhow::Result<()> {
     world.weather.count("empty control plane for long");
+    // To one that is just leaving the empty one would say that its identity has ended.
+    let is_leaving = |site: &Site| site.is_deleted() && site.api.state().left.is_none();
+    let over = || world.history.broken().is_some() || !sites.iter().any(|(site, _)| is_leaving(site));
+    world.executor.run(world.executor.now() + LEAVES_WITHIN, over);
     let change = |memory: Memory| -> anyhow::Result<Memory> {
         let former = control.change_disk(memory);
         sites.iter().for_each(|(site, _)| site.wire.reset());

@@ -257,7 +257,10 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>, victim: Rc<Si
         });
         let told = told.await;
         let silent = match &told {
-            None | Some(Err(LinkError::Unreachable { .. } | LinkError::Malformed { .. })) => true,
+            None
+            | Some(Err(
+                LinkError::Unexpected { .. } | LinkError::Unreachable { .. } | LinkError::Malformed { .. },
+            )) => true,
             Some(Ok(())) => false,
             Some(Err(LinkError::Refused { status, .. })) => matches!(*status, 401 | 403 | 404 | 429 | 500..),
         };

@@ -60,8 +60,8 @@ enum Page {
 pub struct RawAnswer {
     /// HTTP status.
     pub status: u16,
-    /// `Content-Type`.
-    pub content_type: Option<&'static str>,
+    /// `Content-Type`; empty if there is none.
+    pub content_type: &'static str,
     /// The body.
     pub body: &'static [u8],
     /// `Retry-After`.
@@ -88,6 +88,12 @@ impl Spell {
         let only = dice.happens(600).then(|| Stranger::draw(dice, in_form));
         let answers = if dice.happens(700) { 1_000 } else { 100 + dice.roll(800) };
         Self { only, in_form, answers }
+    }
+
+    /// The same, of one who lets nothing through. A plain v1 control plane that answers polls is believed in the end even out of
+    /// form, so that nobody who does the same could be told from it.
+    pub fn total(self) -> Self {
+        Self { answers: 1_000, ..self }
     }
 
     /// Whether the stranger answers this call, and how.
@@ -122,14 +128,14 @@ impl Stranger {
     /// What the agent reads.
     pub fn answer(&self) -> RawAnswer {
         let (content_type, body): (_, &'static [u8]) = match self.page {
-            Page::Html => (Some("text/html; charset=utf-8"), b"<!doctype html><h1>Sign in to go on</h1>"),
-            Page::Text => (Some("text/plain"), b"no healthy upstream"),
-            Page::Empty => (None, b""),
-            Page::Braces => (Some("application/json"), b"{}"),
-            Page::Foreign => (Some("application/json"), br#"{"status":"down","code":17}"#),
-            Page::Truncated => (Some("application/json"), br#"{"error":"unauthentica"#),
+            Page::Html => ("text/html; charset=utf-8", b"<!doctype html><h1>Sign in to go on</h1>"),
+            Page::Text => ("text/plain", b"no healthy upstream"),
+            Page::Empty => ("", b""),
+            Page::Braces => ("application/json", b"{}"),
+            Page::Foreign => ("application/json", br#"{"status":"down","code":17}"#),
+            Page::Truncated => ("application/json", br#"{"error":"unauthentica"#),
             Page::Problem => {
-                (Some("application/json"), br#"{"error":"denied","message":"this gateway knows you not"}"#)
+                ("application/json", br#"{"error":"denied","message":"this gateway knows you not"}"#)
             }
         };
         let Self { status, retry_after, clock_error, .. } = *self;
@@ -140,7 +146,8 @@ impl Stranger {
         match self.page {
             Page::Problem => true,
             Page::Html | Page::Text | Page::Truncated => false,
-            Page::Empty | Page::Braces | Page::Foreign => (200..300).contains(&self.status),
+            Page::Empty => self.status == 204,
+            Page::Braces | Page::Foreign => (200..300).contains(&self.status),
         }
     }
 

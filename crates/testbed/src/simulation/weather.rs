@@ -14,6 +14,8 @@ pub enum Long {
     Strangers(Duration),
     /// A control plane that knows nobody answers under the same name.
     Empty(Duration),
+    /// The control plane itself forbids everything.
+    Forbidden(Duration),
 }
 
 /// Rates are per thousand times that it could happen.
@@ -85,6 +87,7 @@ impl Long {
             0..5 => Some(Self::Strangers(minutes(10, 50))),
             5 => Some(Self::Strangers(minutes(60, 360))),
             6..12 => Some(Self::Empty(minutes(1, 60))),
+            12..15 => Some(Self::Forbidden(minutes(1, 60))),
             _ => None,
         }
     }

@@ -27,6 +27,8 @@ pub struct Wire {
     group: Group,
     cut: Cell<Cut>,
     stranger: Cell<Option<Spell>>,
+    /// The control plane refuses this cluster everything.
+    is_forbidden: Cell<bool>,
 }
 
 /// What does not go through.
@@ -60,8 +62,9 @@ impl Wire {
     /// A line that holds.
     pub fn new(world: &World, control: &Rc<Control>) -> Rc<Self> {
         let group = world.executor.group();
-        let (cut, stranger) = (Cell::default(), Cell::default());
-        Rc::new(Self { world: world.clone(), control: control.clone(), group, cut, stranger })
+        let (cut, stranger, is_forbidden) = (Cell::default(), Cell::default(), Cell::default());
+        let (world, control) = (world.clone(), control.clone());
+        Rc::new(Self { world, control, group, cut, stranger, is_forbidden })
     }
 
     /// Cuts or mends the line.
@@ -72,6 +75,11 @@ impl Wire {
     /// Lets a stranger stand between the two, or sends it away.
     pub fn set_stranger(&self, spell: Option<Spell>) {
         self.stranger.set(spell);
+    }
+
+    /// Lets the control plane refuse every call with 403, or no more.
+    pub fn set_forbidden(&self, is_forbidden: bool) {
+        self.is_forbidden.set(is_forbidden);
     }
 
     /// Drops whatever is on its way, as the end of all connections does.
@@ -213,8 +221,11 @@ impl Wire {
         Some(stranger)
     }
 
-    /// The control plane itself has too much to do.
+    /// The control plane itself forbids it, or has too much to do.
     fn refusal(&self) -> Option<LinkError> {
+        if self.is_forbidden.get() {
+            return Some(refused(403, "forbidden", None));
+        }
         if !self.world.strikes("refused by a busy control plane", self.world.weather.refuse) {
             return None;
         }
@@ -222,18 +233,22 @@ impl Wire {
         let ways = [(429, after), (503, after), (503, None), (500, None), (429, None)];
         let told = self.world.dice.pick(&ways);
         let (status, retry_after) = told.copied().unwrap_or((503, None));
-        let problem = Problem {
-            error: "busy".to_owned(),
-            message: "come back later".to_owned(),
-            request_id: String::new(),
-        };
-        Some(LinkError::Refused { status, problem, retry_after })
+        Some(refused(status, "busy", retry_after))
     }
 
     async fn way(&self) {
         let most =
             if self.world.weather.is_healed() { Duration::from_millis(5) } else { self.world.weather.way };
         self.world.sleep_between(Duration::from_micros(100), most).await;
+    }
+}
+
+fn refused(status: u16, error: &str, retry_after: Option<Duration>) -> LinkError {
+    let (message, request_id) = ("as the control plane says".to_owned(), String::new());
+    LinkError::Refused {
+        status,
+        problem: Problem { error: error.to_owned(), message, request_id },
+        retry_after,
     }
 }
 

@@ -2,9 +2,12 @@
 
 use super::{Agent, events::Told};
 use std::{rc::Rc, time::Duration};
-use vworkspace_core::agent::session::{DISCONNECT_AFTER, Failure, State, Step, pause_after_poll, poll_wait};
+use vworkspace_core::agent::{
+    credentials::Held,
+    session::{DISCONNECT_AFTER, Failure, State, Step, pause_after_poll, poll_wait},
+};
 use vworkspace_protocol::Job;
-use vworkspace_transport::AgentLink as _;
+use vworkspace_transport::{AgentLink as _, EchoMark};
 
 /// What a poll may take beyond the wait it asked for, as in the HTTP link.
 const POLL_MARGIN: Duration = Duration::from_secs(10);
@@ -19,7 +22,7 @@ impl Agent {
             changed.borrow_and_update();
             let stored = self.site.api.state().credential.clone();
             if *self.held.borrow() != stored {
-                self.verdicts.borrow_mut().handle_change();
+                self.handle_written(stored.as_ref());
             }
             *self.held.borrow_mut() = stored;
             self.connect();
@@ -29,6 +32,16 @@ impl Agent {
             // The watch is late.
             self.site.world.sleep_between(Duration::from_micros(100), Duration::from_millis(200)).await;
         }
+    }
+
+    /// The credentials Secret was written.
+    fn handle_written(&self, stored: Option<&Held>) {
+        if self.mark.get() == EchoMark::Unset {
+            self.mark.set(EchoMark::stored(stored.is_some_and(Held::echoes)));
+        }
+        self.verdicts.borrow_mut().handle_change();
+        self.session().handle_change();
+        self.heard.notify_one();
     }
 
     /// Makes another connection where another credential is to be presented. Answers whether one was made.
@@ -54,6 +67,10 @@ impl Agent {
             let step = self.session().poll_step(self.now());
             match step {
                 Step::Halt => self.another_link().await,
+                Step::Reopen => {
+                    self.verdicts.borrow_mut().handle_change();
+                    self.connect();
+                }
                 Step::Wait(at) => tokio::select! {
                     biased;
                     () = self.another_link() => {}
@@ -73,12 +90,15 @@ impl Agent {
 
     async fn resync(&self) {
         self.check_quiet();
+        let link = *self.link.borrow();
         match self.tell_everything().await {
             Ok(told) => {
                 self.told_first.set(true);
                 self.cut.set(0);
                 self.session().handle_resynced(told == Told::Taken, self.now());
             }
+            // What another credential met says nothing about the one in use.
+            Err(_) if link != *self.link.borrow() => {}
             Err(failure) => self.failed(failure),
         }
     }
@@ -113,6 +133,7 @@ impl Agent {
         match answer {
             Ok(mut jobs) => {
                 self.accepted(&caller);
+                self.bare.borrow_mut().handle_poll();
                 self.cut.set(0);
                 self.session().handle_polled(self.now());
                 self.site.seen.borrow_mut().delivered.extend(jobs.iter().cloned());
@@ -155,7 +176,7 @@ impl Agent {
 
     /// What is rejected is compared with the Secret first; if it was a next credential, the one before still works.
     fn failed(&self, failure: Failure) {
-        if failure == Failure::Unauthorized {
+        if failure.is_rejection() {
             let stored = self.site.api.state().credential.clone();
             if let (Some(stored), Some(used)) = (&stored, self.credential.borrow().as_ref()) {
                 self.verdicts.borrow_mut().handle_refused(used, stored);
@@ -172,8 +193,7 @@ impl Agent {
         }
         self.session().handle_failure(failure, self.now(), self.random());
         let state = self.session().state();
-        let may_be_refused =
-            self.site.is_deleted() || self.site.world.weather.upheaval().is_some();
+        let may_be_refused = self.site.is_deleted() || self.site.world.weather.upheaval().is_some();
         let is_good = !matches!(state, State::Rejected(_)) || may_be_refused;
         self.site.world.history.holds("I11 rotation", is_good, || {
             format!("{} was rejected with the credential it holds: {state:?}", self.site.name)

@@ -152,7 +152,9 @@ impl Agent {
         if failure == Failure::Refused {
             self.site.world.history.broke("I5 events", "the control plane cannot read our own events");
         }
-        outbox.teller.handle_delivery(Delivery::Failed, now);
+        let too_large = failure == Failure::TooLarge;
+        let delivery = if too_large { Delivery::TooLarge } else { Delivery::Failed };
+        outbox.teller.handle_delivery(delivery, now);
         if link != *self.link.borrow() {
             // What an earlier connection met says nothing about the one in use.
             return;

@@ -1,6 +1,6 @@
 //! Does what [`Work`] asks for, side by side, and tells it what became of each.
 
-use super::{Agent, CALL, shards};
+use super::{Agent, shards};
 use crate::simulation::api::{
     API_VERSION, ApiError, Deletion, KIND, NAMESPACE, Object, Put, State as Cluster, reference_of,
 };
@@ -8,6 +8,7 @@ use std::{rc::Rc, time::Duration};
 use vworkspace_core::{
     agent::{
         ObjectKey,
+        bare_answers::Message,
         dedup::Ledger,
         job_run::{Goal, Observed, Taken},
         session::{Failure, State},
@@ -87,7 +88,9 @@ impl Agent {
                 self.save(*record).await;
             }
             Command::Ack(ticket, job) => {
-                let mut told = self.tell(&job, "ack", |link, job| async move { link.ack(&job).await }).await;
+                let mut told = self
+                    .tell(&job, Message::Ack, "ack", |link, job| async move { link.ack(&job).await })
+                    .await;
                 if told == Err(Failure::Closed) && self.site.seen.borrow().repeated.contains(&job) {
                     // Who forgot that it is over takes the ack.
                     told = Ok(());
@@ -101,7 +104,7 @@ impl Agent {
             Command::Follow(ticket, taken) => self.follow(ticket, &taken).await,
             Command::Status(ticket, job, update) => {
                 self.check_progress(&job);
-                let told = self.tell(&job, "progress", move |link, job| {
+                let told = self.tell(&job, Message::Status, "progress", move |link, job| {
                     let update = update.clone();
                     async move { link.status(&job, &update).await }
                 });
@@ -135,14 +138,14 @@ impl Agent {
         self.answer(|work| work.handle_saved(ticket, saved, self.now(), self.random()));
     }
 
-    async fn tell<F, C>(&self, job: &JobId, what: &str, call: C) -> Result<(), Failure>
+    async fn tell<F, C>(&self, job: &JobId, message: Message, what: &str, call: C) -> Result<(), Failure>
     where
         C: Fn(vworkspace_transport::MemoryLink<vworkspace_server::app::AgentPort>, JobId) -> F + 'static,
         F: Future<Output = Result<(), vworkspace_transport::LinkError>> + 'static,
     {
         let Some(caller) = self.caller() else { return Err(Failure::Unavailable { retry_after: None }) };
         let (id, link) = (job.clone(), *self.link.borrow());
-        let told = self.ask(&caller, CALL, move |link| call(link, id.clone())).await;
+        let told = self.ask_about(&caller, (job, message), move |link| call(link, id.clone())).await;
         // What an earlier credential reached says nothing about this one.
         if told.is_ok() && link == *self.link.borrow() {
             self.good(&caller);
@@ -155,7 +158,7 @@ impl Agent {
     async fn post_result(&self, job: &JobId, result: JobResult) -> Result<(), Failure> {
         self.flush_events();
         let outcome = result.outcome;
-        let told = self.tell(job, outcome.as_str(), move |link, job| {
+        let told = self.tell(job, Message::Result, outcome.as_str(), move |link, job| {
             let result = result.clone();
             async move { link.result(&job, &result).await }
         });

@@ -62,8 +62,7 @@ impl Agent {
             }
             let rest = Duration::try_from(ends.duration_since(now)).unwrap_or(Duration::ZERO);
             let (caller, patience) = (self.caller_with(Some(token.clone())), rest.max(TRY_FOR).min(CALL));
-            let told =
-                self.ask(&caller, patience, |link| async move { link.decommission().await }).await;
+            let told = self.ask(&caller, patience, |link| async move { link.decommission().await }).await;
             let told = departure(told);
             self.note(&format!("tells that it leaves: {told:?}"));
             match told {

@@ -33,12 +33,13 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 use vworkspace_core::agent::{
+    bare_answers::BareAnswers,
     credentials::{Held, Verdicts},
     session::{DISCONNECT_AFTER, Session},
     work::Work,
 };
 use vworkspace_protocol::{Job, JobId, Secret, id::SessionId};
-use vworkspace_transport::AgentCall;
+use vworkspace_transport::{AgentCall, EchoMark};
 
 /// Bound of a call that does not wait for jobs, as in the HTTP link.
 const CALL: Duration = Duration::from_secs(30);
@@ -112,6 +113,10 @@ pub struct Agent {
     held: RefCell<Option<Held>>,
     /// What was answered to which credential.
     verdicts: RefCell<Verdicts>,
+    /// Whether the control plane proves that an answer is its own.
+    mark: Cell<EchoMark>,
+    /// What a plain v1 control plane answered out of form.
+    bare: RefCell<BareAnswers>,
     /// The job that waits for a rotation.
     ordered: RefCell<Option<JobId>>,
     /// The credential in use.
@@ -160,6 +165,8 @@ impl Agent {
             view: RefCell::default(),
             held: RefCell::default(),
             verdicts: RefCell::default(),
+            mark: Cell::default(),
+            bare: RefCell::default(),
             ordered: RefCell::default(),
             credential: RefCell::default(),
             link: watch::Sender::new(0),
