@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// An object, or why it cannot be read. Only for JSON, where the text of a part can be kept.
 #[derive(Clone, Debug)]
@@ -77,16 +77,26 @@ struct Headed {
 /// # Errors
 /// It is none of an object that an API server holds.
 pub fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let Lean { name, namespace, uid, generation, resource_version, creation_timestamp, deletion_timestamp } =
-        Lean::deserialize(deserializer)?;
+    let metadata = labelled_metadata(deserializer)?;
+    Ok(ObjectMeta { labels: None, annotations: None, ..metadata })
+}
+
+/// As [`lean_metadata`], with labels and annotations.
+///
+/// # Errors
+/// It is none of an object that an API server holds.
+pub fn labelled_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let lean = Lean::deserialize(deserializer)?;
     Ok(ObjectMeta {
-        name,
-        namespace,
-        uid,
-        generation,
-        resource_version,
-        creation_timestamp,
-        deletion_timestamp,
+        name: lean.name,
+        namespace: lean.namespace,
+        uid: lean.uid,
+        generation: lean.generation,
+        resource_version: lean.resource_version,
+        creation_timestamp: lean.creation_timestamp,
+        deletion_timestamp: lean.deletion_timestamp,
+        labels: lean.labels,
+        annotations: lean.annotations,
         ..ObjectMeta::default()
     })
 }
@@ -101,6 +111,8 @@ struct Lean {
     resource_version: Option<String>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 /// Objects that the API server takes and nothing here can read, as it lists and tells them.

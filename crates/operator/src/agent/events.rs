@@ -422,7 +422,14 @@ mod tests {
         let mut events = event_loop(links);
         let object = |uid: &str| ObjectRef { uid: uid.to_owned(), ..ObjectRef::default() };
         let observed = Observed { conditions: vec![ready()], ..Observed::default() };
-        let followed = Followed { object: object("a"), version: 0, observed, deleting: false, created: 0 };
+        let followed = Followed {
+            object: object("a"),
+            version: 0,
+            observed,
+            deleting: false,
+            created: 0,
+            marks: String::new(),
+        };
         let (done, mut told) = oneshot::channel();
         events.handle_snapshot(Snapshot { part: Part::Conditions(vec![Arc::new(followed)]), done });
         events.start();
@@ -477,8 +484,14 @@ mod tests {
         });
         let mut snapshot = |version, condition| {
             let observed = Observed { conditions: vec![condition], ..Observed::default() };
-            let followed =
-                Followed { object: object.clone(), version, observed, deleting: false, created: 0 };
+            let followed = Followed {
+                object: object.clone(),
+                version,
+                observed,
+                deleting: false,
+                created: 0,
+                marks: String::new(),
+            };
             let part = Part::Conditions(vec![Arc::new(followed)]);
             events.handle_snapshot(Snapshot { part, done: oneshot::channel().0 });
             events.teller.outbox().len()

@@ -5,6 +5,7 @@
 
 use crate::{
     conditions,
+    guarded::labelled_metadata,
     marks::marks,
     report::{Reporter, version_of},
 };
@@ -31,6 +32,7 @@ use vworkspace_protocol::ObjectRef;
 /// The part of an object that is read, whatever the rest is like.
 #[derive(Clone, Debug, Deserialize)]
 struct Partial {
+    #[serde(deserialize_with = "labelled_metadata")]
     metadata: ObjectMeta,
     /// Read by itself: who is there is known also where this says nothing.
     #[serde(default)]

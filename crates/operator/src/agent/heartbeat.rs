@@ -113,7 +113,7 @@ mod tests {
             ..ObjectRef::default()
         };
         let observed = Observed { uid: "u-1".to_owned(), observed_generation: 2, conditions };
-        Followed { object, version: 0, observed, deleting: false, created: 0 }
+        Followed { object, version: 0, observed, deleting: false, created: 0, marks: String::new() }
     }
 
     fn connected(status: ConditionStatus) -> Condition {

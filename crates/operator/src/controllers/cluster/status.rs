@@ -294,12 +294,18 @@ pub(super) async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::conversation::Echo;
     use crate::{
         agent::problem::Problem,
         controllers::cluster::{dereference::Stored, validate::Registration},
     };
-    use vworkspace_core::agent::credentials::Held;
+    use std::time::Duration;
+    use vworkspace_core::agent::{
+        credentials::Held,
+        session::{Failure, Session},
+    };
     use vworkspace_protocol::{ClusterId, Secret};
+    use vworkspace_transport::LinkError;
 
     fn found() -> Found {
         let cluster = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
@@ -385,14 +391,52 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_credential_is_no_cut() {
-        let rejected = link(State::Rejected(Rejection::CredentialRejected), false, true);
-        let (phase, conditions) = told(&Plan::Keep, &Exchange::None, &rejected);
-        assert_eq!(phase, Some(ClusterPhase::Error));
-        assert_eq!(
-            conditions,
-            ["Authenticated=False/CredentialRejected", "Connected=False/CredentialRejected"]
-        );
+    fn rejection_says_when_it_is_asked_again_and_what_helps() {
+        let mut session = Session::new(Duration::from_secs(60));
+        session.handle_credential(true, Timestamp::UNIX_EPOCH);
+        session.handle_failure(Failure::Unauthorized, Timestamp::UNIX_EPOCH, 1.0);
+        let rejected = LinkState { rejected: session.rejected(), ..link(session.state(), false, true) };
+        let told = status(&found(), &Plan::Keep, &Exchange::None, &rejected, Timestamp::UNIX_EPOCH);
+        assert_eq!(told.phase, Some(ClusterPhase::Error));
+        for type_ in [types::AUTHENTICATED, types::CONNECTED] {
+            let condition = told.conditions.iter().find(|c| c.type_ == type_).unwrap();
+            assert_eq!((&*condition.status, &*condition.reason), ("False", reasons::CREDENTIAL_REJECTED));
+            assert!(condition.message.contains("1970-01-01T00:01:00Z"), "{}", condition.message);
+            assert!(condition.message.contains("registration token"), "{}", condition.message);
+        }
+    }
+
+    #[test]
+    fn conflict_of_identity_is_told_though_results_are_taken() {
+        let mut session = Session::new(Duration::from_secs(60));
+        session.handle_credential(true, Timestamp::UNIX_EPOCH);
+        let conflict = Failure::IdentityConflict { retry_after: None };
+        session.handle_failure(conflict, Timestamp::UNIX_EPOCH, 1.0);
+        session.handle_good(Timestamp::UNIX_EPOCH);
+        let conflict = LinkState { rejected: session.rejected(), ..link(session.state(), false, true) };
+        let (_, conditions) = told(&Plan::Keep, &Exchange::None, &conflict);
+        assert_eq!(conditions, ["Connected=False/IdentityConflict"]);
+    }
+
+    #[test]
+    fn foreign_answer_is_an_unexpected_response() {
+        let (content_type, excerpt) = ("text/html".to_owned(), "<h1>Blocked</h1>".to_owned());
+        let answer = LinkError::Unexpected { status: 403, content_type, excerpt, retry_after: None };
+        let cut = LinkState { problem: Problem::from(&answer), ..link(State::Active, true, true) };
+        let told = status(&found(), &Plan::Keep, &Exchange::None, &cut, Timestamp::UNIX_EPOCH);
+        let connected = told.conditions.iter().find(|c| c.type_ == types::CONNECTED).unwrap();
+        assert_eq!((&*connected.status, &*connected.reason), ("False", reasons::UNEXPECTED_RESPONSE));
+        for part in ["403", "text/html", "Blocked"] {
+            assert!(connected.message.contains(part), "{}", connected.message);
+        }
+    }
+
+    #[test]
+    fn stripped_headers_are_told_beside_a_good_connection() {
+        let echo = Some(Echo { target: String::new(), mark: EchoMark::Stripped });
+        let stripped = LinkState { echo, ..link(State::Active, false, true) };
+        let (_, conditions) = told(&Plan::Keep, &Exchange::None, &stripped);
+        assert_eq!(conditions[0], "Connected=True/HeadersStripped");
     }
 
     #[test]

@@ -410,10 +410,10 @@ mod tests {
         let status = json!({"observedToken": "another", "credentialsSecretRef": {"name": "s"}});
         let mut registered = found(endpoint_only(), status);
         registered.stored = stored(Some("u"));
+        registered.cluster.metadata.generation = Some(4);
         let rejected = rejected(&registered);
         assert!(plan(&registered, Some(&rejected), &Verdicts::default(), NOW) == Plan::Keep);
         registered.cluster.spec.rotate_credentials = Some(true);
-        registered.cluster.metadata.generation = Some(4);
         assert!(
             plan(&registered, Some(&rejected), &Verdicts::default(), NOW) == Plan::Rotate(Cause::Wish(4))
         );

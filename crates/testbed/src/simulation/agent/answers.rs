@@ -41,7 +41,7 @@ impl Body for Vec<Job> {
 
     fn read(body: &[u8]) -> Option<Self> {
         if body.is_empty() {
-            return Some(Vec::new());
+            return Some(Self::new());
         }
         Some(serde_json::from_slice::<JobsResponse>(body).ok()?.jobs)
     }
