@@ -70,7 +70,7 @@ async fn refusals_of_every_agent_route_echo_the_session() {
         (Method::POST, "/api/agent/cluster/decommission"),
     ] {
         for client in [&stranger, &nobody] {
-            let body = if path.ends_with("result") { json!({ "outcome": "noop" }) } else { json!({}) };
+            let body = json!({ "outcome": "noop", "phase": "Ready" });
             let body = (method == Method::POST).then(|| body.to_string());
             assert_echo(&client.send(method.clone(), path, body).await, 401);
         }
@@ -106,7 +106,7 @@ impl Clock for BrokenClock {
 async fn answer_after_a_panic_echoes_the_session() {
     let (store, _committer) = Store::open_in(&Memory::new().unwrap(), &Settings::default()).unwrap();
     let router = api::router(Arc::new(App::over(store, Arc::new(BrokenClock), 10)));
-    let request = axum::http::Request::post("/api/agent/events")
+    let request = axum::http::Request::post("/api/agent/credentials/rotate")
         .header("authorization", "Bearer vwksp-agt-any")
         .header("x-vworkspace-session", SESSION)
         .body(axum::body::Body::empty())
