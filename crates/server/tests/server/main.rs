@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod echo;
 mod gone;
 mod jobs;
 mod openapi;

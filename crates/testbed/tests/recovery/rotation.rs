@@ -79,6 +79,7 @@ pub async fn link(world: &World, bearer: &Token) -> HttpLink {
         session: SessionId::new("a-crashed-process"),
         user_agent: "recovery-tests".to_owned(),
         allow_insecure_http: false,
+        witness: std::sync::Arc::default(),
     })
     .unwrap()
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   request → identify (request id) → agent::* (parse) → ControlPort → answer
-//!                    └─ every refusal leaves as the v1 error body, written in one place
+//!                    └─ every refusal leaves as the v1 error body, written in one place;
+//!                       every answer echoes the session id
 //! ```
 //!
 //! What is read is read tolerantly (any `Accept`, any `Content-Type`, unknown members); what is written is exact:
@@ -10,6 +11,7 @@
 
 mod agent;
 mod body;
+mod echo;
 mod problem;
 mod ring;
 mod wait;

@@ -1,4 +1,4 @@
-use super::ring::Ring;
+use super::{echo::Echo, ring::Ring};
 use crate::Refusal;
 use axum::{
     extract::Request,
@@ -54,16 +54,17 @@ impl IntoResponse for Refused {
 #[derive(Clone, Copy, Debug)]
 pub struct RefusedWith(pub &'static str);
 
-/// Gives the request its id, tells it in the answer, and writes the error body of a refusal: in the protocol's own media
-/// type on the agents' paths, as JSON on all others.
+/// Gives the request its id, writes it into the answer, and writes the error body of a refusal: in the protocol's own
+/// media type on the agents' paths, as JSON on all others. On the agents' paths it echoes the session id, too.
 #[derive(Clone, Copy, Debug)]
 pub struct Identify;
 
 /// What the answer to a request will need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Identified {
     id: RequestId,
     media_type: &'static str,
+    echo: Echo,
 }
 
 impl Ring for Identify {
@@ -73,16 +74,19 @@ impl Ring for Identify {
         let id = RequestId::random();
         request.extensions_mut().insert(id);
         let is_agents = request.uri().path().starts_with("/api/agent/");
-        Ok(Identified { id, media_type: if is_agents { MEDIA_TYPE } else { "application/json" } })
+        let (media_type, echo) =
+            if is_agents { (MEDIA_TYPE, Echo::of(request)) } else { ("application/json", Echo::default()) };
+        Ok(Identified { id, media_type, echo })
     }
 
-    fn leave(&self, Identified { id, media_type }: Identified, mut response: Response) -> Response {
+    fn leave(&self, Identified { id, media_type, echo }: Identified, mut response: Response) -> Response {
         if let Some(Refused(refusal)) = response.extensions_mut().remove::<Refused>() {
             response = error_answer(refusal, id, media_type, response);
         }
         if let Ok(value) = HeaderValue::try_from(id.to_string()) {
             response.headers_mut().insert(HeaderName::from_static(headers::REQUEST_ID), value);
         }
+        echo.write(&mut response);
         response
     }
 }
