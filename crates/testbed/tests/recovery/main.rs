@@ -9,7 +9,9 @@
 )]
 
 mod crash;
+mod foreign_answers;
 mod membership;
+mod proxy;
 mod rotation;
 #[path = "../end_to_end/support.rs"]
 #[allow(dead_code, reason = "the end-to-end tests ask more questions than these")]

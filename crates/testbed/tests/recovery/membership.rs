@@ -30,7 +30,7 @@ use vworkspace_transport::AgentLink as _;
 /// Longer than any of these takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-fn clusters(world: &World) -> Api<Cluster> {
+pub fn clusters(world: &World) -> Api<Cluster> {
     Api::all(world.testbed.admin())
 }
 
@@ -39,7 +39,7 @@ fn secrets(world: &World) -> Api<Secret> {
 }
 
 /// The Cluster in charge: these tests make others with later names only.
-async fn in_charge(world: &World) -> Cluster {
+pub async fn in_charge(world: &World) -> Cluster {
     clusters(world).list(&ListParams::default()).await.unwrap().items.remove(0)
 }
 
@@ -197,7 +197,7 @@ async fn a_control_plane_that_moves_to_another_address_and_ca_is_followed_withou
 
 /// Tells the operator where the control plane is now, as the cluster's admin would: the CA in its Secret, the URL in
 /// the object.
-async fn follow_to(world: &World, cluster: &Cluster, url: &str, ca: &[u8]) {
+pub async fn follow_to(world: &World, cluster: &Cluster, url: &str, ca: &[u8]) {
     let name = cluster.metadata.name.clone().unwrap();
     let secret = cluster.spec.control_plane_ca_secret_ref.as_ref().unwrap().name.clone();
     let ca = Patch::Merge(json!({ "data": { SECRET_CA: ByteString(ca.to_vec()) } }));

@@ -126,12 +126,12 @@ async fn until_told(world: &World, since: Timestamp, at_least: usize) {
 }
 
 /// Hands in the intent.
-async fn rotation_job(world: &World) -> JobId {
+pub async fn rotation_job(world: &World) -> JobId {
     let intent = json!({ "intent": "rotate-operator-credentials" });
     world.enqueue("intent", intent, Duration::from_secs(80)).await
 }
 
-async fn succeeds(world: &World, job: &JobId) {
+pub async fn succeeds(world: &World, job: &JobId) {
     let ended = world.end_of(job).await;
     assert_eq!(ended.outcome, Some(Outcome::Succeeded), "{}", ended.error);
     assert_eq!(ended.applied_ref.unwrap().kind, "Cluster");
