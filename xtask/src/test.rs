@@ -21,6 +21,9 @@ pub struct Args {
     /// Skip what needs a cluster.
     #[arg(long)]
     no_cluster: bool,
+    /// Also run the full matrices, of which the usual run takes one path of each kind. This takes much longer.
+    #[arg(long)]
+    full: bool,
 }
 
 /// Runs all steps; the first that fails ends the run.
@@ -53,9 +56,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return step("tests without a cluster", without_cluster);
     }
     let cluster = step("real cluster", || Cluster::start(args))?;
+    let full: &[&str] = if args.full { &["--", "--include-ignored"] } else { &[] };
     step("tests", || {
         run_command(
-            cargo(["test", "--workspace"])
+            cargo(["test", "--workspace"].into_iter().chain(full.iter().copied()))
                 .envs(cluster.environment.iter().cloned())
                 .env("INSTA_UPDATE", "no"),
         )

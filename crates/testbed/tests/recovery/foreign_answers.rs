@@ -22,7 +22,8 @@ const TEXT: (&str, &str) = ("content-type", "text/plain");
 const AN_HOUR: (&str, &str) = ("retry-after", "3600");
 const PAGE: &str = "<html><body><h1>Blocked by the firewall</h1></body></html>";
 
-const WAYS: [Foreign; 15] = [
+/// Of each kind the worst.
+const FIRST: [Foreign; 3] = [
     Foreign { name: "403 HTML", status: 403, headers: &[HTML], body: PAGE },
     Foreign {
         name: "401 Basic",
@@ -30,6 +31,11 @@ const WAYS: [Foreign; 15] = [
         headers: &[("www-authenticate", "Basic realm=\"proxy\"")],
         body: "",
     },
+    Foreign { name: "200 {}", status: 200, headers: &[JSON], body: "{}" },
+];
+
+/// All others.
+const OTHERS: [Foreign; 12] = [
     Foreign {
         name: "407",
         status: 407,
@@ -38,7 +44,6 @@ const WAYS: [Foreign; 15] = [
     },
     Foreign { name: "302", status: 302, headers: &[("location", "http://localhost:1/portal")], body: "" },
     Foreign { name: "200 HTML", status: 200, headers: &[HTML], body: PAGE },
-    Foreign { name: "200 {}", status: 200, headers: &[JSON], body: "{}" },
     Foreign { name: "204", status: 204, headers: &[], body: "" },
     Foreign { name: "404 HTML", status: 404, headers: &[HTML], body: PAGE },
     Foreign { name: "409 text", status: 409, headers: &[TEXT], body: "conflict" },
@@ -61,7 +66,17 @@ const WAYS: [Foreign; 15] = [
 ];
 
 #[tokio::test]
-async fn cluster_is_back_by_itself_after_every_foreign_answer() {
+async fn cluster_is_back_by_itself_after_a_rejection_or_success_of_a_proxy() {
+    is_back_after(&FIRST).await;
+}
+
+#[tokio::test]
+#[ignore = "part of cargo xtask test --full"]
+async fn cluster_is_back_by_itself_after_every_other_foreign_answer() {
+    is_back_after(&OTHERS).await;
+}
+
+async fn is_back_after(ways: &[Foreign]) {
     let (world, _turn) = world().await;
     let cluster = in_charge(&world).await;
     let home = &world.stack.server;
@@ -74,9 +89,9 @@ async fn cluster_is_back_by_itself_after_every_foreign_answer() {
     });
     succeeds(&world, &rotation_job(&world).await).await;
 
-    for foreign in WAYS {
+    for foreign in ways {
         let before = generation(&world).await;
-        proxy.answer(foreign).await;
+        proxy.answer(*foreign).await;
         // Its acknowledgement, the rotation itself, progress and result all have to get through.
         let job = rotation_job(&world).await;
         tokio::time::sleep(INTERRUPTION).await;

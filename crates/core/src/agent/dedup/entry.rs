@@ -10,6 +10,8 @@ use vworkspace_protocol::{JobId, ObjectRef, Outcome, limits};
 
 /// Longest job id kept as it is.
 const ID_BYTES: usize = 128;
+/// Length of a payload's digest.
+const DIGEST_BYTES: usize = 16;
 /// Longest reason of a failure.
 const ERROR_BYTES: usize = 1024;
 
@@ -22,6 +24,9 @@ pub struct Entry {
     /// Its id.
     #[serde(rename = "j")]
     pub job: JobId,
+    /// Digest of its payload; empty where a former version recorded it, which kept none.
+    #[serde(rename = "d", default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
     /// How it ended.
     #[serde(rename = "o")]
     pub outcome: Outcome,
@@ -45,12 +50,18 @@ impl Entry {
         self.applied_ref.as_ref().or(self.may_have_changed.as_ref()).map(ObjectKey::from)
     }
 
+    /// Whether it may be the entry of a job with this payload.
+    pub(super) fn is_of(&self, digest: &str) -> bool {
+        self.digest.is_empty() || self.digest == digest
+    }
+
     /// The entry with every text within its bound, so that a shard holds it whatever the job was like: keys and ids by
     /// digest, the rest cut.
     #[must_use]
     pub(super) fn bounded(mut self) -> Self {
         self.key = bounded_key(self.key);
         self.job = bounded_id(&self.job);
+        self.digest.truncate(limits::clip(&self.digest, DIGEST_BYTES).len());
         self.error.truncate(limits::clip(&self.error, ERROR_BYTES).len());
         self.applied_ref = self.applied_ref.map(bounded_ref);
         self.may_have_changed = self.may_have_changed.map(bounded_ref);

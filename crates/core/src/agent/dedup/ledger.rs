@@ -3,6 +3,7 @@
 use super::{
     JobKey, KeyOrigin,
     entry::{Entry, bounded_id},
+    payload_digest,
 };
 use crate::agent::{
     ObjectKey,
@@ -10,7 +11,7 @@ use crate::agent::{
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use vworkspace_protocol::{JobId, Outcome, outcome::JobResult};
+use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
 
 /// Most entries kept; the newest stay.
 pub const MAX_ENTRIES: usize = 5_000;
@@ -65,14 +66,16 @@ impl Ledger {
     }
 
     /// The result of a job that was done before; absent: it is new work. An id that was refused, or met a conflict,
-    /// stays so: offered once more, it would take effect out of its order.
+    /// stays so: offered once more, it would take effect out of its order. A known id or key with another payload is new
+    /// work: a control plane that was restored from a backup gives out ids once more.
     pub fn replay(&self, job: &JobId, key: &JobKey, object: &ObjectKey) -> Option<JobResult> {
-        if let Some(entry) = self.by_job.get(&bounded_id(job)).and_then(|place| self.at(*place)) {
+        if let Some(entry) = self.of_job(job, &key.digest) {
             return Some(result_of(entry));
         }
         match key.origin {
             KeyOrigin::Given => {
                 let entry = self.succeeded.get(&key.text).and_then(|place| self.at(*place));
+                let entry = entry.filter(|entry| entry.is_of(&key.digest));
                 let foreign = || self.is_foreign.contains(&key.text).then(noop);
                 entry.map(result_of).or_else(foreign)
             }
@@ -84,9 +87,21 @@ impl Ledger {
         }
     }
 
-    /// Whether this very job is recorded.
-    pub fn knows(&self, job: &JobId) -> bool {
-        self.by_job.contains_key(&bounded_id(job))
+    /// Whether this very job is recorded, by its id and its payload's digest.
+    pub fn knows(&self, job: &JobId, digest: &str) -> bool {
+        self.of_job(job, digest).is_some()
+    }
+
+    /// Whether the id of the job, or the key it was given, is recorded of a job with another payload.
+    pub fn contradicts(&self, job: &Job) -> bool {
+        let of_id = self.by_job.get(&bounded_id(&job.id));
+        let of_key = self.succeeded.get(job.idempotency_key.trim());
+        let mut recorded = of_id.into_iter().chain(of_key).filter_map(|place| self.at(*place)).peekable();
+        // Most jobs are new: their payload is not looked at.
+        recorded.peek().is_some() && {
+            let digest = payload_digest(job.payload.get());
+            recorded.any(|entry| !entry.is_of(&digest))
+        }
     }
 
     /// Whether no other job changed the object after this one, or may have, as far as is recorded.
@@ -147,6 +162,11 @@ impl Ledger {
                 remove_if(&mut self.last_of_object, &object, place);
             }
         }
+    }
+
+    fn of_job(&self, job: &JobId, digest: &str) -> Option<&Entry> {
+        let entry = self.by_job.get(&bounded_id(job)).and_then(|place| self.at(*place));
+        entry.filter(|entry| entry.is_of(digest))
     }
 
     fn at(&self, place: Place) -> Option<&Entry> {

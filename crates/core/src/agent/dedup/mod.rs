@@ -1,6 +1,6 @@
 //! Is this job a replay? (contract, section 2)
 //!
-//! A job id counts always. A key given by the control plane is compared with the whole ledger. A computed key counts
+//! A job id counts always, as long as the payload is the same. A key given by the control plane is compared with the whole ledger. A computed key counts
 //! only if it is the last one recorded for its object, so that apply A, apply B, apply A again ends at A.
 
 mod entry;
@@ -18,6 +18,8 @@ use vworkspace_protocol::{Job, JobKind, limits};
 pub struct JobKey {
     /// The key as recorded.
     pub text: String,
+    /// 16 hex digits over the payload.
+    pub digest: String,
     /// Who made it.
     pub origin: KeyOrigin,
 }
@@ -35,18 +37,18 @@ impl JobKey {
     /// The key of a job about `object`. Given keys are cut to their bound; the surrounding white space is not part
     /// of them (reference contract, section 3.3). A computed key beyond it is kept by its digest.
     pub fn of(job: &Job, object: &ObjectKey) -> Self {
-        let given = job.idempotency_key.trim();
+        let (given, digest) = (job.idempotency_key.trim(), payload_digest(job.payload.get()));
         if given.is_empty() {
-            Self { text: entry::bounded_key(computed_key(job, object)), origin: KeyOrigin::Computed }
+            let text = entry::bounded_key(computed_key(job, object, &digest));
+            Self { text, digest, origin: KeyOrigin::Computed }
         } else {
             let text = limits::clip(given, limits::IDEMPOTENCY_KEY_BYTES).to_owned();
-            Self { text, origin: KeyOrigin::Given }
+            Self { text, digest, origin: KeyOrigin::Given }
         }
     }
 }
 
-fn computed_key(job: &Job, object: &ObjectKey) -> String {
-    let digest = payload_digest(job.payload.get());
+fn computed_key(job: &Job, object: &ObjectKey, digest: &str) -> String {
     match &job.kind {
         JobKind::Intent => format!("intent/{}/{digest}", intent_name(job)),
         JobKind::Apply | JobKind::Delete | JobKind::Other(_) => format!("{object}@{digest}"),

@@ -24,12 +24,17 @@ fn entry(id: &str, key: &str, outcome: Outcome) -> Entry {
     Entry {
         key: key.into(),
         job: JobId::new(id),
+        digest: String::new(),
         outcome,
         error: String::new(),
         applied_ref: Some(object("web")),
         may_have_changed: None,
         at: Timestamp::UNIX_EPOCH,
     }
+}
+
+fn named(text: &str, origin: KeyOrigin) -> JobKey {
+    JobKey { text: text.to_owned(), digest: String::new(), origin }
 }
 
 fn web() -> ObjectKey {
@@ -41,6 +46,7 @@ fn run(ledger: &mut Ledger, job: &Job) -> bool {
     let replay = ledger.replay(&job.id, &key, &web()).is_some();
     if !replay {
         let done = entry(job.id.as_str(), &key.text, Outcome::Succeeded);
+        let done = Entry { digest: key.digest, ..done };
         ledger.handle_done(done, Timestamp::UNIX_EPOCH);
     }
     replay
@@ -77,15 +83,34 @@ fn a_given_key_is_compared_with_the_whole_ledger_and_a_job_id_always() {
 }
 
 #[test]
+fn known_id_or_key_with_another_payload_is_new_work() {
+    let mut ledger = Ledger::default();
+    assert!(!run(&mut ledger, &job("1", "k", r#"{"x":1}"#)));
+    for other in [job("1", "k", r#"{"x":2}"#), job("1", "l", r#"{"x":3}"#), job("2", "k", r#"{"x":4}"#)] {
+        assert!(ledger.contradicts(&other));
+        assert!(!run(&mut ledger, &other));
+        assert!(run(&mut ledger, &other) && !ledger.contradicts(&other));
+    }
+}
+
+#[test]
+fn entry_of_a_former_version_counts_whatever_the_payload() {
+    let mut ledger = Ledger::default();
+    ledger.handle_done(entry("1", "k", Outcome::Succeeded), Timestamp::UNIX_EPOCH);
+    assert!(run(&mut ledger, &job("1", "l", r#"{"x":1}"#)));
+    assert!(run(&mut ledger, &job("2", "k", r#"{"x":2}"#)));
+}
+
+#[test]
 fn a_replay_is_noop_with_the_recorded_object_unless_it_failed() {
     let mut ledger = Ledger::default();
     ledger.handle_done(entry("1", "k", Outcome::Succeeded), Timestamp::UNIX_EPOCH);
     ledger.handle_done(entry("2", "l", Outcome::Failed), Timestamp::UNIX_EPOCH);
-    let key = JobKey { text: "k".into(), origin: KeyOrigin::Given };
+    let key = named("k", KeyOrigin::Given);
     let replay = ledger.replay(&JobId::new("9"), &key, &web()).unwrap();
     assert_eq!((replay.outcome, replay.applied_ref), (Outcome::Noop, Some(object("web"))));
     assert_eq!(ledger.replay(&JobId::new("2"), &key, &web()).unwrap().outcome, Outcome::Failed);
-    let failed = JobKey { text: "l".into(), origin: KeyOrigin::Given };
+    let failed = named("l", KeyOrigin::Given);
     assert!(ledger.replay(&JobId::new("9"), &failed, &web()).is_none());
 }
 
@@ -94,7 +119,7 @@ fn keys_of_the_reference_count_and_survive() {
     let shard = Stored { number: 0, records: Some(vec![entry("1", "ours", Outcome::Succeeded)]) };
     let keys = vec!["theirs".into(), "ours".into()];
     let ledger = Ledger::restore(vec![shard], keys, Timestamp::UNIX_EPOCH);
-    let theirs = JobKey { text: "theirs".into(), origin: KeyOrigin::Given };
+    let theirs = named("theirs", KeyOrigin::Given);
     assert_eq!(ledger.replay(&JobId::new("9"), &theirs, &web()).unwrap().outcome, Outcome::Noop);
     assert_eq!(ledger.keys().collect::<Vec<_>>(), ["ours", "theirs"]);
 }
@@ -117,7 +142,7 @@ fn what_was_refused_stays_refused_under_its_id_and_is_new_work_under_its_key() {
     let mut ledger = Ledger::default();
     let conflict = Entry { error: "owned".into(), applied_ref: None, ..entry("1", "k", Outcome::Conflict) };
     ledger.handle_done(conflict, Timestamp::UNIX_EPOCH);
-    let key = JobKey { text: "k".into(), origin: KeyOrigin::Given };
+    let key = named("k", KeyOrigin::Given);
     let replay = ledger.replay(&JobId::new("1"), &key, &web()).unwrap();
     assert_eq!((replay.outcome, replay.error.as_str()), (Outcome::Conflict, "owned"));
     assert!(ledger.replay(&JobId::new("2"), &key, &web()).is_none());
@@ -152,7 +177,7 @@ fn a_failure_that_came_after_another_job_is_no_replay_of_an_earlier_success() {
     {
         ledger.handle_done(entry(id, key, outcome), Timestamp::UNIX_EPOCH);
     }
-    let key = JobKey { text: "a".into(), origin: KeyOrigin::Computed };
+    let key = named("a", KeyOrigin::Computed);
     assert!(ledger.replay(&JobId::new("9"), &key, &web()).is_none());
 }
 
@@ -226,7 +251,7 @@ fn an_unreadable_shard_is_left_out_and_the_rest_counts() {
     store.0.insert(2, "{".to_owned());
     store.0.remove(&4);
     let mut restored = store.restore(Timestamp::UNIX_EPOCH);
-    assert!(restored.knows(&JobId::new("0")) && restored.knows(&JobId::new("999")));
+    assert!(restored.knows(&JobId::new("0"), "") && restored.knows(&JobId::new("999"), ""));
     assert!((600..1_000).contains(&restored.entries().count()));
     assert!(store.write(&mut restored, usize::MAX).is_empty(), "nothing is written over it");
 }
@@ -239,6 +264,7 @@ fn however_large_a_job_names_itself_its_entry_fits_and_is_found_again() {
     let hostile = Entry {
         key: key.text.clone(),
         job: job.id.clone(),
+        digest: key.digest.clone(),
         outcome: Outcome::Succeeded,
         error: huge.clone(),
         applied_ref: Some(ObjectRef { uid: huge.clone(), api_version: huge.clone(), ..object("web") }),
@@ -247,7 +273,7 @@ fn however_large_a_job_names_itself_its_entry_fits_and_is_found_again() {
     };
     ledger.handle_done(hostile, Timestamp::UNIX_EPOCH);
     assert!(render(ledger.entries().next().unwrap()).len() <= RECORD_BYTES);
-    assert!(ledger.knows(&job.id));
+    assert!(ledger.knows(&job.id, &key.digest));
     assert!(ledger.replay(&JobId::new("another"), &key, &web()).is_some());
 }
 

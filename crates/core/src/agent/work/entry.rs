@@ -272,6 +272,11 @@ impl Entry {
         self.phase = Phase::Settled;
     }
 
+    /// Whether this is the very job: same id, same payload.
+    pub(super) fn is_of(&self, job: &Job) -> bool {
+        self.id() == &job.id && self.key.digest == JobKey::of(job, &self.lane).digest
+    }
+
     /// What the ledger is to remember: however it ended, this id is not to take effect later. A repetition is not the last
     /// job that did something to the object; one with a given key is answered by that key for ever.
     pub(super) fn remembered(&self) -> Option<dedup::Entry> {
@@ -283,6 +288,7 @@ impl Entry {
         Some(dedup::Entry {
             key: self.key.text.clone(),
             job: self.id().clone(),
+            digest: self.key.digest.clone(),
             outcome: result.outcome,
             error: result.error.clone(),
             applied_ref: result.applied_ref.clone().filter(|_| did),

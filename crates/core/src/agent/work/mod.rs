@@ -164,11 +164,12 @@ impl Work {
     }
 
     /// A job from the control plane, in the order it was offered. Answers whether it is new; one that is open
-    /// already is acknowledged again, because its acknowledgement may have been lost.
+    /// already is acknowledged again, because its acknowledgement may have been lost. Another job under the id of an
+    /// open one waits for that to be over: it is offered again as long as it is not acknowledged.
     pub fn handle_offered(&mut self, job: Job, plan: Plan, now: Timestamp) -> bool {
         if let Some(ticket) = self.tickets.get(&job.id).copied() {
             if let Some(entry) = self.jobs.get_mut(&ticket) {
-                entry.ack_again = true;
+                entry.ack_again = entry.ack_again || entry.is_of(&job);
             }
             self.touch(ticket);
             return false;
@@ -177,6 +178,12 @@ impl Work {
         self.next_ticket += 1;
         self.insert(Entry::new(ticket, job, plan), now);
         true
+    }
+
+    /// Whether the id of a job that is offered, or the key it was given, was that of another one before.
+    pub fn contradicts(&self, job: &Job) -> bool {
+        let open = self.tickets.get(&job.id).and_then(|ticket| self.jobs.get(ticket));
+        open.is_some_and(|entry| !entry.is_of(job)) || self.ledger.contradicts(job)
     }
 
     /// Whether there is room for the jobs of another poll.

@@ -151,7 +151,9 @@ impl Work {
     fn replay(&self, ticket: Ticket) -> Option<JobResult> {
         let entry = self.jobs.get(&ticket)?;
         let is_recorded = self.lanes.get(&entry.lane)?.is_settled_before(ticket);
-        let counts = is_recorded || entry.key.origin == KeyOrigin::Given || self.ledger.knows(entry.id());
+        let counts = is_recorded
+            || entry.key.origin == KeyOrigin::Given
+            || self.ledger.knows(entry.id(), &entry.key.digest);
         self.ledger.replay(entry.id(), &entry.key, &entry.lane).filter(|_| counts)
     }
 
@@ -272,7 +274,8 @@ impl Work {
             self.lanes.get(&entry.lane)?.before(ticket).filter_map(|ticket| self.jobs.get(&ticket));
         let is_last = |former: &Entry| self.ledger.is_last_of(&entry.lane, former.id());
         let over = entry.remembered()?;
-        let is_lacking = !self.ledger.knows(entry.id()) || over.object().is_some() && before.any(is_last);
+        let is_lacking = !self.ledger.knows(entry.id(), &entry.key.digest)
+            || over.object().is_some() && before.any(is_last);
         is_lacking.then_some(over)
     }
 

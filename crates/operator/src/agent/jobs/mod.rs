@@ -113,7 +113,14 @@ impl Jobs {
         let planned = jobs.into_iter().map(|job| (plan_of(&job, cluster), job));
         let new = {
             let (mut work, now) = (self.0.work(), clock::now());
-            planned.filter_map(|(plan, job)| work.handle_offered(job, plan, now).then_some(())).count()
+            let offer = |(plan, job): (_, Job)| {
+                if work.contradicts(&job) {
+                    let why = "as after a restore of the control plane from a backup";
+                    tracing::warn!(job_id = %job.id, "a known id or key comes with another payload, {why}");
+                }
+                work.handle_offered(job, plan, now)
+            };
+            planned.map(offer).filter(|is_new| *is_new).count()
         };
         self.0.answered.notify_one();
         new

@@ -106,3 +106,24 @@ fn what_was_applied_before_a_job_whose_fate_is_unknown_is_applied_again() {
     handed_over(&mut work, over);
     assert_done_again(&mut work, over);
 }
+
+/// A control plane that was restored from a backup gives out an id once more.
+#[test]
+fn other_payload_under_the_id_of_an_open_job_is_not_acknowledged() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    offer_payload(&mut work, "one", 1);
+    assert_eq!(names(&handed_over(&mut work, NOW)), ["one"]);
+    for (payload, is_acknowledged) in [(2, false), (1, true)] {
+        let job = serde_json::json!({ "id": "one", "kind": "apply", "payload": payload });
+        let job: Job = serde_json::from_value(job).unwrap();
+        assert_eq!(work.contradicts(&job), !is_acknowledged);
+        assert!(!work.handle_offered(
+            job,
+            Plan { lane: ObjectKey::from(&web()), deed: Ok(Deed::Apply) },
+            NOW
+        ));
+        let command = std::iter::from_fn(|| work.poll_command(NOW, NOW)).next();
+        assert_eq!(matches!(command, Some(Command::Ack(..))), is_acknowledged, "{payload}");
+    }
+}
