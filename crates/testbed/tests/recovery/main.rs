@@ -10,9 +10,11 @@
 
 mod crash;
 mod foreign_answers;
+mod lost_rotation;
 mod membership;
 mod proxy;
 mod rotation;
+mod strict_v1;
 #[path = "../end_to_end/support.rs"]
 #[allow(dead_code, reason = "the end-to-end tests ask more questions than these")]
 mod support;

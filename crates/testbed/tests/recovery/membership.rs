@@ -28,13 +28,13 @@ use vworkspace_testbed::stack::Tls;
 use vworkspace_transport::AgentLink as _;
 
 /// Longer than any of these takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub fn clusters(world: &World) -> Api<Cluster> {
     Api::all(world.testbed.admin())
 }
 
-fn secrets(world: &World) -> Api<Secret> {
+pub fn secrets(world: &World) -> Api<Secret> {
     Api::namespaced(world.testbed.admin(), DEFAULT_NAMESPACE)
 }
 
@@ -43,7 +43,7 @@ pub async fn in_charge(world: &World) -> Cluster {
     clusters(world).list(&ListParams::default()).await.unwrap().items.remove(0)
 }
 
-async fn delete(world: &World, cluster: &Cluster) {
+pub async fn delete(world: &World, cluster: &Cluster) {
     let name = cluster.metadata.name.as_deref().unwrap();
     clusters(world).delete(name, &DeleteParams::default()).await.unwrap();
     until_gone(world, cluster).await;
@@ -72,12 +72,10 @@ async fn until_present(world: &World, wanted: Presence) {
 }
 
 /// What the cluster's admin does to join again: a new token, and the object as it was.
-async fn join_again(world: &World, spec: &ClusterSpec) {
+pub async fn join_again(world: &World, spec: &ClusterSpec) {
     let wanted = CreateRegistrationToken::default();
     let token = world.client.create_registration_token(&world.stack.cluster, &wanted).await.unwrap().token;
-    let secret = spec.registration_token_secret_ref.as_ref().unwrap().name.clone();
-    let fresh = Patch::Merge(json!({ "stringData": { REGISTRATION_TOKEN_KEY: token.expose() } }));
-    secrets(world).patch(&secret, &PatchParams::default(), &fresh).await.unwrap();
+    hand_over(world, spec, token.expose()).await;
     let cluster = Cluster::new("control-plane", spec.clone());
     clusters(world).create(&PostParams::default(), &cluster).await.unwrap();
     until_present(world, Presence::Connected).await;
@@ -89,7 +87,14 @@ async fn rotation_job(world: &World) -> JobId {
     world.client.enqueue_job(&world.stack.cluster, &request).await.unwrap().id
 }
 
-async fn jobs_flow(world: &World) {
+/// Writes the registration token into its Secret.
+pub async fn hand_over(world: &World, spec: &ClusterSpec, token: &str) {
+    let secret = spec.registration_token_secret_ref.as_ref().unwrap().name.clone();
+    let fresh = Patch::Merge(json!({ "stringData": { REGISTRATION_TOKEN_KEY: token } }));
+    secrets(world).patch(&secret, &PatchParams::default(), &fresh).await.unwrap();
+}
+
+pub async fn jobs_flow(world: &World) {
     let ended = world.end_of(&rotation_job(world).await).await;
     assert_eq!(ended.outcome, Some(Outcome::Succeeded), "{}", ended.error);
 }

@@ -60,12 +60,14 @@ impl Registrar {
             let reason = format!("it failed a moment ago and is tried again at {at}");
             return Ok(Err(Unrotated { reason, at, for_good: false }));
         }
+        // An earlier answer may have been lost: what is answered now says nothing about that one.
+        let is_first = stored.held.lost_rotation() != Some(LostRotation::Asked);
         let stored = &self.with_lost_rotation(cluster, stored).await?;
         let answer = match self.ask_for_another(&way).await {
             Ok(answer) => answer,
             Err((reason, failure)) => {
-                if failure.is_some_and(Failure::is_refusal) {
-                    let held = stored.held.without_lost_rotation();
+                let held = stored.held.without_lost_rotation();
+                if is_first && failure.is_some_and(Failure::is_refusal) && held != stored.held {
                     self.write_secret(cluster, &Stored { held, ..stored.clone() }).await?;
                 }
                 tracing::warn!(reason, ?cause, "the credential was not rotated; the old one goes on working");
