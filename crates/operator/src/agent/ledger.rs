@@ -2,7 +2,7 @@
 //!
 //! Which shard holds what is decided in `core/agent/dedup`, when it is written in `core/agent/work`.
 
-use crate::{agent::shard_store::ShardStore, clock};
+use crate::agent::shard_store::ShardStore;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
@@ -41,7 +41,7 @@ impl LedgerShelf {
     /// Reads the ledger; tries until the API server answers. A part that cannot be read is logged and left out.
     pub async fn load(&self) -> Ledger {
         let (shards, applied) = futures::join!(self.shards.load(), self.load_applied_jobs());
-        Ledger::restore(shards, keys_of(&applied), clock::now())
+        Ledger::restore(shards, keys_of(&applied))
     }
 
     /// Makes the ledger durable; answers whether all of it is. The keys go last: the reference's are
@@ -110,7 +110,7 @@ mod tests {
     fn the_reference_sees_the_newest_keys_within_the_bound() {
         let keys = |n: usize, bytes: usize| (0..n).map(|i| format!("{i:0bytes$}")).collect::<Vec<_>>();
         let read = |keys: Vec<String>| {
-            let ledger = Ledger::restore(Vec::new(), keys, clock::now());
+            let ledger = Ledger::restore(Vec::new(), keys);
             let text = keys_text(&ledger);
             (text.len(), serde_json::from_str::<Vec<String>>(&text).unwrap())
         };

@@ -15,8 +15,10 @@ use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
 
 /// Most entries kept; the newest stay.
 pub const MAX_ENTRIES: usize = 5_000;
-/// Longest life of an entry.
+/// Longest life of an entry. It is dropped with the next jobs that are recorded.
 pub const MAX_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Most entries that are dropped for their age when one is recorded: a clock that jumps ahead empties no ledger.
+pub(super) const AGED_AT_ONCE: usize = 2;
 /// What a replay tells when the first run failed.
 const REPLAY_FAILED: &str = "the job failed when it was run first";
 
@@ -44,14 +46,14 @@ pub struct Ledger {
 
 impl Ledger {
     /// A ledger as it was stored: shards in rising order, and keys that only a plain v1 operator recorded.
-    pub fn restore(shards: Vec<Stored<Entry>>, keys: Vec<String>, now: Timestamp) -> Self {
+    pub fn restore(shards: Vec<Stored<Entry>>, keys: Vec<String>) -> Self {
         let mut ledger = Self::default();
         for Stored { number, records } in shards {
             let records: Option<Vec<_>> =
                 records.map(|entries| entries.into_iter().map(|entry| ledger.add(entry.bounded())).collect());
             ledger.shards.restore(number, records);
         }
-        ledger.drop_beyond_bounds(now);
+        ledger.drop_beyond_bounds();
         let known = |key: &String| ledger.succeeded.contains_key(key);
         ledger.foreign = keys.into_iter().filter(|key| !known(key)).take(MAX_ENTRIES).collect();
         ledger.is_foreign = ledger.foreign.iter().cloned().collect();
@@ -62,7 +64,8 @@ impl Ledger {
     pub fn handle_done(&mut self, entry: Entry, now: Timestamp) {
         let (place, bytes) = self.add(entry.bounded());
         self.shards.put(place, bytes);
-        self.drop_beyond_bounds(now);
+        self.drop_beyond_bounds();
+        self.drop_aged(now);
     }
 
     /// The result of a job that was done before; absent: it is new work. An id that was refused, or met a conflict,
@@ -149,18 +152,29 @@ impl Ledger {
         (place, bytes)
     }
 
-    fn drop_beyond_bounds(&mut self, now: Timestamp) {
-        let too_old = |entry: &Entry| now.duration_since(entry.at) > MAX_AGE;
-        while self.entries.len() > MAX_ENTRIES || self.entries.front().is_some_and(too_old) {
-            let Some(entry) = self.entries.pop_front() else { return };
-            let place = self.first;
-            self.first += 1;
-            self.shards.forget(&place);
-            remove_if(&mut self.by_job, &entry.job, place);
-            remove_if(&mut self.succeeded, &entry.key, place);
-            if let Some(object) = entry.object() {
-                remove_if(&mut self.last_of_object, &object, place);
+    fn drop_beyond_bounds(&mut self) {
+        while self.entries.len() > MAX_ENTRIES {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_aged(&mut self, now: Timestamp) {
+        for _ in 0..AGED_AT_ONCE {
+            if self.entries.front().is_some_and(|entry| now.duration_since(entry.at) > MAX_AGE) {
+                self.drop_oldest();
             }
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        let place = self.first;
+        self.first += 1;
+        self.shards.forget(&place);
+        remove_if(&mut self.by_job, &entry.job, place);
+        remove_if(&mut self.succeeded, &entry.key, place);
+        if let Some(object) = entry.object() {
+            remove_if(&mut self.last_of_object, &object, place);
         }
     }
 

@@ -7,6 +7,8 @@ mod entry;
 mod ledger;
 
 pub use entry::Entry;
+#[cfg(test)]
+use ledger::AGED_AT_ONCE;
 pub use ledger::{Ledger, MAX_AGE, MAX_ENTRIES};
 
 use crate::{agent::ObjectKey, canonical};

@@ -118,7 +118,7 @@ fn a_replay_is_noop_with_the_recorded_object_unless_it_failed() {
 fn keys_of_the_reference_count_and_survive() {
     let shard = Stored { number: 0, records: Some(vec![entry("1", "ours", Outcome::Succeeded)]) };
     let keys = vec!["theirs".into(), "ours".into()];
-    let ledger = Ledger::restore(vec![shard], keys, Timestamp::UNIX_EPOCH);
+    let ledger = Ledger::restore(vec![shard], keys);
     let theirs = named("theirs", KeyOrigin::Given);
     assert_eq!(ledger.replay(&JobId::new("9"), &theirs, &web()).unwrap().outcome, Outcome::Noop);
     assert_eq!(ledger.keys().collect::<Vec<_>>(), ["ours", "theirs"]);
@@ -155,6 +155,18 @@ fn old_entries_go() {
     let later = Timestamp::UNIX_EPOCH + MAX_AGE + SignedDuration::from_secs(1);
     ledger.handle_done(Entry { at: later, ..entry("2", "l", Outcome::Succeeded) }, later);
     assert_eq!(ledger.entries().count(), 1);
+}
+
+#[test]
+fn clock_that_jumps_ahead_empties_no_ledger() {
+    let mut ledger = Ledger::default();
+    for n in 0..100 {
+        let id = n.to_string();
+        ledger.handle_done(entry(&id, &id, Outcome::Succeeded), Timestamp::UNIX_EPOCH);
+    }
+    let ahead = Timestamp::UNIX_EPOCH + MAX_AGE * 2;
+    ledger.handle_done(Entry { at: ahead, ..entry("ahead", "a", Outcome::Succeeded) }, ahead);
+    assert_eq!(ledger.entries().count(), 101 - AGED_AT_ONCE);
 }
 
 proptest! {
@@ -207,8 +219,8 @@ impl Store {
         self.0.iter().map(|(number, text)| Stored { number: *number, records: read(text) }).collect()
     }
 
-    fn restore(&self, now: Timestamp) -> Ledger {
-        Ledger::restore(self.read(), Vec::new(), now)
+    fn restore(&self) -> Ledger {
+        Ledger::restore(self.read(), Vec::new())
     }
 }
 
@@ -229,13 +241,13 @@ fn all_entries_are_stored_in_shards_and_a_write_touches_the_newest() {
     }
     store.write(&mut ledger, usize::MAX);
     assert!(store.0.len() > 30 && store.0.values().all(|text| text.len() <= SHARD_BYTES));
-    assert_eq!(all(&store.restore(Timestamp::UNIX_EPOCH)), all(&ledger));
+    assert_eq!(all(&store.restore()), all(&ledger));
     for n in MAX_ENTRIES..MAX_ENTRIES + 500 {
         done(&mut ledger, n);
         let written = store.write(&mut ledger, usize::MAX);
         assert!(written.len() <= 3, "{written:?}");
     }
-    assert_eq!(all(&store.restore(Timestamp::UNIX_EPOCH)), all(&ledger));
+    assert_eq!(all(&store.restore()), all(&ledger));
     assert!(store.0.len() < 50, "{} shards", store.0.len());
 }
 
@@ -250,7 +262,7 @@ fn an_unreadable_shard_is_left_out_and_the_rest_counts() {
     store.write(&mut ledger, usize::MAX);
     store.0.insert(2, "{".to_owned());
     store.0.remove(&4);
-    let mut restored = store.restore(Timestamp::UNIX_EPOCH);
+    let mut restored = store.restore();
     assert!(restored.knows(&JobId::new("0"), "") && restored.knows(&JobId::new("999"), ""));
     assert!((600..1_000).contains(&restored.entries().count()));
     assert!(store.write(&mut restored, usize::MAX).is_empty(), "nothing is written over it");
@@ -304,7 +316,7 @@ proptest! {
                 covered = n;
             }
             if restart {
-                ledger = store.restore(Timestamp::UNIX_EPOCH);
+                ledger = store.restore();
                 n = ledger.entries().next().map_or(0, |entry| entry.key.parse::<usize>().unwrap() + 1);
                 prop_assert!(n >= covered);
                 let mut keys: Vec<usize> = ledger.entries().map(|entry| entry.key.parse().unwrap()).collect();

@@ -50,7 +50,7 @@ impl Agent {
             (record, plan)
         });
         let now = self.now();
-        let ledger = Ledger::restore(shards::read(&ledger), Vec::new(), now);
+        let ledger = Ledger::restore(shards::read(&ledger), Vec::new());
         *self.work() = Work::restore(records.collect(), ledger, now);
         self.outbox.borrow_mut().restore(shards::read(&told));
     }

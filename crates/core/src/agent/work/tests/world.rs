@@ -213,7 +213,7 @@ impl World {
         let records = self.journal.keys().map(|job| (self.recorded(job), self.plan_of(job))).collect();
         let read = |text: &String| serde_json::from_str::<Vec<dedup::Entry>>(text).ok();
         let shards = self.ledger.iter().map(|(number, text)| Stored { number: *number, records: read(text) });
-        let ledger = Ledger::restore(shards.collect(), Vec::new(), self.clock());
+        let ledger = Ledger::restore(shards.collect(), Vec::new());
         self.work = Work::restore(records, ledger, self.clock());
         self.work.handle_link(true);
         if self.offers_again {
