@@ -159,7 +159,7 @@ impl Follow {
         match event {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => {
-                let followed = followed(resource, &object);
+                let followed = self.followed(resource, &object);
                 listed.insert(ObjectKey::from(&followed.object));
                 self.put(followed, reporter);
             }
@@ -176,9 +176,9 @@ impl Follow {
                 gone.iter().for_each(|key| self.take(key, reporter));
                 self.0.synced.send_if_modified(|kinds| kinds.insert(resource.kind.clone()));
             }
-            watcher::Event::Apply(object) => self.put(followed(resource, &object), reporter),
+            watcher::Event::Apply(object) => self.put(self.followed(resource, &object), reporter),
             watcher::Event::Delete(object) => {
-                self.take(&ObjectKey::from(&followed(resource, &object).object), reporter);
+                self.take(&ObjectKey::from(&self.followed(resource, &object).object), reporter);
             }
         }
         if resource.kind == "Cluster" {
@@ -194,7 +194,19 @@ impl Follow {
         }
         let former = table.objects.insert(key, followed.clone());
         drop(table);
-        let Some(former) = former else { return };
+        let Some(former) = former else {
+            // What is there at the start is told by the snapshot. A watch that was made again shows an object that came
+            // meanwhile as it is by now.
+            let is_synced = self.0.synced.borrow().contains(&followed.object.kind);
+            if is_synced && !followed.observed.conditions.is_empty() {
+                reporter.seen(
+                    followed.object.clone(),
+                    followed.version,
+                    followed.observed.conditions.clone(),
+                );
+            }
+            return;
+        };
         if former.object.uid != followed.object.uid {
             // A relist may show a new life of a name without having shown the end of the old one.
             reporter.deleted(former.object.clone());
@@ -202,6 +214,20 @@ impl Follow {
             let conditions = followed.observed.conditions.clone();
             reporter.seen(followed.object.clone(), followed.version, conditions);
         }
+    }
+
+    /// The object as it is now. What its status said stands while the status cannot be read.
+    fn followed(&self, resource: &ApiResource, object: &Partial) -> Followed {
+        let status = status_of(resource, object);
+        let is_readable = status.is_some();
+        let now = followed(resource, object, status.unwrap_or_default());
+        if is_readable {
+            return now;
+        }
+        let table = self.table();
+        let former = table.objects.get(&ObjectKey::from(&now.object));
+        let former = former.filter(|former| former.object.uid == now.object.uid);
+        Followed { observed: former.map_or(now.observed, |former| former.observed.clone()), ..now }
     }
 
     fn take(&self, key: &ObjectKey, reporter: &Reporter) {
@@ -260,17 +286,18 @@ impl Resource for Partial {
     }
 }
 
-fn status_of(resource: &ApiResource, object: &Partial) -> PartialStatus {
-    let Some(status) = &object.status else { return PartialStatus::default() };
-    serde_json::from_str(status.get()).unwrap_or_else(|error| {
+/// What the status says; absent if it cannot be read.
+fn status_of(resource: &ApiResource, object: &Partial) -> Option<PartialStatus> {
+    let Some(status) = &object.status else { return Some(PartialStatus::default()) };
+    let read = serde_json::from_str(status.get());
+    read.inspect_err(|error| {
         let (namespace, name) = (object.namespace(), object.name_any());
         tracing::warn!(%error, kind = resource.kind, namespace, name, "a status cannot be read");
-        PartialStatus::default()
     })
+    .ok()
 }
 
-fn followed(resource: &ApiResource, object: &Partial) -> Followed {
-    let status = status_of(resource, object);
+fn followed(resource: &ApiResource, object: &Partial, status: PartialStatus) -> Followed {
     Followed {
         object: ObjectRef {
             api_version: resource.api_version.clone(),
@@ -349,13 +376,41 @@ mod tests {
             WatchEvent::Added(object) => object,
             other => panic!("{other:?}"),
         });
+        let (follow, reporter) = (Follow::default(), Reporter::off());
         for object in list.items.into_iter().chain(told) {
             let name = object.name_any();
-            assert_eq!(followed(&resource, &object).observed.conditions.len(), 1, "{name}");
+            let first = follow.followed(&resource, &object);
+            assert_eq!(first.observed.conditions.len(), 1, "{name}");
+            follow.put(first.clone(), &reporter);
             let late = object.status.unwrap().get().replace("2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
             let object = Partial { status: RawValue::from_string(late).ok(), ..object };
-            assert_eq!(followed(&resource, &object).object.name, name);
+            let unreadable = follow.followed(&resource, &object);
+            assert_eq!(unreadable.object.name, name);
+            assert_eq!(unreadable.observed, first.observed, "what it said stands: {name}");
         }
+    }
+
+    #[test]
+    fn object_that_came_while_the_watch_was_broken_is_told() {
+        let (reporter, mut reports) = Reporter::channel();
+        let (follow, mut listed) = (Follow::default(), BTreeSet::new());
+        let resource = ApiResource::erase::<ApplicationInstance>(&());
+        let mut listed_with = |objects: Vec<Partial>| {
+            let objects = objects.into_iter().map(watcher::Event::InitApply);
+            for event in [watcher::Event::Init].into_iter().chain(objects).chain([watcher::Event::InitDone]) {
+                follow.handle(&resource, event, &mut listed, &reporter);
+            }
+        };
+        let mut other = instance("u2", "True");
+        other.metadata.name = Some("other".to_owned());
+        listed_with(vec![instance("u1", "True")]);
+        assert!(reports.try_recv().is_err(), "the snapshot tells what is there at the start");
+        listed_with(vec![instance("u1", "True"), other]);
+        let told = reports.try_recv();
+        assert!(
+            matches!(told, Ok(crate::report::Observation::Seen { object, .. }) if object.name == "other")
+        );
+        assert!(reports.try_recv().is_err());
     }
 
     #[test]
