@@ -204,7 +204,7 @@ pub struct ApplicationInstanceStatus {
     /// The generation this status speaks about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Reconciling, Degraded, Suspended, Blocked, Deleting, Drifted.
+    /// Ready, Reconciling, Degraded, Suspended, Blocked, Deleting, Drifted, SourceReachable.
     #[serde(default)]
     #[schemars(schema_with = "crate::conditions")]
     pub conditions: Vec<Condition>,
@@ -214,6 +214,9 @@ pub struct ApplicationInstanceStatus {
     /// The chart last handed to Flux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_applied_chart: Option<AppliedChart>,
+    /// The release behind the last Ready=True.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_release: Option<RunningRelease>,
     /// When a reconcile last changed this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reconcile_time: Option<Time>,
@@ -243,6 +246,46 @@ pub struct AppliedChart {
     pub name: String,
     /// Version of the chart.
     pub version: String,
+}
+
+/// A release that runs, by its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningRelease {
+    /// Name of the chart.
+    pub chart: String,
+    /// Version of the chart as Flux names it; for an OCI chart with the first digits of its digest.
+    pub version: String,
+    /// Digest of the OCI artifact; absent for a chart of a classic repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Revision of the Helm release.
+    pub revision: i64,
+    /// Generation of this object that asked for the release.
+    pub generation: i64,
+    /// What Flux replaced with this content, with no change of the spec; absent if the spec asked for the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<ReplacedContent>,
+}
+
+/// The content of a release that Flux replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplacedContent {
+    /// Version of the chart.
+    pub version: String,
+    /// Digest of the OCI artifact; absent for a chart of a classic repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// When the operator noticed the new content.
+    pub at: Time,
+}
+
+impl RunningRelease {
+    /// Returns `true` if both run the same content, whichever Helm revision it has.
+    pub fn has_same_content(&self, other: &Self) -> bool {
+        (&self.chart, &self.version, &self.digest) == (&other.chart, &other.version, &other.digest)
+    }
 }
 
 /// One address of an application.

@@ -23,7 +23,7 @@ pub const FORCE_REGISTRATION: &str = "ops.vworkspace.io/rotate-credentials";
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// Annotation on Flux objects: SHA-256 of what was applied, so that an unchanged wish is not sent again.
 pub const APPLIED_DIGEST: &str = "apps.vworkspace.io/applied-digest";
-/// Annotation on a HelmRelease: the state of the referenced values object that Flux was last asked to read.
+/// Annotation on a HelmRelease: revision of the referenced values that Flux was last asked to read, a keyed digest.
 pub const VALUES_REVISION: &str = "apps.vworkspace.io/values-revision";
 
 /// Finalizer of ApplicationInstance.
@@ -67,6 +67,11 @@ pub const SECRET_ROTATION: &str = "rotation-id";
 pub const SECRET_HISTORY: &str = "credential-history";
 /// Default key of the registration token in its Secret.
 pub const REGISTRATION_TOKEN_KEY: &str = "registrationToken";
+
+/// Secret with the key of the digests in [`VALUES_REVISION`]; created on first use.
+pub const VALUES_KEY_SECRET: &str = "vworkspace-values-key";
+/// Key of [`VALUES_KEY_SECRET`]: 32 random bytes.
+pub const VALUES_KEY: &str = "hmac.key";
 
 /// ConfigMap with the keys of the jobs that took effect.
 pub const APPLIED_JOBS: &str = "vworkspace-applied-jobs";

@@ -78,7 +78,9 @@ fn event_of(condition: &Condition) -> Event {
 /// Whether a person should look: a good thing that is not, or a bad thing that is.
 fn is_bad(condition: &Condition) -> bool {
     match condition.type_.as_str() {
-        types::READY | types::CONNECTED | types::AUTHENTICATED => condition.status == "False",
+        types::READY | types::CONNECTED | types::AUTHENTICATED | types::SOURCE_REACHABLE => {
+            condition.status == "False"
+        }
         types::DEGRADED | types::BLOCKED | types::DISCONNECTED | types::BUFFER_OVERFLOW | types::DRIFTED => {
             condition.status == "True"
         }

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio::sync::mpsc;
+use vworkspace_core::agent::transition::ContentChange;
 use vworkspace_protocol::{Condition, ObjectRef};
 
 /// Most observations that wait for the outbox; one more is dropped and logged, and what it told is told by the next
@@ -36,6 +37,13 @@ pub enum Observation {
         version: u64,
         /// All of them.
         conditions: Vec<Condition>,
+    },
+    /// Flux replaced the content of an application with no change of its spec.
+    Changed {
+        /// The ApplicationInstance, with uid and generation.
+        object: ObjectRef,
+        /// From what to what, and when.
+        change: ContentChange,
     },
     /// The object is gone.
     Deleted {
@@ -84,6 +92,11 @@ impl Reporter {
     /// Tells what the conditions of an object are that changed. What was told when it was written is not told again.
     pub fn seen(&self, object: ObjectRef, version: u64, conditions: Vec<Condition>) {
         self.send(Observation::Seen { object, version, conditions });
+    }
+
+    /// Reports that the content of an application was replaced with no change of its spec.
+    pub fn changed(&self, object: ObjectRef, change: ContentChange) {
+        self.send(Observation::Changed { object, change });
     }
 
     /// Tells that an object is gone.

@@ -88,6 +88,11 @@ pub mod types {
     pub const DELETING: &str = "Deleting";
     /// The live objects differ from the desired ones.
     pub const DRIFTED: &str = "Drifted";
+    /// ApplicationInstance: the source of a running application can be reached. Set once it could not be, cleared to
+    /// `True` afterwards; absent before.
+    pub const SOURCE_REACHABLE: &str = "SourceReachable";
+    /// ApplicationInstance, in events only: Flux replaced the content that runs, with no change of the spec.
+    pub const APPLICATION_CHANGED: &str = "ApplicationChanged";
     /// Cluster: round trips to the control plane succeed.
     pub const CONNECTED: &str = "Connected";
     /// Cluster: no good round trip within the disconnect window.
@@ -124,6 +129,10 @@ pub mod reasons {
     pub const DRIFT_DETECTED: &str = "DriftDetected";
     /// Flux found no difference any more.
     pub const DRIFT_CORRECTED: &str = "DriftCorrected";
+    /// ApplicationInstance: the source of the running application can be reached again.
+    pub const SOURCE_READY: &str = "SourceReady";
+    /// ApplicationInstance, in events only: Flux replaced the content that runs, with no change of the spec.
+    pub const APPLICATION_CHANGED: &str = "ApplicationChanged";
     /// Our rules refuse the object.
     pub const VALIDATION_FAILED: &str = "ValidationFailed";
     /// The namespace is not opened by its admin.

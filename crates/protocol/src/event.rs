@@ -50,8 +50,16 @@ pub mod kind {
     pub const CLUSTER_HEARTBEAT: &str = "ClusterHeartbeat";
     /// The bearer credential was exchanged for a new one.
     pub const CREDENTIAL_ROTATED: &str = "CredentialRotated";
+    /// Additive: Flux replaced the content of an application with no change of its spec, for example because a tag
+    /// was moved. Carries one condition of this type, whose message names both contents.
+    pub const APPLICATION_CHANGED: &str = "ApplicationChanged";
     /// Additive: the object is gone; no conditions. Its uid tells which life of the name ended.
     pub const OBJECT_DELETED: &str = "ObjectDeleted";
+
+    /// Returns `true` if the conditions of such an event record what was done, not how the object is now.
+    pub fn is_audit(kind: &str) -> bool {
+        matches!(kind, CREDENTIAL_ROTATED | APPLICATION_CHANGED)
+    }
 }
 
 /// The documented key of a condition transition (reference contract, section 4.2):

@@ -86,7 +86,7 @@ pub(crate) fn project(
         return forget(connection, cluster, object);
     }
     // An audit event tells what was done, not how the object is.
-    if event.conditions.is_empty() || event.kind == kind::CREDENTIAL_ROTATED {
+    if event.conditions.is_empty() || kind::is_audit(&event.kind) {
         return Ok(());
     }
     if object.kind == CLUSTER && has_left(connection, cluster)? {

@@ -25,6 +25,8 @@ pub struct Options {
     pub operator_kubeconfig: Option<PathBuf>,
     /// The sample charts.
     pub charts: GivenCharts,
+    /// In a cluster that is started: nobody honours Flux's API, and a test writes the statuses itself.
+    pub without_flux: bool,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
                 url: text("VWORKSPACE_TEST_CHARTS_URL"),
                 registry: text("VWORKSPACE_TEST_REGISTRY"),
             },
+            without_flux: false,
         }
     }
 }
@@ -79,7 +82,7 @@ impl Testbed {
         let programs = Programs::locate()?;
         let work_dir = WorkDir::make()?;
         match options.kubeconfig {
-            None => Self::start_cluster(programs, work_dir, options.charts).await,
+            None => Self::start_cluster(programs, work_dir, options.charts, options.without_flux).await,
             Some(kubeconfig) => {
                 Self::join_cluster(
                     programs,
@@ -97,6 +100,7 @@ impl Testbed {
         programs: Programs,
         work_dir: WorkDir,
         charts: GivenCharts,
+        without_flux: bool,
     ) -> anyhow::Result<Self> {
         programs.build(&Program::ALL).await?;
         let dir = work_dir.path();
@@ -110,15 +114,20 @@ impl Testbed {
         let client = Client::try_from(config.clone())?;
         cluster::write_operator_kubeconfig(&client, &cluster.admin_kubeconfig, &operator_kubeconfig).await?;
         let admin_kubeconfig = cluster.admin_kubeconfig.clone();
-        let flux = FluxControllers::start(programs.path(Program::Helm), &admin_kubeconfig, dir).await?;
-        versions.push(("flux", flux.describe()));
+        let flux = if without_flux {
+            None
+        } else {
+            let flux = FluxControllers::start(programs.path(Program::Helm), &admin_kubeconfig, dir).await?;
+            versions.push(("flux", flux.describe()));
+            Some(flux)
+        };
         Ok(Self {
             config,
             admin_kubeconfig,
             operator_kubeconfig,
             programs,
             versions,
-            flux: Some(flux),
+            flux,
             cluster: Some(cluster),
             charts,
             work_dir,

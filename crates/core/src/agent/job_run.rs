@@ -261,7 +261,7 @@ impl JobRun {
                 self.end(Outcome::Failed, &error, None);
             }
             State::Waiting { taken, last } if now >= taken.deadline => {
-                let error = format!("DeadlineExceeded: {}", last_word(taken.goal, last.as_ref()));
+                let error = format!("DeadlineExceeded: {}", last_word(taken, last.as_ref()));
                 let applied = taken.applied.clone();
                 self.end(Outcome::Failed, &error, Some(applied));
             }
@@ -391,16 +391,26 @@ fn told(condition: &Condition) -> String {
     format!("{}: {}", condition.reason, condition.message)
 }
 
-/// The last Ready condition, or why there is none.
-fn last_word(goal: Goal, last: Option<&Observed>) -> String {
-    let type_ = match goal {
+/// The last Ready condition about what was applied, or why there is none: a condition of an earlier generation says
+/// nothing about this job.
+fn last_word(taken: &Taken, last: Option<&Observed>) -> String {
+    let type_ = match taken.goal {
         Goal::Ready | Goal::Accepted => types::READY,
         Goal::Finished => "Running",
         Goal::Gone => types::DELETING,
     };
-    match last.and_then(|last| last.condition(type_)) {
-        Some(condition) => condition.to_string(),
-        None if goal == Goal::Gone => "the object is still there".to_owned(),
+    let reported = last.and_then(|last| Some((last.condition(type_)?, last)));
+    match reported {
+        Some((condition, last))
+            if taken.goal == Goal::Gone || last.generation_of(condition) >= taken.applied.generation =>
+        {
+            condition.to_string()
+        }
+        Some(_) => format!(
+            "the object has not reported its {type_} condition for generation {} yet",
+            taken.applied.generation
+        ),
+        None if taken.goal == Goal::Gone => "the object is still there".to_owned(),
         None => format!("the object never told its {type_} condition"),
     }
 }

@@ -14,7 +14,7 @@
 use super::{
     outbox::{Delivery, EventBatcher},
     shards::Write,
-    transition::{News, TransitionLog},
+    transition::{ContentChange, News, TransitionLog},
 };
 use jiff::{SignedDuration, Timestamp};
 use vworkspace_protocol::{
@@ -64,6 +64,11 @@ impl Teller {
     /// A rotation was stored, or is told again.
     pub fn handle_rotated(&mut self, object: &ObjectRef, rotation: &str, at: Timestamp, now: Timestamp) {
         self.outbox.handle_event(TransitionLog::handle_rotated(object, rotation, at), now);
+    }
+
+    /// The content of an application was replaced with no change of its spec, or that is reported again.
+    pub fn handle_changed(&mut self, object: &ObjectRef, change: &ContentChange, now: Timestamp) {
+        self.outbox.handle_event(TransitionLog::handle_changed(object, change), now);
     }
 
     /// These are all objects there are: what went while no process looked is told.

@@ -65,6 +65,17 @@ pub struct News {
     pub needs: u64,
 }
 
+/// Content of an application that was replaced with no change of its spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentChange {
+    /// What ran before.
+    pub from: String,
+    /// What runs now.
+    pub to: String,
+    /// When the operator noticed.
+    pub at: Timestamp,
+}
+
 /// What is remembered about one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -256,6 +267,37 @@ impl TransitionLog {
             timestamp: Some(at),
         };
         let slot = Slot::new(object, &format!("{}#{suffix}", kind::CREDENTIAL_ROTATED));
+        News { slot, event, needs: 0 }
+    }
+
+    /// The event of a change of content. Its key is made of what changed and when: reported again, for example by the next
+    /// process, it is the same event.
+    pub fn handle_changed(object: &ObjectRef, change: &ContentChange) -> News {
+        let ContentChange { from, to, at } = change;
+        let parts = [identity(object), from.clone(), to.clone(), at.to_string()];
+        let digest = sha256(&parts.each_ref().map(String::as_bytes));
+        let suffix = hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8]));
+        let of_none = ObjectRef { generation: 0, ..object.clone() };
+        let key = condition_key(&of_none, types::APPLICATION_CHANGED, ConditionStatus::True);
+        let condition = Condition {
+            type_: types::APPLICATION_CHANGED.to_owned(),
+            status: ConditionStatus::True,
+            observed_generation: object.generation,
+            last_transition_time: Some(*at),
+            reason: reasons::APPLICATION_CHANGED.to_owned(),
+            message: format!("{to} runs instead of {from}, with no change of the spec"),
+        };
+        let event = Event {
+            event_key: format!("{key}#{suffix}"),
+            kind: kind::APPLICATION_CHANGED.to_owned(),
+            resource_ref: object.clone(),
+            conditions: vec![condition],
+            operator_version: String::new(),
+            kubernetes_version: String::new(),
+            sequence: 0,
+            timestamp: Some(*at),
+        };
+        let slot = Slot::new(object, &format!("{}#{suffix}", kind::APPLICATION_CHANGED));
         News { slot, event, needs: 0 }
     }
 

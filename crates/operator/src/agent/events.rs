@@ -223,6 +223,7 @@ impl EventLoop {
                 self.teller.handle_seen(&object, &conditions, now);
                 self.teller.handle_version(&object, version);
             }
+            Observation::Changed { object, change } => self.teller.handle_changed(&object, &change, now),
             Observation::Deleted { object } => self.teller.handle_deleted(&object, now),
             Observation::Rotated { object, rotation, at } => {
                 self.teller.handle_rotated(&object, &rotation, at, now);

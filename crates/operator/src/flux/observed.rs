@@ -40,6 +40,8 @@ pub struct HelmReleaseStatus {
     pub last_attempted_revision: Option<String>,
     /// Digest of the OCI artifact last attempted.
     pub last_attempted_revision_digest: Option<String>,
+    /// Digest of the values last attempted.
+    pub last_attempted_config_digest: Option<String>,
     /// Helm's releases, newest first.
     pub history: Vec<Snapshot>,
 }
@@ -58,6 +60,8 @@ pub struct Snapshot {
     pub version: i64,
     /// Digest of the OCI artifact, where the chart came from one.
     pub oci_digest: Option<String>,
+    /// Digest of the values it was made with.
+    pub config_digest: Option<String>,
 }
 
 /// A HelmRepository, OCIRepository or HelmChart.
@@ -78,6 +82,17 @@ pub struct Source {
 pub struct SourceSpec {
     /// HelmChart: the version or range asked for.
     pub version: Option<String>,
+    /// OCIRepository: which artifact is asked for.
+    #[serde(rename = "ref")]
+    pub reference: OciReference,
+}
+
+/// Which artifact an OCIRepository asks for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OciReference {
+    /// A range of versions.
+    pub semver: Option<String>,
 }
 
 /// What the source-controller says.

@@ -1,30 +1,16 @@
-//! What Flux's objects mean for an instance: the first seven rows of the contract's table, section 7.
+//! What Flux's objects mean for an instance: the first rows of the contract's table, section 7.
 //!
 //! Pure. Flux's own words are not taken at face value, for each of them lies at some moment (facts 1, 2, 7 and 14):
 //! a word counts when it speaks about the current generation, about the chart asked for, and about sources that have
-//! looked at their own current spec.
+//! looked at their own current spec. Once a release was reported as ready, Flux's looking again is no news (facts 15
+//! to 17): what the status reports already is part of the input.
 
 use super::{
-    observed::{Condition, HelmRelease, Observed as _, Snapshot, Source},
-    version,
+    observed::{Condition, HelmRelease, Observed as _, Source},
+    release_view::ReleaseView,
+    sources::{self, Reach},
 };
-use vworkspace_crds::application_instance::SourceType;
-
-/// Flux's word that the fault, if there is one, lies deeper.
-const SOURCE_NOT_READY: &str = "SourceNotReady";
-/// The HelmChart's word that the fault, if there is one, is its HelmRepository's.
-const NO_SOURCE_ARTIFACT: &str = "NoSourceArtifact";
-/// Reasons of `Ready=False` that mean that Helm itself was at work and failed.
-const HELM_FAILURES: [&str; 8] = [
-    "InstallFailed",
-    "UpgradeFailed",
-    "TestFailed",
-    "RollbackFailed",
-    "RollbackSucceeded",
-    "UninstallFailed",
-    "UninstallSucceeded",
-    "RetriesExceeded",
-];
+use vworkspace_crds::application_instance::{RunningRelease, SourceType};
 
 /// What the instance asks for.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +21,10 @@ pub struct Wanted<'a> {
     pub chart: &'a str,
     /// Version, range or tag.
     pub version: &'a str,
-    /// The reconcile we asked for after the referenced values changed (fact 8).
+    /// The request that stands on the release since we first asked Flux to read changed values (fact 8).
     pub requested_at: Option<&'a str>,
+    /// `true` if that request is ours, `false` if somebody has replaced it since.
+    pub is_request_ours: bool,
 }
 
 /// What the cluster holds.
@@ -50,13 +38,39 @@ pub struct Seen<'a> {
     pub source: Option<&'a Source>,
 }
 
-/// What to tell.
+/// What the status of the instance reports already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reported<'a> {
+    /// `Ready=True` stands there for the instance's present generation.
+    pub is_ready: bool,
+    /// The release behind it; `None` if an operator of an earlier version wrote the status.
+    pub running: Option<&'a RunningRelease>,
+}
+
+/// What to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// Where the release stands.
     pub progress: Progress,
     /// Flux's word on drift, where it looks for it (fact 13).
     pub drift: Option<Drift>,
+    /// Whether the sources can be reached.
+    pub reach: Reach,
+    /// The release that runs, where it is certain that it is the one asked for.
+    pub running: Option<Running>,
+}
+
+/// A release that runs, by its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Name of the chart.
+    pub chart: String,
+    /// Version of the chart as Flux names it.
+    pub version: String,
+    /// Digest of the OCI artifact.
+    pub digest: Option<String>,
+    /// Helm's revision number.
+    pub revision: i64,
 }
 
 /// Where a release stands.
@@ -83,10 +97,12 @@ pub enum Progress {
         /// Flux's message.
         message: String,
     },
-    /// Helm failed and Flux tries again (facts 4 and 5).
+    /// Helm failed and Flux tries again (facts 4, 5 and 21).
     Retrying {
         /// Flux's message on the failure.
         message: String,
+        /// The older release that runs, if one does.
+        running: Option<String>,
     },
     /// Helm failed and Flux has given up (facts 5 and 6). Left only by a change.
     Failed {
@@ -99,9 +115,11 @@ pub enum Progress {
     Suspended,
     /// The release is what was asked for.
     Done {
-        /// Flux's message.
+        /// Flux's message, with the digest of an OCI artifact.
         message: String,
     },
+    /// The release was reported as ready and runs; Flux looks at it again, or does nothing at all. No news.
+    Resting,
 }
 
 /// Flux's word on drift.
@@ -113,180 +131,72 @@ pub struct Drift {
     pub message: String,
 }
 
+impl Progress {
+    pub(super) fn starting(reconciling: Option<&Condition>, message: &str) -> Self {
+        let reason = reconciling.map_or("Progressing", |condition| &condition.reason);
+        Self::Starting { reason: reason.to_owned(), message: message.to_owned() }
+    }
+}
+
+impl Running {
+    /// Returns `true` if this is the same Helm revision with the same content.
+    fn is(&self, reported: &RunningRelease) -> bool {
+        let reported = (&reported.chart, &reported.version, &reported.digest, reported.revision);
+        reported == (&self.chart, &self.version, &self.digest, self.revision)
+    }
+}
+
 /// Reads Flux's objects.
 ///
 /// # Guarantees
-/// `Done` is never told before the release is what was asked for, `Failed` never before Flux has given up on exactly
-/// that; passing states of Flux between two tries do not show.
-pub fn read(wanted: &Wanted<'_>, seen: &Seen<'_>) -> Reading {
-    let drift = seen
-        .release
-        .and_then(|release| release.current("Drifted"))
-        .map(|condition| Drift { found: condition.status == "True", message: condition.message.clone() });
-    Reading { progress: progress(wanted, seen), drift }
+/// `Done` is never reported before the release is what was asked for, `Failed` never before Flux has given up on exactly
+/// that; passing states of Flux between two tries do not show. `Resting` only where `reported.is_ready`.
+pub fn read(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> Reading {
+    let drifted = seen.release.and_then(|release| release.current("Drifted"));
+    let drift = drifted.map(|c| Drift { found: c.status == "True", message: c.message.clone() });
+    let (progress, running) = progress(wanted, seen, reported);
+    Reading { progress, drift, reach: sources::reach(seen), running }
 }
 
-fn progress(wanted: &Wanted<'_>, seen: &Seen<'_>) -> Progress {
+fn progress(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> (Progress, Option<Running>) {
     let Some(release) = seen.release else {
-        return source_failure(seen).unwrap_or_else(|| starting(None, "waiting for the HelmRelease"));
+        let starting = || Progress::starting(None, "waiting for the HelmRelease");
+        return (source_failure(seen).unwrap_or_else(starting), None);
     };
     if release.metadata.deletion_timestamp.is_some() {
-        return starting(None, "the HelmRelease is being deleted and will be made again");
+        let message = "the HelmRelease is being deleted and will be made again";
+        return (Progress::starting(None, message), None);
     }
     if release.spec.suspend {
-        return Progress::Suspended;
+        return (Progress::Suspended, None);
     }
-    let view = View { wanted, seen, release };
-    if let Some(done) = view.done() {
-        return done;
+    let view = ReleaseView { wanted, seen, reported, release };
+    if let Some((running, ready)) = view.done() {
+        return (done(reported, &running, ready), Some(running));
     }
-    if let Some(failed) = view.failed() {
-        return failed;
+    if view.is_at_rest() {
+        return (Progress::Resting, None);
     }
-    source_failure(seen).or_else(|| view.trouble()).unwrap_or_else(|| view.under_way())
+    let unfinished = view.failed().or_else(|| source_failure(seen)).or_else(|| view.trouble());
+    (unfinished.unwrap_or_else(|| view.under_way()), None)
 }
 
-/// A release beside what was asked for.
-struct View<'a> {
-    wanted: &'a Wanted<'a>,
-    seen: &'a Seen<'a>,
-    release: &'a HelmRelease,
+fn done(reported: &Reported<'_>, running: &Running, ready: &Condition) -> Progress {
+    if reported.is_ready && reported.running.is_none_or(|reported| running.is(reported)) {
+        return Progress::Resting;
+    }
+    let message = match &running.digest {
+        Some(digest) => format!("{}, digest {digest}", ready.message),
+        None => ready.message.clone(),
+    };
+    Progress::Done { message }
 }
 
-impl View<'_> {
-    /// Facts 1 and 14.
-    fn done(&self) -> Option<Progress> {
-        let ready = self.release.condition("Ready").filter(|ready| ready.status == "True")?;
-        let newest = self.release.status.history.first()?;
-        let is_reconciling = self.release.condition("Reconciling").is_some_and(|c| c.status == "True");
-        let is_done = self.release.is_settled()
-            && !is_reconciling
-            && self.is_request_handled()
-            && self.are_sources_settled()
-            && newest.status == "deployed"
-            && self.is_the_chart(newest);
-        is_done.then(|| Progress::Done { message: ready.message.clone() })
-    }
-
-    /// Facts 5 and 6.
-    fn failed(&self) -> Option<Progress> {
-        let stalled = self.release.current_true("Stalled")?;
-        if !self.release.is_settled() || !self.is_attempt_ours() {
-            return None;
-        }
-        let running = self.release.status.history.iter().find(|snapshot| snapshot.status == "deployed");
-        Some(Progress::Failed {
-            message: self.failure_message().unwrap_or(stalled).message.clone(),
-            running: running
-                .map(|snapshot| format!("release {} of chart {}", snapshot.version, chart_name(snapshot))),
-        })
-    }
-
-    /// What Flux complains about and tries again.
-    fn trouble(&self) -> Option<Progress> {
-        let complaint = self.release.current_false("Ready").filter(|ready| ready.reason != SOURCE_NOT_READY);
-        if let Some(ready) = complaint
-            && !HELM_FAILURES.contains(&ready.reason.as_str())
-        {
-            return Some(Progress::Waiting { reason: ready.reason.clone(), message: ready.message.clone() });
-        }
-        let is_between_tries = self.release.current("Ready").is_none_or(|ready| ready.status == "Unknown");
-        let failure = self.failure_message().filter(|_| complaint.is_some() || is_between_tries)?;
-        self.is_attempt_ours().then(|| Progress::Retrying { message: failure.message.clone() })
-    }
-
-    fn under_way(&self) -> Progress {
-        let reconciling = self.release.current_true("Reconciling");
-        let words = self.release.current("Ready").filter(|ready| ready.status != "True").or(reconciling);
-        let message = words.map_or("waiting for Flux to take up the change", |condition| &condition.message);
-        starting(reconciling, message)
-    }
-
-    /// The failure itself; `Ready` may speak of the remedy, or of the next try.
-    fn failure_message(&self) -> Option<&Condition> {
-        self.release.current_false("Released").or_else(|| self.release.current_false("Ready"))
-    }
-
-    /// Whether the values we last asked to be read have been (fact 8).
-    fn is_request_handled(&self) -> bool {
-        let handled = self.release.status.last_handled_reconcile_at.as_deref();
-        self.wanted.requested_at.is_none_or(|requested| handled == Some(requested))
-    }
-
-    /// A source that has not looked at its own current spec makes the release speak about an older chart.
-    fn are_sources_settled(&self) -> bool {
-        [self.seen.source, self.seen.chart].into_iter().flatten().all(Source::is_settled)
-    }
-
-    /// Whether what Flux last tried is what is asked for now: a release keeps its generation when only the tag of
-    /// its OCIRepository changes, and may be tried once more with the old chart (fact 14).
-    fn is_attempt_ours(&self) -> bool {
-        let status = &self.release.status;
-        let is_ours = status.last_attempted_revision.as_deref().is_none_or(|attempted| {
-            self.is_the_version(attempted, status.last_attempted_revision_digest.as_deref())
-        });
-        is_ours && self.are_sources_settled() && self.is_request_handled()
-    }
-
-    fn is_the_chart(&self, snapshot: &Snapshot) -> bool {
-        let is_named_so = match self.wanted.source_type {
-            SourceType::Helm => snapshot.chart_name == self.wanted.chart,
-            // An artifact's path need not end in the chart's own name.
-            SourceType::Oci => true,
-        };
-        is_named_so && self.is_the_version(&snapshot.chart_version, snapshot.oci_digest.as_deref())
-    }
-
-    fn is_the_version(&self, version: &str, digest: Option<&str>) -> bool {
-        match self.wanted.source_type {
-            SourceType::Helm if version::exact(self.wanted.version).is_some() => {
-                version::same(self.wanted.version, version)
-            }
-            SourceType::Helm => self.seen.chart.is_some_and(|chart| is_in_range(self.wanted, chart, version)),
-            SourceType::Oci => match (self.tagged_digest(), digest) {
-                (Some(tagged), Some(digest)) => tagged == digest,
-                _ => version::same(self.wanted.version, version),
-            },
-        }
-    }
-
-    /// Digest behind the tag asked for, once the source knows it.
-    fn tagged_digest(&self) -> Option<&str> {
-        let source = self.seen.source.filter(|source| source.is_settled())?;
-        let (tag, digest) = version::split_revision(&source.status.artifact.as_ref()?.revision);
-        tag.is_none_or(|tag| tag == version::tag_of(self.wanted.version)).then_some(digest)
-    }
-}
-
-/// A range means the version that Flux found for exactly that range.
-fn is_in_range(wanted: &Wanted<'_>, chart: &Source, version: &str) -> bool {
-    let found = chart.status.artifact.as_ref().map(|artifact| artifact.revision.as_str());
-    chart.is_settled()
-        && chart.spec.version.as_deref() == Some(wanted.version)
-        && found.is_some_and(|found| version::same(found, version))
-}
-
-/// The deepest failing source's own word (fact 3). `FetchFailed` stays between two tries, when `Ready` flips.
 fn source_failure(seen: &Seen<'_>) -> Option<Progress> {
-    let of_source = seen.source.and_then(failing);
-    let of_chart = || seen.chart.and_then(failing).filter(|condition| condition.reason != NO_SOURCE_ARTIFACT);
-    of_source.or_else(of_chart).map(|condition| Progress::SourceFailing {
+    sources::failure(seen).map(|condition| Progress::SourceFailing {
         reason: condition.reason.clone(),
         message: condition.message.clone(),
     })
-}
-
-fn failing(source: &Source) -> Option<&Condition> {
-    source.current_true("FetchFailed").or_else(|| source.current_false("Ready"))
-}
-
-fn starting(reconciling: Option<&Condition>, message: &str) -> Progress {
-    let reason = reconciling.map_or("Progressing", |condition| &condition.reason);
-    Progress::Starting { reason: reason.to_owned(), message: message.to_owned() }
-}
-
-fn chart_name(snapshot: &Snapshot) -> String {
-    format!("{} {}", snapshot.chart_name, snapshot.chart_version)
 }
 
 #[cfg(test)]

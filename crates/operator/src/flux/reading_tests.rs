@@ -44,11 +44,11 @@ fn stalled(version: &str) -> HelmRelease {
 }
 
 fn wanted(source_type: SourceType, version: &str) -> Wanted<'_> {
-    Wanted { source_type, chart: "hello", version, requested_at: None }
+    Wanted { source_type, chart: "hello", version, requested_at: None, is_request_ours: false }
 }
 
 fn is_done(wanted: &Wanted<'_>, seen: &Seen<'_>) -> bool {
-    matches!(read(wanted, seen).progress, Progress::Done { .. })
+    matches!(read(wanted, seen, &Reported::default()).progress, Progress::Done { .. })
 }
 
 #[test]
@@ -105,8 +105,14 @@ fn a_release_that_stalled_on_an_older_chart_has_not_failed_the_new_one() {
     let release = stalled("1.0.0");
     let seen = Seen { release: Some(&release), chart: None, source: None };
     for source_type in [SourceType::Helm, SourceType::Oci] {
-        assert!(matches!(read(&wanted(source_type, "1.0.0"), &seen).progress, Progress::Failed { .. }));
-        assert!(matches!(read(&wanted(source_type, "1.1.0"), &seen).progress, Progress::Starting { .. }));
+        assert!(matches!(
+            read(&wanted(source_type, "1.0.0"), &seen, &Reported::default()).progress,
+            Progress::Failed { .. }
+        ));
+        assert!(matches!(
+            read(&wanted(source_type, "1.1.0"), &seen, &Reported::default()).progress,
+            Progress::Starting { .. }
+        ));
     }
 }
 
@@ -114,13 +120,17 @@ fn a_release_that_stalled_on_an_older_chart_has_not_failed_the_new_one() {
 fn a_release_that_stalled_on_older_values_has_not_failed_the_new_ones() {
     let release = stalled("1.0.0");
     let seen = Seen { release: Some(&release), chart: None, source: None };
-    let asked = Wanted { requested_at: Some("secret/v@2"), ..wanted(SourceType::Helm, "1.0.0") };
-    assert!(matches!(read(&asked, &seen).progress, Progress::Starting { .. }));
+    let asked = Wanted {
+        requested_at: Some("secret/v@2"),
+        is_request_ours: true,
+        ..wanted(SourceType::Helm, "1.0.0")
+    };
+    assert!(matches!(read(&asked, &seen, &Reported::default()).progress, Progress::Starting { .. }));
 }
 
 #[test]
 fn before_anything_is_there_it_is_starting() {
-    let reading = read(&wanted(SourceType::Helm, "1.0.0"), &Seen::default());
+    let reading = read(&wanted(SourceType::Helm, "1.0.0"), &Seen::default(), &Reported::default());
     assert!(matches!(reading.progress, Progress::Starting { .. }));
 }
 
@@ -132,5 +142,130 @@ fn a_chart_that_only_waits_for_its_repository_is_not_the_fault() {
     }))
     .unwrap();
     let seen = Seen { release: None, chart: Some(&chart), source: None };
-    assert!(matches!(read(&wanted(SourceType::Helm, "1.0.0"), &seen).progress, Progress::Starting { .. }));
+    assert!(matches!(
+        read(&wanted(SourceType::Helm, "1.0.0"), &seen, &Reported::default()).progress,
+        Progress::Starting { .. }
+    ));
+}
+
+/// A release that was reported as ready.
+const READY: Reported<'_> = Reported { is_ready: true, running: None };
+
+/// The status of a release that runs, with its conditions replaced.
+fn with_conditions(version: &str, conditions: &[Value]) -> HelmRelease {
+    let mut status = json!({
+        "observedGeneration": 1,
+        "lastAttemptedRevision": version,
+        "history": [{"chartName": "hello", "chartVersion": version, "status": "deployed", "version": 1}],
+    });
+    status["conditions"] = json!(conditions);
+    release(&status)
+}
+
+fn progress_of(release: &HelmRelease, chart: &Source, reported: &Reported<'_>) -> Progress {
+    let seen = Seen { release: Some(release), chart: Some(chart), source: None };
+    read(&wanted(SourceType::Helm, "1.0.0"), &seen, reported).progress
+}
+
+#[test]
+fn reconciling_beside_ready_is_no_news_once_reported() {
+    let looks = [
+        condition("Reconciling", "True", "Progressing", 1),
+        condition("Ready", "True", "InstallSucceeded", 1),
+    ];
+    let (release, chart) = (with_conditions("1.0.0", &looks), source(1, 1, "1.0.0"));
+    assert_eq!(progress_of(&release, &chart, &READY), Progress::Resting);
+    let first_install = progress_of(&release, &chart, &Reported::default());
+    assert!(matches!(first_install, Progress::Starting { .. }), "fact 1: {first_install:?}");
+}
+
+#[test]
+fn source_that_is_not_ready_does_not_touch_what_runs() {
+    for reason in ["SourceNotReady", "ArtifactFailed"] {
+        let release = with_conditions("1.0.0", &[condition("Ready", "False", reason, 1)]);
+        assert_eq!(progress_of(&release, &source(1, 1, "1.0.0"), &READY), Progress::Resting);
+    }
+    let values = with_conditions("1.0.0", &[condition("Ready", "False", "ValuesError", 1)]);
+    let waiting = progress_of(&values, &source(1, 1, "1.0.0"), &READY);
+    assert!(matches!(waiting, Progress::Waiting { .. }), "{waiting:?}");
+}
+
+#[test]
+fn helm_at_work_shows_unless_flux_found_new_content() {
+    let upgrades =
+        [condition("Reconciling", "True", "Progressing", 1), condition("Ready", "Unknown", "Progressing", 1)];
+    let release = with_conditions("1.0.0", &upgrades);
+    assert_eq!(progress_of(&release, &source(1, 1, "1.0.7"), &READY), Progress::Resting);
+    let again = progress_of(&release, &source(1, 1, "1.0.0"), &READY);
+    assert!(matches!(again, Progress::Starting { .. }), "uninstalled by hand: {again:?}");
+}
+
+#[test]
+fn failing_upgrade_of_moved_content_names_the_older_release() {
+    let fails = [
+        condition("Reconciling", "True", "ProgressingWithRetry", 1),
+        condition("Ready", "False", "UpgradeFailed", 1),
+        condition("Released", "False", "UpgradeFailed", 1),
+    ];
+    let mut release = with_conditions("1.0.0+a", &fails);
+    release.status.last_attempted_revision = Some("1.0.0+b".to_owned());
+    let running = Some("release 1 of chart hello 1.0.0+a".to_owned());
+    let expected = Progress::Retrying { message: "UpgradeFailed".to_owned(), running };
+    assert_eq!(progress_of(&release, &source(1, 1, "1.0.0"), &READY), expected);
+}
+
+#[test]
+fn release_whose_test_failed_is_not_an_older_one() {
+    let fails =
+        [condition("Ready", "False", "TestFailed", 1), condition("Released", "True", "InstallSucceeded", 1)];
+    let mut release = with_conditions("1.0.0", &fails);
+    release.status.last_attempted_config_digest = Some("sha256:c".to_owned());
+    release.status.history[0].config_digest = Some("sha256:c".to_owned());
+    let progress = progress_of(&release, &source(1, 1, "1.0.0"), &READY);
+    assert_eq!(progress, Progress::Retrying { message: "TestFailed".to_owned(), running: None });
+}
+
+#[test]
+fn request_of_somebody_else_is_one_more_look() {
+    let release = deployed("1.0.0", None);
+    let seen = Seen { release: Some(&release), chart: None, source: None };
+    let asked = |is_request_ours| Wanted {
+        requested_at: Some("now"),
+        is_request_ours,
+        ..wanted(SourceType::Helm, "1.0.0")
+    };
+    assert_eq!(read(&asked(false), &seen, &READY).progress, Progress::Resting);
+    assert!(matches!(read(&asked(true), &seen, &READY).progress, Progress::Starting { .. }));
+}
+
+#[test]
+fn new_generation_of_the_release_ends_the_rest() {
+    let mut release = deployed("1.0.0", None);
+    release.metadata.generation = Some(2);
+    let progress = progress_of(&release, &source(1, 1, "1.0.0"), &READY);
+    assert!(matches!(progress, Progress::Starting { .. }), "{progress:?}");
+}
+
+#[test]
+fn other_content_than_reported_is_done_anew() {
+    let release = deployed("1.0.0+b", Some("sha256:b"));
+    let tagged = source(1, 1, "1.0.0@sha256:b");
+    let seen = Seen { release: Some(&release), chart: None, source: Some(&tagged) };
+    let of = |digest: &str| RunningRelease {
+        chart: "hello".to_owned(),
+        version: format!("1.0.0+{digest}"),
+        digest: Some(format!("sha256:{digest}")),
+        revision: 1,
+        generation: 1,
+        replaced: None,
+    };
+    let (former, present) = (of("a"), of("b"));
+    let reading = |running| {
+        let reported = Reported { is_ready: true, running: Some(running) };
+        read(&wanted(SourceType::Oci, "1.0.0"), &seen, &reported)
+    };
+    assert_eq!(reading(&present).progress, Progress::Resting);
+    let changed = reading(&former);
+    assert!(matches!(&changed.progress, Progress::Done { message } if message.ends_with("digest sha256:b")));
+    assert_eq!(changed.running.unwrap().digest.as_deref(), Some("sha256:b"));
 }

@@ -73,7 +73,10 @@ fn transitions_are_reported_and_announced() -> anyhow::Result<()> {
                 };
                 !object.uid.is_empty() && !is_ready(before) && is_ready(after)
             }
-            Observation::Seen { .. } | Observation::Deleted { .. } | Observation::Rotated { .. } => false,
+            Observation::Seen { .. }
+            | Observation::Changed { .. }
+            | Observation::Deleted { .. }
+            | Observation::Rotated { .. } => false,
         };
         ensure!(world.observations(&namespace, "shop").iter().filter(|o| became_ready(o)).count() == 1);
         let events: Api<Event> = world.api(&namespace);

@@ -9,6 +9,7 @@ mod deletion;
 mod gates;
 mod install;
 mod refusal;
+mod rest;
 mod silence;
 mod unreadable;
 mod values;

@@ -36,10 +36,10 @@ use vworkspace_operator::{
 use vworkspace_testbed::Testbed;
 
 /// Longest wait for anything in these tests.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One runtime for all tests: clients and the reconciler belong to the runtime they were made in.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 /// The cluster and the running reconciler.
 pub struct World {
@@ -94,6 +94,7 @@ impl World {
         let is_about = |observation: &&Observation| {
             let (Observation::Conditions { object, .. }
             | Observation::Seen { object, .. }
+            | Observation::Changed { object, .. }
             | Observation::Deleted { object }
             | Observation::Rotated { object, .. }) = observation;
             object.namespace == namespace && object.name == name

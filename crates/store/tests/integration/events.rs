@@ -235,6 +235,21 @@ pub async fn every_rotation_is_kept_as_an_event_and_changes_no_condition(world: 
     assert_eq!(conditions[0].reason, reasons::CREDENTIAL_ACCEPTED);
 }
 
+pub async fn change_of_content_is_kept_and_is_no_condition(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let ready = condition("Ready", ConditionStatus::True, "HelmReleaseReady", 1);
+    world.report(&agent, vec![transition("condition/r", object("web", "u"), ready.clone())], 1).await;
+    let changed = condition("ApplicationChanged", ConditionStatus::True, reasons::APPLICATION_CHANGED, 1);
+    let event =
+        || event(kind::APPLICATION_CHANGED, "condition/c#1", object("web", "u"), vec![changed.clone()]);
+    for second in [2, 3] {
+        world.report(&agent, vec![event()], second).await;
+    }
+    assert_eq!(stored(&world, &tenant, &agent).await, 2, "reported again, it is the same event");
+    assert_eq!(resources(&world, &tenant, &agent).await[0].conditions.len(), 1);
+}
+
 pub async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;

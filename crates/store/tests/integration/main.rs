@@ -75,6 +75,7 @@ macro_rules! conformance {
                 resources_are_ordered_filtered_and_paged,
                 events_are_listed_newest_first_by_kind,
                 every_rotation_is_kept_as_an_event_and_changes_no_condition,
+                change_of_content_is_kept_and_is_no_condition,
                 a_heartbeat_is_shown_on_the_cluster_and_is_no_event,
                 a_condition_that_was_removed_does_not_come_back_with_a_late_report,
                 however_long_names_are_the_next_page_is_found,

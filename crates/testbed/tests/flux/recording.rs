@@ -21,7 +21,7 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "event", rename_all = "UPPERCASE")]
 pub enum Event {
-    /// Done from outside: objects applied, or a call of `kubectl`.
+    /// Done from outside: objects applied, a call of `kubectl`, or something outside the cluster.
     Step(Step),
     /// Seen by the watch.
     Added(Object),
@@ -41,6 +41,9 @@ pub struct Step {
     pub manifest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubectl: Option<String>,
+    /// Done neither by a manifest nor by `kubectl`; the action says it in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// An object as the watch saw it.
@@ -83,6 +86,14 @@ impl Recording {
             .map(|(index, _)| index);
         let ends: Vec<usize> = steps.skip(1).chain([self.0.len()]).collect();
         ends.into_iter().map(|end| Self(self.0[..end].to_vec()))
+    }
+
+    /// Whether anything was seen since the last step, if that was one outside the cluster.
+    pub fn has_effect(&self) -> bool {
+        let is_step = |line: &Line| matches!(&line.event, Event::Step(_));
+        let Some(last) = self.0.iter().rposition(is_step) else { return false };
+        let is_outside = matches!(&self.0[last].event, Event::Step(step) if step.manifest.is_none() && step.kubectl.is_none());
+        is_outside && self.0.iter().skip(last + 1).any(|line| !matches!(line.event, Event::End { .. }))
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &Step> {

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use vworkspace_testbed::Testbed;
 
+use crate::outside::Outside;
 use crate::record::Recorder;
 use crate::recording::{Recording, Step};
+use crate::rest;
 use crate::settled::standing;
 
 /// Nothing may happen for so long before a step is played.
@@ -18,15 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Ports of loopback where nobody listens: they are reserved for services that no machine runs any more.
 const CLOSED: [&str; 2] = ["127.0.0.1:1", "127.0.0.1:9"];
 
+/// Recorded intervals of less than a minute are shortened to this.
+const SHORT: &str = "interval: 5s";
+/// So many of the recorded looks at a release at rest are waited for.
+const LOOKS: usize = 2;
+
 /// Plays a scenario in a namespace of its own and records what is seen.
 pub async fn play(testbed: &Testbed, name: &str, recorded: &Recording) -> anyhow::Result<Recording> {
     let namespace = format!("flux-{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
     testbed.kubectl(&["create", "namespace", &namespace]).await?;
+    let outside = Outside::start(testbed, &namespace, recorded).await?;
     let recorder = Recorder::start(&testbed.admin(), &namespace).await?;
     let mut stages = recorded.stages().peekable();
     for step in recorded.steps() {
         recorder.step(step);
-        perform(testbed, &namespace, step).await.with_context(|| step.action.clone())?;
+        perform(testbed, &namespace, outside.as_ref(), step).await.with_context(|| step.action.clone())?;
         let stage = stages.next().context("a stage for each step")?;
         let last = stages.peek().is_none();
         settle(&recorder, &stage, if last { WATCH_ON } else { QUIET }).await;
@@ -36,16 +44,25 @@ pub async fn play(testbed: &Testbed, name: &str, recorded: &Recording) -> anyhow
     Ok(observed)
 }
 
-async fn perform(testbed: &Testbed, namespace: &str, step: &Step) -> anyhow::Result<()> {
+async fn perform(
+    testbed: &Testbed,
+    namespace: &str,
+    outside: Option<&Outside<'_>>,
+    step: &Step,
+) -> anyhow::Result<()> {
     if let Some(manifest) = &step.manifest {
         let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(file.path(), with_our_addresses(testbed, manifest))?;
+        let manifest = outside.map_or_else(|| manifest.clone(), |outside| outside.with_our_sources(manifest));
+        std::fs::write(file.path(), with_our_addresses(testbed, &manifest))?;
         let path = file.path().to_str().context("a path in UTF-8")?;
         testbed.kubectl(&["apply", "--namespace", namespace, "--filename", path]).await?;
     }
     if let Some(call) = &step.kubectl {
         let arguments = arguments(call, namespace);
         testbed.kubectl(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    }
+    if step.manifest.is_none() && step.kubectl.is_none() {
+        outside.context("nothing outside the cluster")?.perform(step).await?;
     }
     Ok(())
 }
@@ -56,6 +73,8 @@ fn with_our_addresses(testbed: &Testbed, manifest: &str) -> String {
         .replace("127.0.0.1:15000", testbed.registry())
         .replace("127.0.0.1:18099", CLOSED[0])
         .replace("127.0.0.1:15099", CLOSED[1])
+        .replace("interval: 30s", SHORT)
+        .replace("interval: 20s", SHORT)
 }
 
 /// The arguments of a recorded call, in our namespace. Two of them may hold blanks, each at the end of its call.
@@ -75,6 +94,12 @@ fn arguments(call: &str, namespace: &str) -> Vec<String> {
     arguments.into_iter().chain(rest).collect()
 }
 
+/// What must have come before things can stand as in the recording: the effect of a step outside the cluster, at the
+/// source's interval, and looks at what is at rest.
+fn has_come(observed: &Recording, stage: &Recording) -> bool {
+    observed.has_effect() >= stage.has_effect() && rest::looks(observed) >= rest::looks(stage).min(LOOKS)
+}
+
 /// Waits until things stand as they did in the recording, and have done so undisturbed, or patience ends.
 async fn settle(recorder: &Recorder, stage: &Recording, at_least: Duration) {
     let expected = standing(stage);
@@ -83,7 +108,8 @@ async fn settle(recorder: &Recorder, stage: &Recording, at_least: Duration) {
     loop {
         let quiet_at = *touched.borrow_and_update() + QUIET;
         let calm_at = quiet_at.max(start + at_least);
-        let stands = standing(&recorder.recording()) == expected;
+        let observed = recorder.recording();
+        let stands = standing(&observed) == expected && has_come(&observed, stage);
         let now = Instant::now();
         if (stands && now >= calm_at) || now >= start + PATIENCE {
             return;

@@ -238,3 +238,18 @@ fn a_clock_that_went_back_between_two_processes_moves_no_deadline_away() {
     run.resume(taken, at(0));
     assert_eq!(run.deadline(), Some(at(60)));
 }
+
+#[test]
+fn deadline_does_not_quote_ready_of_an_earlier_generation() {
+    let error = |generation| {
+        let mut run = waiting(Goal::Ready, 2);
+        run.handle_observed(observed(&[condition("Ready", Unknown, reasons::PROGRESSING, generation)]));
+        run.handle_timeout(at(60));
+        run.result().unwrap().error.clone()
+    };
+    assert_eq!(error(2), "DeadlineExceeded: Ready=Unknown/Progressing: m");
+    assert_eq!(
+        error(1),
+        "DeadlineExceeded: the object has not reported its Ready condition for generation 2 yet"
+    );
+}

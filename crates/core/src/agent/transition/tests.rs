@@ -252,3 +252,22 @@ fn a_type_that_is_longer_than_what_is_remembered_of_it_is_there_all_the_same() {
     assert_eq!(log.handle_seen(&object(), std::slice::from_ref(&long), now()).len(), 1);
     assert!(log.handle_seen(&object(), &[long], now()).is_empty());
 }
+
+#[test]
+fn change_of_content_keeps_its_key_when_it_is_reported_again() {
+    let change = |to: &str, second| ContentChange {
+        from: "hello 1.0.0".into(),
+        to: to.into(),
+        at: Timestamp::from_second(second).unwrap(),
+    };
+    let object = ObjectRef { kind: "ApplicationInstance".into(), uid: "u".into(), ..ObjectRef::default() };
+    let first = TransitionLog::handle_changed(&object, &change("hello 1.0.7", 1));
+    let edited = ObjectRef { generation: 7, ..object.clone() };
+    let again = TransitionLog::handle_changed(&edited, &change("hello 1.0.7", 1));
+    assert_eq!((first.event.event_key.clone(), first.slot), (again.event.event_key, again.slot));
+    assert_eq!(first.event.kind, kind::APPLICATION_CHANGED);
+    assert!(first.event.conditions[0].message.contains("hello 1.0.7 runs instead of hello 1.0.0"));
+    for other in [change("hello 1.0.8", 1), change("hello 1.0.7", 2)] {
+        assert_ne!(TransitionLog::handle_changed(&object, &other).event.event_key, first.event.event_key);
+    }
+}

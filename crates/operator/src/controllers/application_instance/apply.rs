@@ -8,6 +8,7 @@ use super::{
     error::{Error, is_absent},
     live::{self, Live, owner_other_than},
     validate::Refusal,
+    values_revision::{self, Mark},
 };
 use crate::flux::{
     observed::{HelmRelease, Observed, Source},
@@ -45,11 +46,13 @@ impl Applied {
         Seen { release: Some(&self.release), source: Some(&self.source), chart: self.helm_chart.as_ref() }
     }
 
-    /// The reconcile we asked for last: the request that stands beside our mark. Absent until values changed.
-    pub fn requested_at(&self) -> Option<&str> {
+    /// The request that stands on the release since we first asked Flux to read changed values, and whether it is ours:
+    /// people set Flux's annotation too.
+    pub fn request(&self) -> Option<(&str, bool)> {
         let annotations = self.release.metadata.annotations.as_ref()?;
-        annotations.get(key::VALUES_REVISION)?;
-        annotations.get(key::FLUX_REQUESTED_AT).map(String::as_str)
+        let mark = annotations.get(key::VALUES_REVISION)?;
+        let requested_at = annotations.get(key::FLUX_REQUESTED_AT)?;
+        Some((requested_at, requested_at == mark))
     }
 }
 
@@ -127,7 +130,7 @@ async fn keep<V: DeserializeOwned + Observed>(
 /// Asks Flux to read the referenced values again when they are not the ones it was last asked to read (fact 8).
 ///
 /// Both annotations go in one plain patch, outside the applied set: people set Flux's annotation too, and that is no
-/// conflict. A release made just now reads them anyway.
+/// conflict.
 async fn mark_values(
     client: &Client,
     namespace: &str,
@@ -135,15 +138,14 @@ async fn mark_values(
     revision: Option<String>,
     is_new: bool,
 ) -> Result<HelmRelease, Error> {
-    let marked =
-        release.metadata.annotations.as_ref().and_then(|annotations| annotations.get(key::VALUES_REVISION));
-    let Some(revision) = revision.filter(|revision| marked != Some(revision)) else {
-        return Ok(release);
+    let Some(revision) = revision else { return Ok(release) };
+    let annotations = release.metadata.annotations.as_ref();
+    let carried = annotations.and_then(|annotations| annotations.get(key::VALUES_REVISION));
+    let annotations = match values_revision::mark(carried.map(String::as_str), &revision, is_new) {
+        Mark::Keep => return Ok(release),
+        Mark::Write => json!({ key::VALUES_REVISION: revision }),
+        Mark::WriteAndRequest => json!({ key::VALUES_REVISION: revision, key::FLUX_REQUESTED_AT: revision }),
     };
-    let mut annotations = json!({ key::VALUES_REVISION: revision });
-    if !is_new {
-        annotations[key::FLUX_REQUESTED_AT] = json!(revision);
-    }
     let name = release.metadata.name.unwrap_or_default();
     let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
     let what = || format!("HelmRelease {name}");

@@ -96,7 +96,12 @@ mod tests {
     use crate::{
         announce::Announcer,
         context::Context,
-        controllers::{application_instance::values::ValuesWatches, gate::Gates},
+        controllers::{
+            application_instance::{
+                patience::Patience, running::ReportedChanges, values::ValuesWatches, values_key::ValuesKey,
+            },
+            gate::Gates,
+        },
         metrics::Metrics,
         report::{Observation, Reporter},
     };
@@ -138,6 +143,9 @@ mod tests {
             },
             failures: Arc::default(),
             own_writes: Arc::default(),
+            values_key: ValuesKey::default(),
+            patience: Patience::default(),
+            changes: ReportedChanges::default(),
         };
         let instance = serde_json::from_value(instance(finalizers)).unwrap();
         assert_eq!(advance(&shared, &instance).await.unwrap(), None);

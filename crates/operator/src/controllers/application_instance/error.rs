@@ -28,6 +28,16 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// Referenced values, or the Secret with the key of their digests, are not shaped as Kubernetes says. The cause is
+    /// left out: it may quote a secret.
+    #[error("{what} cannot be understood")]
+    UnreadableValues {
+        /// Which object.
+        what: String,
+    },
+    /// The Secret with the key of the digests of values comes and goes.
+    #[error("the key of the digests of values can neither be read nor created")]
+    NoValuesKey,
     /// A rule that only the live objects show.
     #[error("refused")]
     Refused(#[from] Refusal),
@@ -54,7 +64,10 @@ impl Error {
     pub fn category(&self) -> Category {
         match self {
             Self::Refused(_) => Category::User,
-            Self::Unreadable { .. } | Self::InputEnded => Category::Transient,
+            Self::Unreadable { .. }
+            | Self::UnreadableValues { .. }
+            | Self::NoValuesKey
+            | Self::InputEnded => Category::Transient,
             Self::Call { source, .. } => status_of(source).map_or(Category::Transient, category),
         }
     }
@@ -63,7 +76,10 @@ impl Error {
     pub fn situation(&self) -> Option<Situation> {
         match self {
             Self::Refused(refusal) => Some(Situation::Refused(refusal.clone())),
-            Self::Unreadable { .. } | Self::InputEnded => None,
+            Self::Unreadable { .. }
+            | Self::UnreadableValues { .. }
+            | Self::NoValuesKey
+            | Self::InputEnded => None,
             Self::Call { action, what, source } => situation(action, what, status_of(source)?),
         }
     }

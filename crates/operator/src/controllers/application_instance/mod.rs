@@ -9,11 +9,16 @@ pub mod error;
 pub mod inline_secret;
 pub mod live;
 mod own_writes;
+mod patience;
 mod retry;
+pub mod running;
 pub mod situation;
 pub mod status;
 pub mod validate;
 mod values;
+mod values_content;
+mod values_key;
+pub mod values_revision;
 mod watch;
 
 #[cfg(test)]
@@ -57,6 +62,9 @@ struct Shared {
     values: Arc<values::ValuesWatches>,
     failures: Arc<retry::Failures>,
     own_writes: Arc<own_writes::OwnWrites>,
+    values_key: values_key::ValuesKey,
+    patience: patience::Patience,
+    changes: running::ReportedChanges,
 }
 
 /// Runs the controller until `shutdown`; reconciles that have begun are finished.
@@ -73,8 +81,17 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     let own = watch::instances(context.client.clone(), writer, context.reporter.clone(), kept.clone());
     let watch::Kept { own_writes, failures, values } = kept;
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
-    let shared =
-        Arc::new(Shared { context, announcer, instances: instances.clone(), values, failures, own_writes });
+    let shared = Arc::new(Shared {
+        context,
+        announcer,
+        instances: instances.clone(),
+        values,
+        failures,
+        own_writes,
+        values_key: values_key::ValuesKey::default(),
+        patience: patience::Patience::default(),
+        changes: running::ReportedChanges::default(),
+    });
     let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(namespaces));
     let woken = stream::unfold(woken, |mut woken| async { woken.recv().await.map(|wake| (wake, woken)) });
@@ -131,6 +148,13 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
             None => return Err(error),
         },
     };
+    let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
+    let reported = running::reported(&instance);
+    let waits = shared.patience.remaining((&namespace, &name), &reported, &situation, Instant::now());
+    if let Some(remaining) = waits {
+        tracing::debug!(namespace, application_instance = name, ?remaining, "something is missing, waiting");
+        return Ok(Action::requeue(remaining));
+    }
     let told = status::status(&instance, &situation, applied.as_ref(), clock::now());
     status::write(shared, &instance, told).await?;
     Ok(retry::action(&situation))
@@ -145,7 +169,7 @@ enum Established {
 /// dereference → validate → build → apply.
 async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Established, Error> {
     let client = &shared.context.client;
-    let found = dereference::dereference(client, &shared.context.gates, &instance).await?;
+    let found = dereference::dereference(shared, &instance).await?;
     let validated = validate::validate(&instance, found.is_gate_open);
     let values = validated.is_ok().then(|| dereference::values_object(&instance)).flatten();
     shared.values.keep(&ObjectRef::from_obj(&*instance), values);
@@ -172,6 +196,7 @@ async fn with_finalizer(
 
 async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Action, Error> {
     shared.values.keep(&ObjectRef::from_obj(instance), None);
+    shared.patience.forget((&instance.namespace().unwrap_or_default(), &instance.name_any()));
     let message = match delete::advance(shared, instance).await {
         Ok(Some(message)) => message,
         Ok(None) => return Ok(Action::await_change()),

@@ -3,125 +3,43 @@
 //! A recording holds what was written (STEP) and what a watch saw. The spec that belongs to a line is that of the
 //! steps so far; what the instance asks for is read off the same steps.
 
-use super::situation::{Situation, conditions};
 use crate::flux::{
-    observed::{HelmRelease, Observed as _, Source},
-    reading::{Progress, Reading, Seen, Wanted, read},
+    observed::Observed as _,
+    reading::{Progress, Reading},
 };
-use jiff::Timestamp;
+use cluster::Cluster;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::PathBuf};
-use vworkspace_crds::application_instance::SourceType;
 use vworkspace_protocol::condition::types;
 
-const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+mod cluster;
 
-/// The cluster as a recording has shown it so far, for the release `app`.
-#[derive(Default)]
-struct Cluster {
-    spec: Value,
-    release: Option<HelmRelease>,
-    chart: Option<Source>,
-    source: Option<Source>,
-    /// What an ApplicationInstance would have asked Flux for after its values changed.
-    requested_at: Option<String>,
-}
-
-impl Cluster {
-    fn step(&mut self, line: &Value) {
-        for document in line["manifest"].as_str().unwrap_or_default().split("---\n") {
-            let manifest: Value = serde_saphyr::from_str(document).unwrap_or_default();
-            if manifest["kind"] == "HelmRelease" && manifest["metadata"]["name"] == "app" {
-                self.spec = manifest["spec"].clone();
-            }
-        }
-        let command = line["kubectl"].as_str().unwrap_or_default();
-        if let Some((_, patch)) =
-            command.split_once("patch hr app").and_then(|(_, rest)| rest.split_once("-p "))
-        {
-            let patch: Value = serde_json::from_str(patch).unwrap();
-            for (key, value) in patch["spec"].as_object().unwrap() {
-                self.spec[key] = value.clone();
-            }
-        }
-        let values_come_from_elsewhere = self.spec.get("valuesFrom").is_some();
-        if let Some((_, at)) =
-            command.split_once(&format!("{REQUESTED_AT}=")).filter(|_| values_come_from_elsewhere)
-        {
-            self.requested_at = at.split(' ').next().map(str::to_owned);
-        }
-    }
-
-    fn event(&mut self, line: &Value) {
-        let mut metadata = json!({ "name": line["name"], "generation": line["generation"] });
-        if line["deleting"] == true {
-            metadata["deletionTimestamp"] = json!("2026-11-23T00:00:00Z");
-        }
-        let is_gone = line["event"] == "DELETED";
-        let object = json!({ "metadata": metadata, "spec": self.spec, "status": line["status"] });
-        let name = line["name"].as_str().unwrap();
-        match line["kind"].as_str().unwrap() {
-            "HelmRelease" if name == "app" => {
-                self.release = (!is_gone).then(|| serde_json::from_value(object).unwrap());
-            }
-            "HelmChart" if name.ends_with("-app") => {
-                let version = self.spec["chart"]["spec"]["version"].clone();
-                let object = json!({ "metadata": object["metadata"], "spec": { "version": version }, "status": object["status"] });
-                self.chart = (!is_gone).then(|| serde_json::from_value(object).unwrap());
-            }
-            "HelmRepository" | "OCIRepository" => {
-                self.source = (!is_gone).then(|| serde_json::from_value(object).unwrap());
-            }
-            _ => {}
-        }
-    }
-
-    fn reading(&self) -> Reading {
-        let chart = &self.spec["chart"]["spec"];
-        let is_oci = self.spec.get("chartRef").is_some();
-        let wanted = Wanted {
-            source_type: if is_oci { SourceType::Oci } else { SourceType::Helm },
-            chart: chart["chart"].as_str().unwrap_or("hello"),
-            version: chart["version"].as_str().unwrap_or("1.0.0"),
-            requested_at: self.requested_at.as_deref(),
-        };
-        let seen =
-            Seen { release: self.release.as_ref(), chart: self.chart.as_ref(), source: self.source.as_ref() };
-        read(&wanted, &seen)
-    }
-}
-
-/// One thing told, and when.
+/// One thing reported, and when.
 struct Told {
     at_ms: u64,
     words: String,
     reading: Reading,
+    /// The content of the application changed with no change of the spec.
+    is_change: bool,
 }
 
-/// All that would have been told, in order; a repetition is not told again.
+fn lines(recording: &str) -> impl Iterator<Item = Value> {
+    recording.lines().filter(|line| !line.trim().is_empty()).map(|line| serde_json::from_str(line).unwrap())
+}
+
+/// All that would have been reported, in order. What would not be written is not reported.
 fn replay(recording: &str) -> Vec<Told> {
-    let mut cluster = Cluster::default();
-    let (mut before, mut told) = (Vec::new(), Vec::<Told>::new());
-    for line in recording.lines().filter(|line| !line.trim().is_empty()) {
-        let line: Value = serde_json::from_str(line).unwrap();
-        match line["event"].as_str().unwrap() {
-            "STEP" => cluster.step(&line),
-            "END" => break,
-            _ => cluster.event(&line),
-        }
-        let is_written = !cluster.spec.is_null();
-        if !is_written {
-            continue;
-        }
-        let reading = cluster.reading();
-        let situation = Situation::Flux(reading.clone());
-        let after = conditions(&before, &situation, 1, Timestamp::UNIX_EPOCH);
-        if after != before {
+    let (mut cluster, mut told) = (Cluster::default(), Vec::<Told>::new());
+    for line in lines(recording) {
+        let (before, running) = (cluster.conditions.clone(), cluster.running.clone());
+        let Some(reading) = cluster.play(&line) else { continue };
+        let replaced = |running: &Option<_>| super::running::change(running.as_ref());
+        let is_change = replaced(&cluster.running).is_some_and(|now| replaced(&running) != Some(now));
+        if cluster.conditions != before || cluster.running != running {
             let at_ms = line["t_ms"].as_u64().unwrap();
-            told.push(Told { at_ms, words: words(&after), reading });
+            told.push(Told { at_ms, words: words(&cluster.conditions), reading, is_change });
         }
-        before = after;
     }
     told
 }
@@ -156,56 +74,69 @@ fn last(told: &[Told]) -> &Progress {
 #[test]
 fn all_recordings_are_told_as_written_down() {
     let recordings = recordings();
-    assert_eq!(recordings.len(), 27);
+    assert_eq!(recordings.len(), 53);
     for (name, recording) in &recordings {
         let told = replay(recording);
+        let change = |told: &Told| if told.is_change { "\n    event ApplicationChanged" } else { "" };
         let story =
-            told.iter().map(|told| format!("{:>6} ms\n    {}\n", told.at_ms, told.words)).collect::<String>();
+            told.iter().map(|told| format!("{:>6} ms\n    {}{}\n", told.at_ms, told.words, change(told)));
+        let story = story.collect::<String>();
         insta::assert_snapshot!(name.as_str(), story);
     }
 }
 
 /// Looks at the raw status, independently of the reading's own logic.
-fn release_is_what_was_asked_for(cluster: &Cluster) -> bool {
+fn runs_what_was_asked_for(cluster: &Cluster) -> bool {
     let Some(release) = &cluster.release else {
         return false;
     };
-    let says = |type_: &str, status: &str| release.condition(type_).is_some_and(|c| c.status == status);
-    let running = release
-        .status
-        .history
-        .first()
-        .map(|newest| newest.chart_version.split('+').next().unwrap_or_default());
-    let asked = cluster.spec["chart"]["spec"]["version"].as_str().unwrap_or("1.0.0");
-    says("Ready", "True")
-        && !says("Reconciling", "True")
+    let newest = release.status.history.first();
+    let running = newest.map(|newest| newest.chart_version.split('+').next().unwrap_or_default());
+    let is_exact = semver::Version::parse(cluster.version()).is_ok();
+    let found = cluster.chart.as_ref().or(cluster.source.as_ref());
+    let found =
+        found.and_then(|found| Some(found.status.artifact.as_ref()?.revision.split('@').next()?.to_owned()));
+    let asked = if is_exact { Some(cluster.version().to_owned()) } else { found };
+    says(cluster, "Ready", "True")
+        && !says(cluster, "Reconciling", "True")
         && Some(release.status.observed_generation) == release.metadata.generation
-        && running == Some(asked)
+        && running == asked.as_deref()
         && !release.spec.suspend
         && (cluster.requested_at.is_none()
             || cluster.requested_at == release.status.last_handled_reconcile_at)
+}
+
+fn says(cluster: &Cluster, type_: &str, status: &str) -> bool {
+    let release = cluster.release.as_ref();
+    release.and_then(|release| release.condition(type_)).is_some_and(|c| c.status == status)
 }
 
 #[test]
 fn never_done_too_early_and_never_failed_before_flux_gave_up() {
     for (name, recording) in recordings() {
         let mut cluster = Cluster::default();
-        for line in recording.lines() {
-            let line: Value = serde_json::from_str(line).unwrap();
-            match line["event"].as_str().unwrap() {
-                "STEP" => cluster.step(&line),
-                "END" => break,
-                _ => cluster.event(&line),
-            }
+        let mut done_for = None;
+        for line in lines(&recording) {
+            let Some(reading) = cluster.play(&line) else { continue };
             let at = format!("{name} at {} ms", line["t_ms"]);
-            match cluster.reading().progress {
+            match reading.progress {
                 Progress::Done { .. } => {
-                    assert!(release_is_what_was_asked_for(&cluster), "{at}: done too early");
+                    assert!(runs_what_was_asked_for(&cluster), "{at}: done too early");
+                    done_for = Some(cluster.generation);
+                }
+                Progress::Resting => {
+                    let release = cluster.release.as_ref().unwrap();
+                    assert_eq!(done_for, Some(cluster.generation), "{at}: at rest without having been done");
+                    assert!(release.is_settled() && !release.spec.suspend, "{at}");
+                    assert_eq!(release.status.history[0].status, "deployed", "{at}");
+                    assert!(
+                        !says(&cluster, "Stalled", "True") && !says(&cluster, "Released", "False"),
+                        "{at}"
+                    );
                 }
                 Progress::Failed { .. } => {
-                    let release = cluster.release.as_ref().unwrap();
-                    let is_stalled = release.condition("Stalled").is_some_and(|c| c.status == "True");
-                    assert!(is_stalled && release.is_settled(), "{at}: failed too early");
+                    let is_settled = cluster.release.as_ref().is_some_and(|release| release.is_settled());
+                    assert!(says(&cluster, "Stalled", "True") && is_settled, "{at}: failed too early");
                 }
                 _ => {}
             }
@@ -220,29 +151,55 @@ fn the_end_of_every_recording_has_its_right_reason() {
         ("chart-missing", source("InvalidChartReference")),
         ("depends-on", "Done".into()),
         ("drift-enabled", "Done".into()),
+        ("drift-object-deleted", "Done drifted".into()),
         ("drift-warn", "Done drifted".into()),
+        ("foreign-values", "Done".into()),
         ("helm-install", "Done".into()),
+        ("helm-range", "Done".into()),
         ("helm-upgrade-values", "Done".into()),
         ("helm-upgrade-version", "Done".into()),
+        ("helm-version-impossible", "Done".into()),
+        ("index-changes-and-fails", "Done".into()),
         ("install-timeout", "Failed".into()),
         ("install-timeout-retry", "Failed".into()),
+        ("interval-reconcile", "Done".into()),
+        ("kube-version", "Retrying".into()),
         ("object-refused", "Failed".into()),
         ("oci-install", "Done".into()),
         ("oci-registry-unreachable", source("OCIArtifactPullFailed")),
+        ("oci-semver", "Done".into()),
         ("oci-tag-missing", source("OCIArtifactPullFailed")),
+        ("oci-tag-moved", "Done".into()),
+        ("oci-url-with-tag", source("URLInvalid")),
+        ("quota-then-retry", "Done".into()),
+        ("record-too-large", "Retrying".into()),
+        ("removed-by-hand", "Done".into()),
         ("repository-unreachable", source("Failed")),
+        ("requested-unchanged", "Done".into()),
+        ("required-missing", "Retrying".into()),
+        ("service-account-cluster-scoped", "Retrying".into()),
         ("service-account-denied", "Waiting StateError".into()),
+        ("service-account-missing", "Done".into()),
+        ("service-account-other-namespace", "Retrying".into()),
+        ("service-account-works", "Done".into()),
         ("suspend-resume", "Done".into()),
         ("template-error", "Retrying".into()),
         ("template-error-mended", "Done".into()),
         ("uninstall", "Starting".into()),
         ("uninstall-never-installed", "Starting".into()),
+        ("unknown-kind", "Retrying".into()),
         ("upgrade-chart-missing", source("InvalidChartReference")),
+        ("upgrade-fails-before-storage", "Done".into()),
         ("upgrade-ready-too-early", "Failed, runs 1.0.0".into()),
         ("upgrade-timeout", "Failed, runs 1.0.0".into()),
         ("upgrade-timeout-rollback", "Failed, runs 1.0.0".into()),
+        ("values-dialect", "Done".into()),
         ("values-from-changed", "Done".into()),
+        ("values-schema", "Done".into()),
         ("values-secret-missing", "Done".into()),
+        ("values-target-path", "Waiting ValuesError".into()),
+        ("values-target-path-set", "Done".into()),
+        ("values-two-documents", "Done".into()),
         ("version-missing", source("InvalidChartReference")),
     ]);
     for (name, recording) in recordings() {
@@ -252,14 +209,17 @@ fn the_end_of_every_recording_has_its_right_reason() {
             Progress::Starting { .. } => "Starting".to_owned(),
             Progress::SourceFailing { reason, .. } => format!("SourceFailing {reason}"),
             Progress::Waiting { reason, .. } => format!("Waiting {reason}"),
-            Progress::Retrying { .. } => "Retrying".to_owned(),
+            Progress::Retrying { running: Some(running), .. } => {
+                format!("Retrying, runs {}", running.rsplit(' ').next().unwrap())
+            }
+            Progress::Retrying { running: None, .. } => "Retrying".to_owned(),
             Progress::Failed { running: Some(running), .. } => {
                 format!("Failed, runs {}", running.rsplit(' ').next().unwrap())
             }
             Progress::Failed { running: None, .. } => "Failed".to_owned(),
             Progress::Suspended => "Suspended".to_owned(),
-            Progress::Done { .. } if drifted => "Done drifted".to_owned(),
-            Progress::Done { .. } => "Done".to_owned(),
+            Progress::Done { .. } | Progress::Resting if drifted => "Done drifted".to_owned(),
+            Progress::Done { .. } | Progress::Resting => "Done".to_owned(),
         };
         assert_eq!(ends.get(name.as_str()), Some(&end), "{name}");
     }
@@ -300,4 +260,34 @@ fn changed_values_are_done_only_once_flux_has_read_them() {
         told.iter().filter(|told| matches!(told.reading.progress, Progress::Done { .. })).collect();
     assert_eq!(done.len(), 2);
     assert!(done[1].at_ms >= 20_433, "{} ms", done[1].at_ms);
+}
+
+/// What was reported once the application had been ready for the first time.
+fn after_first_ready(told: &[Told]) -> &[Told] {
+    let first = told.iter().position(|told| matches!(told.reading.progress, Progress::Done { .. })).unwrap();
+    &told[first + 1..]
+}
+
+#[test]
+fn healthy_application_reports_nothing_at_flux_intervals() {
+    let told = replay(&recordings()["interval-reconcile"]);
+    assert_eq!(after_first_ready(&told).len(), 0);
+}
+
+#[test]
+fn repository_that_fails_is_reported_once_each_way() {
+    let told = replay(&recordings()["index-changes-and-fails"]);
+    let reach: Vec<_> = after_first_ready(&told)
+        .iter()
+        .map(|told| told.words.split("\n    ").last().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(reach, ["SourceReachable=False/Failed", "SourceReachable=True/SourceReady"]);
+}
+
+#[test]
+fn moved_tag_is_one_change_with_the_new_digest() {
+    let told = replay(&recordings()["oci-tag-moved"]);
+    let [moved] = after_first_ready(&told) else { unreachable!("more than one report") };
+    assert!(moved.is_change && moved.words.starts_with("Ready=True/HelmReleaseReady"));
+    assert!(moved.words.contains("digest sha256:0a145566a2bb"), "{}", moved.words);
 }

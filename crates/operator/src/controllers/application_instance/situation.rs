@@ -3,7 +3,10 @@
 use super::validate::Refusal;
 use crate::{
     conditions,
-    flux::reading::{Drift, Progress, Reading},
+    flux::{
+        reading::{Drift, Progress, Reading},
+        sources::Reach,
+    },
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -53,6 +56,8 @@ pub fn conditions(
         Situation::Flux(reading) => {
             table.progress(&reading.progress);
             table.drift(reading.drift.as_ref());
+            let is_running = matches!(reading.progress, Progress::Done { .. } | Progress::Resting);
+            table.reach(&reading.reach, is_running);
         }
         Situation::Refused(refusal) => {
             let message = refusal.to_string();
@@ -84,14 +89,17 @@ struct Table {
 
 impl Table {
     fn progress(&mut self, progress: &Progress) {
-        let is_suspended = *progress == Progress::Suspended;
-        if is_suspended {
-            self.set(types::SUSPENDED, true, reasons::SUSPENDED, "the HelmRelease is suspended");
-        } else {
-            self.clear(types::SUSPENDED, reasons::RESUMED);
+        match progress {
+            // What was reported with the last `Done` stays word for word.
+            Progress::Resting => return,
+            Progress::Suspended => {
+                self.set(types::SUSPENDED, true, reasons::SUSPENDED, "the HelmRelease is suspended");
+            }
+            _ => self.clear(types::SUSPENDED, reasons::RESUMED),
         }
         self.clear(types::BLOCKED, reasons::UNBLOCKED);
         match progress {
+            Progress::Resting => {}
             Progress::Starting { reason, message } => {
                 self.set(types::READY, ConditionStatus::Unknown, reasons::PROGRESSING, message);
                 self.set(types::RECONCILING, true, reason, message);
@@ -100,9 +108,10 @@ impl Table {
                 self.set(types::READY, false, reason, message);
                 self.set(types::RECONCILING, true, reasons::PROGRESSING, "Flux tries again by itself");
             }
-            Progress::Retrying { message } => {
+            Progress::Retrying { message, running } => {
                 self.set(types::READY, false, reasons::HELM_RELEASE_FAILED, message);
                 self.set(types::RECONCILING, true, WITH_RETRY, "Flux tries again by itself");
+                self.degraded(running.as_deref());
             }
             Progress::Failed { message, running } => self.failed(message, running.as_deref()),
             Progress::Suspended => {
@@ -119,6 +128,10 @@ impl Table {
 
     fn failed(&mut self, message: &str, running: Option<&str>) {
         self.standing_still(reasons::HELM_RELEASE_FAILED, message);
+        self.degraded(running);
+    }
+
+    fn degraded(&mut self, running: Option<&str>) {
         match running {
             Some(running) => {
                 let message = format!("{running} runs instead");
@@ -135,6 +148,22 @@ impl Table {
             }
             Some(_) => self.clear(types::DRIFTED, reasons::DRIFT_CORRECTED),
             None => conditions::remove(&mut self.conditions, types::DRIFTED),
+        }
+    }
+
+    /// Reported once each way, however often Flux tries and whatever it says meanwhile: its messages hold addresses and
+    /// times, and repository and chart fail and recover one after the other.
+    fn reach(&mut self, reach: &Reach, is_running: bool) {
+        let reported = self.conditions.iter().find(|condition| condition.type_ == types::SOURCE_REACHABLE);
+        let reported = reported.map(|condition| condition.status.as_str());
+        match (reach, reported) {
+            (Reach::Unreachable { reason, message }, None | Some("True")) if is_running => {
+                self.set(types::SOURCE_REACHABLE, false, reason, message);
+            }
+            (Reach::Reachable, Some("False" | "Unknown")) => {
+                self.set(types::SOURCE_REACHABLE, true, reasons::SOURCE_READY, "");
+            }
+            _ => {}
         }
     }
 
@@ -173,7 +202,7 @@ mod tests {
     }
 
     fn flux(progress: Progress) -> Situation {
-        Situation::Flux(Reading { progress, drift: None })
+        Situation::Flux(Reading { progress, drift: None, reach: Reach::Unknown, running: None })
     }
 
     #[test]
@@ -206,7 +235,7 @@ mod tests {
     fn every_row_is_told_the_same_way_twice() {
         let rows = [
             flux(Progress::Suspended),
-            flux(Progress::Retrying { message: "x".into() }),
+            flux(Progress::Retrying { message: "x".into(), running: None }),
             flux(Progress::Done { message: "x".into() }),
             Situation::Placeholder,
             Situation::Deleting { message: "x".into() },
@@ -220,8 +249,60 @@ mod tests {
     #[test]
     fn drift_is_told_beside_ready_and_only_when_looked_for() {
         let drift = Drift { found: true, message: "Deployment changed".into() };
-        let reading = Reading { progress: Progress::Done { message: String::new() }, drift: Some(drift) };
+        let Situation::Flux(done) = flux(Progress::Done { message: String::new() }) else { unreachable!() };
+        let reading = Reading { drift: Some(drift), ..done };
         assert!(told(&Situation::Flux(reading)).ends_with("Drifted=True/DriftDetected"));
         assert!(!told(&flux(Progress::Done { message: String::new() })).contains("Drifted"));
+    }
+
+    #[test]
+    fn failing_upgrade_is_degraded_while_flux_retries() {
+        let running = Some("release 1 of chart hello 1.0.0".to_owned());
+        let done = conditions(&[], &flux(Progress::Done { message: "x".into() }), 1, Timestamp::UNIX_EPOCH);
+        let retrying = flux(Progress::Retrying { message: "boom".into(), running });
+        let after = conditions(&done, &retrying, 1, Timestamp::UNIX_EPOCH);
+        let degraded = after.iter().find(|c| c.type_ == types::DEGRADED).unwrap();
+        assert_eq!((degraded.status.as_str(), degraded.reason.as_str()), ("True", "HelmReleaseDegraded"));
+        assert!(degraded.message.contains("hello 1.0.0"));
+    }
+
+    #[test]
+    fn unreachable_source_is_reported_once_each_way() {
+        let resting = |reach| {
+            Situation::Flux(Reading { progress: Progress::Resting, drift: None, reach, running: None })
+        };
+        let fails = |reason: &str, message: &str| {
+            resting(Reach::Unreachable { reason: reason.into(), message: message.into() })
+        };
+        let tries = [
+            resting(Reach::Unknown),
+            fails("Failed", "dial 10.0.0.1:4711"),
+            resting(Reach::Unknown),
+            fails("Failed", "dial 10.0.0.1:4712"),
+            fails("ChartPullError", "404"),
+            resting(Reach::Reachable),
+            resting(Reach::Unknown),
+            resting(Reach::Reachable),
+        ];
+        let mut written = Vec::new();
+        let mut now =
+            conditions(&[], &flux(Progress::Done { message: "x".into() }), 1, Timestamp::UNIX_EPOCH);
+        for situation in tries {
+            let after = conditions(&now, &situation, 1, Timestamp::UNIX_EPOCH);
+            if after != now {
+                let reach = after.iter().find(|c| c.type_ == types::SOURCE_REACHABLE).unwrap();
+                written.push(format!("{}/{} {}", reach.status, reach.reason, reach.message));
+            }
+            now = after;
+        }
+        assert_eq!(written, ["False/Failed dial 10.0.0.1:4711", "True/SourceReady "]);
+    }
+
+    #[test]
+    fn unreachable_source_is_no_word_of_its_own_while_starting() {
+        let reach = Reach::Unreachable { reason: "Failed".into(), message: "x".into() };
+        let progress = Progress::SourceFailing { reason: "Failed".into(), message: "x".into() };
+        let reading = Reading { progress, drift: None, reach, running: None };
+        assert!(!told(&Situation::Flux(reading)).contains("SourceReachable"));
     }
 }

@@ -4,14 +4,21 @@ use super::{
     Shared,
     apply::Applied,
     error::Error,
+    running,
     situation::{self, Situation},
 };
-use crate::{conditions::to_wire, flux::reading, report::version_of};
+use crate::{
+    clock,
+    conditions::to_wire,
+    flux::reading::{self, Reading},
+    report::version_of,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams},
+    runtime::events::EventType,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -20,17 +27,19 @@ use vworkspace_crds::{
     application_instance::{ApplicationInstanceStatus, ReleaseRef},
     key,
 };
-use vworkspace_protocol::{ObjectRef, time::whole_seconds};
+use vworkspace_protocol::{ObjectRef, condition::reasons, time::whole_seconds};
 
-/// What Flux makes of what was applied.
+/// What Flux makes of what was applied, given what the status reports already.
 pub fn read(applied: &Applied) -> Situation {
+    let request = applied.request();
     let wanted = reading::Wanted {
         source_type: applied.chart.source_type,
         chart: &applied.chart.name,
         version: &applied.chart.version,
-        requested_at: applied.requested_at(),
+        requested_at: request.map(|(requested_at, _)| requested_at),
+        is_request_ours: request.is_some_and(|(_, is_ours)| is_ours),
     };
-    Situation::Flux(reading::read(&wanted, &applied.seen()))
+    Situation::Flux(reading::read(&wanted, &applied.seen(), &running::reported(&applied.instance)))
 }
 
 /// The status that tells the situation.
@@ -52,8 +61,13 @@ pub fn status(
             namespace: applied.release.metadata.namespace.clone().unwrap_or_default(),
         });
     }
+    if let Situation::Flux(Reading { running: Some(running), .. }) = situation {
+        let before = status.running_release.as_ref();
+        status.running_release = Some(running::advance(before, running, generation, now));
+    }
     if *situation == Situation::Placeholder {
         status.helm_release_ref = None;
+        status.running_release = None;
         status.last_applied_chart = None;
         status.endpoints = Vec::new();
     }
@@ -73,12 +87,13 @@ pub(super) async fn write(
     status: ApplicationInstanceStatus,
 ) -> Result<(), Error> {
     if instance.status.as_ref() == Some(&status) {
+        report_change(shared, instance, &status);
         return Ok(());
     }
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ApplicationInstance> = Api::namespaced(shared.context.client.clone(), &namespace);
     // A merge patch leaves out what is absent; members that may go away are named as null.
-    let mut body = json!({ "helmReleaseRef": null, "lastAppliedChart": null, "endpoints": null });
+    let mut body = json!({ "helmReleaseRef": null, "lastAppliedChart": null, "runningRelease": null, "endpoints": null });
     let what = || format!("the status of ApplicationInstance {}", instance.name_any());
     let told = serde_json::to_value(&status).map_err(|source| Error::Unreadable { what: what(), source })?;
     if let (Some(body), serde_json::Value::Object(told)) = (body.as_object_mut(), told) {
@@ -105,10 +120,28 @@ async fn tell(
     version: u64,
     status: &ApplicationInstanceStatus,
 ) {
-    let before = instance.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let before = instance.status.as_ref();
+    let conditions = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let after = to_wire(&status.conditions);
-    shared.context.reporter.transition(object_ref(instance), version, to_wire(before), after);
-    shared.announcer.transitions(&instance.object_ref(&()), before, &status.conditions).await;
+    shared.context.reporter.transition(object_ref(instance), version, to_wire(conditions), after);
+    report_change(shared, instance, status);
+    let object = instance.object_ref(&());
+    shared.announcer.transitions(&object, conditions, &status.conditions).await;
+    let change = running::change(status.running_release.as_ref());
+    let known = before.and_then(|status| running::change(status.running_release.as_ref()));
+    if let Some(change) = change.filter(|change| known.as_ref() != Some(change)) {
+        let note = format!("{} runs instead of {}, with no change of the spec", change.to, change.from);
+        shared.announcer.tell(&object, EventType::Normal, reasons::APPLICATION_CHANGED, &note).await;
+    }
+}
+
+/// Reports the change of content that the status tells of to the control plane, once by each process.
+fn report_change(shared: &Shared, instance: &ApplicationInstance, status: &ApplicationInstanceStatus) {
+    let Some(change) = running::change(status.running_release.as_ref()) else { return };
+    let uid = instance.uid().unwrap_or_default();
+    if shared.changes.is_due(&uid, &change, clock::now()) {
+        shared.context.reporter.changed(object_ref(instance), change);
+    }
 }
 
 /// The instance as reports name it.

@@ -283,7 +283,11 @@ mod tests {
         let (read, written) = (version("1"), version("2"));
         kept.own_writes.record(&read, written.clone());
         let first = kept.failures.count("team", "shop");
-        let object = ValuesObject { kind: ValuesKind::Secret, name: "values".to_owned() };
+        let object = ValuesObject {
+            kind: ValuesKind::Secret,
+            name: "values".to_owned(),
+            key: "values.yaml".to_owned(),
+        };
         kept.values.keep(&ObjectRef::from_obj(&*read), Some(object));
         let end = Event::Delete(Arc::unwrap_or_clone(written));
         handle_end(&end, &crate::report::Reporter::off(), &kept);

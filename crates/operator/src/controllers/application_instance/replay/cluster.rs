@@ -1,0 +1,159 @@
+//! The cluster as a recording has shown it so far, and what our reconciler would have reported of it.
+
+use super::super::{
+    running,
+    situation::{Situation, conditions},
+};
+use crate::flux::{
+    observed::{HelmRelease, Source},
+    reading::{Reading, Reported, Seen, Wanted, read},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::{Value, json};
+use vworkspace_crds::application_instance::{RunningRelease, SourceType};
+use vworkspace_protocol::condition::types;
+
+const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// The cluster so far, for the release `app` and an ApplicationInstance that asks for just that.
+#[derive(Default)]
+pub struct Cluster {
+    pub spec: Value,
+    source_spec: Value,
+    pub release: Option<HelmRelease>,
+    pub chart: Option<Source>,
+    pub source: Option<Source>,
+    /// What an ApplicationInstance would have asked Flux for after its values changed.
+    pub requested_at: Option<String>,
+    /// Generation of the instance: manifests are its wishes, calls of `kubectl` are somebody else's.
+    pub generation: i64,
+    /// Its status.
+    pub conditions: Vec<Condition>,
+    pub running: Option<RunningRelease>,
+}
+
+impl Cluster {
+    /// Takes up one line of the recording; `None` before anything was asked for and at its end.
+    pub fn play(&mut self, line: &Value) -> Option<Reading> {
+        match line["event"].as_str().unwrap_or_default() {
+            "STEP" => self.step(line),
+            "END" => return None,
+            _ => self.event(line),
+        }
+        (!self.spec.is_null()).then(|| self.reconcile())
+    }
+
+    fn step(&mut self, line: &Value) {
+        let mut is_new_wish = false;
+        for document in line["manifest"].as_str().unwrap_or_default().split("---\n") {
+            let manifest: Value = serde_saphyr::from_str(document).unwrap_or_default();
+            let spec = manifest["spec"].clone();
+            match manifest["kind"].as_str().unwrap_or_default() {
+                "HelmRelease" if manifest["metadata"]["name"] == "app" => {
+                    is_new_wish |= self.spec != spec;
+                    self.respecify(spec);
+                }
+                "HelmRepository" | "OCIRepository" => {
+                    is_new_wish |= self.source_spec != spec;
+                    bump(self.source.as_mut().map(|source| &mut source.metadata), self.source_spec != spec);
+                    self.source_spec = spec;
+                }
+                _ => {}
+            }
+        }
+        self.generation += i64::from(is_new_wish);
+        self.call(line["kubectl"].as_str().unwrap_or_default());
+    }
+
+    fn call(&mut self, command: &str) {
+        if let Some((_, patch)) =
+            command.split_once("patch hr app").and_then(|(_, rest)| rest.split_once("-p "))
+        {
+            let patch: Value = serde_json::from_str(patch).unwrap();
+            let mut spec = self.spec.clone();
+            for (key, value) in patch["spec"].as_object().unwrap() {
+                spec[key] = value.clone();
+            }
+            self.respecify(spec);
+        }
+        let values_come_from_elsewhere = self.spec.get("valuesFrom").is_some();
+        if let Some((_, at)) =
+            command.split_once(&format!("{REQUESTED_AT}=")).filter(|_| values_come_from_elsewhere)
+        {
+            self.requested_at = at.split(' ').next().map(str::to_owned);
+        }
+    }
+
+    /// The API server shows a changed spec at once, and the status that Flux wrote before.
+    fn respecify(&mut self, spec: Value) {
+        if let Some(release) = &mut self.release {
+            bump(Some(&mut release.metadata), self.spec != spec);
+            release.spec = serde_json::from_value(spec.clone()).unwrap();
+        }
+        self.spec = spec;
+    }
+
+    fn event(&mut self, line: &Value) {
+        let mut metadata = json!({ "name": line["name"], "generation": line["generation"] });
+        if line["deleting"] == true {
+            metadata["deletionTimestamp"] = json!("2026-11-23T00:00:00Z");
+        }
+        let is_gone = line["event"] == "DELETED";
+        let object = |spec: &Value| json!({ "metadata": metadata, "spec": spec, "status": line["status"] });
+        let name = line["name"].as_str().unwrap();
+        match line["kind"].as_str().unwrap() {
+            "HelmRelease" if name == "app" => {
+                let release = object(&self.spec);
+                self.release = (!is_gone).then(|| serde_json::from_value(release).unwrap());
+            }
+            "HelmChart" if name.ends_with("-app") => {
+                let chart = object(&json!({ "version": self.spec["chart"]["spec"]["version"] }));
+                self.chart = (!is_gone).then(|| serde_json::from_value(chart).unwrap());
+            }
+            "HelmRepository" | "OCIRepository" => {
+                let source = object(&self.source_spec);
+                self.source = (!is_gone).then(|| serde_json::from_value(source).unwrap());
+            }
+            _ => {}
+        }
+    }
+
+    /// Version, range or tag that is asked for.
+    pub fn version(&self) -> &str {
+        let reference = &self.source_spec["ref"];
+        let of_source = || reference["tag"].as_str().or(reference["semver"].as_str());
+        self.spec["chart"]["spec"]["version"].as_str().or_else(of_source).unwrap_or("1.0.0")
+    }
+
+    fn reconcile(&mut self) -> Reading {
+        let is_oci = self.spec.get("chartRef").is_some();
+        let wanted = Wanted {
+            source_type: if is_oci { SourceType::Oci } else { SourceType::Helm },
+            chart: self.spec["chart"]["spec"]["chart"].as_str().unwrap_or("hello"),
+            version: self.version(),
+            requested_at: self.requested_at.as_deref(),
+            is_request_ours: self.requested_at.is_some(),
+        };
+        let seen =
+            Seen { release: self.release.as_ref(), chart: self.chart.as_ref(), source: self.source.as_ref() };
+        let ready = self.conditions.iter().find(|condition| condition.type_ == types::READY);
+        let is_ready =
+            ready.is_some_and(|c| c.status == "True" && c.observed_generation == Some(self.generation));
+        let running = self.running.as_ref().filter(|running| running.generation == self.generation);
+        let reading = read(&wanted, &seen, &Reported { is_ready, running });
+        let now = Timestamp::UNIX_EPOCH;
+        if let Some(running) = &reading.running {
+            self.running = Some(running::advance(self.running.as_ref(), running, self.generation, now));
+        }
+        let situation = Situation::Flux(reading.clone());
+        self.conditions = conditions(&self.conditions, &situation, self.generation, now);
+        reading
+    }
+}
+
+fn bump(metadata: Option<&mut kube::core::ObjectMeta>, is_changed: bool) {
+    if let Some(generation) = metadata.and_then(|metadata| metadata.generation.as_mut()) {
+        *generation += i64::from(is_changed);
+    }
+}

@@ -1,0 +1,60 @@
+//! What happens around a healthy application.
+
+use super::{play::Play, stage::test, tape::Writes};
+use anyhow::ensure;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use vworkspace_crds::{ApplicationInstance, key};
+
+#[test]
+fn label_that_toggles_is_no_write() -> anyhow::Result<()> {
+    test(async |stage| {
+        let mut play = Play::start(stage, "interval-reconcile").await?;
+        play.until_ready().await?;
+        let namespaces: Api<Namespace> = Api::all(play.stage.admin.clone());
+        for value in [Value::Null, json!(key::NAMESPACE_GATE_OPEN)] {
+            let looked = play.stage.reconciles()?;
+            let patch = Patch::Merge(json!({"metadata": {"labels": {key::NAMESPACE_GATE: value}}}));
+            namespaces.patch(&play.namespace, &PatchParams::default(), &patch).await?;
+            play.stage.reconciled(looked + 1).await?;
+        }
+        play.rest().await?;
+        let writes = play.writes().await?;
+        ensure!(writes == Writes::default(), "{writes:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn operator_that_starts_again_writes_nothing() -> anyhow::Result<()> {
+    test(async |stage| {
+        let mut play = Play::start(stage, "interval-reconcile").await?;
+        play.until_ready().await?;
+        play.stage.restart_operator().await?;
+        let all = Api::<ApplicationInstance>::all(play.stage.admin.clone());
+        let there = all.list_metadata(&ListParams::default()).await?.items.len();
+        play.stage.reconciled(there as u64).await?;
+        play.rest().await?;
+        let writes = play.writes().await?;
+        ensure!(writes == Writes::default(), "{writes:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn request_of_a_person_is_no_write() -> anyhow::Result<()> {
+    test(async |stage| {
+        let mut play = Play::start(stage, "interval-reconcile").await?;
+        play.until_ready().await?;
+        let asked = json!({"metadata": {"annotations": {key::FLUX_REQUESTED_AT: "now"}}});
+        play.merge(vworkspace_operator::flux::written::FluxKind::HelmRelease, "app", &asked).await?;
+        play.rest().await?;
+        let writes = play.writes().await?;
+        ensure!(writes == Writes::default(), "{writes:?}");
+        Ok(())
+    })
+}
