@@ -220,7 +220,7 @@ impl Follow {
     fn followed(&self, resource: &ApiResource, object: &Partial) -> Followed {
         let status = status_of(resource, object);
         let is_readable = status.is_some();
-        let now = followed(resource, object, status.unwrap_or_default());
+        let now = followed(resource, object, &status.unwrap_or_default());
         if is_readable {
             return now;
         }
@@ -297,7 +297,7 @@ fn status_of(resource: &ApiResource, object: &Partial) -> Option<PartialStatus> 
     .ok()
 }
 
-fn followed(resource: &ApiResource, object: &Partial, status: PartialStatus) -> Followed {
+fn followed(resource: &ApiResource, object: &Partial, status: &PartialStatus) -> Followed {
     Followed {
         object: ObjectRef {
             api_version: resource.api_version.clone(),
