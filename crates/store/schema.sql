@@ -81,7 +81,7 @@ CREATE TABLE job (
     leased_until INTEGER,
     held_at INTEGER,
     expires_at INTEGER
-, ended_at INTEGER) STRICT;
+, ended_at INTEGER, api_group TEXT, effect INTEGER) STRICT;
 
 CREATE INDEX job_ended ON job (cluster, state, seq) WHERE ended_at IS NOT NULL;
 
@@ -97,7 +97,7 @@ CREATE TABLE "job_key" (
 
 CREATE INDEX job_open ON job (cluster, state, seq) WHERE ended_at IS NULL;
 
-CREATE INDEX job_replaceable ON job (cluster, lane) WHERE state = 0 AND kind = 0;
+CREATE INDEX job_replaceable ON job (cluster, lane, api_group) WHERE state = 0 AND effect IS NOT NULL;
 
 CREATE TABLE job_report (
     job INTEGER PRIMARY KEY REFERENCES job (seq),

@@ -69,7 +69,8 @@ impl Client {
         self.connection.get(&["api", "v1", "whoami"], &[]).await
     }
 
-    /// The server's metrics in the Prometheus text format; the server asks no bearer for them.
+    /// The server's metrics in the Prometheus text format. Only of a client whose base URL is the address given by
+    /// `--metrics-listen`, which asks for no bearer.
     ///
     /// # Errors
     /// See [`Error`].

@@ -57,6 +57,8 @@ pub enum Bug {
     StoreEventsTwice,
     /// A newer job takes the place of queued ones of every object.
     SupersedeAnyObject,
+    /// A newer job supersedes queued ones from before a queued deletion of their object.
+    SupersedeAcrossDelete,
     /// A deletion succeeds while the object is still going.
     DeletedAtOnce,
     /// After a cut jobs are asked for at once.
@@ -81,7 +83,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -107,6 +109,7 @@ impl Bug {
         Self::AnyJob,
         Self::StoreEventsTwice,
         Self::SupersedeAnyObject,
+        Self::SupersedeAcrossDelete,
         Self::DeletedAtOnce,
         Self::JobsAfterCut,
         Self::IgnoreRetryAfter,

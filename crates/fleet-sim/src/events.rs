@@ -54,6 +54,7 @@ struct Measured {
 /// Runs the benchmark; answers its report.
 pub async fn run(server: &ServerProcess, args: &EventsArgs) -> anyhow::Result<String> {
     let admin = server.admin()?;
+    let scraper = server.scraper()?;
     let disk_before = baseline::measure(server.folder())?;
     let identities = fleet::enroll(server, &admin, &args.setup).await?;
     let agents = fleet::connect(server, identities).await?;
@@ -66,9 +67,9 @@ pub async fn run(server: &ServerProcess, args: &EventsArgs) -> anyhow::Result<St
     }
 
     sleep_until(from).await;
-    let (before, size_before) = (Usage::now(server, &admin).await?, database_bytes(server)?);
+    let (before, size_before) = (Usage::now(server, &scraper).await?, database_bytes(server)?);
     sleep_until(until).await;
-    let (after, size_after) = (Usage::now(server, &admin).await?, database_bytes(server)?);
+    let (after, size_after) = (Usage::now(server, &scraper).await?, database_bytes(server)?);
     let mut sent = Sent::default();
     while let Some(task) = tasks.join_next().await {
         let Sent { batches, events } = task?.context("a call failed")?;

@@ -18,21 +18,22 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// Runs the benchmark; answers its report.
 pub async fn run(server: &ServerProcess, args: &IdleArgs) -> anyhow::Result<String> {
     let admin = server.admin()?;
+    let scraper = server.scraper()?;
     let identities = fleet::enroll(server, &admin, &args.setup).await?;
     sleep(SETTLE).await;
     let alone = process::resident(server.pid())?;
     let agents = fleet::connect(server, identities).await?;
     let count = agents.len();
     let _fleet = Polling::start(agents, Duration::from_secs(args.wait.into()));
-    all_polling(&admin, count).await?;
+    all_polling(&scraper, count).await?;
     sleep(SETTLE).await;
-    all_polling(&admin, count).await?;
+    all_polling(&scraper, count).await?;
     let polling = process::resident(server.pid())?;
 
-    let before = Usage::now(server, &admin).await?;
+    let before = Usage::now(server, &scraper).await?;
     sleep(Duration::from_secs(args.setup.seconds.into())).await;
-    let spent = Usage::now(server, &admin).await?.since(&before);
-    all_polling(&admin, count).await?;
+    let spent = Usage::now(server, &scraper).await?.since(&before);
+    all_polling(&scraper, count).await?;
     let after = process::resident(server.pid())?;
     Ok(report(server, args, [alone, polling, after], &spent))
 }

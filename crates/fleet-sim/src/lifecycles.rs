@@ -70,6 +70,7 @@ struct Pair {
 /// Runs the benchmark; answers its report.
 pub async fn run(server: &ServerProcess, args: &LifecyclesArgs) -> anyhow::Result<String> {
     let admin = server.admin()?;
+    let scraper = server.scraper()?;
     let disk_before = baseline::measure(server.folder())?;
     let identities = fleet::enroll(server, &admin, &args.setup).await?;
     let agents = fleet::connect(server, identities).await?;
@@ -78,14 +79,14 @@ pub async fn run(server: &ServerProcess, args: &LifecyclesArgs) -> anyhow::Resul
     let mut tasks = start(server, agents, args.open_jobs, window)?;
 
     sleep_until(window.from).await;
-    let before = Usage::now(server, &admin).await?;
+    let before = Usage::now(server, &scraper).await?;
     sleep_until(window.until).await;
-    let after = Usage::now(server, &admin).await?;
+    let after = Usage::now(server, &scraper).await?;
     let mut steps = Steps::default();
     while let Some(task) = tasks.join_next().await {
         steps.add(task?.context("a call failed")?);
     }
-    let closed = Usage::now(server, &admin).await?.metrics.value(CLOSED);
+    let closed = Usage::now(server, &scraper).await?.metrics.value(CLOSED);
     ensure!(
         closed >= steps.finished as f64,
         "{} results were answered, {closed} jobs closed",

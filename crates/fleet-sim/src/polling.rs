@@ -74,10 +74,10 @@ async fn poll_on(
 }
 
 /// Waits until 99 in 100 polls wait at the server: the rest are those that just ended empty and ask again.
-pub async fn all_polling(admin: &Client, agents: usize) -> anyhow::Result<()> {
+pub async fn all_polling(scraper: &Client, agents: usize) -> anyhow::Result<()> {
     let enough = (agents - agents / 100) as f64;
     let look = async {
-        while Reading::parse(&admin.metrics().await?).value("vworkspace_server_long_polls_open") < enough {
+        while Reading::parse(&scraper.metrics().await?).value("vworkspace_server_long_polls_open") < enough {
             sleep(LOOK_AGAIN).await;
         }
         anyhow::Ok(())

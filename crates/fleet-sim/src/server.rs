@@ -32,6 +32,8 @@ pub struct ServerProcess {
 /// What a first start prints.
 struct Greeting {
     admin_token: Secret,
+    /// Where its metrics listener is.
+    metrics: String,
     url: String,
 }
 
@@ -48,7 +50,7 @@ impl ServerProcess {
         let mut server = Self {
             child,
             folder,
-            greeting: Greeting { admin_token: Secret::new(""), url: String::new() },
+            greeting: Greeting { admin_token: Secret::new(""), metrics: String::new(), url: String::new() },
             ca_pem: certificate.map(|made| made.ca_pem),
         };
         let stdout = server.child.stdout.take().context("the server has no stdout")?;
@@ -83,6 +85,11 @@ impl ServerProcess {
         Ok(Client::new(self.url(), token, self.ca_pem())?)
     }
 
+    /// A client of its metrics listener, which is plain HTTP on loopback and asks for no bearer.
+    pub fn scraper(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.greeting.metrics, Secret::new("none"), None)?)
+    }
+
     /// The file of its database.
     pub fn database(&self) -> PathBuf {
         self.folder().join("data").join("vworkspace.db")
@@ -108,7 +115,9 @@ impl Drop for ServerProcess {
 fn spawn(folder: &Path, certificate: Option<&Certificate>) -> anyhow::Result<Child> {
     let program = env::current_exe()?.with_file_name("vworkspace-server");
     let mut command = Command::new(&program);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.join("data"));
     if let Some(Certificate { cert, key, .. }) = certificate {
         command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
     }
@@ -128,14 +137,17 @@ fn greeting(stdout: ChildStdout) -> anyhow::Result<Greeting> {
 }
 
 fn read_greeting(stdout: impl BufRead) -> anyhow::Result<Greeting> {
-    let mut admin_token = None;
+    let (mut admin_token, mut metrics) = (None, None);
     for line in stdout.lines() {
         let line = line?;
         if let Some(token) = line.strip_prefix("admin token (shown once): ") {
             admin_token = Some(Secret::new(token));
+        } else if let Some(url) = line.strip_prefix("metrics: ") {
+            metrics = url.strip_suffix("/metrics").map(str::to_owned);
         } else if let Some(url) = line.strip_prefix("listening: ") {
             let admin_token = admin_token.context("no admin token was printed")?;
-            return Ok(Greeting { admin_token, url: url.to_owned() });
+            let metrics = metrics.context("no metrics listener was printed")?;
+            return Ok(Greeting { admin_token, metrics, url: url.to_owned() });
         }
     }
     bail!("it ended without listening")
@@ -146,13 +158,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_greeting_is_the_token_and_then_the_address() {
-        let said = "admin token (shown once): vwksp-adm-1\nlistening: https://127.0.0.1:7\n";
-        let greeting = read_greeting(said.as_bytes()).unwrap();
+    fn greeting_is_the_token_the_metrics_and_the_address() {
+        let said = "admin token (shown once): vwksp-adm-1\nmetrics: http://127.0.0.1:8/metrics\n\
+                    listening: https://127.0.0.1:7\n";
+        let Greeting { admin_token, metrics, url } = read_greeting(said.as_bytes()).unwrap();
         assert_eq!(
-            (greeting.admin_token.expose(), greeting.url.as_str()),
-            ("vwksp-adm-1", "https://127.0.0.1:7")
+            (admin_token.expose(), metrics.as_str(), url.as_str()),
+            ("vwksp-adm-1", "http://127.0.0.1:8", "https://127.0.0.1:7")
         );
+        let silent = "admin token (shown once): x\nlistening: https://127.0.0.1:7\n";
+        assert!(read_greeting(silent.as_bytes()).is_err());
         assert!(read_greeting("admin token (shown once): x\n".as_bytes()).is_err());
         assert!(read_greeting("listening: https://127.0.0.1:7\n".as_bytes()).is_err());
     }

@@ -39,7 +39,7 @@ pub struct Spent {
 
 impl Usage {
     /// Reads everything once.
-    pub async fn now(server: &ServerProcess, admin: &Client) -> anyhow::Result<Self> {
+    pub async fn now(server: &ServerProcess, scraper: &Client) -> anyhow::Result<Self> {
         let pid = server.pid();
         Ok(Self {
             at: Instant::now(),
@@ -48,7 +48,7 @@ impl Usage {
             machine_cpu: process::machine_cpu()?,
             server_threads: process::cpu_by_thread(pid)?,
             written: process::written_bytes(pid)?,
-            metrics: Reading::parse(&admin.metrics().await?),
+            metrics: Reading::parse(&scraper.metrics().await?),
         })
     }
 

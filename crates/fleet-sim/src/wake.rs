@@ -29,6 +29,7 @@ struct Found {
 /// Runs the benchmark; answers its report.
 pub async fn run(server: &ServerProcess, args: &WakeArgs) -> anyhow::Result<String> {
     let admin = server.admin()?;
+    let scraper = server.scraper()?;
     let disk_before = baseline::measure(server.folder())?;
     let identities = fleet::enroll(server, &admin, &args.setup).await?;
     sleep(SETTLE).await;
@@ -36,7 +37,7 @@ pub async fn run(server: &ServerProcess, args: &WakeArgs) -> anyhow::Result<Stri
     let agents = fleet::connect(server, identities).await?;
     let clusters: Vec<_> = agents.iter().map(|agent| agent.cluster.clone()).collect();
     let mut fleet = Polling::start(agents, Duration::from_secs(args.wait.into()));
-    all_polling(&admin, clusters.len()).await?;
+    all_polling(&scraper, clusters.len()).await?;
     sleep(SETTLE).await;
     let resident_polling = process::resident(server.pid())?;
 
@@ -47,7 +48,7 @@ pub async fn run(server: &ServerProcess, args: &WakeArgs) -> anyhow::Result<Stri
         if begin.elapsed() >= span {
             break;
         }
-        all_polling(&admin, clusters.len()).await?;
+        all_polling(&scraper, clusters.len()).await?;
         let wanted = fleet::job(&format!("job-{number}"));
         let start = Instant::now();
         let job = admin.enqueue_job(cluster, &wanted).await?;

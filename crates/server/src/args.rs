@@ -37,6 +37,9 @@ pub struct Serve {
     /// Private key, PEM; read again when it changes.
     #[arg(long, env = "VWORKSPACE_SERVER_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Address of /metrics, which counts over all tenants; defaults to off. Plain HTTP on loopback, else the certificate.
+    #[arg(long, env = "VWORKSPACE_SERVER_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
     /// How often the certificate files are looked at.
     #[arg(long, env = "VWORKSPACE_SERVER_TLS_RELOAD_EVERY", default_value = "10s", value_parser = duration)]
     pub tls_reload_every: Duration,

@@ -3,7 +3,10 @@
 //! Thousands of agents wait at the same time, each in a connection of its own, so this is written to keep little: see
 //! `docs/BENCHMARKS.md`.
 
-use crate::tls::{Certificate, TlsStream};
+use crate::{
+    linger::Lingering,
+    tls::{Certificate, TlsStream},
+};
 use axum::Router;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -90,7 +93,8 @@ impl Served {
             return Ok(());
         };
         let service = service_fn(|request| self.router.clone().call(request));
-        let mut connection = Box::pin(self.http.serve_connection(TokioIo::new(stream?), service));
+        let stream = TokioIo::new(Lingering::new(stream?));
+        let mut connection = Box::pin(self.http.serve_connection(stream, service));
         let ended = match self.stop.run_until_cancelled(connection.as_mut()).await {
             Some(ended) => ended,
             None => {

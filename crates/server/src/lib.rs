@@ -17,6 +17,7 @@ pub mod args;
 pub mod background;
 pub mod clock;
 pub mod connections;
+mod linger;
 pub mod listen;
 pub mod logs;
 pub mod metrics;

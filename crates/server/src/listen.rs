@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 /// Rest after an accept that failed: out of file descriptors, trying at once would fail as well.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections beyond one for each request that is let in: what is one too many hears so, and a probe gets its answer.
-const SPARE: usize = 1000;
+/// Connections beyond one for each request that is let in: a request too many is answered so, and a probe is served.
+pub const SPARE: usize = 1000;
 
 /// A socket that will not be opened.
 #[derive(Debug, Error)]
@@ -65,11 +65,9 @@ impl Listener {
         format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// Serves so many requests at a time, and some connections more, until told to stop; then closes the socket and
-    /// returns when the last connection has ended, see [`GRACE`](crate::connections::GRACE). A connection too many is
-    /// closed at once.
-    pub async fn serve(self, router: Router, stop: CancellationToken, most_requests: usize) {
-        let most = most_requests.saturating_add(SPARE);
+    /// Serves at most `most` connections at a time until `stop`; then closes the socket and returns when the last
+    /// connection has ended, see [`GRACE`](crate::connections::GRACE). A connection too many is closed at once.
+    pub async fn serve(self, router: Router, stop: CancellationToken, most: usize) {
         let connections = Connections::new(router, self.tls, stop.clone(), most);
         while let Some(accepted) = stop.run_until_cancelled(self.socket.accept()).await {
             match accepted {

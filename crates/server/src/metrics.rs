@@ -1,5 +1,6 @@
 //! What the server counts, in the Prometheus text format.
 
+use crate::app::readiness::Standing;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -21,6 +22,8 @@ pub struct Metrics {
     transitions: Family<TransitionLabels, Counter>,
     events: Family<EventLabels, Counter>,
     long_polls: Gauge,
+    degraded: Gauge,
+    failed: Gauge,
     writer: WriterMetrics,
 }
 
@@ -45,6 +48,8 @@ pub struct Now {
     pub writer_queue: usize,
     /// What the writer has done so far.
     pub tally: Tally,
+    /// Whether the database accepts writes.
+    pub writes: Standing,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,6 +82,8 @@ impl Default for Metrics {
             transitions: Family::default(),
             events: Family::default(),
             long_polls: Gauge::default(),
+            degraded: Gauge::default(),
+            failed: Gauge::default(),
             writer: WriterMetrics::default(),
             registry: Registry::default(),
         };
@@ -89,6 +96,16 @@ impl Default for Metrics {
         registry.register("job_transitions", "Jobs that entered a state", metrics.transitions.clone());
         registry.register("events", "Events stored, and replays that were dropped", metrics.events.clone());
         registry.register("long_polls_open", "Requests that wait for something", metrics.long_polls.clone());
+        registry.register(
+            "database_degraded",
+            "1 while writes fail, or failed within the last minute",
+            metrics.degraded.clone(),
+        );
+        registry.register(
+            "database_failed",
+            "1 while no write has succeeded for 30 seconds and /readyz answers 503",
+            metrics.failed.clone(),
+        );
         metrics.writer.register(&mut registry);
         Self { registry, ..metrics }
     }
@@ -123,6 +140,8 @@ impl Metrics {
     /// Those of the formatter.
     pub fn encode(&self, now: &Now) -> Result<String, fmt::Error> {
         self.long_polls.set(i64::try_from(now.long_polls).unwrap_or(i64::MAX));
+        self.degraded.set(i64::from(now.writes != Standing::Ok));
+        self.failed.set(i64::from(matches!(now.writes, Standing::Failed(_))));
         self.writer.set(now);
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
@@ -141,7 +160,7 @@ impl WriterMetrics {
 
     /// The counters are the store's own, so they are set and not added to: scrapes may overlap.
     fn set(&self, now: &Now) {
-        let Now { long_polls: _, writer_queue, tally: Tally { groups, calls, working, committing } } = now;
+        let Now { writer_queue, tally: Tally { groups, calls, working, committing }, .. } = now;
         self.queue.set(i64::try_from(*writer_queue).unwrap_or(i64::MAX));
         self.groups.inner().store(*groups, Ordering::Relaxed);
         self.calls.inner().store(*calls, Ordering::Relaxed);
@@ -163,13 +182,16 @@ mod tests {
         metrics.events(3, 1);
         let (working, committing) = (Duration::from_millis(250), Duration::from_millis(500));
         let tally = Tally { groups: 6, calls: 7, working, committing };
-        let text = metrics.encode(&Now { long_polls: 4, writer_queue: 5, tally }).unwrap();
+        let writes = Standing::Degraded("the disk is full");
+        let text = metrics.encode(&Now { long_polls: 4, writer_queue: 5, tally, writes }).unwrap();
         for line in [
             r#"vworkspace_server_requests_total{route="/livez",status="200"} 1"#,
             r#"vworkspace_server_request_seconds_total{route="/livez"} 1.5"#,
             r#"vworkspace_server_job_transitions_total{state="queued"} 2"#,
             r#"vworkspace_server_events_total{outcome="deduplicated"} 1"#,
             "vworkspace_server_long_polls_open 4",
+            "vworkspace_server_database_degraded 1",
+            "vworkspace_server_database_failed 0",
             "vworkspace_server_writer_queue_length 5",
             "vworkspace_server_writer_groups_total 6",
             "vworkspace_server_writer_calls_total 7",

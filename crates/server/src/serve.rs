@@ -8,7 +8,7 @@ use crate::{
     listen::{self, Listener},
     tls,
 };
-use std::{io, io::Write, sync::Arc};
+use std::{io, io::Write, net::SocketAddr, sync::Arc};
 use thiserror::Error;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -16,6 +16,9 @@ use tokio::{
 };
 use vworkspace_protocol::Secret;
 use vworkspace_store as store;
+
+/// Connections of the metrics listener: a few scrapers, not a fleet.
+const MOST_SCRAPES: usize = 64;
 
 /// Why the server does not run, or ran into trouble.
 #[derive(Debug, Error)]
@@ -44,6 +47,8 @@ pub enum Error {
 pub struct Running {
     /// Where it listens, for example `https://127.0.0.1:8443`.
     pub url: String,
+    /// Where `/metrics` is, if it is served.
+    pub metrics_url: Option<String>,
     /// On the very first start of a data folder only: the admin's token, to be shown once.
     pub first_admin_token: Option<Secret>,
     app: Arc<App>,
@@ -77,6 +82,10 @@ impl Running {
             _ => None,
         };
         let (certificate, files) = certificate.unzip();
+        let metrics = match settings.metrics_listen {
+            Some(address) => Some(bind_metrics(address, certificate.clone(), &settings).await?),
+            None => None,
+        };
         let listener = Listener::bind(settings.listen, certificate, settings.allow_insecure_http).await?;
         let (app, first_admin_token) = App::open(&settings).await.map_err(Error::Store)?;
         let app = Arc::new(app);
@@ -87,9 +96,14 @@ impl Running {
         }
         background::spawn(&mut tasks, &app);
         let url = listener.url();
-        tasks.spawn(listener.serve(api::router(app.clone()), app.stop.clone(), settings.max_requests));
+        let most = settings.max_requests.saturating_add(listen::SPARE);
+        tasks.spawn(listener.serve(api::router(app.clone()), app.stop.clone(), most));
+        let metrics_url = metrics.as_ref().map(|listener| format!("{}/metrics", listener.url()));
+        if let Some(listener) = metrics {
+            tasks.spawn(listener.serve(api::metrics_router(app.clone()), app.stop.clone(), MOST_SCRAPES));
+        }
         tracing::info!(url, version = env!("CARGO_PKG_VERSION"), "serving");
-        Ok(Self { url, first_admin_token, app, tasks })
+        Ok(Self { url, metrics_url, first_admin_token, app, tasks })
     }
 
     /// Returns only when a task panicked: none ends by itself.
@@ -121,11 +135,24 @@ impl Running {
     }
 }
 
+/// On loopback without TLS, so that a scraper on the machine needs no certificate authority.
+async fn bind_metrics(
+    address: SocketAddr,
+    certificate: Option<tls::Certificate>,
+    settings: &Serve,
+) -> Result<Listener, listen::Error> {
+    let certificate = certificate.filter(|_| !address.ip().is_loopback());
+    Listener::bind(address, certificate, settings.allow_insecure_http).await
+}
+
 /// The only lines ever written to stdout.
 fn announce(running: &Running) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if let Some(token) = &running.first_admin_token {
         writeln!(out, "admin token (shown once): {}", token.expose())?;
+    }
+    if let Some(url) = &running.metrics_url {
+        writeln!(out, "metrics: {url}")?;
     }
     writeln!(out, "listening: {}", running.url)?;
     out.flush()

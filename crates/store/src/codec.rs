@@ -4,6 +4,7 @@ use crate::Error;
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
+use vworkspace_core::control::admission::Effect;
 use vworkspace_protocol::{JobKind, admin::JobState};
 
 /// In the order of their numbers in the schema.
@@ -55,6 +56,21 @@ pub(crate) const fn kind(code: i64) -> Result<JobKind, Error> {
         1 => Ok(JobKind::Delete),
         2 => Ok(JobKind::Intent),
         _ => Err(Error::Corrupt { what: "job kind" }),
+    }
+}
+
+pub(crate) const fn effect_code(effect: Effect) -> i64 {
+    match effect {
+        Effect::Replace => 0,
+        Effect::Delete => 1,
+    }
+}
+
+pub(crate) const fn effect(code: i64) -> Result<Effect, Error> {
+    match code {
+        0 => Ok(Effect::Replace),
+        1 => Ok(Effect::Delete),
+        _ => Err(Error::Corrupt { what: "job effect" }),
     }
 }
 

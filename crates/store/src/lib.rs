@@ -42,8 +42,10 @@ pub use resource::ResourceFilter;
 pub use retention::{Pass, Pruned, Retention};
 pub use settings::Settings;
 pub use tally::Tally;
+pub use vworkspace_core::control::write_health::{WriteFault, WriteState};
 pub use writer::{Committer, Group};
 
+use connection::Statements as _;
 use known::Known;
 use presence::PresenceMap;
 use reader::Readers;
@@ -67,7 +69,7 @@ use writer::Writer;
 ///   long as its process. Notes of [`Store::sighted`] and heartbeats are the one exception: [`Store::flush_presence`]
 ///   makes them durable.
 /// - **Atomicity.** A call's effect MUST happen whole or not at all. A call that fails MUST leave nothing behind and
-///   MUST NOT spoil another one of its group; a group becomes durable whole.
+///   MUST NOT spoil another one of its group; a group becomes durable whole, on a full disk call by call.
 /// - **Cancellation.** A dropped future abandons the answer, not the call: once begun, the write happens.
 /// - **Order.** Writes take effect in the order in which they were begun, and a read begun after an answer MUST see
 ///   its effect.
@@ -146,12 +148,42 @@ impl Store {
         self.inner.writer.tally()
     }
 
-    /// Answers when the writer works: for readiness.
+    /// Returns when every write that was begun before has been answered. Writes nothing.
     ///
     /// # Errors
-    /// What writing would fail with.
-    pub async fn ready(&self) -> Result<(), Error> {
+    /// Those of writing.
+    pub async fn barrier(&self) -> Result<(), Error> {
         self.write(|_| Ok(())).await
+    }
+
+    /// Returns whether the database can be written, judged by the writes of this store: for readiness. Writes nothing.
+    pub fn write_state(&self) -> WriteState {
+        self.inner.writer.state()
+    }
+
+    /// Returns `true` if no write succeeded since the last one that failed, so that [`Store::probe_write`] would tell
+    /// something new.
+    pub fn needs_probe(&self) -> bool {
+        self.inner.writer.needs_probe()
+    }
+
+    /// Writes one row as it is, the least there is to write.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub async fn probe_write(&self) -> Result<(), Error> {
+        self.write(|connection| connection.run("UPDATE schema_version SET version = version", []).map(drop))
+            .await
+    }
+
+    /// Reads one row.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn probe_read(&self) -> Result<(), Error> {
+        let version =
+            |connection: &Connection| connection.row("SELECT version FROM schema_version", [], |_| Ok(()));
+        self.read(version).await?.ok_or(Error::Corrupt { what: "schema version" })
     }
 
     /// The times this store was opened with.

@@ -12,7 +12,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-use vworkspace_core::control::ingest::identity_of_end;
+use vworkspace_core::control::{admission::group, ingest::identity_of_end};
 use vworkspace_protocol::{
     ClusterId, Condition, ConditionStatus, ObjectRef, admin,
     condition::reasons,
@@ -310,9 +310,4 @@ fn place(resource: &admin::Resource) -> Place {
     let object = &resource.resource_ref;
     let group = group(&object.api_version).to_owned();
     (object.kind.clone(), object.namespace.clone(), object.name.clone(), group)
-}
-
-/// `apps.vworkspace.io` of `apps.vworkspace.io/v1alpha1`; empty for the core group.
-pub(crate) fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
 }

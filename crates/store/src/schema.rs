@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_retention.sql"),
     include_str!("../migrations/0004_sequence_and_unused_credentials.sql"),
     include_str!("../migrations/0005_unused_rotated_credentials.sql"),
+    include_str!("../migrations/0006_superseding_by_object.sql"),
 ];
 
 /// Brings a database to the newest version.
@@ -91,6 +92,48 @@ mod tests {
         let ended_at = connection.row("SELECT ended_at FROM job", [], |row| row.get(0)).unwrap();
         assert_eq!(ended_at, Some(99));
         assert_eq!(connection.row("SELECT job FROM job_key", [], |row| row.get(0)).unwrap(), Some(7));
+    }
+
+    #[test]
+    fn queued_jobs_of_an_earlier_program_know_their_object() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate_to(&connection, 5).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO organization VALUES (1, x'01', 'o', 0);
+                 INSERT INTO cluster VALUES (1, x'02', 1, 'c', 0, NULL);",
+            )
+            .unwrap();
+        let instance = r#"{"apiVersion":"apps.vworkspace.io/v1alpha1"}"#;
+        for (seq, kind, payload) in [
+            (1, 0, r#"{"apiVersion":"velero.io/v1"}"#.to_owned()),
+            (2, 0, r#"{"apiVersion":"v1"}"#.to_owned()),
+            (3, 1, r#"{"apiVersion":"apps.vworkspace.io/v1alpha1"}"#.to_owned()),
+            (4, 2, format!(r#"{{"intent":"ensure-application-instance","applicationInstance":{instance}}}"#)),
+            (5, 2, r#"{"intent":"delete-application-instance","name":"web"}"#.to_owned()),
+            (6, 2, format!(r#"{{"intent":"request-operation","apiVersion":"x/v1","operation":{instance}}}"#)),
+        ] {
+            let job = "INSERT INTO job (seq, id, cluster, state, kind, lane, bytes) VALUES (?1, CAST(?1 AS BLOB), 1, 0, ?2, x'00', 1)";
+            connection.run(job, [seq, kind]).unwrap();
+            let spec =
+                "INSERT INTO job_spec (job, created_at, target_kind, target_namespace, target_name, payload)
+                        VALUES (?1, 0, '', '', '', ?2)";
+            connection.run(spec, rusqlite::params![seq, payload]).unwrap();
+        }
+        migrate(&connection).unwrap();
+        let sql = "SELECT api_group, effect FROM job ORDER BY seq";
+        let read =
+            |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<i64>>(1)?));
+        let of = |group: &str, effect| (Some(group.to_owned()), Some(effect));
+        let expected = [
+            of("velero.io", 0),
+            of("", 0),
+            of("apps.vworkspace.io", 1),
+            of("apps.vworkspace.io", 0),
+            of("apps.vworkspace.io", 1),
+            (None, None),
+        ];
+        assert_eq!(connection.rows(sql, [], read).unwrap(), expected);
     }
 
     #[test]

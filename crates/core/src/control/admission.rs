@@ -16,6 +16,9 @@ const NAME_BYTES: usize = 253;
 /// The kind that every named intent but one is about.
 const APPLICATION_INSTANCE: &str = "ApplicationInstance";
 
+/// The API of [`APPLICATION_INSTANCE`], whose group `delete-application-instance` leaves unsaid.
+const APPLICATION_INSTANCE_API: &str = "apps.vworkspace.io/v1alpha1";
+
 /// A job that keeps every rule of the contract.
 #[derive(Clone, Debug)]
 pub struct AdmittedJob {
@@ -24,7 +27,7 @@ pub struct AdmittedJob {
     target: JobTarget,
     lane: Lane,
     explicit: Option<ExplicitKey>,
-    supersedes: Option<String>,
+    write: Option<ObjectWrite>,
     expires_at: Option<Timestamp>,
     wait_for: Option<WaitFor>,
     deadline_seconds: Option<u32>,
@@ -32,6 +35,25 @@ pub struct AdmittedJob {
 
 /// Digest of a job's target: jobs of one lane take effect in enqueue order.
 pub type Lane = [u8; 16];
+
+/// A job that decides about a whole object, so that earlier queued jobs may have become pointless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectWrite {
+    /// API group of the object. With the lane it identifies the object: two groups may use one kind.
+    pub api_group: String,
+    /// What the job does to the object.
+    pub effect: Effect,
+}
+
+/// What an [`ObjectWrite`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Gives the object a whole new content (`apply`, `ensure-application-instance`). Supersedes older jobs of this
+    /// effect that no agent was ever given.
+    Replace,
+    /// Deletes the object. A later job supersedes nothing that was enqueued before the deletion.
+    Delete,
+}
 
 /// A key the caller chose, with what must be equal for a repeat to be the same job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +126,7 @@ impl Refused {
 /// The first rule it breaks.
 pub fn admit(request: EnqueueJob) -> Result<AdmittedJob, Refused> {
     let kind = known_kind(&request.kind)?;
-    let target = target(&kind, &request.payload)?;
+    let (target, write) = target(&kind, &request.payload)?;
     let payload = request.payload.to_string();
     if payload.len() > JOB_PAYLOAD_BYTES {
         return Err(Refused::PayloadTooLarge(payload.len()));
@@ -116,10 +138,9 @@ pub fn admit(request: EnqueueJob) -> Result<AdmittedJob, Refused> {
         Some(key) => Some(explicit_key(key, &kind, &request.payload, &payload)?),
         None => None,
     };
-    let api_version = request.payload.get("apiVersion").and_then(Value::as_str);
     Ok(AdmittedJob {
         lane: lane(&target),
-        supersedes: api_version.filter(|_| kind == JobKind::Apply).map(str::to_owned),
+        write,
         kind,
         payload,
         target,
@@ -179,10 +200,10 @@ impl AdmittedJob {
         self.deadline_seconds
     }
 
-    /// Set when it takes the place of older applies of its object that were never handed out: the object's `apiVersion`,
-    /// whose group tells it from others of its lane.
-    pub fn supersedes(&self) -> Option<&str> {
-        self.supersedes.as_deref()
+    /// The write of a whole object; `None` for `request-operation` and `rotate-operator-credentials`, which supersede
+    /// nothing and are superseded by nothing.
+    pub fn object_write(&self) -> Option<&ObjectWrite> {
+        self.write.as_ref()
     }
 }
 
@@ -193,13 +214,29 @@ fn known_kind(kind: &str) -> Result<JobKind, Refused> {
     }
 }
 
-fn target(kind: &JobKind, payload: &Value) -> Result<JobTarget, Refused> {
+/// The object a job is about, and the write if the job decides about the whole of it.
+type Aim = (JobTarget, Option<ObjectWrite>);
+
+impl ObjectWrite {
+    fn new(effect: Effect, api_version: &str) -> Self {
+        Self { api_group: group(api_version).to_owned(), effect }
+    }
+}
+
+fn target(kind: &JobKind, payload: &Value) -> Result<Aim, Refused> {
     match kind {
-        JobKind::Apply => manifest(payload, "apply", ""),
+        JobKind::Apply => replaced(payload, "apply", ""),
         JobKind::Delete => delete(payload),
         JobKind::Intent => intent(payload),
         JobKind::Other(kind) => Err(Refused::UnknownKind(clipped(kind))),
     }
+}
+
+/// The object that a full manifest replaces.
+fn replaced(object: &Value, kind: &str, at: &'static str) -> Result<Aim, Refused> {
+    let target = manifest(object, kind, at)?;
+    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    Ok((target, Some(ObjectWrite::new(Effect::Replace, api_version))))
 }
 
 /// Reads the target off a full manifest that stands at `at` ("" for the payload itself).
@@ -219,36 +256,45 @@ fn manifest(object: &Value, kind: &str, at: &'static str) -> Result<JobTarget, R
     })
 }
 
-fn delete(payload: &Value) -> Result<JobTarget, Refused> {
+fn delete(payload: &Value) -> Result<Aim, Refused> {
     let within = Within { kind: "delete", object: payload };
-    within.required("/apiVersion", "apiVersion")?;
-    Ok(JobTarget {
+    let api_version = within.required("/apiVersion", "apiVersion")?;
+    let target = JobTarget {
         kind: within.required("/kind", "kind")?,
         namespace: within.optional("/namespace", "namespace")?,
         name: within.required("/name", "name")?,
-    })
+    };
+    Ok((target, Some(ObjectWrite::new(Effect::Delete, &api_version))))
 }
 
-fn intent(payload: &Value) -> Result<JobTarget, Refused> {
+fn intent(payload: &Value) -> Result<Aim, Refused> {
     let within = Within { kind: "intent", object: payload };
     let name = within.required("/intent", "intent")?;
     match name.as_str() {
         "ensure-application-instance" => {
-            manifest(&payload["applicationInstance"], &name, "applicationInstance")
+            replaced(&payload["applicationInstance"], &name, "applicationInstance")
         }
-        "request-operation" => manifest(&payload["operation"], &name, "operation"),
+        "request-operation" => Ok((manifest(&payload["operation"], &name, "operation")?, None)),
         "delete-application-instance" => {
             let within = Within { kind: &name, object: payload };
-            Ok(JobTarget {
+            let target = JobTarget {
                 kind: APPLICATION_INSTANCE.to_owned(),
                 namespace: within.optional("/namespace", "namespace")?,
                 name: within.required("/name", "name")?,
-            })
+            };
+            Ok((target, Some(ObjectWrite::new(Effect::Delete, APPLICATION_INSTANCE_API))))
         }
         // The cluster itself; the agent knows which object that is.
-        "rotate-operator-credentials" => Ok(JobTarget { kind: "Cluster".to_owned(), ..JobTarget::default() }),
+        "rotate-operator-credentials" => {
+            Ok((JobTarget { kind: "Cluster".to_owned(), ..JobTarget::default() }, None))
+        }
         _ => Err(Refused::UnknownIntent(clipped(&name))),
     }
+}
+
+/// Returns `apps.vworkspace.io` for `apps.vworkspace.io/v1alpha1`, and the empty text for the core group's `v1`.
+pub fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// One object being read, and the kind that errors speak about.
@@ -337,6 +383,37 @@ mod tests {
         for (kind, payload) in others {
             let job = admit_payload(kind, payload).unwrap();
             assert_eq!((job.target(), job.lane()), (&target, apply.lane()));
+        }
+    }
+
+    #[test]
+    fn apply_and_ensure_write_one_object_and_operations_none() {
+        let write =
+            |kind: &str, payload: Value| admit_payload(kind, payload).unwrap().object_write().cloned();
+        let of = |api_group: &str, effect| Some(ObjectWrite { api_group: api_group.to_owned(), effect });
+        let replaces = of("apps.vworkspace.io", Effect::Replace);
+        let deletes = of("apps.vworkspace.io", Effect::Delete);
+        let core = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}});
+        let operation = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Operation",
+                               "metadata": {"namespace": "org-a", "name": "backup"}});
+        for (kind, payload, expected) in [
+            ("apply", instance(), replaces.clone()),
+            (
+                "intent",
+                json!({"intent": "ensure-application-instance", "applicationInstance": instance()}),
+                replaces,
+            ),
+            ("apply", core, of("", Effect::Replace)),
+            (
+                "delete",
+                json!({"apiVersion": "apps.vworkspace.io/v1", "kind": "A", "name": "n"}),
+                deletes.clone(),
+            ),
+            ("intent", json!({"intent": "delete-application-instance", "name": "web"}), deletes),
+            ("intent", json!({"intent": "request-operation", "operation": operation}), None),
+            ("intent", json!({"intent": "rotate-operator-credentials"}), None),
+        ] {
+            assert_eq!(write(kind, payload), expected);
         }
     }
 

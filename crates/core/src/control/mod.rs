@@ -10,6 +10,7 @@
 //!   explain     who has this job, what happens next?       (Surroundings)
 //!   ingest      which reports are these, are they repeats?      (EventBatch)
 //!   presence    is the agent there, did its session break?      (Sighting)
+//!   write_health  can the database still be written?            (WriteState)
 //! ```
 //!
 //! Nothing here reads a clock, draws a random number or knows a database.
@@ -24,6 +25,7 @@ pub mod lease;
 pub mod name;
 pub mod presence;
 pub mod token;
+pub mod write_health;
 
 pub use access::{Action, Actor, Decision};
 pub use admission::AdmittedJob;

@@ -14,7 +14,7 @@ mod resources;
 mod whoami;
 
 use crate::app::App;
-use axum::Router;
+use axum::{Router, routing::get};
 use std::sync::Arc;
 use tower::ServiceBuilder;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -41,10 +41,17 @@ fn admin_routes() -> OpenApiRouter<Arc<App>> {
 
 /// What the platform asks: no bearer, no tenant's data.
 fn probe_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::default()
-        .routes(routes!(probes::livez))
-        .routes(routes!(probes::readyz))
-        .routes(routes!(probes::metrics))
+    OpenApiRouter::default().routes(routes!(probes::livez)).routes(routes!(probes::readyz))
+}
+
+/// What the metrics listener answers: `/metrics` and nothing else.
+pub fn metrics_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(probes::metrics))
+        .with_state(app)
+        .fallback(extract::no_such_path)
+        .method_not_allowed_fallback(extract::method_not_allowed)
+        .layer(Around(Identify))
 }
 
 /// Everything the server answers: the admin API, the agent API, the probes, and the rings around them.

@@ -63,7 +63,7 @@ fn pattern(matched: Option<&MatchedPath>) -> &str {
 }
 
 fn is_probe(route: &str) -> bool {
-    matches!(route, "/livez" | "/readyz" | "/metrics")
+    matches!(route, "/livez" | "/readyz")
 }
 
 /// Lets a request in while there is room, and turns it away at once when there is none. What the platform asks always

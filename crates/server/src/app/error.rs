@@ -111,8 +111,10 @@ fn of_store(error: &store::Error) -> Refusal {
     }
 }
 
+/// The request's own line says 503. Why the database fails is logged when that changes, not by each request it hits.
 fn away(error: &store::Error) -> Refusal {
-    log(error);
+    let cause = error.source().map(ToString::to_string);
+    tracing::debug!(%error, cause, "the store is not available");
     let retry_after = Some(error.retry().unwrap_or(Duration::from_secs(1)));
     Refusal {
         retry_after,

@@ -84,7 +84,7 @@ pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Durati
             return Ok(seen);
         }
         // The hint may come before the commit, see `Waiters::waking`: what was begun by then is there after this.
-        app.store.ready().await?;
+        app.store.barrier().await?;
     }
 }
 

@@ -11,11 +11,13 @@ pub mod jobs;
 pub mod organizations;
 pub mod page;
 mod pause;
+pub mod readiness;
 pub mod reports;
 
 pub use agent::AgentPort;
 pub use error::{Error, not_found};
 
+use self::readiness::Readiness;
 use crate::{
     args::Serve,
     clock::{Clock, SystemClock},
@@ -27,12 +29,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vworkspace_protocol::{ClusterId, JobId, Secret};
 use vworkspace_store::{self as store, Retention, Settings, Store};
-use vworkspace_transport::Refusal;
 
 /// Open polls of one cluster; one more ends the oldest.
 const POLLS_PER_CLUSTER: usize = 4;
 /// Open watches of one job; one more ends the oldest.
 const WATCHES_PER_JOB: usize = 16;
+
+/// Longest time the read of a readiness check may take: probes of Kubernetes give up after a second.
+const READ_WITHIN: Duration = Duration::from_millis(500);
 
 /// What all use-cases share.
 pub struct App {
@@ -95,15 +99,11 @@ impl App {
         AgentPort::new(self.clone())
     }
 
-    /// Whether requests can be served now.
-    ///
-    /// # Errors
-    /// 503 while stopping, and when the store does not answer.
-    pub async fn ready(&self) -> Result<(), Error> {
-        if self.stop.is_cancelled() {
-            return Err(Error::Told(stopping()));
-        }
-        Ok(self.store.ready().await?)
+    /// Checks whether this server should be given requests. Writes nothing: how the last writes went decides, and a
+    /// background task probes while they fail.
+    pub async fn readiness(&self) -> Readiness {
+        let read = tokio::time::timeout(READ_WITHIN, self.store.probe_read()).await;
+        Readiness::new(self.stop.is_cancelled(), matches!(read, Ok(Ok(()))), self.store.write_state())
     }
 
     /// What a scraper reads.
@@ -115,15 +115,9 @@ impl App {
             long_polls: self.polls.taken() + self.watches.taken(),
             writer_queue: self.store.write_queue_length(),
             tally: self.store.tally(),
+            writes: readiness::of_writes(self.store.write_state()),
         })
     }
-}
-
-fn stopping() -> Refusal {
-    let code = vworkspace_protocol::problem::code::UNAVAILABLE;
-    let mut refusal = Refusal::new(503, code, "the server is stopping, come back in a moment");
-    refusal.retry_after = Some(Duration::from_secs(1));
-    refusal
 }
 
 fn retention(settings: &Serve) -> Retention {

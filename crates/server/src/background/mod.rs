@@ -2,6 +2,8 @@
 //!
 //! Leases that run out need no task: an open poll knows when that will be, and any later poll sees it.
 
+mod writes;
+
 use crate::app::App;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -9,7 +11,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use vworkspace_protocol::admin::JobState;
-use vworkspace_store::{Pass, Pruned};
+use vworkspace_store::{self as store, Pass, Pruned};
 
 /// How often jobs are looked for whose time passed.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
@@ -26,12 +28,14 @@ pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     tasks.spawn(every(EXPIRE_EVERY, app.clone(), expire_jobs));
     tasks.spawn(every(FLUSH_EVERY, app.clone(), flush_sightings));
     tasks.spawn(every(PRUNE_EVERY, app.clone(), prune));
+    tasks.spawn(every(writes::PROBE_EVERY, app.clone(), writes::probe));
+    tasks.spawn(writes::report(app.clone()));
 }
 
 /// Writes when clusters were last seen.
 pub async fn flush_sightings(app: Arc<App>) {
     if let Err(error) = app.store.flush_presence().await {
-        tracing::warn!(%error, "last-seen not written; the next turn tries again");
+        log_failure(&error, "last-seen not written; the next turn tries again");
     }
 }
 
@@ -42,7 +46,7 @@ pub async fn expire_jobs(app: Arc<App>) {
             app.metrics.transition(JobState::Expired, expired.len());
             expired.iter().for_each(|job| app.watches.wake(job));
         }
-        Err(error) => tracing::warn!(%error, "jobs not expired; the next turn tries again"),
+        Err(error) => log_failure(&error, "jobs not expired; the next turn tries again"),
     }
 }
 
@@ -59,7 +63,7 @@ pub async fn prune(app: Arc<App>) {
                 all.finished = finished;
             }
             Err(error) => {
-                tracing::warn!(%error, "what is over was not all deleted; the next turn tries again");
+                log_failure(&error, "records not pruned; the next turn tries again");
                 break;
             }
         }
@@ -70,6 +74,15 @@ pub async fn prune(app: Arc<App>) {
     let Pruned { jobs, events, audit, tokens, finished: _ } = all;
     if jobs + events + audit + tokens > 0 {
         tracing::info!(jobs, events, audit, tokens, "deleted what was over for long enough");
+    }
+}
+
+/// A database that fails is logged when that changes, not by every turn of every task.
+fn log_failure(error: &store::Error, what: &'static str) {
+    if matches!(error, store::Error::Unavailable(_) | store::Error::Busy) {
+        tracing::debug!(%error, "{what}");
+    } else {
+        tracing::warn!(%error, "{what}");
     }
 }
 

@@ -144,7 +144,7 @@ async fn a_watch_sees_a_result_though_the_agent_heard_no_answer() {
     let result = port.result(agent, job.clone(), Outcome::Succeeded.into());
     assert!(result.now_or_never().is_none(), "the agent goes away before there is an answer");
     assert!(watch.as_mut().now_or_never().is_none(), "nothing is durable yet");
-    answered(&mut committer, app.store.ready()).await.unwrap();
+    answered(&mut committer, app.store.barrier()).await.unwrap();
     let seen = watch.now_or_never().expect("nothing woke the watch").ok().unwrap();
     assert_eq!(seen.outcome, Some(Outcome::Succeeded));
 }

@@ -107,6 +107,21 @@ async fn a_newer_job_for_the_object_supersedes_one_that_was_never_leased() {
 }
 
 #[tokio::test]
+async fn older_intent_ends_superseded_before_it_is_leased() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let ensure = |version| {
+        let instance = manifest("web", version)["payload"].clone();
+        json!({ "kind": "intent", "payload":
+            { "intent": "ensure-application-instance", "applicationInstance": instance } })
+    };
+    let older = tenant.enqueue(&agent.cluster, ensure(1)).await;
+    let newer = tenant.enqueue(&agent.cluster, ensure(2)).await;
+    assert_eq!(tenant.job(&older).await["state"], "superseded");
+    assert_eq!(agent.poll(0).await, [newer]);
+}
+
+#[tokio::test]
 async fn a_cancelled_job_is_not_delivered() {
     let server = TestServer::start().await;
     let (tenant, agent) = server.tenant_and_agent().await;
@@ -246,7 +261,7 @@ async fn each_state_that_a_job_enters_is_counted_once() {
         (tenant.job(&lost).await["state"] == "undeliverable").then_some(())
     })
     .await;
-    let text = server.client(None).get("/metrics").await.text;
+    let text = server.metrics().await;
     for (state, count) in
         [("queued", 2), ("leased", 11), ("acked", 1), ("cancelled", 1), ("undeliverable", 1)]
     {

@@ -10,6 +10,7 @@ mod bad_input;
 mod echo;
 mod gone;
 mod jobs;
+mod large_body;
 mod openapi;
 mod polling;
 mod program;

@@ -1,10 +1,11 @@
 //! The real binary.
 
-use crate::support::{Client, PATIENCE};
+use crate::support::{Client, PATIENCE, scrape};
 use serde_json::{Value, json};
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Seek as _},
+    io::{BufRead, BufReader},
+    os::unix::fs::FileExt as _,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -14,6 +15,7 @@ struct Program {
     child: Child,
     lines: Vec<String>,
     url: String,
+    metrics: String,
     /// What it logs.
     log: File,
 }
@@ -22,16 +24,19 @@ impl Program {
     fn start(data: &Path) -> Self {
         let log = tempfile::tempfile().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_vworkspace-server"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .stdout(Stdio::piped())
             .stderr(log.try_clone().unwrap())
             .spawn()
             .unwrap();
-        let mut program = Self { child, lines: Vec::new(), url: String::new(), log };
+        let mut program = Self { child, lines: Vec::new(), url: String::new(), metrics: String::new(), log };
         for line in BufReader::new(program.child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             program.lines.push(line.clone());
+            if let Some(url) = line.strip_prefix("metrics: ") {
+                program.metrics = url.to_owned();
+            }
             if let Some(url) = line.strip_prefix("listening: ") {
                 program.url = url.to_owned();
                 return program;
@@ -45,11 +50,12 @@ impl Program {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
-    /// The lines it has logged.
-    fn logged(&mut self) -> Vec<Value> {
-        self.log.rewind().unwrap();
-        let lines = BufReader::new(&self.log).lines();
-        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    /// The whole lines it has logged. Reads by position: the program shares the file's offset.
+    fn logged(&self) -> Vec<Value> {
+        let mut text = vec![0; usize::try_from(self.log.metadata().unwrap().len()).unwrap()];
+        self.log.read_exact_at(&mut text, 0).unwrap();
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        text[..whole].lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
     }
 
     async fn exit_code(&mut self) -> Option<i32> {
@@ -68,7 +74,7 @@ impl Drop for Program {
 async fn the_admin_token_is_shown_once_and_never_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = Program::start(folder.path());
-    assert_eq!(first.lines.len(), 2, "{:?}", first.lines);
+    assert_eq!(first.lines.len(), 3, "{:?}", first.lines);
     let token = first.lines[0].strip_prefix("admin token (shown once): ").unwrap().to_owned();
     assert!(token.starts_with("vwksp-adm-"));
     Client::plain(&first.url, Some(&token)).get("/api/v1/whoami").await.expect(200);
@@ -76,7 +82,8 @@ async fn the_admin_token_is_shown_once_and_never_again() {
     assert_eq!(first.exit_code().await, Some(0));
 
     let second = Program::start(folder.path());
-    assert_eq!(second.lines, [format!("listening: {}", second.url)]);
+    let expected = [format!("metrics: {}", second.metrics), format!("listening: {}", second.url)];
+    assert_eq!(second.lines, expected);
     let whoami = Client::plain(&second.url, Some(&token)).get("/api/v1/whoami").await.expect(200);
     assert_eq!(whoami["role"], "admin");
 }
@@ -101,7 +108,7 @@ async fn sigterm_answers_an_open_poll_and_exits_with_zero() {
     let path = format!("/api/agent/jobs?cluster={cluster}&wait=300");
     let mut poll = Box::pin(agent.get(&path));
     let open = crate::support::eventually(async || {
-        let metrics = admin.get("/metrics").await.text;
+        let metrics = scrape(&program.metrics).await;
         metrics.lines().any(|line| line == "vworkspace_server_long_polls_open 1").then_some(())
     });
     tokio::select! {
@@ -126,6 +133,40 @@ async fn the_request_id_of_an_answer_finds_its_log_line() {
     let named = lines.iter().filter(|line| line["span"]["request_id"] == answer.json()["requestId"]);
     let told: Vec<_> = named.map(|line| (&line["status"], &line["code"], &line["span"]["route"])).collect();
     assert_eq!(told, [(&json!(401), &json!("unauthenticated"), &json!("/api/v1/clusters"))], "{lines:?}");
+}
+
+#[tokio::test]
+async fn database_held_by_another_process_is_degraded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path());
+    let token = program.lines[0].strip_prefix("admin token (shown once): ").unwrap();
+    let admin = Client::plain(&program.url, Some(token));
+    let other = rusqlite::Connection::open(folder.path().join("vworkspace.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for name in ["one", "two"] {
+        admin.post("/api/v1/organizations", json!({ "name": name })).await.refused(503, "unavailable");
+    }
+    let ready = admin.get("/readyz").await;
+    let lines = "running: ok\ndatabase-read: ok\n\
+                 database-write: degraded: another process holds the database\n";
+    assert_eq!((ready.status.as_u16(), ready.text.as_str()), (200, lines));
+    admin.get("/api/v1/whoami").await.expect(200);
+    let metrics = scrape(&program.metrics).await;
+    assert!(metrics.contains("vworkspace_server_database_degraded 1\n"), "{metrics}");
+    let what = "database writes fail; requests that need them are answered 503";
+    let told = |lines: &[Value]| lines.iter().filter(|line| line["message"] == what).count();
+    crate::support::eventually(async || (told(&program.logged()) > 0).then_some(())).await;
+
+    other.execute_batch("ROLLBACK").unwrap();
+    admin.post("/api/v1/organizations", json!({ "name": "three" })).await.expect(201);
+    program.terminate();
+    assert_eq!(program.exit_code().await, Some(0));
+    let warnings: Vec<_> = program
+        .logged()
+        .into_iter()
+        .filter(|line| line["level"] == "WARN" || line["level"] == "ERROR")
+        .collect();
+    assert_eq!((warnings.len(), told(&warnings)), (1, 1), "{warnings:?}");
 }
 
 #[test]

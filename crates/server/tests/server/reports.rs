@@ -1,4 +1,4 @@
-use crate::support::TestServer;
+use crate::support::{Client, TestServer};
 use serde_json::{Value, json};
 
 fn transition(key: &str, status: &str, at: &str) -> Value {
@@ -56,5 +56,17 @@ async fn what_the_server_counts_can_be_scraped() {
     server.until_metric(r#"vworkspace_server_requests_total{route="(none)",status="404"} 1"#).await;
     let anonymous = server.client(None);
     assert_eq!(anonymous.get("/livez").await.text, "ok\n");
-    assert_eq!(anonymous.get("/readyz").await.text, "ok\n");
+    assert_eq!(anonymous.get("/readyz").await.text, "running: ok\ndatabase-read: ok\ndatabase-write: ok\n");
+}
+
+#[tokio::test]
+async fn metrics_are_served_by_their_own_listener_alone() {
+    let server = TestServer::start().await;
+    let metrics = server.metrics().await;
+    assert!(metrics.contains("vworkspace_server_database_degraded 0"), "{metrics}");
+    for client in [server.client(None), server.admin.clone()] {
+        client.get("/metrics").await.refused(404, "not_found");
+    }
+    let listener = server.running.metrics_url.as_deref().unwrap().strip_suffix("/metrics").unwrap();
+    Client::plain(listener, None).get("/api/v1/whoami").await.refused(404, "not_found");
 }

@@ -64,15 +64,23 @@ impl TestServer {
         (tenant, agent)
     }
 
+    /// What the metrics listener answers.
+    pub async fn metrics(&self) -> String {
+        scrape(self.running.metrics_url.as_deref().expect("the settings ask for a metrics listener")).await
+    }
+
     /// Waits until a line of `/metrics` reads as given.
     pub async fn until_metric(&self, line: &str) {
-        let anonymous = self.client(None);
-        eventually(async || {
-            let text = anonymous.get("/metrics").await.text;
-            text.lines().any(|l| l == line).then_some(())
-        })
-        .await;
+        eventually(async || self.metrics().await.lines().any(|l| l == line).then_some(())).await;
     }
+}
+
+/// What the metrics listener at `url` answers, asked without a bearer.
+pub async fn scrape(url: &str) -> String {
+    let base = url.strip_suffix("/metrics").unwrap();
+    let answer = Client::plain(base, None).get("/metrics").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.text
 }
 
 /// Asks again until there is an answer; gives up after [`PATIENCE`].
@@ -91,8 +99,17 @@ pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
 
 pub fn settings(folder: &TempDir, flags: &[&str]) -> Serve {
     let data = folder.path().join("data");
-    let line =
-        ["vworkspace-server", "serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+    let loopback = "127.0.0.1:0";
+    let line = [
+        "vworkspace-server",
+        "serve",
+        "--listen",
+        loopback,
+        "--metrics-listen",
+        loopback,
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
     match Arguments::parse_from(line.iter().chain(flags)).command {
         Command::Serve(settings) => settings,
         Command::Openapi => unreachable!("the line says serve"),
@@ -177,6 +194,11 @@ impl Client {
 
     pub fn over(http: reqwest::Client, url: &str, bearer: Option<&str>) -> Self {
         Self { http, url: url.to_owned(), bearer: bearer.map(str::to_owned), session: None }
+    }
+
+    /// The same client as somebody else.
+    pub fn with_bearer(&self, bearer: &str) -> Self {
+        Self { bearer: Some(bearer.to_owned()), ..self.clone() }
     }
 
     /// The same caller as another run of its process.

@@ -54,7 +54,6 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
     BTreeMap::from([
         (("get", "/livez"), Route::Public),
         (("get", "/readyz"), Route::Public),
-        (("get", "/metrics"), Route::Public),
         (("get", "/api/v1/openapi.json"), Route::Public),
         (("get", "/api/v1/whoami"), person(OwnView)),
         (("get", "/api/v1/organizations"), person(OwnView)),

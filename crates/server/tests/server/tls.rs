@@ -5,7 +5,7 @@ use vworkspace_server::serve::Running;
 
 /// A certificate authority of its own and a server certificate from it, written to `cert.pem` and `key.pem`.
 /// Answers the authority's certificate.
-fn write_certificate(folder: &Path) -> String {
+pub fn write_certificate(folder: &Path) -> String {
     let mut authority = CertificateParams::new([]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().unwrap();
@@ -18,7 +18,7 @@ fn write_certificate(folder: &Path) -> String {
     root
 }
 
-fn trusting(root: &str, url: &str) -> Client {
+pub fn trusting(root: &str, url: &str) -> Client {
     let root = reqwest::Certificate::from_pem(root.as_bytes()).unwrap();
     let http = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
     Client::over(http, url, None)

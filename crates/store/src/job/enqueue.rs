@@ -4,15 +4,18 @@ use super::{own_key, owner_of, read, timeline};
 use crate::{
     Cluster, Command, Error, Handle, Store,
     audit::Record,
-    codec::{kind_code, micros, new_id, to_json, whole_micros},
+    codec::{effect, effect_code, kind_code, micros, new_id, to_json, whole_micros},
     connection::Statements,
-    resource::group,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
+use std::ops::ControlFlow;
 use uuid::Uuid;
 use vworkspace_core::{
-    control::{AdmittedJob, admission::ExplicitKey},
+    control::{
+        AdmittedJob,
+        admission::{Effect, ExplicitKey, ObjectWrite},
+    },
     planted::{Bug, planted},
 };
 use vworkspace_protocol::{
@@ -33,7 +36,8 @@ pub struct Enqueued {
 
 impl Store {
     /// Stores a job and its audit record. A repeat of an explicit key with equal kind and payload answers the job
-    /// that stands; an `apply` takes the place of older ones of its object that were never handed out.
+    /// that stands. An `apply` or ensure intent supersedes older ones for its object that were never leased, back to
+    /// the last queued deletion of the object.
     ///
     /// The caller wakes the cluster: after this answer, or when it gives up waiting for it.
     ///
@@ -56,6 +60,15 @@ impl Store {
         })
     }
 }
+
+/// Writes of one object that were never leased, newest first. The index `job_replaceable` serves it whole.
+const OLDER_WRITES: &str = "SELECT seq, steps, id, effect FROM job
+    WHERE state = 0 AND effect IS NOT NULL AND cluster = ?1 AND lane = ?2 AND api_group = ?3 AND seq < ?4
+    ORDER BY seq DESC";
+/// The mistake of [`Bug::SupersedeAnyObject`]; no program that is shipped uses it.
+const OLDER_WRITES_OF_ANY: &str = "SELECT seq, steps, id, effect FROM job
+    WHERE state = 0 AND effect IS NOT NULL AND cluster = ?1 AND (lane = ?2 OR api_group = ?3) AND seq < ?4
+    ORDER BY seq DESC";
 
 enum Stored {
     New { superseded: Vec<JobId> },
@@ -97,9 +110,9 @@ impl New {
         }
         self.job.start_by(now)?;
         let seq = self.insert(connection, now)?;
-        let superseded = match self.job.supersedes() {
-            Some(api_version) => self.supersede(connection, seq, group(api_version), now)?,
-            None => Vec::new(),
+        let superseded = match self.job.object_write() {
+            Some(write) if write.effect == Effect::Replace => self.supersede(connection, seq, write, now)?,
+            Some(_) | None => Vec::new(),
         };
         timeline::add_step(connection, seq, 0, JobState::Queued, &self.cause, now)?;
         self.audit.write(connection, now)?;
@@ -138,9 +151,20 @@ impl New {
     fn insert(&self, connection: &Connection, now: Timestamp) -> Result<i64, Error> {
         let job = &self.job;
         let bytes = i64::try_from(job.payload().len()).unwrap_or(i64::MAX);
+        let write = job.object_write();
         let seq = connection.add(
-            "INSERT INTO job (id, cluster, state, kind, lane, bytes, expires_at) VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6)",
-            params![self.id, self.cluster, self.kind, job.lane(), bytes, job.expires_at().map(micros)],
+            "INSERT INTO job (id, cluster, state, kind, lane, bytes, expires_at, api_group, effect)
+             VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                self.id,
+                self.cluster,
+                self.kind,
+                job.lane(),
+                bytes,
+                job.expires_at().map(micros),
+                write.map(|write| write.api_group.as_str()),
+                write.map(|write| effect_code(write.effect))
+            ],
         )?;
         let explicit = job.explicit_key();
         connection.run(
@@ -167,26 +191,31 @@ impl New {
         Ok(seq)
     }
 
+    /// Ends the older writes that `write` makes pointless. Reads newest first and stops at a deletion, so that the
+    /// work does not grow with the queue.
     fn supersede(
         &self,
         connection: &Connection,
         seq: i64,
-        api_group: &str,
+        write: &ObjectWrite,
         now: Timestamp,
     ) -> Result<Vec<JobId>, Error> {
-        let mut older = connection.rows(
-            "SELECT j.seq, j.steps, j.id, json_extract(s.payload, '$.apiVersion')
-             FROM job j JOIN job_spec s ON s.job = j.seq
-             WHERE j.cluster = ?1 AND (j.lane = ?2 OR ?4) AND j.state = 0 AND j.kind = 0 AND j.seq <> ?3",
-            params![self.cluster, self.job.lane(), seq, planted(Bug::SupersedeAnyObject)],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Uuid>(2)?, row.get::<_, String>(3)?)),
-        )?;
-        older.retain(|(.., api_version)| group(api_version) == api_group);
+        let mut older: Vec<(i64, u32, Uuid)> = Vec::new();
+        let object = params![self.cluster, self.job.lane(), write.api_group, seq];
+        let sql = if planted(Bug::SupersedeAnyObject) { OLDER_WRITES_OF_ANY } else { OLDER_WRITES };
+        connection.each(sql, object, |row| {
+            match effect(row.get(3)?)? {
+                Effect::Replace => older.push((row.get(0)?, row.get(1)?, row.get(2)?)),
+                Effect::Delete if planted(Bug::SupersedeAcrossDelete) => {}
+                Effect::Delete => return Ok(ControlFlow::Break(())),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
         let cause = format!("superseded by job {}", self.id);
-        for (seq, steps, ..) in &older {
+        for (seq, steps, _) in &older {
             timeline::end(connection, *seq, *steps, JobState::Superseded, &cause, now)?;
         }
-        Ok(older.into_iter().map(|(_, _, id, _)| JobId::new(id.to_string())).collect())
+        Ok(older.into_iter().map(|(.., id)| JobId::new(id.to_string())).collect())
     }
 
     /// The job as it will be once stored.
@@ -216,5 +245,26 @@ impl New {
             }],
             as_of: now,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn superseding_reads_the_index_of_replaceable_jobs_alone() {
+        let connection = Connection::open_in_memory().unwrap();
+        crate::schema::migrate(&connection).unwrap();
+        let plan = connection
+            .rows(
+                &format!("EXPLAIN QUERY PLAN {OLDER_WRITES}"),
+                params![1, [0_u8; 16], "apps.vworkspace.io", 9],
+                |row| row.get::<_, String>(3),
+            )
+            .unwrap();
+        let index =
+            "SEARCH job USING INDEX job_replaceable (cluster=? AND lane=? AND api_group=? AND rowid<?)";
+        assert_eq!(plan, [index]);
     }
 }

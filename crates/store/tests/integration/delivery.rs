@@ -276,7 +276,7 @@ pub async fn an_ack_whose_session_went_away_during_the_write_is_offered_to_the_n
     world.poll(&agent, "one", 1).await;
     assert!(world.poll(&agent, "two", 3).await.jobs.is_empty());
     begin(world.store.ack(&world.serving(&agent, &job).await, Some(&SessionId::new("one")), at(4)));
-    world.store.ready().await.unwrap();
+    world.store.barrier().await.unwrap();
     assert_eq!(ids(&world.poll(&agent, "two", 5).await), [job]);
 }
 

@@ -58,7 +58,7 @@ pub async fn an_abandoned_write_happens_whole_all_the_same(world: World) {
     // Begun, then dropped before its answer.
     begin(world.store.enqueue(&cluster, apply("web"), at(1)));
     // Answered after what was queued before it.
-    world.store.ready().await.unwrap();
+    world.store.barrier().await.unwrap();
     let reading = world.reading(&tenant, &agent).await;
     let all = world.store.jobs(&reading, None, &PageRequest::default(), at(2)).await.unwrap().items;
     assert_eq!((all.len(), &all[1].id, all[1].state), (2, &older, JobState::Superseded));

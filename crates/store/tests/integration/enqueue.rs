@@ -1,10 +1,10 @@
-use crate::world::{World, admitted, apply, at, delete, ids, manifest};
+use crate::world::{World, admitted, apply, at, delete, ensure, ids, manifest};
 use serde_json::json;
 use vworkspace_protocol::{
     WaitFor,
     admin::{EnqueueJob, JobState},
 };
-use vworkspace_store::{Error, PageRequest};
+use vworkspace_store::{Command, Error, PageRequest};
 
 pub async fn an_enqueued_job_reads_back_as_it_was_answered(world: World) {
     let tenant = world.tenant("o").await;
@@ -67,7 +67,6 @@ pub async fn a_newer_apply_takes_the_place_of_those_never_handed_out(world: Worl
     world.poll(&agent, "s", 1).await;
     let older = world.apply(&tenant, &agent, "web", 2).await;
     let other = world.apply(&tenant, &agent, "api", 2).await;
-    let gone = world.enqueue(&tenant, &agent, delete("web"), 2).await.job.id;
     let newer = world.enqueue(&tenant, &agent, apply("web"), 3).await;
     assert_eq!(newer.superseded, std::slice::from_ref(&older));
     let superseded = world.show(&tenant, &older).await;
@@ -75,7 +74,68 @@ pub async fn a_newer_apply_takes_the_place_of_those_never_handed_out(world: Worl
     assert_eq!(superseded.timeline.last().unwrap().cause, format!("superseded by job {}", newer.job.id));
     assert_eq!(world.show(&tenant, &handed).await.state, JobState::Leased);
     world.ack(&agent, &handed, "s", 4).await.unwrap();
-    assert_eq!(ids(&world.poll(&agent, "s", 5).await), [other, gone, newer.job.id]);
+    assert_eq!(ids(&world.poll(&agent, "s", 5).await), [other, newer.job.id]);
+}
+
+pub async fn applies_and_ensure_intents_of_one_object_supersede(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let mut last = world.enqueue(&tenant, &agent, ensure("web"), 0).await.job.id;
+    for (n, job) in [ensure("web"), apply("web"), ensure("web")].into_iter().enumerate() {
+        let newer = world.enqueue(&tenant, &agent, job, n as i64 + 1).await;
+        assert_eq!(newer.superseded, [last]);
+        last = newer.job.id;
+    }
+    assert_eq!(ids(&world.poll(&agent, "s", 5).await), [last]);
+}
+
+pub async fn no_job_supersedes_across_a_queued_delete(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let delete_intent = json!({"intent": "delete-application-instance", "namespace": "org-a", "name": "web"});
+    let mut expected = Vec::new();
+    for gone in [delete("web"), admitted(EnqueueJob::new("intent", delete_intent))] {
+        expected.push(world.enqueue(&tenant, &agent, apply("web"), 0).await.job.id);
+        expected.push(world.enqueue(&tenant, &agent, gone, 1).await.job.id);
+    }
+    let first = world.enqueue(&tenant, &agent, ensure("web"), 2).await;
+    assert_eq!(first.superseded, []);
+    let second = world.enqueue(&tenant, &agent, apply("web"), 3).await;
+    assert_eq!(second.superseded, [first.job.id]);
+    expected.push(second.job.id);
+    assert_eq!(ids(&world.poll(&agent, "s", 5).await), expected);
+}
+
+pub async fn a_cancelled_delete_keeps_no_job_from_superseding(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let older = world.apply(&tenant, &agent, "web", 0).await;
+    let gone = world.enqueue(&tenant, &agent, delete("web"), 1).await.job.id;
+    let command = world.store.lookup_job::<Command>(&tenant.caller, &gone).await.unwrap();
+    world.store.cancel(&command, at(2)).await.unwrap();
+    let newer = world.enqueue(&tenant, &agent, apply("web"), 3).await;
+    assert_eq!(newer.superseded, [older]);
+}
+
+pub async fn operation_requests_are_never_superseded(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let operation = json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Operation",
+                           "metadata": {"namespace": "org-a", "name": "backup"}});
+    let request = || {
+        admitted(EnqueueJob::new("intent", json!({"intent": "request-operation", "operation": operation})))
+    };
+    let mut expected = Vec::new();
+    for _ in 0..2 {
+        let requested = world.enqueue(&tenant, &agent, request(), 0).await;
+        assert_eq!(requested.superseded, []);
+        expected.push(requested.job.id);
+    }
+    let applied =
+        world.enqueue(&tenant, &agent, admitted(EnqueueJob::new("apply", operation.clone())), 1).await;
+    assert_eq!(applied.superseded, []);
+    expected.push(applied.job.id);
+    assert_eq!(ids(&world.poll(&agent, "s", 5).await), expected);
 }
 
 pub async fn jobs_are_listed_newest_first_by_state_and_page(world: World) {

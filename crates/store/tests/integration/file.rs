@@ -13,7 +13,7 @@ async fn one_process_at_a_time_owns_the_database_and_only_its_owner_reads_it() {
     let Err(error) = Store::open(&path, &Settings::default()) else { panic!("opened twice") };
     assert!(matches!(error, Error::InUse { .. }), "{error}");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    store.ready().await.unwrap();
+    store.barrier().await.unwrap();
     drop(store);
     Store::open(&path, &Settings::default()).unwrap();
 }

@@ -255,3 +255,9 @@ pub fn delete(name: &str) -> AdmittedJob {
                          "namespace": "org-a", "name": name});
     admitted(EnqueueJob::new("delete", payload))
 }
+
+/// As `vwctl app deploy` sends an instance.
+pub fn ensure(name: &str) -> AdmittedJob {
+    let payload = json!({"intent": "ensure-application-instance", "applicationInstance": manifest(name)});
+    admitted(EnqueueJob::new("intent", payload))
+}

@@ -103,15 +103,34 @@ impl Reasons<'_> {
             let is_known = self.is_on_time && !self.done_before.contains(&job.id);
             return (is_known && !is_time).then_some("its deadline had not passed");
         }
+        if job.error.starts_with("Withdrawn: ") {
+            // The restored control plane forgot the cancellation, which the agent had heard of.
+            let was_cancelled = self.wishes.withdrawn.borrow().contains(&job.id);
+            let is_known = was_cancelled && self.done_before.contains(&job.id);
+            return (!is_known).then_some("nobody withdrew it");
+        }
         // What the API server here says when it refuses for good.
         (job.error != super::agent::REFUSED).then_some("nobody knows why it failed")
     }
 
-    /// Whether a later apply of the same object exists that says so.
+    /// Returns `true` if the later job that the end names gives the object a new content, and no deletion of the object
+    /// stood in the queue between the two.
     fn is_replaced(&self, job: &Job) -> bool {
         let cause = job.timeline.last().map_or("", |entry| &entry.cause);
-        let by = cause.strip_prefix("superseded by job ").map(JobId::new);
-        by.and_then(|by| self.later(job, &by)).is_some_and(|later| later.kind == "apply")
+        let Some(by) = cause.strip_prefix("superseded by job ").map(JobId::new) else { return false };
+        let taken = self.wishes.taken.borrow();
+        // A job whose answer was lost is in no list of wishes.
+        let replaces = |later: &Job| match taken.get(&later.id) {
+            Some(wish) => !wish.deletes && !wish.rotates,
+            None => later.kind != "delete",
+        };
+        let between =
+            self.jobs.iter().skip_while(|other| other.id != job.id).take_while(|other| other.id != by);
+        let has_deletion = between.filter(|other| other.target == job.target).any(|other| {
+            let left_the_queue = matches!(other.state, JobState::Cancelled | JobState::Expired);
+            !left_the_queue && taken.get(&other.id).is_some_and(|wish| wish.deletes)
+        });
+        !has_deletion && self.later(job, &by).is_some_and(replaces)
     }
 
     /// Whether a later job of the same object had an effect, as far as is known of it; or is there at all, where this one was

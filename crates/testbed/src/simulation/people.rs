@@ -214,15 +214,26 @@ impl Wishes {
     }
 }
 
+/// Every third job is an intent, as `vwctl` sends them: the rules know objects, not kinds of jobs.
 fn job(n: u64, object: &str, deletes: bool) -> EnqueueJob {
-    let (kind, payload) = if deletes {
-        let payload =
-            json!({"apiVersion": API_VERSION, "kind": KIND, "namespace": NAMESPACE, "name": object, "n": n});
-        ("delete", payload)
-    } else {
-        let payload = json!({"apiVersion": API_VERSION, "kind": KIND,
-            "metadata": {"namespace": NAMESPACE, "name": object}, "spec": {"n": n}});
-        ("apply", payload)
+    let is_intent = n.is_multiple_of(3);
+    let instance = || {
+        json!({"apiVersion": API_VERSION, "kind": KIND,
+            "metadata": {"namespace": NAMESPACE, "name": object}, "spec": {"n": n}})
+    };
+    let (kind, payload) = match (deletes, is_intent) {
+        (false, false) => ("apply", instance()),
+        (false, true) => {
+            ("intent", json!({"intent": "ensure-application-instance", "applicationInstance": instance()}))
+        }
+        (true, false) => (
+            "delete",
+            json!({"apiVersion": API_VERSION, "kind": KIND, "namespace": NAMESPACE, "name": object, "n": n}),
+        ),
+        (true, true) => {
+            let intent = "delete-application-instance";
+            ("intent", json!({"intent": intent, "namespace": NAMESPACE, "name": object, "n": n}))
+        }
     };
     job_of(kind, payload)
 }

@@ -4,6 +4,7 @@ use super::{Agent, shards};
 use crate::simulation::api::{
     API_VERSION, ApiError, Deletion, KIND, NAMESPACE, Object, Put, State as Cluster, reference_of,
 };
+use serde_json::Value;
 use std::{rc::Rc, time::Duration};
 use vworkspace_core::{
     agent::{
@@ -220,12 +221,12 @@ impl Agent {
     /// A success is told when the object has reached what was asked for, and not before.
     fn check_reached(&self, job: &Job, result: &JobResult, state: &Cluster) {
         let (name, by) = target_of(job);
-        let reached = match job.kind {
+        let reached = match Task::of(job) {
             _ if result.outcome != Outcome::Succeeded => true,
-            JobKind::Apply if job.wait_for == Some(WaitFor::Accepted) => true,
-            JobKind::Apply => state.reached_since(&name, by).next().is_some(),
-            JobKind::Delete => state.objects.get(&name).is_none_or(|object| object.value > by),
-            JobKind::Intent | JobKind::Other(_) => true,
+            Task::Put if job.wait_for == Some(WaitFor::Accepted) => true,
+            Task::Put => state.reached_since(&name, by).next().is_some(),
+            Task::Delete => state.objects.get(&name).is_none_or(|object| object.value > by),
+            Task::Rotate | Task::Unknown => true,
         };
         let history = &self.site.world.history;
         history.holds("I2 one end", reached, || {
@@ -235,13 +236,14 @@ impl Agent {
 
     async fn apply(&self, job: &Job) -> Applied {
         let (name, by) = target_of(job);
-        if matches!(job.kind, JobKind::Intent) {
-            return match self.rotate_for(&job.id).await {
+        match Task::of(job) {
+            Task::Rotate => match self.rotate_for(&job.id).await {
                 Some(object) => Applied::Taken { object, goal: Goal::Accepted, gone: false },
                 None => self.later("it is not settled", false),
-            };
+            },
+            Task::Delete => self.delete(&name, by).await,
+            Task::Put | Task::Unknown => self.put(job).await,
         }
-        if matches!(job.kind, JobKind::Delete) { self.delete(&name, by).await } else { self.put(job).await }
     }
 
     /// As the applier of the operator: what is written is for what was found, and found again where that has changed.
@@ -333,34 +335,62 @@ fn conflict() -> Applied {
     }
 }
 
+/// What the simulated operator does for a job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Put,
+    Delete,
+    Rotate,
+    Unknown,
+}
+
+impl Task {
+    fn of(job: &Job) -> Self {
+        match &job.kind {
+            JobKind::Apply => Self::Put,
+            JobKind::Delete => Self::Delete,
+            JobKind::Other(_) => Self::Unknown,
+            JobKind::Intent => match payload_of(job).get("intent").and_then(Value::as_str) {
+                Some("ensure-application-instance") => Self::Put,
+                Some("delete-application-instance") => Self::Delete,
+                Some("rotate-operator-credentials") => Self::Rotate,
+                Some(_) | None => Self::Unknown,
+            },
+        }
+    }
+}
+
+fn payload_of(job: &Job) -> Value {
+    serde_json::from_str(job.payload.get()).unwrap_or_default()
+}
+
 /// The object a job is about, and the number of the change it asks for.
 pub(super) fn target_of(job: &Job) -> (String, u64) {
-    let payload: serde_json::Value = serde_json::from_str(job.payload.get()).unwrap_or_default();
-    let name = payload.pointer("/metadata/name").or_else(|| payload.pointer("/name"));
-    let by = payload.pointer("/spec/n").or_else(|| payload.pointer("/n"));
+    let payload = payload_of(job);
+    let object = payload.get("applicationInstance").unwrap_or(&payload);
+    let name = object.pointer("/metadata/name").or_else(|| object.pointer("/name"));
+    let by = object.pointer("/spec/n").or_else(|| object.pointer("/n"));
     (
-        name.and_then(|name| name.as_str()).unwrap_or_default().to_owned(),
-        by.and_then(serde_json::Value::as_u64).unwrap_or_default(),
+        name.and_then(Value::as_str).unwrap_or_default().to_owned(),
+        by.and_then(Value::as_u64).unwrap_or_default(),
     )
 }
 
-/// The only intent here is a rotation; they have a lane of their own.
-fn rotations_lane() -> ObjectKey {
-    ObjectKey { kind: "Cluster".to_owned(), namespace: String::new(), name: String::new() }
-}
-
-/// What a job is about, read off its payload.
+/// What a job is about, read off its payload. Rotations have a lane of their own.
 pub(super) fn plan_of(job: &Job) -> Plan {
-    let lane = match &job.kind {
-        JobKind::Intent => rotations_lane(),
-        JobKind::Apply | JobKind::Delete | JobKind::Other(_) => {
+    let task = Task::of(job);
+    let lane = match task {
+        Task::Rotate => {
+            ObjectKey { kind: "Cluster".to_owned(), namespace: String::new(), name: String::new() }
+        }
+        Task::Put | Task::Delete | Task::Unknown => {
             ObjectKey { kind: KIND.to_owned(), namespace: NAMESPACE.to_owned(), name: target_of(job).0 }
         }
     };
-    let deed = match &job.kind {
-        JobKind::Apply | JobKind::Intent => Ok(Deed::Apply),
-        JobKind::Delete => Ok(Deed::Delete),
-        JobKind::Other(_) => Err(format!("{API_VERSION} knows no such job")),
+    let deed = match task {
+        Task::Put | Task::Rotate => Ok(Deed::Apply),
+        Task::Delete => Ok(Deed::Delete),
+        Task::Unknown => Err(format!("{API_VERSION} knows no such job")),
     };
     Plan { lane, deed }
 }

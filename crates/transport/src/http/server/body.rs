@@ -1,6 +1,6 @@
 use super::Refused;
 use crate::Refusal;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
@@ -10,8 +10,8 @@ use vworkspace_protocol::{limits::REQUEST_BODY_BYTES, problem::code};
 /// How long a request body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of an oversized body is read and thrown away, so that its sender hears the 413 instead of seeing the
-/// connection cut while it still writes.
+/// How much of an oversized body is read and thrown away, so that the connection can be used again. After a larger one
+/// the server closes the connection; how it does so that the sender reads the 413 is the server's concern.
 const DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 
 /// Reads a request body of at most [`REQUEST_BODY_BYTES`] within [`BODY_TIMEOUT`].
@@ -43,6 +43,10 @@ async fn read_within(body: Body, time: Duration) -> Result<Bytes, Refused> {
 }
 
 async fn collect(mut body: Body) -> Result<Bytes, Refused> {
+    // The announced length: without a read a client that expects `100 Continue` sends nothing at all.
+    if body.size_hint().lower() > (REQUEST_BODY_BYTES + DISCARDED_BYTES) as u64 {
+        return Err(too_large());
+    }
     let mut kept = Vec::new();
     let mut seen = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -57,10 +61,13 @@ async fn collect(mut body: Body) -> Result<Bytes, Refused> {
         }
     }
     if seen > REQUEST_BODY_BYTES {
-        let message = format!("the body is over {REQUEST_BODY_BYTES} bytes");
-        return Err(refused(413, code::PAYLOAD_TOO_LARGE, message));
+        return Err(too_large());
     }
     Ok(kept.into())
+}
+
+fn too_large() -> Refused {
+    refused(413, code::PAYLOAD_TOO_LARGE, format!("the body is over {REQUEST_BODY_BYTES} bytes"))
 }
 
 fn refused(status: u16, code: &'static str, message: impl Into<String>) -> Refused {
