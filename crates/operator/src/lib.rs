@@ -27,9 +27,11 @@ pub mod logs;
 mod marks;
 pub mod metrics;
 pub mod metrics_server;
+pub mod namespace_access;
 pub mod probes;
 pub mod report;
 pub mod rotations;
 pub mod run;
+pub mod steady_watch;
 
 pub use context::Context;

@@ -12,7 +12,9 @@ use crate::{
     controllers::{application_instance, cluster, gate::Gates},
     lease::{Elector, Times, UnsafeTimes},
     metrics::{Gauges, Metrics},
-    metrics_server, probes,
+    metrics_server,
+    namespace_access::NamespaceAccess,
+    probes,
     probes::{AddressError, Readiness},
     report::Reporter,
     rotations::Rotations,
@@ -153,12 +155,14 @@ impl Work {
         let (link_state, link) = watch::channel(LinkState::default());
         let (cluster_id, cluster_id_seen) = watch::channel(None);
         let session = SessionId::new(uuid::Uuid::new_v4().to_string());
+        let access = NamespaceAccess::new(client.clone());
         let context = Context {
             client: client.clone(),
             own_namespace: args.agent_credentials_namespace.clone(),
             cluster_id: cluster_id_seen,
             reporter: reporter.clone(),
             gates: Gates::watch(client.clone(), shutdown.clone()),
+            access: access.clone(),
             metrics: metrics.clone(),
         };
         let clusters = cluster::Controller {
@@ -172,6 +176,7 @@ impl Work {
         let kubernetes_version = version;
         let agent = Agent {
             client,
+            access,
             args,
             metrics,
             link_gauges: gauges.link,

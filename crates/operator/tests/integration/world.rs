@@ -31,6 +31,7 @@ use vworkspace_operator::{
     controllers::{application_instance, gate::Gates},
     flux::written::FluxKind,
     metrics::Metrics,
+    namespace_access::NamespaceAccess,
     report::{Observation, Reporter},
 };
 use vworkspace_testbed::Testbed;
@@ -75,7 +76,8 @@ impl World {
             own_namespace: key::DEFAULT_NAMESPACE.to_owned(),
             cluster_id: watch::channel(None).1,
             reporter,
-            gates: Gates::watch(client, shutdown.clone()),
+            gates: Gates::watch(client.clone(), shutdown.clone()),
+            access: NamespaceAccess::new(client),
             metrics: Metrics::new().0,
         };
         tokio::spawn(application_instance::run(context, shutdown));

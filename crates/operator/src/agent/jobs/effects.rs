@@ -253,6 +253,7 @@ mod tests {
             links::Links,
         },
         metrics::Metrics,
+        namespace_access::NamespaceAccess,
         report::Reporter,
         rotations::Rotations,
     };
@@ -323,7 +324,7 @@ mod tests {
         let work = async {
             follow.synced().await;
             let jobs = Jobs::load(Means {
-                applier: Applier::new(client.clone()),
+                applier: Applier::new(client.clone(), NamespaceAccess::new(client.clone())),
                 rotations: Rotations::channel().0,
                 follow: follow.clone(),
                 links: Links::new(links),

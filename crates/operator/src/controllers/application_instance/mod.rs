@@ -8,8 +8,10 @@ pub mod dereference;
 pub mod error;
 pub mod inline_secret;
 pub mod live;
+mod namespaces;
 mod own_writes;
 mod retry;
+mod rights;
 pub mod situation;
 pub mod status;
 pub mod validate;
@@ -75,7 +77,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
     let announcer = Announcer::new(context.client.clone(), SIGNATURE);
     let shared =
         Arc::new(Shared { context, announcer, instances: instances.clone(), values, failures, own_writes });
-    let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());
+    let namespaces = namespaces::namespaces(shared.clone(), wakes, shutdown.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(namespaces));
     let woken = stream::unfold(woken, |mut woken| async { woken.recv().await.map(|wake| (wake, woken)) });
     let queue =
@@ -125,7 +127,8 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
             (applied.instance.clone(), status::read(&applied), Some(applied))
         }
         Ok(Established::Placeholder) => (instance, Situation::Placeholder, None),
-        Err(error) => match error.situation() {
+        Ok(Established::Unauthorized(situation)) => (instance, situation, None),
+        Err(error) => match rights::situation_of(shared, &instance, &error).await {
             // It may have got its finalizer before the error.
             Some(situation) => (shared.own_writes.newest(instance), situation, None),
             None => return Err(error),
@@ -139,11 +142,16 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
 /// What stands after the first four steps.
 enum Established {
     Placeholder,
+    /// Nothing was read: the operator has no rights in the namespace.
+    Unauthorized(Situation),
     Applied(Applied),
 }
 
 /// dereference → validate → build → apply.
 async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Established, Error> {
+    if let Some(situation) = rights::known_missing(shared, &instance).await {
+        return Ok(Established::Unauthorized(situation));
+    }
     let client = &shared.context.client;
     let found = dereference::dereference(client, &shared.context.gates, &instance).await?;
     let validated = validate::validate(&instance, found.is_gate_open);
@@ -175,7 +183,7 @@ async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Act
     let message = match delete::advance(shared, instance).await {
         Ok(Some(message)) => message,
         Ok(None) => return Ok(Action::await_change()),
-        Err(error) => match error.situation() {
+        Err(error) => match rights::situation_of(shared, instance, &error).await {
             Some(Situation::Unavailable { message, .. }) => message,
             _ => return Err(error),
         },

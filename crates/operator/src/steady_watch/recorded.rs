@@ -1,0 +1,36 @@
+//! Log lines as a test reads them.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+/// What was logged; cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// All of it.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps the lines of this thread, filtered as the program filters them, until the guard is dropped.
+pub(crate) fn recording(lines: &Lines, directives: &str) -> tracing::subscriber::DefaultGuard {
+    let lines = lines.clone();
+    let log = tracing_subscriber::fmt().with_env_filter(crate::logs::filter(directives));
+    let log = log.json().flatten_event(true).with_writer(move || lines.clone());
+    tracing::subscriber::set_default(log.finish())
+}
