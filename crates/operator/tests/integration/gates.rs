@@ -12,7 +12,7 @@ use vworkspace_operator::flux::written::FluxKind;
 
 const READY: &str = "Ready=True/HelmReleaseReady";
 
-fn binding() -> RoleBinding {
+pub fn binding() -> RoleBinding {
     serde_json::from_value(json!({
         "metadata": {"name": "vworkspace-operator"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "vworkspace-operator-namespace"},
@@ -21,7 +21,7 @@ fn binding() -> RoleBinding {
     .unwrap()
 }
 
-fn label(value: &Value) -> Patch<Value> {
+pub fn label(value: &Value) -> Patch<Value> {
     Patch::Merge(json!({"metadata": {"labels": {"managed-by": value}}}))
 }
 

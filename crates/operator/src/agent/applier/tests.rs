@@ -178,7 +178,7 @@ fn not_found_answer() -> (u16, Value) {
     (404, json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "m"}))
 }
 
-fn open_namespace(deleted: Value) -> Option<Value> {
+fn open_namespace(deleted: &Value) -> Option<Value> {
     let labels = json!({NAMESPACE_GATE: NAMESPACE_GATE_OPEN});
     Some(json!({"metadata": {"name": "team", "labels": labels, "deletionTimestamp": deleted}}))
 }
@@ -201,7 +201,7 @@ async fn job_for_a_missing_namespace_says_so() {
 
 #[tokio::test]
 async fn job_without_rolebinding_waits_for_a_second_refusal() {
-    let error = deleted(api_server(open_namespace(Value::Null), refused)).await;
+    let error = deleted(api_server(open_namespace(&Value::Null), refused)).await;
     let ApplyError::Declined(text) = error else { panic!("{error}") };
     assert!(text.starts_with("NamespaceNotAuthorized: "), "{text}");
     assert!(text.contains("kubectl create rolebinding vworkspace-operator --namespace team "), "{text}");
@@ -209,16 +209,16 @@ async fn job_without_rolebinding_waits_for_a_second_refusal() {
 
 #[tokio::test]
 async fn ending_namespace_is_not_asked_about() {
-    let error = deleted(api_server(open_namespace(json!("2026-01-01T00:00:00Z")), refused)).await;
+    let error = deleted(api_server(open_namespace(&json!("2026-01-01T00:00:00Z")), refused)).await;
     assert!(matches!(&error, ApplyError::Declined(text) if text == "m"), "{error}");
 }
 
 #[tokio::test]
 async fn failed_access_review_is_no_refusal() {
     let not_served = || (404, json!({"kind": "Status", "code": 404, "message": "not served"}));
-    let error = deleted(api_server(open_namespace(Value::Null), not_served)).await;
+    let error = deleted(api_server(open_namespace(&Value::Null), not_served)).await;
     assert!(matches!(&error, ApplyError::Declined(text) if text == "m"), "it goes on: {error}");
     let overloaded = || (503, json!({"kind": "Status", "code": 503, "message": "overloaded"}));
-    let error = deleted(api_server(open_namespace(Value::Null), overloaded)).await;
+    let error = deleted(api_server(open_namespace(&Value::Null), overloaded)).await;
     assert!(matches!(&error, ApplyError::Declined(text) if text == "overloaded"), "{error}");
 }
