@@ -15,6 +15,7 @@ pub mod agent;
 pub mod announce;
 pub mod api_server;
 pub mod args;
+pub mod cause;
 pub mod clock;
 pub mod conditions;
 pub mod context;

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 const SILENCED: [&str; 3] =
     ["kube_runtime::watcher=off", "kube_client::client=off", "kube_client::client::tls=warn"];
 
-/// Starts logging; `directives` as in `info` or `info,kube=debug`. Unreadable ones count as `info`.
+/// Starts logging; `directives` as in `info` or `info,kube=debug`. Unreadable ones count as `info`, and are named.
 pub fn init(directives: &str) {
     tracing_subscriber::fmt()
         .json()
@@ -19,6 +19,9 @@ pub fn init(directives: &str) {
         // Told on stderr itself, where nobody may listen any more: that would end the task that logs.
         .log_internal_errors(false)
         .init();
+    if let Err(error) = EnvFilter::try_new(directives) {
+        tracing::warn!(directives, %error, "cannot read --zap-log-level, logging at info");
+    }
 }
 
 /// The filter for these directives. A silenced module speaks only to those who name it.

@@ -4,7 +4,7 @@
 //! finds out by trying: the agent's own kinds are allowed cluster-wide, and only Flux's are refused. A
 //! SelfSubjectAccessReview, which every account may create, says so at once.
 
-use crate::clock;
+use crate::{cause::cause, clock};
 use k8s_openapi::api::{
     authentication::v1::SelfSubjectReview,
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
@@ -125,7 +125,11 @@ impl NamespaceAccess {
     pub async fn remedy(&self, namespace: &str) -> String {
         let subject = self.0.subject.get_or_try_init(|| who_am_i(self.0.client.clone())).await;
         let subject = subject.cloned().unwrap_or_else(|error| {
-            tracing::debug!(%error, "cannot ask the API server for the operator's own name; using the shipped one");
+            let error = cause(&error);
+            tracing::debug!(
+                error,
+                "cannot ask the API server for the operator's own name; using the shipped one"
+            );
             Subject::shipped()
         });
         let detail = self.0.entry(namespace).detail().clone();
@@ -179,7 +183,7 @@ fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Whether a review failed in a way that says nothing about the namespace and that no repetition changes: reviews are
 /// not served, or this account may not create them. Then only trying helps.
 pub fn is_no_answer(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404 | 405))
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403..=405))
 }
 
 /// Creating a HelmRelease is what nearly every job leads to, and only the RoleBinding allows it.

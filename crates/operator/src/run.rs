@@ -8,6 +8,7 @@ use crate::{
     agent::{self, Agent, conversation::LinkState},
     api_server::{SILENCE, giving_up_after},
     args::Args,
+    cause::cause,
     context::Context,
     controllers::{application_instance, cluster, gate::Gates},
     lease::{Elector, Times, UnsafeTimes},
@@ -224,7 +225,8 @@ async fn api_server_version(client: &Client) -> String {
         match client.apiserver_version().await {
             Ok(version) => return version.git_version,
             Err(error) => {
-                tracing::warn!(%error, "the API server does not answer");
+                let error = cause(&error);
+                tracing::warn!(error, "the API server does not answer, retrying");
                 tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
             }
         }

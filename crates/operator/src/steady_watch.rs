@@ -4,6 +4,7 @@
 //! A watch that may not list then asks twice a second for as long as it runs. Here only what a list or a watch brought
 //! resets the back-off: the delays grow to a minute, with full jitter, and an overloaded API server gets its rest.
 
+use crate::cause::{answer, chain};
 use futures::{Stream, StreamExt as _, stream};
 use kube::{
     core::Status,
@@ -110,13 +111,14 @@ struct WatchLog {
 
 impl WatchLog {
     fn failed(&mut self, error: &watcher::Error, pause: Pause) {
-        let (watch, cause) = (&self.watch, root_cause(error));
+        let is_told = pause.is_news && !(self.caller_logs)(error);
+        let (watch, error) = (&self.watch, text(error));
         let retry_in_ms = u64::try_from(pause.delay.as_millis()).unwrap_or(u64::MAX);
-        if pause.is_news && !(self.caller_logs)(error) {
+        if is_told {
             self.is_told = true;
-            tracing::warn!(watch, %error, cause, retry_in_ms, "watch failed; retrying with back-off");
+            tracing::warn!(watch, error, retry_in_ms, "watch failed; retrying with back-off");
         } else {
-            tracing::debug!(watch, %error, cause, retry_in_ms, "watch failed; retrying with back-off");
+            tracing::debug!(watch, error, retry_in_ms, "watch failed; retrying with back-off");
         }
     }
 
@@ -135,11 +137,11 @@ pub fn is_forbidden(error: &watcher::Error) -> bool {
     status_of(error).is_some_and(|status| status.code == 403)
 }
 
-/// The kind of a failure: the status, or the innermost cause. Two texts that differ in numbers only are one kind.
+/// The kind of a failure: the status, or all causes. Two texts that differ in numbers only are one kind.
 fn kind(error: &watcher::Error) -> String {
     match status_of(error) {
         Some(status) => format!("{} {}", status.code, status.reason),
-        None => root_cause(error).chars().filter(|char| !char.is_ascii_digit()).collect(),
+        None => text(error).chars().filter(|char| !char.is_ascii_digit()).collect(),
     }
 }
 
@@ -159,13 +161,9 @@ fn status_of(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
-/// Text of the innermost cause: of a call that did not reach the API server, the outer ones do not say why.
-fn root_cause(error: &watcher::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+/// What the API server answered, or why it was not reached.
+pub fn text(error: &watcher::Error) -> String {
+    status_of(error).map_or_else(|| chain(error), answer)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Handing objects to the API server: gate, server-side apply without force, delete.
 
 use crate::{
+    cause::cause,
     namespace_access::{NamespaceAccess, is_no_answer},
     rotations::RotationError,
 };
@@ -258,7 +259,7 @@ fn pending(object: &ObjectRef, left: &DynamicObject) -> Deletion {
 fn classify(error: kube::Error) -> ApplyError {
     match error {
         kube::Error::Api(status) => classify_status(&status),
-        other => ApplyError::Unsettled(format!("the API server was not reached: {other}")),
+        other => ApplyError::Unsettled(format!("the API server was not reached: {}", cause(&other))),
     }
 }
 

@@ -25,6 +25,7 @@ pub use error::{Category, Error};
 
 use crate::{
     announce::Announcer,
+    cause::{cause, chain},
     clock,
     context::Context,
     metrics::{Controller, End},
@@ -198,7 +199,8 @@ async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Act
 fn retry_after(instance: &ApplicationInstance, error: &Error, shared: &Shared) -> Action {
     let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
     let delay = shared.failures.count(&namespace, &name);
-    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let cause = std::error::Error::source(error)
+        .map(|source| source.downcast_ref().map_or_else(|| chain(source), cause));
     tracing::warn!(
         namespace,
         application_instance = name,

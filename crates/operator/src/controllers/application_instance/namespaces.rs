@@ -9,10 +9,11 @@ use super::{
     watch::{Wake, instances_of, send, wake_all},
 };
 use crate::{
+    cause::cause,
     controllers::gate::OpenNamespaces,
     flux::written::FluxKind,
     namespace_access::Refused,
-    steady_watch::{is_forbidden, steady_unless},
+    steady_watch::{is_forbidden, steady_unless, text},
 };
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -73,9 +74,9 @@ impl Watches {
     async fn follow_gates(&mut self, before: &BTreeSet<String>, open: &BTreeSet<String>) {
         for namespace in before.symmetric_difference(open) {
             if open.contains(namespace) {
-                self.start(namespace)
+                self.start(namespace);
             } else {
-                self.stop(namespace)
+                self.stop(namespace);
             }
             wake_all(&self.shared.instances, namespace, &self.wakes).await;
         }
@@ -175,7 +176,8 @@ async fn ask_again(shared: &Shared, namespace: &str) {
     if access.standing(namespace).is_refused()
         && let Err(error) = access.ask(namespace, SHARED_FOR).await
     {
-        tracing::debug!(%error, namespace, "an access review failed");
+        let error = cause(&error);
+        tracing::debug!(error, namespace, "access review failed");
     }
 }
 
@@ -184,6 +186,11 @@ async fn explain(shared: &Shared, kind: FluxKind, namespace: &str, error: &watch
     let asked = shared.context.access.ask(namespace, SHARED_FOR).await;
     if !asked.is_ok_and(|standing| standing.is_refused()) {
         let kind = kind.as_str();
-        tracing::warn!(namespace, kind, %error, "the operator may not watch this kind; retrying with back-off");
+        tracing::warn!(
+            namespace,
+            kind,
+            error = text(error),
+            "the operator may not watch this kind; retrying with back-off"
+        );
     }
 }

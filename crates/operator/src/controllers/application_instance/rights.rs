@@ -6,6 +6,7 @@ use super::{
     error::{Error, is_denied},
     situation::Situation,
 };
+use crate::cause::cause;
 use std::time::Duration;
 use vworkspace_core::namespace_access::Standing;
 use vworkspace_crds::ApplicationInstance;
@@ -45,7 +46,8 @@ async fn ask(shared: &Shared, namespace: &str) -> Option<Situation> {
     let access = &shared.context.access;
     let asked = access.ask(namespace, SHARED_FOR).await;
     let standing = asked.unwrap_or_else(|error| {
-        tracing::debug!(%error, namespace, "an access review failed");
+        let error = cause(&error);
+        tracing::debug!(error, namespace, "access review failed");
         Standing::Unknown
     });
     let reason = match standing {

@@ -7,6 +7,7 @@ use super::{
     dereference::{ValuesKind, ValuesObject},
     watch::{Wake, send},
 };
+use crate::cause::cause;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
@@ -112,7 +113,8 @@ where
         let pause = pace.handle_failure((), None, rand::random());
         if let Err(error) = ended {
             // Flux names what is wrong with the values; a watch only makes us look sooner.
-            tracing::debug!(%error, name, "the watch of referenced values failed; retrying with back-off");
+            let error = cause(&error);
+            tracing::debug!(error, name, "the watch of referenced values failed; retrying with back-off");
         }
         tokio::time::sleep(pause.delay).await;
     }
