@@ -37,9 +37,12 @@ pub(crate) fn filter(directives: &str) -> EnvFilter {
 }
 
 #[cfg(test)]
+pub(crate) mod recorded;
+
+#[cfg(test)]
 mod tests {
+    use super::recorded::{Lines, recording};
     use super::*;
-    use crate::steady_watch::recorded::{Lines, recording};
     use k8s_openapi::api::core::v1::Secret;
     use kube::{Api, Client, api::ListParams, client::Body};
     use tower::BoxError;

@@ -167,6 +167,4 @@ pub fn text(error: &watcher::Error) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod recorded;
-#[cfg(test)]
 mod tests;

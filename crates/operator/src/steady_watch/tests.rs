@@ -1,7 +1,5 @@
-use super::{
-    recorded::{Lines, recording},
-    *,
-};
+use super::*;
+use crate::logs::recorded::{Lines, recording};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, client::Body, runtime::watcher::watcher};

@@ -2,8 +2,15 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
+use tracing::Dispatch;
+
+/// Wants every line, for as long as the tests run.
+///
+/// While there is one subscriber only, `tracing` asks that of the thread which comes first to a log statement whether
+/// anybody wants it, and keeps the answer for all threads. Another test may be first, and has none.
+static ALL: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 /// What was logged; cheap to clone.
 #[derive(Clone, Default)]
@@ -29,6 +36,7 @@ impl Write for Lines {
 
 /// Keeps the lines of this thread, filtered as the program filters them, until the guard is dropped.
 pub(crate) fn recording(lines: &Lines, directives: &str) -> tracing::subscriber::DefaultGuard {
+    LazyLock::force(&ALL);
     let lines = lines.clone();
     let log = tracing_subscriber::fmt().with_env_filter(crate::logs::filter(directives));
     let log = log.json().flatten_event(true).with_writer(move || lines.clone());
