@@ -1,5 +1,6 @@
 //! Kubernetes Events on condition transitions: what `kubectl describe` shows.
 
+use crate::cause::cause;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Client,
@@ -48,7 +49,8 @@ impl Announcer {
 
     async fn publish(&self, object: &ObjectReference, event: &Event) {
         if let Err(error) = self.recorder.publish(event, object).await {
-            tracing::warn!(%error, reason = event.reason, "a Kubernetes Event could not be published");
+            let error = cause(&error);
+            tracing::warn!(error, reason = event.reason, "a Kubernetes Event could not be published");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What every reconciler may use.
 
-use crate::{controllers::gate::Gates, metrics::Metrics, report::Reporter};
+use crate::{
+    controllers::gate::Gates, metrics::Metrics, namespace_access::NamespaceAccess, report::Reporter,
+};
 use kube::Client;
 use tokio::sync::watch;
 use vworkspace_protocol::ClusterId;
@@ -18,6 +20,8 @@ pub struct Context {
     pub reporter: Reporter,
     /// Which namespaces are open to the operator.
     pub gates: Gates,
+    /// In which of them the operator may work.
+    pub access: NamespaceAccess,
     /// Counters.
     pub metrics: Metrics,
 }

@@ -3,7 +3,7 @@
 //! Whether a holder is alive is judged by how long *we* have seen its record unchanged, never by comparing clocks of
 //! two machines. The holder gives up well before others may take over.
 
-use crate::{clock, fence::Fence};
+use crate::{cause::cause, clock, fence::Fence};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -134,7 +134,10 @@ impl Elector {
                     break;
                 }
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "the leader-election lease was not read or written"),
+                Ok(Err(error)) => {
+                    let error = cause(&error);
+                    tracing::warn!(error, "cannot read or write the leader-election lease, retrying");
+                }
                 Err(_) => tracing::warn!("the API server did not answer about the leader-election lease"),
             }
             sleep(self.times.retry).await;
@@ -160,7 +163,10 @@ impl Elector {
                 }
                 // A lost race for one write; the next try sees who won.
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "the leader-election lease was not renewed"),
+                Ok(Err(error)) => {
+                    let error = cause(&error);
+                    tracing::warn!(error, "cannot renew the leader-election lease, retrying");
+                }
                 Err(_) => {
                     tracing::error!("the leader-election lease could not be renewed in time");
                     return;
@@ -186,9 +192,12 @@ impl Elector {
             self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
         };
         let answer: Result<Result<(), kube::Error>, _> = timeout(self.times.retry, give_back).await;
-        if !matches!(answer, Ok(Ok(()))) {
-            tracing::warn!("the leader-election lease was not given back; it runs out by itself");
-        }
+        let error = match answer {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => cause(&error),
+            Err(_) => "the API server did not answer in time".to_owned(),
+        };
+        tracing::warn!(error, "cannot release the leader-election lease; it will expire");
     }
 
     fn is_taken(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use vworkspace_operator::{args::Args, logs, run::run};
+use vworkspace_operator::{args::Args, cause, logs, run::run};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
         .context("starting the runtime")?;
     let ended = runtime.block_on(run(args));
     if let Err(error) = &ended {
-        tracing::error!(error = error as &dyn std::error::Error, "vworkspace-operator ends");
+        tracing::error!(error = cause::chain(error), "vworkspace-operator ends");
     }
     // Tasks that watch for ever are not waited for.
     runtime.shutdown_background();

@@ -5,6 +5,7 @@
 
 use crate::{
     args::Args,
+    cause::cause,
     metrics::Metrics,
     probes::{self, AddressError},
 };
@@ -109,7 +110,11 @@ async fn allowed_only(State(client): State<Client>, request: Request, next: Next
         Ok(StatusCode::OK) => next.run(request).await,
         Ok(refusal) => refusal.into_response(),
         Err(error) => {
-            tracing::warn!(%error, "whether a caller may get /metrics was not learnt; is system:auth-delegator bound?");
+            let error = cause(&error);
+            tracing::warn!(
+                error,
+                "cannot review a caller of /metrics; check that system:auth-delegator is bound"
+            );
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

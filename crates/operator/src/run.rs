@@ -8,11 +8,14 @@ use crate::{
     agent::{self, Agent, conversation::LinkState},
     api_server::{SILENCE, giving_up_after},
     args::Args,
+    cause::cause,
     context::Context,
     controllers::{application_instance, cluster, gate::Gates},
     lease::{Elector, Times, UnsafeTimes},
     metrics::{Gauges, Metrics},
-    metrics_server, probes,
+    metrics_server,
+    namespace_access::NamespaceAccess,
+    probes,
     probes::{AddressError, Readiness},
     report::Reporter,
     rotations::Rotations,
@@ -153,12 +156,14 @@ impl Work {
         let (link_state, link) = watch::channel(LinkState::default());
         let (cluster_id, cluster_id_seen) = watch::channel(None);
         let session = SessionId::new(uuid::Uuid::new_v4().to_string());
+        let access = NamespaceAccess::new(client.clone());
         let context = Context {
             client: client.clone(),
             own_namespace: args.agent_credentials_namespace.clone(),
             cluster_id: cluster_id_seen,
             reporter: reporter.clone(),
             gates: Gates::watch(client.clone(), shutdown.clone()),
+            access: access.clone(),
             metrics: metrics.clone(),
         };
         let clusters = cluster::Controller {
@@ -172,6 +177,7 @@ impl Work {
         let kubernetes_version = version;
         let agent = Agent {
             client,
+            access,
             args,
             metrics,
             link_gauges: gauges.link,
@@ -219,7 +225,8 @@ async fn api_server_version(client: &Client) -> String {
         match client.apiserver_version().await {
             Ok(version) => return version.git_version,
             Err(error) => {
-                tracing::warn!(%error, "the API server does not answer");
+                let error = cause(&error);
+                tracing::warn!(error, "the API server does not answer, retrying");
                 tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
             }
         }

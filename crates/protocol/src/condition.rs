@@ -141,6 +141,10 @@ pub mod reasons {
     pub const DEPENDENCY_MISSING: &str = "DependencyMissing";
     /// The operator lacks rights in the namespace: its admin has not bound the role there.
     pub const ACCESS_DENIED: &str = "AccessDenied";
+    /// The operator has no rights in the namespace, as two access reviews said: its RoleBinding is missing.
+    pub const NAMESPACE_NOT_AUTHORIZED: &str = "NamespaceNotAuthorized";
+    /// The namespace does not exist. In errors of jobs only.
+    pub const NAMESPACE_NOT_FOUND: &str = "NamespaceNotFound";
     /// Another field manager owns a field that the operator has to set.
     pub const FIELD_CONFLICT: &str = "FieldConflict";
     /// The object is going away.

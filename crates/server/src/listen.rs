@@ -2,13 +2,20 @@
 
 use crate::{connections::Connections, tls::Certificate};
 use axum::Router;
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Rest after an accept that failed: out of file descriptors, trying at once would fail as well.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a failure of accept that goes on is logged: it comes back with each pause.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// Connections beyond one for each request that is let in: a request too many is answered so, and a probe is served.
 pub const SPARE: usize = 1000;
@@ -69,12 +76,17 @@ impl Listener {
     /// connection has ended, see [`GRACE`](crate::connections::GRACE). A connection too many is closed at once.
     pub async fn serve(self, router: Router, stop: CancellationToken, most: usize) {
         let connections = Connections::new(router, self.tls, stop.clone(), most);
+        let mut logged: Option<(Option<i32>, Instant)> = None;
         while let Some(accepted) = stop.run_until_cancelled(self.socket.accept()).await {
             match accepted {
                 Ok((socket, _)) => connections.take_up(socket),
                 Err(gone) if gone.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
+                    let code = error.raw_os_error();
+                    if logged.is_none_or(|(before, at)| before != code || at.elapsed() >= LOG_EVERY) {
+                        logged = Some((code, Instant::now()));
+                        tracing::warn!(%error, "cannot accept connections, retrying");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }

@@ -4,7 +4,7 @@ use crate::{Error, files};
 use serde::{Deserialize, Serialize};
 use std::{
     env, fs,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 use vworkspace_client::Settings;
@@ -44,14 +44,20 @@ impl Config {
         set("VWCTL_CONFIG")
     }
 
-    /// The stored login, if there is one.
+    /// Returns the stored login, or `None` if there is no file.
+    ///
+    /// # Errors
+    /// [`Error::Read`] for a file that may be there and cannot be read, which is not the same as no login.
     pub fn load(path: &Path) -> Result<Option<Self>, Error> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = files::text(path, CONFIG_BYTES)?;
-        // The parser's own text may quote the file, hence the token: it is not told.
-        serde_saphyr::from_str(&text).map(Some).map_err(|_| Error::Config { path: path.to_owned() })
+        let text = match files::text(path, CONFIG_BYTES) {
+            Err(Error::Read { source, .. }) if is_absent(&source) => return Ok(None),
+            read => read?,
+        };
+        serde_saphyr::from_str(&text).map(Some).map_err(|fault: serde_saphyr::Error| {
+            // The parser's own text may quote the file, hence the token. The place does not.
+            let place = fault.location().map(|at| format!(", line {} column {}", at.line(), at.column()));
+            Error::Config { path: path.to_owned(), place: place.unwrap_or_default() }
+        })
     }
 
     /// Stores the login with mode 0600. The file appears whole or not at all.
@@ -80,6 +86,11 @@ impl Config {
             user_agent: format!("vwctl/{}", env!("CARGO_PKG_VERSION")),
         }
     }
+}
+
+/// Also where a folder of the path is a file, such as `HOME=/dev/null`.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The path in a variable of the environment; an empty one counts as not set.
@@ -118,6 +129,20 @@ mod tests {
         let path = folder.path().join("config.yaml");
         fs::write(&path, "token: [vwksp-adm-hush").unwrap();
         let error = Config::load(&path).err().unwrap();
-        assert!(!error.to_string().contains("hush") && error.to_string().contains("config.yaml"), "{error}");
+        let error = error.to_string();
+        assert!(!error.contains("hush"), "{error}");
+        assert!(error.contains("config.yaml") && error.contains("line 1 column "), "{error}");
+    }
+
+    #[test]
+    fn config_that_cannot_be_read_is_not_taken_as_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let read = Config::load(&path);
+        assert!(matches!(&read, Err(Error::Read { path: named, .. }) if *named == path));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        assert!(Config::load(&path.join("below/a/file.yaml")).unwrap().is_none());
     }
 }

@@ -1,7 +1,6 @@
 //! From flags, environment and stored login to a client.
 
 use crate::{Error, args::Server, config::Config, files, output::Format};
-use std::path::PathBuf;
 use vworkspace_client::Client;
 use vworkspace_client::Settings;
 use vworkspace_protocol::Secret;
@@ -38,22 +37,24 @@ pub(crate) fn token_of_environment() -> Option<Secret> {
 enum Stored {
     Login(Config),
     Nothing,
-    /// Nothing, where `VWCTL_CONFIG` says that there is something.
-    Missing(PathBuf),
+    /// There should be a login, and this is why it is not at hand.
+    Missing(Error),
 }
 
 /// Where nothing can be stored, nothing is.
 fn stored() -> Result<Stored, Error> {
     let Ok(path) = Config::path() else { return Ok(Stored::Nothing) };
-    Ok(match (Config::load(&path)?, Config::named()) {
-        (Some(login), _) => Stored::Login(login),
-        (None, Some(named)) => Stored::Missing(named),
-        (None, None) => Stored::Nothing,
+    Ok(match (Config::load(&path), Config::named()) {
+        (Ok(Some(login)), _) => Stored::Login(login),
+        (Ok(None), Some(path)) => Stored::Missing(Error::NoConfigFile { path }),
+        (Ok(None), None) => Stored::Nothing,
+        (Err(unreadable @ Error::Read { .. }), _) => Stored::Missing(unreadable),
+        (Err(error), _) => return Err(error),
     })
 }
 
-/// The stored token and CA are for the stored server alone: they are never shown to another one. That a file is missing
-/// matters only to who needs it.
+/// The stored token and CA are for the stored server alone: they are never shown to another one. A missing file
+/// matters only to a command that needs it.
 fn decide(
     flags: &Server,
     ca: Option<String>,
@@ -63,9 +64,9 @@ fn decide(
     let (stored, missing) = match stored {
         Stored::Login(login) => (Some(login), None),
         Stored::Nothing => (None, None),
-        Stored::Missing(path) => (None, Some(path)),
+        Stored::Missing(why) => (None, Some(why)),
     };
-    let or_missing = |error| missing.map_or(error, |path| Error::NoConfigFile { path });
+    let or_missing = |error| missing.unwrap_or(error);
     let same =
         |url: &str, other: &str| url.trim().trim_end_matches('/') == other.trim().trim_end_matches('/');
     let stored =
@@ -91,6 +92,7 @@ fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn stored() -> Stored {
         Stored::Login(Config {
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_named_and_is_not_there_is_told_to_who_needs_it() {
-        let missing = || Stored::Missing(PathBuf::from("/no/such.yaml"));
+        let missing = || Stored::Missing(Error::NoConfigFile { path: PathBuf::from("/no/such.yaml") });
         for (server, token) in [(None, Some(Secret::new("t"))), (Some("https://a.example"), None)] {
             let error = decide(&flags(server), None, token, missing()).err().unwrap();
             assert!(error.to_string().contains("VWCTL_CONFIG names /no/such.yaml"), "{error}");

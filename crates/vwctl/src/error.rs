@@ -39,10 +39,12 @@ pub enum Error {
     #[error("there is no place to store the login: VWCTL_CONFIG, XDG_CONFIG_HOME and HOME are not set")]
     NoConfigPath,
     /// The stored login cannot be understood.
-    #[error("{} is not a vwctl configuration", path.display())]
+    #[error("{} is not a vwctl configuration{place}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
+        /// Where the fault is, with a comma before it; may be empty.
+        place: String,
     },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]

@@ -26,8 +26,8 @@ pub(crate) async fn follow(
             Ok(job) => job,
             Err(error) => {
                 failures += 1;
-                let pause = pause(&error, failures).ok_or(error)?;
-                progress.now("the control plane does not answer; trying again".to_owned());
+                let Some(pause) = pause(&error, failures) else { return Err(error.into()) };
+                progress.now(format!("{}; trying again", render::plain(&error.to_string())));
                 tokio::time::sleep(pause).await;
                 continue;
             }

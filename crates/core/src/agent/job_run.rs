@@ -207,7 +207,11 @@ impl JobRun {
         let is_same_life =
             |observed: &Observed| taken.applied.uid.is_empty() || observed.uid == taken.applied.uid;
         let observed = observed.filter(is_same_life);
-        match verdict(taken.goal, &taken.applied, observed.as_ref()) {
+        let verdict = match verdict(taken.goal, &taken.applied, observed.as_ref()) {
+            Verdict::Waits if taken.goal == Goal::Ready => rights_verdict(last.as_ref(), observed.as_ref()),
+            clear => clear,
+        };
+        match verdict {
             Verdict::Succeeded => {
                 let applied = taken.applied.clone();
                 self.end(Outcome::Succeeded, "", Some(applied));
@@ -369,6 +373,21 @@ fn ready_verdict(applied: i64, observed: &Observed) -> Verdict {
         ConditionStatus::True => Verdict::Succeeded,
         ConditionStatus::False if !works && for_good => Verdict::Failed(told(ready)),
         ConditionStatus::False | ConditionStatus::Unknown => Verdict::Waits,
+    }
+}
+
+/// Fails a waiting job once the operator has lost its rights in the namespace.
+///
+/// What the first observation says may be older than the job: the API server confirmed the rights before it took the
+/// object. So only a change counts.
+fn rights_verdict(before: Option<&Observed>, now: Option<&Observed>) -> Verdict {
+    fn ready(observed: Option<&Observed>) -> Option<&Condition> {
+        observed?.condition(types::READY)
+    }
+    let lost = |condition: &Condition| condition.reason == reasons::NAMESPACE_NOT_AUTHORIZED;
+    match (ready(before), ready(now)) {
+        (Some(before), Some(now)) if !lost(before) && lost(now) => Verdict::Failed(told(now)),
+        _ => Verdict::Waits,
     }
 }
 

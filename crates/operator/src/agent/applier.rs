@@ -1,6 +1,10 @@
 //! Handing objects to the API server: gate, server-side apply without force, delete.
 
-use crate::rotations::RotationError;
+use crate::{
+    cause::cause,
+    namespace_access::{NamespaceAccess, is_no_answer},
+    rotations::RotationError,
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -8,14 +12,21 @@ use kube::{
     core::{ApiResource, GroupVersionKind, PartialObjectMeta, Status},
 };
 use serde_json::Value;
+use std::time::Duration;
 use thiserror::Error;
+use vworkspace_core::namespace_access::Standing;
 use vworkspace_crds::key::{AGENT_FIELD_MANAGER, NAMESPACE_GATE, NAMESPACE_GATE_OPEN};
-use vworkspace_protocol::{ObjectRef, outcome::FieldConflict};
+use vworkspace_protocol::{ObjectRef, condition::reasons, outcome::FieldConflict};
 
 /// Cause of a 409 that is about field ownership (Kubernetes API, `metav1.CauseTypeFieldManagerConflict`).
 const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
 /// How the API server begins to say, with a status 500, that a manifest and its kind's schema do not go together.
 const UNTYPED: &str = "failed to create typed patch object";
+
+/// How long a yes about the rights in a namespace counts for later jobs.
+const GRANTED_FOR: Duration = Duration::from_secs(60);
+/// How long a no counts: jobs that come together share it.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
 
 /// Most tries within one call, each on what is there by then: controllers write the object's status at any time.
 const MAX_RACES: u32 = 5;
@@ -65,12 +76,13 @@ pub enum Deletion {
 #[derive(Clone)]
 pub struct Applier {
     client: Client,
+    access: NamespaceAccess,
 }
 
 impl Applier {
     /// An applier that acts under the client's identity.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, access: NamespaceAccess) -> Self {
+        Self { client, access }
     }
 
     /// Applies the manifest; gives the object back with uid and generation. What is being deleted is left alone, and is
@@ -133,13 +145,40 @@ impl Applier {
         }))
     }
 
-    /// Only namespaces that their admin opened (contract, section 5).
+    /// Only namespaces that their admin opened (contract, section 5), by label and by RoleBinding.
     async fn pass_gate(&self, namespace: &str) -> Result<(), ApplyError> {
         let found =
             Api::<Namespace>::all(self.client.clone()).get_metadata_opt(namespace).await.map_err(classify)?;
-        let open =
-            found.is_some_and(|n| n.labels().get(NAMESPACE_GATE).is_some_and(|v| v == NAMESPACE_GATE_OPEN));
-        if open { Ok(()) } else { Err(ApplyError::Refused(not_gated(namespace))) }
+        let Some(found) = found else { return Err(ApplyError::Refused(not_found(namespace))) };
+        if found.labels().get(NAMESPACE_GATE).is_none_or(|value| value != NAMESPACE_GATE_OPEN) {
+            return Err(ApplyError::Refused(not_gated(namespace)));
+        }
+        if found.metadata.deletion_timestamp.is_some() {
+            // Its RoleBinding goes before its other objects. The API server says what is still possible there.
+            return Ok(());
+        }
+        self.pass_review(namespace).await
+    }
+
+    /// Without the RoleBinding the object would be taken, since its kind is allowed cluster-wide, and nothing would
+    /// ever become of it. One refusal is not believed.
+    async fn pass_review(&self, namespace: &str) -> Result<(), ApplyError> {
+        let is_granted = self.access.standing(namespace) == Standing::Granted;
+        let age = if is_granted { GRANTED_FOR } else { REFUSED_FOR };
+        let standing = match self.access.ask(namespace, age).await {
+            Ok(standing) => standing,
+            Err(error) if is_no_answer(&error) => return Ok(()),
+            Err(error) => return Err(classify(error)),
+        };
+        match standing {
+            Standing::Unknown | Standing::Granted => Ok(()),
+            Standing::Refused => Err(ApplyError::Declined(self.not_authorized(namespace).await)),
+            Standing::Confirmed => Err(ApplyError::Refused(self.not_authorized(namespace).await)),
+        }
+    }
+
+    async fn not_authorized(&self, namespace: &str) -> String {
+        format!("{}: {}", reasons::NAMESPACE_NOT_AUTHORIZED, self.access.remedy(namespace).await)
     }
 
     fn api(&self, object: &ObjectRef) -> Result<Api<DynamicObject>, ApplyError> {
@@ -148,6 +187,16 @@ impl Applier {
         })?;
         Ok(Api::namespaced_with(self.client.clone(), &object.namespace, &resource))
     }
+}
+
+/// It is not gated either, which is what older users of the API look for.
+fn not_found(namespace: &str) -> String {
+    format!(
+        "{}: namespace {namespace:?} does not exist, and is {} therefore; the cluster's admin creates it, and opens it \
+         with the label {NAMESPACE_GATE}={NAMESPACE_GATE_OPEN}",
+        reasons::NAMESPACE_NOT_FOUND,
+        reasons::NAMESPACE_NOT_GATED
+    )
 }
 
 fn not_gated(namespace: &str) -> String {
@@ -210,7 +259,7 @@ fn pending(object: &ObjectRef, left: &DynamicObject) -> Deletion {
 fn classify(error: kube::Error) -> ApplyError {
     match error {
         kube::Error::Api(status) => classify_status(&status),
-        other => ApplyError::Unsettled(format!("the API server was not reached: {other}")),
+        other => ApplyError::Unsettled(format!("the API server was not reached: {}", cause(&other))),
     }
 }
 

@@ -1,13 +1,10 @@
 //! Where URL, cluster id, token and CA come from: flags and environment over the Secret (seed, "Operator
 //! configuration"), each field by itself. A Cluster object writes the Secret; it is not read here.
 
-use crate::{args::Args, marks::marks};
+use crate::{args::Args, marks::marks, steady_watch::steady};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
-use kube::{
-    Api, Client,
-    runtime::{WatchStreamExt as _, watcher},
-};
+use kube::{Api, Client, runtime::watcher};
 use std::pin::pin;
 use tokio::sync::watch;
 use vworkspace_core::{
@@ -166,14 +163,13 @@ pub async fn watch_secret(
     sender: &watch::Sender<Option<Identity>>,
 ) {
     let api = Api::<KubeSecret>::namespaced(client, namespace);
-    let mut changes = pin!(watcher::watch_object(api, name).default_backoff());
+    let mut changes = pin!(steady("the credentials Secret", watcher::watch_object(api, name)));
     loop {
         match changes.try_next().await {
             Ok(Some(secret)) => publish(sender, seed.merge(secret.as_ref())),
             Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "the watch of the credentials Secret broke and is being made again");
-            }
+            // Logged where it is retried.
+            Err(_) => {}
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     args::Args,
     clock,
     metrics::{JobGauges, LinkGauges, Metrics},
+    namespace_access::NamespaceAccess,
     report::{Observation, Reporter},
     rotations::Rotations,
 };
@@ -41,6 +42,8 @@ const SNAPSHOT_PART: usize = 80;
 pub struct Agent {
     /// The Kubernetes API.
     pub client: Client,
+    /// In which namespaces the operator may work.
+    pub access: NamespaceAccess,
     /// Flags and environment.
     pub args: Arc<Args>,
     /// Counters.
@@ -68,6 +71,7 @@ pub struct Agent {
 /// What the loops share.
 struct Driver {
     client: Client,
+    access: NamespaceAccess,
     args: Arc<Args>,
     metrics: Metrics,
     conversation: Arc<Conversation>,
@@ -98,6 +102,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
     let driver = Arc::new(Driver {
         seed: Seed::of(&agent.args),
         client: agent.client.clone(),
+        access: agent.access,
         args: agent.args.clone(),
         metrics: agent.metrics.clone(),
         conversation: conversation.clone(),
@@ -146,7 +151,7 @@ impl Driver {
     fn means(&self, gauges: JobGauges, shutdown: &CancellationToken) -> Means {
         let namespace = &self.args.agent_credentials_namespace;
         Means {
-            applier: Applier::new(self.client.clone()),
+            applier: Applier::new(self.client.clone(), self.access.clone()),
             rotations: self.rotations.clone(),
             follow: self.follow.clone(),
             links: self.links.clone(),
@@ -442,6 +447,7 @@ mod tests {
         let (metrics, gauges) = Metrics::new();
         let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges.link);
         let driver = Driver {
+            access: NamespaceAccess::new(Client::new(unreached, "n")),
             client: Client::new(unreached, "n"),
             seed: Seed::of(&args),
             args,

@@ -348,7 +348,11 @@ fn tell_poison(event: &Event, error: &LinkError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{agent::links::connection_to_nowhere, metrics::Metrics};
+    use crate::{
+        agent::links::connection_to_nowhere,
+        logs::recorded::{Lines, recording},
+        metrics::Metrics,
+    };
     use tokio::sync::watch;
     use vworkspace_core::agent::job_run::Observed;
     use vworkspace_protocol::{Condition, ConditionStatus, ObjectRef};
@@ -372,35 +376,17 @@ mod tests {
         }
     }
 
-    /// What was logged.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn the_log_line_of_a_refusal_names_the_request() {
         let connection = connection_to_nowhere();
         let (_sender, links) = watch::channel(Some(connection.clone()));
         let mut events = event_loop(links);
         let lines = Lines::default();
-        let of_test = lines.clone();
-        let json = tracing_subscriber::fmt().json().flatten_event(true);
-        let _logging = tracing::subscriber::set_default(json.with_writer(move || of_test.clone()).finish());
+        let _logging = recording(&lines, "info");
         let problem = vworkspace_protocol::Problem { request_id: "r-1".to_owned(), ..Default::default() };
         let refused = LinkError::Refused { status: 503, problem, retry_after: None };
         events.handle_answer(&connection, Err(refused));
-        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let line: serde_json::Value = serde_json::from_str(&lines).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&lines.text()).unwrap();
         assert_eq!(line["request_id"], "r-1", "{line}");
     }
 

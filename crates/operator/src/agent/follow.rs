@@ -8,13 +8,14 @@ use crate::{
     guarded::labelled_metadata,
     marks::marks,
     report::{Reporter, version_of},
+    steady_watch::steady,
 };
 use futures::TryStreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as KubeCondition, ObjectMeta};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::{ApiResource, DynamicResourceScope},
-    runtime::{WatchStreamExt as _, watcher},
+    runtime::watcher,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -136,15 +137,15 @@ impl Follow {
 
     async fn watch(&self, client: &Client, resource: ApiResource, reporter: &Reporter) {
         let api = Api::<Partial>::all_with(client.clone(), &resource);
-        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let name = format!("{} for the agent", resource.plural);
+        let mut events = pin!(steady(&name, watcher::watcher(api, watcher::Config::default())));
         let mut listed = BTreeSet::new();
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => self.handle(&resource, event, &mut listed, reporter),
                 Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, kind = resource.kind, "a watch broke and is being made again");
-                }
+                // Logged where it is retried.
+                Err(_) => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The journal: one Secret per open job in the operator's own namespace, since a payload may hold secrets.
 
-use crate::agent::own_objects::OwnObjects;
+use crate::{agent::own_objects::OwnObjects, cause::cause};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
@@ -35,7 +35,11 @@ impl Journal {
             match self.secrets.list(&format!("{JOURNAL}={JOURNAL_OF_JOBS}"), PAGE).await {
                 Ok(secrets) => return secrets.iter().filter_map(record_of).collect(),
                 Err(error) => {
-                    tracing::warn!(%error, "the journal of open jobs was not read; no job is taken before it is");
+                    let error = cause(&error);
+                    tracing::warn!(
+                        error,
+                        "cannot load the job journal, retrying; no jobs are accepted until it is loaded"
+                    );
                     tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
                 }
             }
@@ -60,7 +64,8 @@ impl Journal {
                 Err(SaveError::Never(status.message))
             }
             Err(error) => {
-                tracing::warn!(%error, job_id = %record.job.id, "the journal did not take a job yet");
+                let error = cause(&error);
+                tracing::warn!(error, job_id = %record.job.id, "cannot store a job in the journal, retrying");
                 Err(SaveError::Later)
             }
         }
@@ -71,7 +76,8 @@ impl Journal {
         match self.secrets.delete(&name_of(job)).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(%error, job_id = %job, "a job that is over was not taken out of the journal yet");
+                let error = cause(&error);
+                tracing::warn!(error, job_id = %job, "cannot remove a finished job from the journal, retrying");
                 false
             }
         }

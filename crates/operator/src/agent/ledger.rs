@@ -2,7 +2,7 @@
 //!
 //! Which shard holds what is decided in `core/agent/dedup`, when it is written in `core/agent/work`.
 
-use crate::agent::shard_store::ShardStore;
+use crate::{agent::shard_store::ShardStore, cause::cause};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
@@ -60,7 +60,7 @@ impl LedgerShelf {
         let patch = Patch::Apply(&map);
         let problem = match timeout(API_CALL, self.api.patch_metadata(APPLIED_JOBS, &params, &patch)).await {
             Ok(Ok(_)) => return true,
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => cause(&error),
             Err(_) => "the API server did not answer in time".to_owned(),
         };
         tracing::warn!(problem, "the keys of applied jobs were not written; it is tried again");
@@ -73,7 +73,11 @@ impl LedgerShelf {
             match self.api.get_opt(APPLIED_JOBS).await {
                 Ok(stored) => return stored.unwrap_or_default(),
                 Err(error) => {
-                    tracing::warn!(%error, "the keys of applied jobs were not read; no job is taken before they are");
+                    let error = cause(&error);
+                    tracing::warn!(
+                        error,
+                        "cannot load the keys of applied jobs, retrying; no jobs are accepted until they are loaded"
+                    );
                     tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
                 }
             }

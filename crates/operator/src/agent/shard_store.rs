@@ -2,7 +2,7 @@
 //!
 //! Which shard holds what is decided in `core/agent/shards`.
 
-use crate::agent::own_objects::OwnObjects;
+use crate::{agent::own_objects::OwnObjects, cause::cause};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -46,7 +46,12 @@ impl ShardStore {
                     return shards;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, shards = self.of, "shards were not read; nothing goes on before they are");
+                    let error = cause(&error);
+                    tracing::warn!(
+                        error,
+                        shards = self.of,
+                        "cannot load shards, retrying; nothing continues until they are loaded"
+                    );
                     tokio::time::sleep(backoff.handle_failure(None, rand::random())).await;
                 }
             }
@@ -59,7 +64,7 @@ impl ShardStore {
             let done = timeout(API_CALL, self.step(write)).await;
             let problem = match done {
                 Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => cause(&error),
                 Err(_) => "the API server did not answer in time".to_owned(),
             };
             let shard = self.name_of(write.number());

@@ -3,17 +3,15 @@
 //! The label is the whole truth: the operator reads it and never sets it. One watch serves the applier and every
 //! reconciler.
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use crate::steady_watch::steady;
+use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     core::PartialObjectMeta,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event, watcher},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, pin::pin, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vworkspace_crds::key::{NAMESPACE_GATE, NAMESPACE_GATE_OPEN};
@@ -64,14 +62,16 @@ impl Gates {
 async fn follow(client: Client, sender: watch::Sender<Option<OpenNamespaces>>) {
     let label = format!("{NAMESPACE_GATE}={NAMESPACE_GATE_OPEN}");
     let config = watcher::Config::default().labels(&label);
-    let mut events =
-        watcher(Api::<PartialObjectMeta<Namespace>>::all(client), config).default_backoff().boxed();
+    let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client);
+    // While it fails, the gates stay as last seen.
+    let mut events = pin!(steady("namespaces", watcher(namespaces, config)));
     let mut relisted = BTreeSet::new();
     loop {
         match events.try_next().await {
             Ok(Some(event)) => apply(event, &mut relisted, &sender),
             Ok(None) => return,
-            Err(error) => tracing::warn!(%error, "the watch of namespaces broke; gates stay as last seen"),
+            // Logged where it is retried.
+            Err(_) => {}
         }
     }
 }

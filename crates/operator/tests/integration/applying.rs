@@ -8,7 +8,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 use vworkspace_crds::ApplicationInstance;
-use vworkspace_operator::agent::applier::{Applier, ApplyError, Deletion};
+use vworkspace_operator::{
+    agent::applier::{Applier, ApplyError, Deletion},
+    namespace_access::NamespaceAccess,
+};
 use vworkspace_protocol::ObjectRef;
 
 fn placeholder(namespace: &str, catalog_id: &str) -> (ObjectRef, Value) {
@@ -31,7 +34,8 @@ fn placeholder(namespace: &str, catalog_id: &str) -> (ObjectRef, Value) {
 fn a_job_leaves_alone_what_is_being_deleted_and_makes_it_anew_once_it_is_gone() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("applying").await?;
-        let applier = Applier::new(world.testbed.operator().await?);
+        let operator = world.testbed.operator().await?;
+        let applier = Applier::new(operator.clone(), NamespaceAccess::new(operator));
         let instances: Api<ApplicationInstance> = world.api(&namespace);
         let (object, first) = placeholder(&namespace, "first");
         let life = applier.apply(&object, &first).await?;

@@ -1,6 +1,6 @@
 //! The end of an instance.
 
-use crate::world::{test, words_of};
+use crate::world::{eventually, test, words_of};
 use anyhow::ensure;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{
@@ -49,8 +49,12 @@ fn the_instance_goes_only_after_its_release_is_gone() -> anyhow::Result<()> {
         releases.patch("shop", &PatchParams::default(), &release).await?;
         world.gone(instances, "shop").await?;
         world.gone(world.flux(FluxKind::HelmRepository, &namespace), "shop-source").await?;
-        let ends = world.observations(&namespace, "shop");
-        ensure!(ends.iter().filter(|o| matches!(o, Observation::Deleted { .. })).count() == 1);
+        let ends = || {
+            let seen = world.observations(&namespace, "shop");
+            seen.iter().filter(|seen| matches!(seen, Observation::Deleted { .. })).count()
+        };
+        eventually("the end is reported", async || Ok(ends() > 0)).await?;
+        ensure!(ends() == 1);
         Ok(())
     })
 }

@@ -21,7 +21,7 @@ pub fn binding() -> RoleBinding {
     .unwrap()
 }
 
-fn label(value: &Value) -> Patch<Value> {
+pub fn label(value: &Value) -> Patch<Value> {
     Patch::Merge(json!({"metadata": {"labels": {"managed-by": value}}}))
 }
 

@@ -5,12 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test")]
 
 mod applying;
+mod counting;
 mod deletion;
 mod gates;
 mod install;
 mod refusal;
 mod rest;
 mod silence;
+mod unauthorized;
 mod unreadable;
 mod values;
 mod world;

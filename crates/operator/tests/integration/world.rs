@@ -1,5 +1,6 @@
 //! The cluster, the reconciler that runs against it, and what tests ask of both.
 
+use crate::counting::{self, Calls};
 use anyhow::{Context as _, bail};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -31,6 +32,7 @@ use vworkspace_operator::{
     controllers::{application_instance, gate::Gates},
     flux::written::FluxKind,
     metrics::Metrics,
+    namespace_access::NamespaceAccess,
     report::{Observation, Reporter},
 };
 use vworkspace_testbed::Testbed;
@@ -45,6 +47,8 @@ pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap()
 pub struct World {
     pub testbed: &'static Testbed,
     pub admin: Client,
+    /// What the reconciler has asked the API server.
+    pub calls: Calls,
     observations: Arc<Mutex<Vec<Observation>>>,
 }
 
@@ -53,6 +57,17 @@ pub fn test<F: Future<Output = anyhow::Result<()>>>(
     body: impl FnOnce(&'static World) -> F,
 ) -> anyhow::Result<()> {
     RUNTIME.block_on(async { body(World::shared().await?).await })
+}
+
+/// Waits until something is so; asks again and again, for what no watch tells.
+pub async fn eventually(what: &str, is_so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let look = async {
+        while !is_so().await? {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, look).await.with_context(|| format!("{what}: never"))?
 }
 
 impl World {
@@ -67,7 +82,7 @@ impl World {
         // Another test program of the same process may have been first.
         let _installed = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let testbed = vworkspace_testbed::shared().await?;
-        let client = testbed.operator().await?;
+        let (client, calls) = counting::client(testbed.operator().await?).await?;
         let (reporter, mut reports) = Reporter::channel();
         let shutdown = CancellationToken::new();
         let context = Context {
@@ -75,7 +90,8 @@ impl World {
             own_namespace: key::DEFAULT_NAMESPACE.to_owned(),
             cluster_id: watch::channel(None).1,
             reporter,
-            gates: Gates::watch(client, shutdown.clone()),
+            gates: Gates::watch(client.clone(), shutdown.clone()),
+            access: NamespaceAccess::new(client),
             metrics: Metrics::new().0,
         };
         tokio::spawn(application_instance::run(context, shutdown));
@@ -86,7 +102,7 @@ impl World {
                 seen.lock().unwrap().push(observation);
             }
         });
-        Ok(Self { testbed, admin: testbed.admin(), observations })
+        Ok(Self { testbed, admin: testbed.admin(), calls, observations })
     }
 
     /// What the reconciler has reported of one instance.

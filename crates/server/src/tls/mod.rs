@@ -54,8 +54,33 @@ impl Certificate {
 pub struct Files {
     cert: PathBuf,
     key: PathBuf,
-    loaded: (Vec<u8>, Vec<u8>),
+    loaded: Contents,
+    /// The present failure, so that each one is reported once.
+    failing: Option<Failing>,
     current: watch::Sender<Arc<ServerConfig>>,
+}
+
+/// Certificate and key.
+type Contents = (Vec<u8>, Vec<u8>);
+
+/// Why the files cannot be loaded now. Two failures that are equal are the same news.
+#[derive(PartialEq)]
+enum Failing {
+    Unreadable { path: PathBuf, kind: io::ErrorKind },
+    Unusable(Contents),
+}
+
+/// What a look at the files showed.
+#[derive(Debug)]
+enum Look {
+    /// Nothing new, good or bad.
+    Same,
+    /// A new certificate is in use.
+    Reloaded,
+    /// The files hold again what is in use.
+    Restored,
+    /// They cannot be loaded, for a reason not reported yet.
+    Failed(Error),
 }
 
 /// Loads certificate and key.
@@ -63,11 +88,12 @@ pub struct Files {
 /// # Errors
 /// See [`enum@Error`].
 pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(Certificate, Files), Error> {
-    let loaded = (read(&cert).await?, read(&key).await?);
+    let unreadable = |(path, source)| Error::Read { path, source };
+    let loaded = (read(&cert).await.map_err(unreadable)?, read(&key).await.map_err(unreadable)?);
     match config(&loaded.0, &loaded.1) {
         Ok(config) => {
             let (current, certificate) = watch::channel(config);
-            Ok((Certificate(certificate), Files { cert, key, loaded, current }))
+            Ok((Certificate(certificate), Files { cert, key, loaded, failing: None, current }))
         }
         Err(source) => Err(Error::Unusable { cert, key, source }),
     }
@@ -75,13 +101,16 @@ pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(Certificate, Files), E
 
 /// Looks at the files every `period` and swaps the certificate when they changed. Contents are compared, because
 /// Kubernetes changes a mounted Secret by moving a link. Files caught between two writes do not fit together: the
-/// old certificate stays and the next look tries again.
+/// old certificate stays and the next look tries again. A failure is logged when it begins and when it changes.
 pub async fn keep_fresh(mut files: Files, period: Duration, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
-        match files.reload_if_changed().await {
-            Ok(true) => tracing::info!(file = %files.cert.display(), "certificate loaded again"),
-            Ok(false) => {}
-            Err(error) => {
+        match files.look().await {
+            Look::Same => {}
+            Look::Reloaded => tracing::info!(file = %files.cert.display(), "certificate loaded again"),
+            Look::Restored => {
+                tracing::info!(file = %files.cert.display(), "certificate files hold the certificate in use again");
+            }
+            Look::Failed(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%error, cause, "certificate kept: the new one cannot be loaded");
             }
@@ -90,19 +119,40 @@ pub async fn keep_fresh(mut files: Files, period: Duration, stop: CancellationTo
 }
 
 impl Files {
-    async fn reload_if_changed(&mut self) -> Result<bool, Error> {
-        let now = (read(&self.cert).await?, read(&self.key).await?);
+    async fn look(&mut self) -> Look {
+        let now = match self.read().await {
+            Ok(now) => now,
+            Err((path, source)) => {
+                let failing = Failing::Unreadable { path: path.clone(), kind: source.kind() };
+                return self.failed(failing, Error::Read { path, source });
+            }
+        };
         if now == self.loaded {
-            return Ok(false);
+            return if self.failing.take().is_some() { Look::Restored } else { Look::Same };
         }
-        let config = config(&now.0, &now.1).map_err(|source| Error::Unusable {
-            cert: self.cert.clone(),
-            key: self.key.clone(),
-            source,
-        })?;
-        self.current.send_replace(config);
-        self.loaded = now;
-        Ok(true)
+        match config(&now.0, &now.1) {
+            Ok(config) => {
+                self.current.send_replace(config);
+                (self.loaded, self.failing) = (now, None);
+                Look::Reloaded
+            }
+            Err(source) => {
+                let error = Error::Unusable { cert: self.cert.clone(), key: self.key.clone(), source };
+                self.failed(Failing::Unusable(now), error)
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Contents, (PathBuf, io::Error)> {
+        Ok((read(&self.cert).await?, read(&self.key).await?))
+    }
+
+    fn failed(&mut self, failing: Failing, error: Error) -> Look {
+        if self.failing.as_ref() == Some(&failing) {
+            return Look::Same;
+        }
+        self.failing = Some(failing);
+        Look::Failed(error)
     }
 }
 
@@ -115,6 +165,54 @@ fn config(cert: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std::err
     Ok(Arc::new(config))
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    tokio::fs::read(path).await.map_err(|source| Error::Read { path: path.to_owned(), source })
+/// A failure names its file.
+async fn read(path: &Path) -> Result<Vec<u8>, (PathBuf, io::Error)> {
+    tokio::fs::read(path).await.map_err(|source| (path.to_owned(), source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Writes a certificate for `name` and the key that belongs to it.
+    fn write_pair(files: &Files, name: &str) {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        fs::write(&files.cert, made.cert.pem()).unwrap();
+        fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    }
+
+    async fn loaded(folder: &Path) -> Files {
+        // Another test may have installed it already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(["first".to_owned()]).unwrap();
+        fs::write(&cert, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        load(cert, key).await.unwrap().1
+    }
+
+    #[tokio::test]
+    async fn pair_that_does_not_fit_is_reported_once_per_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = loaded(folder.path()).await;
+        let (cert, key) = (fs::read(&files.cert).unwrap(), fs::read(&files.key).unwrap());
+        assert!(matches!(files.look().await, Look::Same));
+        for name in ["second", "third"] {
+            write_pair(&files, name);
+            fs::write(&files.key, &key).unwrap();
+            let look = files.look().await;
+            assert!(matches!(&look, Look::Failed(Error::Unusable { .. })), "{look:?}");
+            assert!(matches!(files.look().await, Look::Same), "reported already");
+        }
+        fs::remove_file(&files.key).unwrap();
+        assert!(matches!(files.look().await, Look::Failed(Error::Read { .. })));
+        assert!(matches!(files.look().await, Look::Same), "reported already");
+        fs::write(&files.key, &key).unwrap();
+        fs::write(&files.cert, &cert).unwrap();
+        assert!(matches!(files.look().await, Look::Restored));
+        write_pair(&files, "fourth");
+        assert!(matches!(files.look().await, Look::Reloaded));
+        assert!(matches!(files.look().await, Look::Same));
+    }
 }

@@ -67,6 +67,18 @@ fn failed_now_only_for_good_and_when_nothing_works_on_it() {
 }
 
 #[test]
+fn job_fails_when_the_namespace_loses_its_rights() {
+    let ready = |reason| observed(&[condition("Ready", False, reason, 1)]);
+    let mut run = waiting(Goal::Ready, 1);
+    run.handle_observed(ready(reasons::NAMESPACE_NOT_AUTHORIZED));
+    assert_eq!(run.result(), None, "it may be older than the job");
+    run.handle_observed(ready(reasons::ACCESS_DENIED));
+    assert_eq!(run.result(), None, "one refusal may be a moment's");
+    run.handle_observed(ready(reasons::NAMESPACE_NOT_AUTHORIZED));
+    assert_eq!(run.result().unwrap().error, "NamespaceNotAuthorized: m");
+}
+
+#[test]
 fn a_failure_about_an_older_generation_waits() {
     let mut run = waiting(Goal::Ready, 2);
     run.handle_observed(observed(&[condition("Ready", False, reasons::HELM_RELEASE_FAILED, 1)]));

@@ -98,7 +98,9 @@ fn busy_api_server(written: Arc<Mutex<Vec<Value>>>) -> Client {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await?;
             let open = json!({"metadata": {"name": "team", "labels": {NAMESPACE_GATE: NAMESPACE_GATE_OPEN}}});
-            let (status, answer) = if parts.uri.path().ends_with("/namespaces/team") {
+            let (status, answer) = if parts.uri.path().ends_with("/selfsubjectaccessreviews") {
+                (201, json!({"spec": {}, "status": {"allowed": true}}))
+            } else if parts.uri.path().ends_with("/namespaces/team") {
                 (200, open)
             } else if parts.method == http::Method::GET {
                 let mut reads = reads.lock().unwrap();
@@ -124,7 +126,7 @@ fn busy_api_server(written: Arc<Mutex<Vec<Value>>>) -> Client {
 #[tokio::test]
 async fn a_write_is_for_what_was_found_and_is_made_again_for_what_took_its_place() {
     let written = Arc::<Mutex<Vec<Value>>>::default();
-    let applier = Applier::new(busy_api_server(written.clone()));
+    let applier = applier(busy_api_server(written.clone()));
     let manifest = json!({"apiVersion": web().api_version, "kind": web().kind, "metadata": {"name": "web"}});
     assert_eq!(applier.apply(&web(), &manifest).await.unwrap().uid, "u");
 
@@ -138,10 +140,85 @@ async fn a_write_is_for_what_was_found_and_is_made_again_for_what_took_its_place
 #[tokio::test]
 async fn a_deletion_is_for_what_was_found_too() {
     let written = Arc::<Mutex<Vec<Value>>>::default();
-    let applier = Applier::new(busy_api_server(written.clone()));
+    let applier = applier(busy_api_server(written.clone()));
     assert!(matches!(applier.delete(&web()).await.unwrap(), Deletion::Pending(object) if object.uid == "u"));
     let conditions = |version: &str| json!({"uid": "u", "resourceVersion": version});
     let written = written.lock().unwrap();
     let preconditions: Vec<&Value> = written.iter().map(|write| &write["preconditions"]).collect();
     assert_eq!(preconditions, [&conditions("1"), &conditions("2")]);
+}
+
+fn applier(client: Client) -> Applier {
+    Applier::new(client.clone(), NamespaceAccess::new(client))
+}
+
+/// An API server without the namespace, or with one that is open; reviews are answered as `review` says. Refuses
+/// everything else with 409, by which one sees that it came that far.
+fn api_server(namespace: Option<Value>, review: fn() -> (u16, Value)) -> Client {
+    let answers = tower::service_fn(move |request: http::Request<Body>| {
+        let namespace = namespace.clone();
+        async move {
+            let path = request.uri().path();
+            let refusal = |code: u16| (code, json!({"kind": "Status", "code": code, "message": "m"}));
+            let (status, answer) = if path.ends_with("/namespaces/team") {
+                namespace.map_or_else(not_found_answer, |namespace| (200, namespace))
+            } else if path.ends_with("/selfsubjectaccessreviews") {
+                review()
+            } else {
+                refusal(409)
+            };
+            let response = http::Response::builder().status(status);
+            Ok::<_, BoxError>(response.body(Body::from(answer.to_string().into_bytes()))?)
+        }
+    });
+    Client::new(answers, "team")
+}
+
+fn not_found_answer() -> (u16, Value) {
+    (404, json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "m"}))
+}
+
+fn open_namespace(deleted: &Value) -> Option<Value> {
+    let labels = json!({NAMESPACE_GATE: NAMESPACE_GATE_OPEN});
+    Some(json!({"metadata": {"name": "team", "labels": labels, "deletionTimestamp": deleted}}))
+}
+
+fn refused() -> (u16, Value) {
+    (201, json!({"spec": {}, "status": {"allowed": false}}))
+}
+
+async fn deleted(client: Client) -> ApplyError {
+    applier(client).delete(&web()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn job_for_a_missing_namespace_says_so() {
+    let error = deleted(api_server(None, refused)).await;
+    let ApplyError::Refused(text) = error else { panic!("{error}") };
+    assert!(text.starts_with("NamespaceNotFound: namespace \"team\" does not exist"), "{text}");
+    assert!(text.contains("NamespaceNotGated"), "{text}");
+}
+
+#[tokio::test]
+async fn job_without_rolebinding_waits_for_a_second_refusal() {
+    let error = deleted(api_server(open_namespace(&Value::Null), refused)).await;
+    let ApplyError::Declined(text) = error else { panic!("{error}") };
+    assert!(text.starts_with("NamespaceNotAuthorized: "), "{text}");
+    assert!(text.contains("kubectl create rolebinding vworkspace-operator --namespace team "), "{text}");
+}
+
+#[tokio::test]
+async fn ending_namespace_is_not_asked_about() {
+    let error = deleted(api_server(open_namespace(&json!("2026-01-01T00:00:00Z")), refused)).await;
+    assert!(matches!(&error, ApplyError::Declined(text) if text == "m"), "{error}");
+}
+
+#[tokio::test]
+async fn failed_access_review_is_no_refusal() {
+    let not_served = || (404, json!({"kind": "Status", "code": 404, "message": "not served"}));
+    let error = deleted(api_server(open_namespace(&Value::Null), not_served)).await;
+    assert!(matches!(&error, ApplyError::Declined(text) if text == "m"), "it goes on: {error}");
+    let overloaded = || (503, json!({"kind": "Status", "code": 503, "message": "overloaded"}));
+    let error = deleted(api_server(open_namespace(&Value::Null), overloaded)).await;
+    assert!(matches!(&error, ApplyError::Declined(text) if text == "overloaded"), "{error}");
 }

@@ -36,7 +36,10 @@ pub(super) async fn perform(inner: &Inner, command: Command) {
             }
             let _permit = inner.saving.acquire().await;
             let saved = timeout(API_CALL, inner.means.journal.save(&record)).await;
-            let saved = saved.unwrap_or(Err(SaveError::Later));
+            let saved = saved.unwrap_or_else(|_| {
+                tracing::warn!(job_id = %record.job.id, "the API server did not answer in time about the journal, retrying");
+                Err(SaveError::Later)
+            });
             inner.answer(|work, now| work.handle_saved(record.ticket, saved, now, rand::random()));
         }
         Command::Ack(ticket, job) => {
@@ -59,7 +62,10 @@ pub(super) async fn perform(inner: &Inner, command: Command) {
         Command::Remove(ticket, job) => {
             inner.stop_following(ticket);
             let _permit = inner.saving.acquire().await;
-            let removed = timeout(API_CALL, inner.means.journal.remove(&job)).await.unwrap_or(false);
+            let removed = timeout(API_CALL, inner.means.journal.remove(&job)).await.unwrap_or_else(|_| {
+                tracing::warn!(job_id = %job, "the API server did not answer in time about the journal, retrying");
+                false
+            });
             inner.answer(|work, now| work.handle_removed(ticket, removed, now, rand::random()));
         }
         Command::StoreLedger(writes) => {
@@ -253,6 +259,7 @@ mod tests {
             links::Links,
         },
         metrics::Metrics,
+        namespace_access::NamespaceAccess,
         report::Reporter,
         rotations::Rotations,
     };
@@ -323,7 +330,7 @@ mod tests {
         let work = async {
             follow.synced().await;
             let jobs = Jobs::load(Means {
-                applier: Applier::new(client.clone()),
+                applier: Applier::new(client.clone(), NamespaceAccess::new(client.clone())),
                 rotations: Rotations::channel().0,
                 follow: follow.clone(),
                 links: Links::new(links),

@@ -103,6 +103,7 @@ mod tests {
             gate::Gates,
         },
         metrics::Metrics,
+        namespace_access::NamespaceAccess,
         report::{Observation, Reporter},
     };
     use kube::{Client, client::Body};
@@ -134,11 +135,12 @@ mod tests {
             instances: kube::runtime::reflector::store().0,
             values: Arc::new(ValuesWatches::new(client.clone(), wakes, CancellationToken::new())),
             context: Context {
-                client,
+                client: client.clone(),
                 own_namespace: "n".to_owned(),
                 cluster_id: watch::channel(None).1,
                 reporter,
                 gates: Gates::fixed(["team"]),
+                access: NamespaceAccess::new(client.clone()),
                 metrics: Metrics::new().0,
             },
             failures: Arc::default(),

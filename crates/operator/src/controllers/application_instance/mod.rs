@@ -8,9 +8,11 @@ pub mod dereference;
 pub mod error;
 pub mod inline_secret;
 pub mod live;
+mod namespaces;
 mod own_writes;
 mod patience;
 mod retry;
+mod rights;
 pub mod running;
 pub mod situation;
 pub mod status;
@@ -28,6 +30,7 @@ pub use error::{Category, Error};
 
 use crate::{
     announce::Announcer,
+    cause::{cause, chain},
     clock,
     context::Context,
     metrics::{Controller, End},
@@ -92,7 +95,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Er
         patience: patience::Patience::default(),
         changes: running::ReportedChanges::default(),
     });
-    let namespaces = watch::namespaces(shared.clone(), wakes, shutdown.clone());
+    let namespaces = namespaces::namespaces(shared.clone(), wakes, shutdown.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(namespaces));
     let woken = stream::unfold(woken, |mut woken| async { woken.recv().await.map(|wake| (wake, woken)) });
     let queue =
@@ -142,7 +145,8 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
             (applied.instance.clone(), status::read(&applied), Some(applied))
         }
         Ok(Established::Placeholder) => (instance, Situation::Placeholder, None),
-        Err(error) => match error.situation() {
+        Ok(Established::Unauthorized(situation)) => (instance, situation, None),
+        Err(error) => match rights::situation_of(shared, &instance, &error).await {
             // It may have got its finalizer before the error.
             Some(situation) => (shared.own_writes.newest(instance), situation, None),
             None => return Err(error),
@@ -163,11 +167,16 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
 /// What stands after the first four steps.
 enum Established {
     Placeholder,
+    /// Nothing was read: the operator has no rights in the namespace.
+    Unauthorized(Situation),
     Applied(Applied),
 }
 
 /// dereference → validate → build → apply.
 async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Established, Error> {
+    if let Some(situation) = rights::known_missing(shared, &instance).await {
+        return Ok(Established::Unauthorized(situation));
+    }
     let client = &shared.context.client;
     let found = dereference::dereference(shared, &instance).await?;
     let validated = validate::validate(&instance, found.is_gate_open);
@@ -200,7 +209,7 @@ async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Act
     let message = match delete::advance(shared, instance).await {
         Ok(Some(message)) => message,
         Ok(None) => return Ok(Action::await_change()),
-        Err(error) => match error.situation() {
+        Err(error) => match rights::situation_of(shared, instance, &error).await {
             Some(Situation::Unavailable { message, .. }) => message,
             _ => return Err(error),
         },
@@ -215,7 +224,8 @@ async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Act
 fn retry_after(instance: &ApplicationInstance, error: &Error, shared: &Shared) -> Action {
     let (namespace, name) = (instance.namespace().unwrap_or_default(), instance.name_any());
     let delay = shared.failures.count(&namespace, &name);
-    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let cause = std::error::Error::source(error)
+        .map(|source| source.downcast_ref().map_or_else(|| chain(source), cause));
     tracing::warn!(
         namespace,
         application_instance = name,

@@ -32,6 +32,8 @@ pub(super) fn action(situation: &Situation) -> Action {
             | Progress::Retrying { .. } => UNDER_WAY,
         },
         Situation::Unavailable { reason, .. } if *reason == reasons::FIELD_CONFLICT => AT_REST,
+        // A change of the rights wakes the instance.
+        Situation::Unavailable { reason, .. } if *reason == reasons::NAMESPACE_NOT_AUTHORIZED => UNDER_WAY,
         Situation::Unavailable { .. } | Situation::Deleting { .. } => ENVIRONMENT,
         Situation::Refused(_) | Situation::Placeholder => AT_REST,
     })

@@ -27,7 +27,7 @@ pub enum Situation {
     Refused(Refusal),
     /// Something around it is missing; tried again by itself.
     Unavailable {
-        /// `DependencyMissing`, `AccessDenied` or `FieldConflict`.
+        /// `DependencyMissing`, `AccessDenied`, `NamespaceNotAuthorized` or `FieldConflict`.
         reason: &'static str,
         /// What, for people.
         message: String,

@@ -5,8 +5,9 @@
 
 use super::{
     dereference::{ValuesKind, ValuesObject},
-    watch::{SteadyBackoff, Wake, send},
+    watch::{Wake, send},
 };
+use crate::cause::cause;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
@@ -20,8 +21,9 @@ use std::{
     fmt::Debug,
     sync::{Mutex, PoisonError},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use vworkspace_core::{backoff::CEILING, watch_pace::WatchPace};
 
 /// Most objects watched at a time. Beyond it an instance's values are looked at by its timer only.
 const WATCHES: usize = 512;
@@ -100,12 +102,21 @@ where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
-    let mut backoff = SteadyBackoff::default();
+    let mut pace = WatchPace::default();
     loop {
-        if let Err(error) = follow_once(&api, &params, &wake, &wakes, &mut backoff).await {
-            tracing::debug!(%error, name, "the watch of referenced values broke and is tried again");
+        let started = Instant::now();
+        let ended = follow_once(&api, &params, &wake, &wakes, &mut pace).await;
+        if ended.is_ok() && started.elapsed() >= CEILING {
+            // There was nothing to tell, for as long as a watch lasts.
+            pace.handle_progress();
         }
-        tokio::time::sleep(backoff.next().unwrap_or_default()).await;
+        let pause = pace.handle_failure((), None, rand::random());
+        if let Err(error) = ended {
+            // Flux names what is wrong with the values; a watch only makes us look sooner.
+            let error = cause(&error);
+            tracing::debug!(error, name, "the watch of referenced values failed; retrying with back-off");
+        }
+        tokio::time::sleep(pause.delay).await;
     }
 }
 
@@ -114,7 +125,7 @@ async fn follow_once<K>(
     params: &WatchParams,
     wake: &Wake,
     wakes: &mpsc::Sender<Wake>,
-    backoff: &mut SteadyBackoff,
+    pace: &mut WatchPace<()>,
 ) -> Result<(), kube::Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
@@ -123,7 +134,7 @@ where
     while let Some(event) = events.try_next().await? {
         match event {
             WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) => {
-                *backoff = SteadyBackoff::default();
+                pace.handle_progress();
                 send(wakes, wake.clone()).await;
             }
             WatchEvent::Bookmark(_) => {}

@@ -10,13 +10,13 @@
 //! None of the Flux objects is cached: an event only says which instance to look at, and the reconciler reads afresh.
 
 use super::{
-    Shared, build::source_name, dereference::helm_chart_name, own_writes::OwnWrites, retry::Failures,
+    build::source_name, dereference::helm_chart_name, own_writes::OwnWrites, retry::Failures,
     status::object_ref, values::ValuesWatches,
 };
 use crate::{
-    controllers::gate::OpenNamespaces,
     flux::written::FluxKind,
     guarded::{Guarded, Unreadable},
+    steady_watch::steady,
 };
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -26,17 +26,11 @@ use kube::{
     runtime::{
         Predicate as _, WatchStreamExt as _, predicates,
         reflector::{ObjectRef, Store, store::Writer},
-        utils::Backoff,
         watcher::{self, Event, watcher},
     },
 };
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use vworkspace_crds::{ApplicationInstance, key};
 
 /// A reference to an instance to look at.
@@ -61,19 +55,14 @@ pub(super) fn instances(
         .combine(predicates::labels)
         .combine(predicates::annotations)
         .combine(predicates::finalizers);
-    watcher(api, watcher::Config::default())
-        .backoff(SteadyBackoff::default())
+    steady("ApplicationInstances", watcher(api, watcher::Config::default()))
         .try_filter_map(|event| future::ready(Ok(understood(event))))
         .reflect(writer)
         .inspect_ok(move |event| handle_end(event, &reporter, &kept))
         .touched_objects()
         .predicate_filter(changed, Default::default())
-        .filter_map(|instance| future::ready(logged(instance)))
+        .filter_map(|instance| future::ready(instance.ok()))
         .map(|instance| ObjectRef::from_obj(&instance))
-}
-
-fn logged(instance: watcher::Result<ApplicationInstance>) -> Option<ApplicationInstance> {
-    instance.inspect_err(|error| tracing::warn!(%error, "the watch of ApplicationInstances broke")).ok()
 }
 
 fn understood(event: Event<Guarded<ApplicationInstance>>) -> Option<Event<ApplicationInstance>> {
@@ -117,64 +106,9 @@ fn handle_end(event: &Event<ApplicationInstance>, reporter: &crate::report::Repo
     }
 }
 
-/// Follows the gates: watches of Flux's kinds run exactly in the open namespaces, and instances learn of both changes.
-pub(super) async fn namespaces(shared: Arc<Shared>, wakes: mpsc::Sender<Wake>, shutdown: CancellationToken) {
-    let mut seen = OpenNamespaces::default();
-    let mut running: BTreeMap<String, CancellationToken> = BTreeMap::new();
-    while let Some(open) = shared.context.gates.changed_from(&seen).await {
-        for namespace in seen.symmetric_difference(&open) {
-            if let Some(watches) = running.remove(namespace) {
-                watches.cancel();
-            } else {
-                let watches = shutdown.child_token();
-                for kind in FluxKind::ALL {
-                    let follow = follow(shared.clone(), kind, namespace.clone(), wakes.clone());
-                    tokio::spawn(watches.clone().run_until_cancelled_owned(follow));
-                }
-                running.insert(namespace.clone(), watches);
-            }
-            wake_all(&shared.instances, namespace, &wakes).await;
-        }
-        seen = open;
-    }
-}
-
-/// Follows one kind in one namespace. Rights may come later than the label, and Flux later than both: the watch tries
-/// again for as long as the gate is open, and what was missed is made up for at its next start.
-async fn follow(shared: Arc<Shared>, kind: FluxKind, namespace: String, wakes: mpsc::Sender<Wake>) {
-    let api = Api::<PartialObjectMeta<DynamicObject>>::namespaced_with(
-        shared.context.client.clone(),
-        &namespace,
-        &kind.resource(),
-    );
-    let mut events = watcher(api, watcher::Config::default()).backoff(SteadyBackoff::default()).boxed();
-    let mut is_broken = false;
-    loop {
-        match events.try_next().await {
-            Ok(Some(Event::Init)) => {}
-            Ok(Some(Event::InitDone)) => {
-                if std::mem::take(&mut is_broken) {
-                    wake_all(&shared.instances, &namespace, &wakes).await;
-                }
-            }
-            Ok(Some(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object))) => {
-                for wake in instances_of(kind, &object, &shared.instances) {
-                    send(&wakes, wake).await;
-                }
-            }
-            Ok(None) => return,
-            Err(error) => {
-                if !std::mem::replace(&mut is_broken, true) {
-                    tracing::warn!(%error, kind = kind.as_str(), namespace, "a watch broke and is tried again");
-                }
-            }
-        }
-    }
-}
-
 /// The instances that a Flux object matters to: the one it names by label or owner, and those that want its name. An
 /// object of others may stand in the way of an instance.
-fn instances_of(
+pub(super) fn instances_of(
     kind: FluxKind,
     object: &PartialObjectMeta<DynamicObject>,
     instances: &Store<ApplicationInstance>,
@@ -205,7 +139,12 @@ fn name_of(kind: FluxKind, namespace: &str, release: &str) -> String {
     }
 }
 
-async fn wake_all(instances: &Store<ApplicationInstance>, namespace: &str, wakes: &mpsc::Sender<Wake>) {
+/// Wakes every instance of a namespace.
+pub(super) async fn wake_all(
+    instances: &Store<ApplicationInstance>,
+    namespace: &str,
+    wakes: &mpsc::Sender<Wake>,
+) {
     let there = instances.state_filter(|instance| instance.metadata.namespace.as_deref() == Some(namespace));
     for instance in there {
         send(wakes, ObjectRef::from_obj(&*instance)).await;
@@ -217,43 +156,13 @@ pub(super) async fn send(wakes: &mpsc::Sender<Wake>, wake: Wake) {
     let _ended = wakes.send(wake).await;
 }
 
-/// Doubling from half a second to ten: short enough that an admin who binds the role sees the effect.
-#[derive(Clone, Debug)]
-pub(super) struct SteadyBackoff(Duration);
-
-impl SteadyBackoff {
-    const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(10);
-}
-
-impl Default for SteadyBackoff {
-    fn default() -> Self {
-        Self(Self::FIRST)
-    }
-}
-
-impl Iterator for SteadyBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let delay = self.0;
-        self.0 = (delay * 2).min(Self::LONGEST);
-        Some(delay)
-    }
-}
-
-impl Backoff for SteadyBackoff {
-    fn reset(&mut self) {
-        *self = Self::default();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::controllers::application_instance::dereference::{ValuesKind, ValuesObject};
     use kube::client::Body;
     use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
     use tower::BoxError;
 
     fn guarded(spec: &Value) -> Guarded<ApplicationInstance> {

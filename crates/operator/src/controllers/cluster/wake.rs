@@ -1,7 +1,7 @@
 //! What makes the loop look again: Clusters (but not their status), Secrets of the own namespace (but not the journal), the
 //! link.
 
-use crate::agent::conversation::LinkState;
+use crate::{agent::conversation::LinkState, steady_watch::steady};
 use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
@@ -10,10 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt as _,
     core::PartialObjectMeta,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event, watcher},
 };
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -26,7 +23,14 @@ impl Wakes {
         let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), namespace);
         // The agent writes its journal all the time, and nothing of it is about a Cluster.
         let config = watcher::Config::default().labels(&format!("!{JOURNAL}"));
-        let secrets = watcher(secrets, config).default_backoff();
+        let secrets = steady("Secrets of the own namespace", watcher(secrets, config));
+        // Neither a failed list nor its next start says anything about a Secret.
+        let secrets = secrets.filter(|event| {
+            std::future::ready(matches!(
+                event,
+                Ok(Event::InitDone | Event::InitApply(_) | Event::Apply(_) | Event::Delete(_))
+            ))
+        });
         let link =
             stream::unfold(link, |mut link| async move { link.changed().await.ok().map(|()| ((), link)) });
         let all = [clusters(client), secrets.map(drop).boxed(), link.boxed()];
@@ -44,7 +48,7 @@ impl Wakes {
 
 fn clusters(client: Client) -> BoxStream<'static, ()> {
     let mut seen = BTreeMap::new();
-    let events = watcher(Api::<Cluster>::all(client), watcher::Config::default()).default_backoff();
+    let events = steady("Clusters", watcher(Api::<Cluster>::all(client), watcher::Config::default()));
     events.filter_map(move |event| std::future::ready(is_news(&mut seen, event).then_some(()))).boxed()
 }
 
@@ -65,10 +69,8 @@ fn is_news(seen: &mut BTreeMap<Option<String>, Shape>, event: watcher::Result<Ev
             false
         }
         Ok(Event::InitDone) => true,
-        Err(error) => {
-            tracing::warn!(%error, "the watch of Clusters broke and is being made again");
-            false
-        }
+        // Logged where it is retried.
+        Err(_) => false,
     }
 }
 

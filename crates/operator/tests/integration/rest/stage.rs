@@ -20,6 +20,7 @@ use vworkspace_operator::{
     controllers::{application_instance, gate::Gates},
     flux::written::FluxKind,
     metrics::Metrics,
+    namespace_access::NamespaceAccess,
     report::{Observation, Reporter},
 };
 use vworkspace_testbed::{GivenCharts, Options, Testbed};
@@ -157,7 +158,8 @@ impl Operator {
             own_namespace: key::DEFAULT_NAMESPACE.to_owned(),
             cluster_id: watch::channel(None).1,
             reporter,
-            gates: Gates::watch(client, shutdown.clone()),
+            gates: Gates::watch(client.clone(), shutdown.clone()),
+            access: NamespaceAccess::new(client),
             metrics: metrics.clone(),
         };
         let ended = tokio::spawn(application_instance::run(context, shutdown.clone()));

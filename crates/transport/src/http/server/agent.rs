@@ -128,7 +128,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Poll {
             wait: Option<String>,
         }
         let Query(asked) = Query::<Asked>::try_from_uri(&parts.uri)
-            .map_err(|_| invalid("the query cannot be read: name each parameter once"))?;
+            .map_err(|fault| invalid(format!("the query cannot be read: {}", fault.body_text())))?;
         if asked.cluster.is_empty() {
             return Err(invalid("the query must name the cluster: ?cluster=<id>"));
         }
