@@ -2,7 +2,7 @@
 //!
 //! - [`agent`]: what the operator's agent does next (session, job runs, outbox);
 //! - [`control`]: what the control plane allows and does next (access, admission, the life of a job);
-//! - [`backoff`] and [`canonical`]: shared by both;
+//! - [`backoff`], [`canonical`] and [`report_digest`]: shared by both;
 //! - [`planted`]: mistakes that the simulation must find, in no program that is shipped.
 
 pub mod agent;
@@ -10,3 +10,4 @@ pub mod backoff;
 pub mod canonical;
 pub mod control;
 pub mod planted;
+pub mod report_digest;
