@@ -161,6 +161,11 @@ CREATE TABLE registration_token (
 
 CREATE INDEX registration_token_by_end ON registration_token (expires_at);
 
+CREATE TABLE report_digest (
+    cluster INTEGER PRIMARY KEY REFERENCES cluster (row),
+    digest BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE resource (
     row INTEGER PRIMARY KEY,
     cluster INTEGER NOT NULL REFERENCES cluster (row),

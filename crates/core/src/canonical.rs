@@ -42,6 +42,16 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// SHA-256 over parts that cannot run into each other: each is preceded by its length.
+pub fn sha256_of_parts(parts: &[&[u8]]) -> [u8; 32] {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    sha256(&bytes)
+}
+
 /// The depth of a `Value` is bounded by its parser (128), hence so is this recursion.
 fn refuse_inexact(value: &Value) -> Result<(), Error> {
     match value {

@@ -79,11 +79,17 @@ pub enum Bug {
     ReportFluxFlap,
     /// The control plane's clock is read off anybody's `Date`.
     BelieveAnyDate,
+    /// What the control plane holds is never compared with what was reported.
+    IgnoreReportDigest,
+    /// What the control plane holds is compared while events are on their way.
+    CompareInFlight,
+    /// An end that was taken is not told again to a control plane that was set back.
+    ForgetEnds,
 }
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -120,6 +126,9 @@ impl Bug {
         Self::WriteUnconditionally,
         Self::ReportFluxFlap,
         Self::BelieveAnyDate,
+        Self::IgnoreReportDigest,
+        Self::CompareInFlight,
+        Self::ForgetEnds,
     ];
 
     /// The bug of that name: the variant in kebab case.

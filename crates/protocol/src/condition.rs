@@ -101,6 +101,8 @@ pub mod types {
     pub const AUTHENTICATED: &str = "Authenticated";
     /// Cluster: events were dropped because the outbox was full.
     pub const BUFFER_OVERFLOW: &str = "BufferOverflow";
+    /// Of a Cluster: the control plane holds something else than was reported to it.
+    pub const REPORT_DIVERGED: &str = "ReportDiverged";
     /// Operation: admitted.
     pub const ACCEPTED: &str = "Accepted";
 }
@@ -197,4 +199,8 @@ pub mod reasons {
     pub const EVENT_BUFFER_FULL: &str = "EventBufferFull";
     /// Cluster: the outbox is empty again.
     pub const BUFFER_DRAINED: &str = "BufferDrained";
+    /// Cluster: the control plane holds something else than was reported to it.
+    pub const REPORT_DIFFERS: &str = "ReportDiffers";
+    /// Cluster: the control plane holds what was reported to it again.
+    pub const REPORT_AGREES: &str = "ReportAgrees";
 }

@@ -42,6 +42,16 @@ pub struct Event {
     pub timestamp: Option<Timestamp>,
 }
 
+/// What the control plane answers to a batch of events that it took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventsAnswer {
+    /// Additive: digest of the current conditions that the control plane holds of this cluster's objects, this batch
+    /// included. Over HTTP in [`REPORT_DIGEST`](crate::headers::REPORT_DIGEST). `None`: it computes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_digest: Option<String>,
+}
+
 /// Values of [`Event::kind`] (reference contract, section 4.1, and ours).
 pub mod kind {
     /// A condition was added, or its status, reason or message changed.

@@ -13,6 +13,10 @@ pub const CAPABILITIES: &str = "x-vworkspace-capabilities";
 pub const AGENT_CAPABILITIES: &str =
     "status, wait-for, deadline, conflicts, registration-id, transition-identity";
 
+/// Additive, on the 204 to a batch of events: digest of the current conditions that the server holds of the cluster's
+/// objects. The agent compares it with what it reported.
+pub const REPORT_DIGEST: &str = "x-vworkspace-report-digest";
+
 /// Echoed in the error body and the log line.
 pub const REQUEST_ID: &str = "x-request-id";
 

@@ -25,6 +25,9 @@ pub const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest `error` or `message` text kept.
 pub const MESSAGE_BYTES: usize = 16 * 1024;
 
+/// Longest report digest in an answer; ours have 35 characters.
+pub const REPORT_DIGEST_BYTES: usize = 128;
+
 /// Cuts a text to `max` bytes at a character boundary.
 pub fn clip(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]

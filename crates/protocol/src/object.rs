@@ -25,6 +25,13 @@ pub struct ObjectRef {
     pub generation: i64,
 }
 
+impl ObjectRef {
+    /// `apps.vworkspace.io` of `apps.vworkspace.io/v1alpha1`; empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
 impl fmt::Display for ObjectRef {
     /// `Kind namespace/name`, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

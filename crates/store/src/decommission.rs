@@ -1,6 +1,8 @@
 //! The end of a cluster's membership.
 
-use crate::{Cluster, Error, Handle, Serve, Store, audit::Record, connection::Statements, resource};
+use crate::{
+    Cluster, Error, Handle, Serve, Store, audit::Record, connection::Statements, report_digest, resource,
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use vworkspace_core::control::token;
@@ -32,6 +34,7 @@ impl Store {
                 "DELETE FROM resource WHERE cluster = ?1 AND kind = ?2",
                 params![row, resource::CLUSTER],
             )?;
+            report_digest::forget(connection, row)?;
             audit.write(connection, now)
         })
         .await

@@ -5,16 +5,28 @@ use crate::{
     codec::{from_json, micros, time, to_json},
     connection::Statements,
     page::Filling,
-    resource,
+    report_digest, resource,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use vworkspace_core::control::{EventBatch, ingest::Identity};
+use vworkspace_core::{
+    control::{EventBatch, ingest::Identity},
+    report_digest::ReportDigest,
+};
 use vworkspace_protocol::{admin, event::Event};
+
+/// What became of a batch of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingested {
+    /// How many were new; the rest were repeats.
+    pub new: usize,
+    /// Digest of the cluster's current conditions after this batch; `None` if the batch held no event to store.
+    pub digest: Option<ReportDigest>,
+}
 
 impl Store {
     /// Stores each event once and brings the resources' current conditions up to date, as one transaction. A
-    /// heartbeat updates the cluster's record in memory only. Answers how many events were new; the rest were repeats.
+    /// heartbeat updates the cluster's record in memory only.
     ///
     /// # Errors
     /// Those of writing.
@@ -23,21 +35,26 @@ impl Store {
         cluster: &Handle<Cluster, Serve>,
         batch: EventBatch,
         now: Timestamp,
-    ) -> Result<usize, Error> {
+    ) -> Result<Ingested, Error> {
         let events = batch.events.into_iter().map(|(identity, event)| Encoded::try_new(identity, event));
         let events = events.collect::<Result<Vec<_>, _>>()?;
-        let mut new = 0;
+        let mut ingested = Ingested { new: 0, digest: None };
         if !events.is_empty() {
             let row = cluster.row;
             let store_all = move |connection: &Connection| {
-                events.iter().try_fold(0, |new, event| Ok(new + event.store(connection, row, now)?))
+                let (mut new, mut change) = (0, ReportDigest::default());
+                for event in &events {
+                    new += event.store(connection, row, now, &mut change)?;
+                }
+                let digest = Some(report_digest::change(connection, row, change)?);
+                Ok(Ingested { new, digest })
             };
-            new = self.write(store_all).await?;
+            ingested = self.write(store_all).await?;
         }
         if let Some(beat) = batch.heartbeat {
             self.inner.presence.heartbeat(cluster.row, beat);
         }
-        Ok(new)
+        Ok(ingested)
     }
 
     /// A cluster's events, newest first, all or of one `kind`.
@@ -74,8 +91,15 @@ impl Encoded {
         Ok(Self { identity, event, resource, conditions })
     }
 
-    /// Stores it unless it is a repeat; answers how many were added: 0 or 1.
-    fn store(&self, connection: &Connection, cluster: i64, now: Timestamp) -> Result<usize, Error> {
+    /// Stores it unless it is a repeat, and adds to `change` what it changes in the digest of the cluster's conditions.
+    /// Returns how many were added: 0 or 1.
+    fn store(
+        &self,
+        connection: &Connection,
+        cluster: i64,
+        now: Timestamp,
+        change: &mut ReportDigest,
+    ) -> Result<usize, Error> {
         let added = connection.run(
             "INSERT INTO event (cluster, identity, event_key, kind, resource, conditions, told_at, received_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -92,7 +116,7 @@ impl Encoded {
             ],
         )?;
         if added > 0 {
-            resource::project(connection, cluster, &self.event, now)?;
+            resource::project(connection, cluster, &self.event, now, change)?;
         }
         Ok(added)
     }

@@ -22,7 +22,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use uuid::Uuid;
-use vworkspace_core::control::token::{Kept, Presented};
+use vworkspace_core::{
+    control::token::{Kept, Presented},
+    report_digest::ReportDigest,
+};
 use vworkspace_protocol::id::OrganizationId;
 
 /// Most callers, and most clusters. Overflow rule: everything is forgotten and found again.
@@ -64,6 +67,9 @@ struct Facts {
     cluster_ids: HashMap<i64, Uuid>,
     jobs: HashMap<Uuid, JobPlace>,
     jobs_by_age: VecDeque<Uuid>,
+    /// Of the reports of each cluster, by its row. Reports come all the time: they have an epoch of their own.
+    digests: HashMap<i64, ReportDigest>,
+    digest_epoch: u64,
 }
 
 struct Bearer {
@@ -78,6 +84,8 @@ struct Bearer {
 enum Touched {
     Token(i64),
     Cluster(i64),
+    /// Of the cluster with this row.
+    Digest(i64),
     /// Of a tenant, whose tokens and clusters are many: rare, so everything goes.
     Organization,
 }
@@ -87,8 +95,8 @@ impl Known {
     pub(crate) fn watch(self: &Arc<Self>, connection: &Connection) -> Result<(), Error> {
         let known = Arc::clone(self);
         Ok(connection.update_hook(Some(move |action: Action, _: &str, table: &str, row: i64| {
-            if action != Action::SQLITE_INSERT
-                && let Some(touched) = Touched::of(table, row)
+            if let Some(touched) = Touched::of(table, row)
+                && (action != Action::SQLITE_INSERT || touched.may_be_known_before())
             {
                 known.facts().touched.push(touched);
             }
@@ -101,8 +109,10 @@ impl Known {
         if facts.touched.is_empty() {
             return;
         }
-        facts.epoch += 1;
-        for touched in std::mem::take(&mut facts.touched) {
+        let touched = std::mem::take(&mut facts.touched);
+        facts.digest_epoch += u64::from(touched.iter().any(|one| one.may_be_known_before()));
+        facts.epoch += u64::from(touched.iter().any(|one| !one.may_be_known_before()));
+        for touched in touched {
             facts.forget(touched);
         }
     }
@@ -179,6 +189,28 @@ impl Known {
         }
     }
 
+    /// The digest of this cluster's reports.
+    pub(crate) fn digest(&self, cluster: i64) -> Option<ReportDigest> {
+        self.facts().digests.get(&cluster).copied()
+    }
+
+    /// To be asked for before the database is asked for a digest.
+    pub(crate) fn digest_epoch(&self) -> Epoch {
+        Epoch(self.facts().digest_epoch)
+    }
+
+    /// Keeps the digest of this cluster's reports.
+    pub(crate) fn keep_digest(&self, epoch: Epoch, cluster: i64, digest: ReportDigest) {
+        let mut facts = self.facts();
+        if facts.digest_epoch != epoch.0 {
+            return;
+        }
+        if facts.digests.len() >= MOST {
+            facts.digests.clear();
+        }
+        facts.digests.insert(cluster, digest);
+    }
+
     /// None when something was forgotten since.
     fn facts_of(&self, epoch: Epoch) -> Option<MutexGuard<'_, Facts>> {
         Some(self.facts()).filter(|facts| facts.epoch == epoch.0)
@@ -197,7 +229,16 @@ impl Touched {
             "credential" | "api_token" => Some(Self::Token(row)),
             "cluster" => Some(Self::Cluster(row)),
             "organization" => Some(Self::Organization),
+            "report_digest" => Some(Self::Digest(row)),
             _ => None,
+        }
+    }
+
+    /// Whether it is known also while there is no row: then an insertion changes it, too.
+    fn may_be_known_before(self) -> bool {
+        match self {
+            Self::Digest(_) => true,
+            Self::Token(_) | Self::Cluster(_) | Self::Organization => false,
         }
     }
 }
@@ -215,6 +256,9 @@ impl Facts {
                 if let Some(id) = self.cluster_ids.remove(&row) {
                     self.clusters.remove(&id);
                 }
+            }
+            Touched::Digest(row) => {
+                self.digests.remove(&row);
             }
             Touched::Organization => {
                 self.callers.clear();

@@ -23,6 +23,7 @@ mod organization;
 mod page;
 mod presence;
 mod reader;
+mod report_digest;
 mod resource;
 mod retention;
 mod schema;
@@ -35,6 +36,7 @@ pub use access::{
     Caller, Cluster, Command, Handle, Installation, Job, Manage, Organization, Read, Right, Serve,
 };
 pub use error::Error;
+pub use event::Ingested;
 pub use job::{Enqueued, Leased};
 pub use page::PageRequest;
 pub use presence::Contact;

@@ -12,7 +12,11 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-use vworkspace_core::control::{admission::group, ingest::identity_of_end};
+use std::ops::ControlFlow;
+use vworkspace_core::{
+    control::{admission::group, ingest::identity_of_end},
+    report_digest::{ReportDigest, ReportLine},
+};
 use vworkspace_protocol::{
     ClusterId, Condition, ConditionStatus, ObjectRef, admin,
     condition::reasons,
@@ -71,19 +75,21 @@ impl Store {
     }
 }
 
-/// Brings the projection up to date with an event that was not seen before.
+/// Brings the projection up to date with an event that was not seen before; adds to `change` what that changes in the
+/// digest of the cluster's conditions.
 pub(crate) fn project(
     connection: &Connection,
     cluster: i64,
     event: &Event,
     now: Timestamp,
+    change: &mut ReportDigest,
 ) -> Result<(), Error> {
     let object = &event.resource_ref;
     if object.kind.is_empty() || object.name.is_empty() {
         return Ok(());
     }
     if event.kind == kind::OBJECT_DELETED {
-        return forget(connection, cluster, object);
+        return forget(connection, cluster, object, change);
     }
     // An audit event tells what was done, not how the object is.
     if event.conditions.is_empty() || kind::is_audit(&event.kind) {
@@ -92,9 +98,10 @@ pub(crate) fn project(
     if object.kind == CLUSTER && has_left(connection, cluster)? {
         return Ok(());
     }
-    let Some(row) = upsert(connection, cluster, object, event.sequence, now)? else { return Ok(()) };
+    let Some(row) = upsert(connection, cluster, object, event.sequence, now, change)? else { return Ok(()) };
     let sequence = event.sequence;
-    event.conditions.iter().try_for_each(|condition| note(connection, row, condition, sequence, now))
+    let noted = |condition| note(connection, (row, object), condition, sequence, now, change);
+    event.conditions.iter().try_for_each(noted)
 }
 
 /// Whether the cluster has left, and its Cluster object is gone with it, while the report was on its way.
@@ -103,12 +110,36 @@ fn has_left(connection: &Connection, cluster: i64) -> Result<bool, Error> {
     Ok(connection.row(left, [cluster], |_| Ok(()))?.is_some())
 }
 
-fn forget(connection: &Connection, cluster: i64, object: &ObjectRef) -> Result<(), Error> {
-    connection.run(
-        "DELETE FROM resource WHERE cluster = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4 AND api_group = ?5
+fn forget(
+    connection: &Connection,
+    cluster: i64,
+    object: &ObjectRef,
+    change: &mut ReportDigest,
+) -> Result<(), Error> {
+    let found = connection.row(
+        "SELECT row, uid FROM resource
+         WHERE cluster = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4 AND api_group = ?5
          AND (uid = ?6 OR uid = '' OR ?6 = '')",
-        params![cluster, object.kind, object.namespace, object.name, group(&object.api_version), object.uid],
+        params![cluster, object.kind, object.namespace, object.name, object.group(), object.uid],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
     )?;
+    let Some((row, uid)) = found else { return Ok(()) };
+    forget_conditions(connection, row, &ObjectRef { uid, ..object.clone() }, change)?;
+    connection.run("DELETE FROM resource WHERE row = ?1", [row])?;
+    Ok(())
+}
+
+/// Takes away all conditions of the object's row.
+fn forget_conditions(
+    connection: &Connection,
+    row: i64,
+    object: &ObjectRef,
+    change: &mut ReportDigest,
+) -> Result<(), Error> {
+    for condition in conditions(connection, row)? {
+        change.remove(ReportLine::new(object, &condition));
+    }
+    connection.run("DELETE FROM resource_condition WHERE resource = ?1", [row])?;
     Ok(())
 }
 
@@ -119,6 +150,7 @@ fn upsert(
     object: &ObjectRef,
     sequence: u64,
     now: Timestamp,
+    change: &mut ReportDigest,
 ) -> Result<Option<i64>, Error> {
     let sequence = place_of(sequence);
     let found = connection.row(
@@ -155,7 +187,7 @@ fn upsert(
         if is_late {
             return Ok(None);
         }
-        connection.run("DELETE FROM resource_condition WHERE resource = ?1", [row])?;
+        forget_conditions(connection, row, &ObjectRef { uid, ..object.clone() }, change)?;
     }
     if !is_late {
         connection.run(
@@ -199,23 +231,29 @@ fn make_room(connection: &Connection, resource: i64) -> Result<bool, Error> {
 
 fn note(
     connection: &Connection,
-    resource: i64,
+    (resource, object): (i64, &ObjectRef),
     condition: &Condition,
     sequence: u64,
     now: Timestamp,
+    change: &mut ReportDigest,
 ) -> Result<(), Error> {
     let sequence = place_of(sequence);
-    let newest = connection.row(
-        "SELECT sequence FROM resource_condition WHERE resource = ?1 AND type = ?2",
+    let held = connection.row(
+        "SELECT type, status, reason, message, observed_generation, last_transition, sequence
+         FROM resource_condition WHERE resource = ?1 AND type = ?2",
         params![resource, condition.type_],
-        |row| row.get::<_, i64>(0),
+        |row| Ok((self::condition(row)?, row.get::<_, i64>(6)?)),
     )?;
-    if sequence > 0 && newest.is_some_and(|newest| sequence < newest) {
+    if sequence > 0 && held.as_ref().is_some_and(|(_, newest)| sequence < *newest) {
         return Ok(());
     }
-    if newest.is_none() && !make_room(connection, resource)? {
+    if held.is_none() && !make_room(connection, resource)? {
         return Ok(());
     }
+    if let Some((held, _)) = &held {
+        change.remove(ReportLine::new(object, held));
+    }
+    change.add(ReportLine::new(object, condition));
     // A removal is kept like any other report, and not shown: what was sent before it may arrive after it.
     connection.run(
         "INSERT OR REPLACE INTO resource_condition
@@ -262,6 +300,32 @@ fn list(
             rows
         ],
         |row| Ok((row.get::<_, i64>(0)?, resource(row, id)?)),
+    )
+}
+
+/// Shows every condition that is held of the cluster's objects, removed ones included.
+pub(crate) fn each_condition(
+    connection: &Connection,
+    cluster: i64,
+    mut see: impl FnMut(&ObjectRef, &Condition),
+) -> Result<(), Error> {
+    connection.each(
+        "SELECT c.type, c.status, c.reason, c.message, c.observed_generation, c.last_transition,
+                r.api_version, r.kind, r.namespace, r.name, r.uid
+         FROM resource r JOIN resource_condition c ON c.resource = r.row WHERE r.cluster = ?1",
+        [cluster],
+        |row| {
+            let object = ObjectRef {
+                api_version: row.get(6)?,
+                kind: row.get(7)?,
+                namespace: row.get(8)?,
+                name: row.get(9)?,
+                uid: row.get(10)?,
+                generation: 0,
+            };
+            see(&object, &condition(row)?);
+            Ok(ControlFlow::Continue(()))
+        },
     )
 }
 

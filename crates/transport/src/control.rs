@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Secret,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
-    event::EventsRequest,
+    event::{EventsAnswer, EventsRequest},
     id::SessionId,
     outcome::{JobResult, StatusUpdate},
 };
@@ -102,11 +102,14 @@ pub trait ControlPort: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Stores a batch of events, each once, in their order. A batch that breaks a rule MUST be refused whole with 400.
+    ///
+    /// It SHOULD answer the digest of the current conditions that it holds of the cluster's objects. One that it answers
+    /// MUST count every batch that it took before, and this one: the agent reports everything once more where it differs.
     fn events(
         &self,
         call: AgentCall,
         batch: EventsRequest,
-    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    ) -> impl Future<Output = Result<EventsAnswer, Refusal>> + Send;
 
     /// Issues a new credential beside the current one, which MUST work until the new one is first used and MUST end then.
     /// One that is not used within 24 hours is dropped, and a repetition takes the place of one that was not used: either

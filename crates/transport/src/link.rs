@@ -5,7 +5,7 @@ use thiserror::Error;
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
-    event::EventsRequest,
+    event::{EventsAnswer, EventsRequest},
     outcome::{JobResult, StatusUpdate},
 };
 
@@ -75,7 +75,10 @@ pub trait AgentLink: Send + Sync + 'static {
 
     /// Delivers a batch of events; up to [`EVENTS_PER_BATCH`](vworkspace_protocol::limits::EVENTS_PER_BATCH) of them
     /// MUST pass, none at all included. Repeating it is safe: events carry their identity.
-    fn events(&self, batch: &EventsRequest) -> impl Future<Output = Result<(), LinkError>> + Send;
+    ///
+    /// The answer's report digest MUST come back as it is if it is visible ASCII without spaces, of at most
+    /// [`REPORT_DIGEST_BYTES`](vworkspace_protocol::limits::REPORT_DIGEST_BYTES), and is `None` otherwise.
+    fn events(&self, batch: &EventsRequest) -> impl Future<Output = Result<EventsAnswer, LinkError>> + Send;
 
     /// Asks for a new credential. An answer without one MUST be [`LinkError::Malformed`]. Repeating it is safe:
     /// whichever answer arrives, its credential works.

@@ -12,9 +12,9 @@ use std::{io, time::Duration};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
-    event::EventsRequest,
+    event::{EventsAnswer, EventsRequest},
     job::JobsResponse,
-    limits::{MAX_WAIT, REQUEST_BODY_BYTES},
+    limits::{MAX_WAIT, REPORT_DIGEST_BYTES, REQUEST_BODY_BYTES},
     outcome::{JobResult, StatusUpdate},
     problem::code,
 };
@@ -62,8 +62,9 @@ impl<P: ControlPort> AgentLink for MemoryLink<P> {
         Ok(self.port.result(self.caller(), job.clone(), sent(result)?).await?)
     }
 
-    async fn events(&self, batch: &EventsRequest) -> Result<(), LinkError> {
-        Ok(self.port.events(self.caller(), sent(batch)?).await?)
+    async fn events(&self, batch: &EventsRequest) -> Result<EventsAnswer, LinkError> {
+        let answer = self.port.events(self.caller(), sent(batch)?).await?;
+        Ok(EventsAnswer { report_digest: answer.report_digest.filter(|digest| can_travel(digest)) })
     }
 
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
@@ -73,6 +74,13 @@ impl<P: ControlPort> AgentLink for MemoryLink<P> {
     async fn decommission(&self) -> Result<(), LinkError> {
         Ok(self.port.decommission(self.caller()).await?)
     }
+}
+
+/// Whether every transport brings this digest back.
+fn can_travel(digest: &str) -> bool {
+    !digest.is_empty()
+        && digest.len() <= REPORT_DIGEST_BYTES
+        && digest.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The body as the port gets it, refused where it would be too large to travel.

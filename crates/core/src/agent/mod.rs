@@ -5,6 +5,7 @@
 //!   credentials which of two is presented, what is stored after an answer (Held, Verdicts)
 //!   session    when to resync, poll, wait or stop; connected or not
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
+//!   divergence does the control plane still hold what was reported? (Divergence, Settled)
 //!   departure  what follows from the answer to a decommission
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
@@ -22,9 +23,11 @@ pub mod bare_answers;
 pub mod credentials;
 pub mod dedup;
 pub mod departure;
+pub mod divergence;
 pub mod job_run;
 pub mod object_key;
 pub mod outbox;
+mod reported;
 pub mod rotation;
 pub mod session;
 pub mod shards;

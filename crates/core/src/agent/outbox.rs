@@ -32,6 +32,7 @@ pub struct EventBatcher {
     suspects: usize,
     dropped: u64,
     poisoned: u64,
+    added: u64,
     overflowing: bool,
 }
 
@@ -62,6 +63,7 @@ impl EventBatcher {
     /// Adds an event.
     pub fn handle_event(&mut self, news: News, now: Timestamp) {
         self.flush_at.get_or_insert_with(|| now.saturating_add(FLUSH_INTERVAL).unwrap_or(now));
+        self.added += 1;
         self.waiting.push_back(news);
         self.keep_bound();
     }
@@ -163,6 +165,11 @@ impl EventBatcher {
     /// Whether there is nothing to deliver.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Events added so far: equal numbers at two moments mean that nothing was added in between.
+    pub fn added(&self) -> u64 {
+        self.added
     }
 
     /// Events dropped so far for want of room.

@@ -12,10 +12,12 @@
 //!   unchanged until it changes again.
 
 use super::{
+    divergence::{Depth, Settled},
     outbox::{Delivery, EventBatcher},
     shards::Write,
     transition::{ContentChange, News, TransitionLog},
 };
+use crate::planted::{Bug, planted};
 use jiff::{SignedDuration, Timestamp};
 use vworkspace_protocol::{
     Condition, ObjectRef,
@@ -77,10 +79,39 @@ impl Teller {
         self.repeat(ends, now);
     }
 
+    /// Reports the ends once more that the control plane took before, if the snapshot is so deep.
+    pub fn handle_ends_again(&mut self, depth: Depth, now: Timestamp) {
+        if depth != Depth::Plain && !planted(Bug::ForgetEnds) {
+            let ends = self.log.handle_ends_again(now);
+            self.repeat(ends, now);
+        }
+    }
+
     /// Everything that is known about an object is told, whether it was before or not.
     pub fn handle_snapshot(&mut self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) {
-        let all = self.log.handle_snapshot(object, conditions, now);
+        self.handle_snapshot_of(Depth::Plain, object, conditions, now);
+    }
+
+    /// As [`Teller::handle_snapshot`], as part of a snapshot of this depth.
+    pub fn handle_snapshot_of(
+        &mut self,
+        depth: Depth,
+        object: &ObjectRef,
+        conditions: &[Condition],
+        now: Timestamp,
+    ) {
+        let all = match depth {
+            Depth::Plain | Depth::WithEnds => self.log.handle_snapshot(object, conditions, now),
+            Depth::Anew => self.log.handle_snapshot_anew(object, conditions, now),
+        };
         self.repeat(all, now);
+    }
+
+    /// What was reported, if the control plane took all of it and nothing waits.
+    pub fn settled(&self) -> Option<Settled> {
+        let is_empty = self.outbox.is_empty() || planted(Bug::CompareInFlight);
+        let digest = self.log.digest().filter(|_| is_empty)?;
+        Some(Settled { digest, revision: self.outbox.added() })
     }
 
     /// These are an object's conditions: what was not told of them is.

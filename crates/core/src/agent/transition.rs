@@ -12,12 +12,14 @@
 use super::{
     ObjectKey,
     object_key::{NAME_BYTES, bounded_ref},
+    reported::Reported,
     shards::{self, Shards, Stored, Write},
     shelf::Shelf,
 };
 use crate::{
-    canonical,
+    canonical::sha256_of_parts as sha256,
     planted::{Bug, planted},
+    report_digest::{ReportDigest, ReportLine},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,9 @@ use vworkspace_protocol::{
 pub const MAX_REMEMBERED: usize = 50_000;
 /// Most conditions of one object remembered, by the same rule.
 const MAX_OF_OBJECT: usize = 32;
+/// Most ended objects remembered after the control plane took their end: a control plane that was restored from a backup
+/// may hold them again, and nothing else says that they are gone. Overflow rule: the oldest end is forgotten.
+pub const MAX_ENDED: usize = 500;
 /// Shortest time between two writes.
 const STORE_INTERVAL: SignedDuration = SignedDuration::from_millis(250);
 
@@ -83,6 +88,9 @@ pub struct Remembered {
     object: ObjectRef,
     #[serde(rename = "c")]
     conditions: BTreeMap<String, Told>,
+    /// Place of its end among all transitions, once the control plane took that; 0: it has not ended.
+    #[serde(rename = "e", default, skip_serializing_if = "is_zero")]
+    ended: u64,
     /// The version that was told last, by this process; nought: nobody knows.
     #[serde(skip)]
     version: u64,
@@ -112,6 +120,9 @@ struct Told {
     is_removed: bool,
     #[serde(skip)]
     needs: u64,
+    /// What it counts in the digest; `None`: an earlier process reported it, and this one has not seen it yet.
+    #[serde(skip)]
+    line: Option<ReportLine>,
 }
 
 /// Remembers what was last told about each condition, and makes events of what is new.
@@ -120,7 +131,10 @@ pub struct TransitionLog {
     /// The newest that was given.
     sequence: u64,
     objects: BTreeMap<String, Remembered>,
+    /// Objects whose end the control plane took, at most [`MAX_ENDED`].
+    ended: BTreeMap<String, Remembered>,
     conditions: usize,
+    reported: Reported,
     shards: Shards<String>,
     shelf: Shelf,
 }
@@ -146,6 +160,7 @@ impl TransitionLog {
         after: &[Condition],
         now: Timestamp,
     ) -> Vec<News> {
+        self.note_lines(object, after);
         let changed = after.iter().filter(|condition| !before.iter().any(|b| same_content(b, condition)));
         let removed = before.iter().filter(|b| !after.iter().any(|a| a.type_ == b.type_));
         let removed = removed.map(|condition| removal(&condition.type_, condition.observed_generation, now));
@@ -163,12 +178,26 @@ impl TransitionLog {
         // That one was taken away may have been told to nobody.
         let removed = self.absent(object, conditions, now);
         let all: Vec<_> = conditions.iter().cloned().chain(removed).collect();
-        all.into_iter().filter_map(|condition| self.tell(object, condition, now)).collect()
+        all.into_iter().filter_map(|condition| self.tell(object, condition, now, Key::Stored)).collect()
+    }
+
+    /// As [`TransitionLog::handle_snapshot`], with every condition counted anew: the control plane takes its events for
+    /// news, also where it knows their former keys and yet holds something else.
+    pub fn handle_snapshot_anew(
+        &mut self,
+        object: &ObjectRef,
+        conditions: &[Condition],
+        now: Timestamp,
+    ) -> Vec<News> {
+        let removed = self.absent(object, conditions, now);
+        let all: Vec<_> = conditions.iter().cloned().chain(removed).collect();
+        all.into_iter().filter_map(|condition| self.tell(object, condition, now, Key::New)).collect()
     }
 
     /// Events for those of an object's conditions that were last told otherwise, or never, and for those that were told and
     /// are there no more.
     pub fn handle_seen(&mut self, object: &ObjectRef, conditions: &[Condition], now: Timestamp) -> Vec<News> {
+        self.note_lines(object, conditions);
         let removed = self.absent(object, conditions, now);
         let all = conditions.iter().cloned().chain(removed).collect();
         self.tell_news(object, all, now)
@@ -176,7 +205,11 @@ impl TransitionLog {
 
     fn tell_news(&mut self, object: &ObjectRef, conditions: Vec<Condition>, now: Timestamp) -> Vec<News> {
         let news = |condition: Condition| {
-            if self.is_told(object, &condition) { None } else { self.tell(object, condition, now) }
+            if self.is_told(object, &condition) {
+                None
+            } else {
+                self.tell(object, condition, now, Key::Stored)
+            }
         };
         conditions.into_iter().filter_map(news).collect()
     }
@@ -234,10 +267,22 @@ impl TransitionLog {
     pub fn handle_end_known(&mut self, object: &ObjectRef) {
         let object = identity(object);
         if self.objects.get(&object).is_some_and(|known| known.is_gone) {
-            self.take(&object);
+            let end = self.take(&object);
             self.shards.remove(&object);
+            end.iter().for_each(|known| self.remember_end(&object, &known.object));
             self.shelf.change();
         }
+    }
+
+    /// Events for the ends that the control plane took before, the newest [`MAX_ENDED`] of them.
+    pub fn handle_ends_again(&self, now: Timestamp) -> Vec<News> {
+        self.ended.values().map(|known| end_of(&known.object, now)).collect()
+    }
+
+    /// Digest of what was reported, which is what the control plane holds once it took everything. `None` while this
+    /// process does not know all of it.
+    pub fn digest(&self) -> Option<ReportDigest> {
+        self.reported.digest()
     }
 
     /// The audit event of a rotation, named by the id that was stored with its credential: told again, for example
@@ -320,9 +365,13 @@ impl TransitionLog {
     pub fn poll_writes(&mut self) -> Vec<Write> {
         self.shelf.start();
         self.shards.compact();
-        let objects = &self.objects;
+        let (objects, ended) = (&self.objects, &self.ended);
         // A shard holds keys of objects that are here: both are taken out together.
-        self.shards.poll_writes(|object| objects.get(object).map_or_else(String::new, shards::render))
+        let record = |object: &String| {
+            let record = objects.get(object).or_else(|| ended.get(object));
+            record.map_or_else(String::new, shards::render)
+        };
+        self.shards.poll_writes(record)
     }
 
     /// Answers [`TransitionLog::poll_writes`]: whether every step was done.
@@ -331,12 +380,12 @@ impl TransitionLog {
         self.shelf.handle_stored(done, STORE_INTERVAL, now, random);
     }
 
-    fn tell(&mut self, object: &ObjectRef, condition: Condition, now: Timestamp) -> Option<News> {
+    fn tell(&mut self, object: &ObjectRef, condition: Condition, now: Timestamp, key: Key) -> Option<News> {
         let slot = Slot::new(object, &condition.type_);
         if self.objects.get(&slot.object).is_some_and(|known| known.is_gone) {
             return None;
         }
-        let told = self.count(object, &slot, &condition, now);
+        let told = self.count(object, &slot, &condition, (now, key));
         let (suffix, needs, sequence) = (told.suffix, told.needs, told.sequence);
         let key = condition_key(&as_spoken_of(object, &condition), &condition.type_, condition.status);
         let event = Event {
@@ -352,6 +401,23 @@ impl TransitionLog {
         Some(News { slot, event, needs })
     }
 
+    /// Learns what the conditions count in the digest that an earlier process reported.
+    fn note_lines(&mut self, object: &ObjectRef, conditions: &[Condition]) {
+        if self.reported.is_complete() {
+            return;
+        }
+        let Some(known) = self.objects.get_mut(&identity(object)) else { return };
+        for condition in conditions {
+            let type_ = Slot::new(object, &condition.type_).condition_type;
+            let told = known.conditions.get_mut(&type_).filter(|told| told.line.is_none());
+            if let Some(told) = told.filter(|told| told.says(condition, &content_digest(condition))) {
+                self.reported.remove(told.line);
+                told.line = Some(ReportLine::new(object, condition));
+                self.reported.add(told.line);
+            }
+        }
+    }
+
     fn is_told(&self, object: &ObjectRef, condition: &Condition) -> bool {
         let slot = Slot::new(object, &condition.type_);
         let known = self.objects.get(&slot.object);
@@ -360,14 +426,29 @@ impl TransitionLog {
     }
 
     /// What the condition is told under; the log must be stored as far as that needs before it is used.
-    fn count(&mut self, object: &ObjectRef, slot: &Slot, condition: &Condition, now: Timestamp) -> Told {
-        let content = content_digest(condition);
+    fn count(
+        &mut self,
+        object: &ObjectRef,
+        slot: &Slot,
+        condition: &Condition,
+        (now, key): (Timestamp, Key),
+    ) -> Told {
+        let (content, line) = (content_digest(condition), Some(ReportLine::new(object, condition)));
         let new = || Remembered::new(object);
         let known = self.objects.entry(slot.object.clone()).or_insert_with(new);
-        let last = known.conditions.get(&slot.condition_type);
-        if let Some(told) = last.filter(|told| told.says(condition, &content)) {
-            return told.clone();
+        let last = known.conditions.get_mut(&slot.condition_type);
+        self.reported.add(line);
+        if let Some(last) = &last {
+            self.reported.remove(last.line);
         }
+        let same = |told: &&mut Told| key == Key::Stored && told.says(condition, &content);
+        let last = match last {
+            Some(told) if same(&told) => {
+                told.line = line;
+                return told.clone();
+            }
+            last => last.map(|told| &*told),
+        };
         let n = last.filter(|_| !planted(Bug::RepeatEventKey)).map_or(0, |told| told.n.saturating_add(1));
         // A clock that was set back must not make news look old, and one that is right helps where the log was lost.
         self.sequence = (self.sequence + 1).max(u64::try_from(now.as_millisecond()).unwrap_or_default());
@@ -378,14 +459,18 @@ impl TransitionLog {
             sequence: self.sequence,
             is_removed: condition.reason == reasons::CONDITION_REMOVED,
             needs: self.shelf.change(),
+            line,
         };
         self.conditions += usize::from(last.is_none());
         known.conditions.insert(slot.condition_type.clone(), told.clone());
         if known.conditions.len() > MAX_OF_OBJECT {
-            known.conditions.pop_first();
+            let forgotten = known.conditions.pop_first();
+            forgotten.iter().for_each(|(_, told)| self.reported.forget(told.line));
             self.conditions -= 1;
         }
         self.shards.put(slot.object.clone(), shards::render(known).len());
+        // Of an object without uid another life may have ended under this name.
+        self.ended.remove(&slot.object);
         self.keep_bound();
         told
     }
@@ -394,16 +479,37 @@ impl TransitionLog {
     fn add(&mut self, record: Remembered) -> (String, usize) {
         let (object, bytes) = (identity(&record.object), shards::render(&record).len());
         self.take(&object);
-        self.conditions += record.conditions.len();
+        self.ended.remove(&object);
         let newest = record.conditions.values().map(|told| told.sequence).max();
-        self.sequence = self.sequence.max(newest.unwrap_or_default());
+        self.sequence = self.sequence.max(newest.unwrap_or_default()).max(record.ended);
+        if record.ended > 0 {
+            self.ended.insert(object.clone(), record);
+            return (object, bytes);
+        }
+        self.conditions += record.conditions.len();
+        record.conditions.values().for_each(|told| self.reported.add(told.line));
         self.objects.insert(object.clone(), Remembered { was_there: true, ..record });
         (object, bytes)
     }
 
-    fn take(&mut self, object: &str) {
-        if let Some(known) = self.objects.remove(object) {
-            self.conditions -= known.conditions.len();
+    fn take(&mut self, object: &str) -> Option<Remembered> {
+        let known = self.objects.remove(object)?;
+        self.conditions -= known.conditions.len();
+        known.conditions.values().for_each(|told| self.reported.remove(told.line));
+        Some(known)
+    }
+
+    fn remember_end(&mut self, identity: &str, object: &ObjectRef) {
+        self.sequence += 1;
+        let record = Remembered { ended: self.sequence, ..Remembered::new(object) };
+        self.shards.put(identity.to_owned(), shards::render(&record).len());
+        self.ended.insert(identity.to_owned(), record);
+        let oldest = || self.ended.iter().min_by_key(|(_, known)| known.ended).map(|(key, _)| key.clone());
+        if self.ended.len() > MAX_ENDED
+            && let Some(oldest) = oldest()
+        {
+            self.ended.remove(&oldest);
+            self.shards.remove(&oldest);
         }
     }
 
@@ -412,9 +518,19 @@ impl TransitionLog {
             && let Some((object, known)) = self.objects.pop_first()
         {
             self.conditions -= known.conditions.len();
+            known.conditions.values().for_each(|told| self.reported.forget(told.line));
             self.shards.forget(&object);
         }
     }
+}
+
+/// Under which key a condition is reported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    /// The stored one where nothing changed.
+    Stored,
+    /// A new one in any case.
+    New,
 }
 
 impl Told {
@@ -432,6 +548,7 @@ impl Remembered {
         Self {
             object: bounded_ref(object.clone()),
             conditions: BTreeMap::new(),
+            ended: 0,
             version: 0,
             was_there: false,
             is_gone: false,
@@ -502,14 +619,9 @@ fn suffix_of(content: &[u8; 32], n: u64) -> String {
     hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8]))
 }
 
-/// SHA-256 over parts that cannot run into each other: each is preceded by its length.
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
-    for part in parts {
-        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(part);
-    }
-    canonical::sha256(&bytes)
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]

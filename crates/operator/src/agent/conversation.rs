@@ -41,6 +41,8 @@ pub struct LinkState {
     pub dropped_events: u64,
     /// Whether events were dropped since the outbox was last empty.
     pub overflowing: bool,
+    /// Whether the control plane holds something else than was reported to it.
+    pub report_diverged: bool,
 }
 
 impl Default for LinkState {
@@ -56,6 +58,7 @@ impl Default for LinkState {
             problem: Problem::default(),
             dropped_events: 0,
             overflowing: false,
+            report_diverged: false,
         }
     }
 }
@@ -192,6 +195,11 @@ impl Conversation {
     pub fn outbox(&self, waiting: usize, dropped: u64, overflowing: bool) {
         self.gauges.event_buffer(waiting);
         self.publish(|state| (state.dropped_events, state.overflowing) = (dropped, overflowing));
+    }
+
+    /// Whether the control plane holds something else than was reported to it.
+    pub fn report_diverged(&self, is_diverged: bool) {
+        self.publish(|state| state.report_diverged = is_diverged);
     }
 
     /// Whether the control plane may be told anything: not with a credential that it rejected.

@@ -5,7 +5,7 @@ use crate::{
         applier::Applier,
         conversation::{Conversation, LinkState, until},
         credentials::{self, Credentials, Identity, Seed},
-        events::{EventLoop, Part, Snapshot, Told, Untold},
+        events::{EventLoop, Untold},
         follow::Follow,
         heartbeat,
         jobs::{Jobs, Means},
@@ -13,7 +13,9 @@ use crate::{
         ledger::LedgerShelf,
         links::{Connection, Links, failure_of},
         problem::Problem,
+        report_check::ReportCheck,
         shard_store::ShardStore,
+        snapshots::Snapshots,
     },
     args::Args,
     clock,
@@ -26,7 +28,7 @@ use jiff::Timestamp;
 use kube::Client;
 use std::sync::Arc;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,9 +36,6 @@ use vworkspace_core::agent::session::{Failure, Step, pause_after_poll, poll_wait
 use vworkspace_crds::key::JOURNAL_OF_EVENTS;
 use vworkspace_protocol::{ClusterId, Job, id::SessionId};
 use vworkspace_transport::{AgentLink as _, EchoMark, Witness};
-
-/// Objects per part of a snapshot: with a handful of conditions each they fit into the outbox.
-const SNAPSHOT_PART: usize = 80;
 
 /// What the agent is made of.
 pub struct Agent {
@@ -80,7 +79,8 @@ struct Driver {
     links: Links,
     follow: Follow,
     rotations: Rotations,
-    snapshots: mpsc::Sender<Snapshot>,
+    snapshots: Snapshots,
+    check: Arc<ReportCheck>,
     /// Told when a job has ended.
     job_ended: Arc<Notify>,
 }
@@ -98,7 +98,7 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         Arc::new(Conversation::new(agent.args.disconnect_after, agent.link_state, agent.link_gauges));
     let (connections, links) = watch::channel(None);
     let (snapshots, snapshot_requests) = mpsc::channel(1);
-    let follow = Follow::default();
+    let (follow, check) = (Follow::default(), Arc::<ReportCheck>::default());
     let driver = Arc::new(Driver {
         seed: Seed::of(&agent.args),
         client: agent.client.clone(),
@@ -110,7 +110,8 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
         links: Links::new(links),
         follow: follow.clone(),
         rotations: agent.rotations,
-        snapshots,
+        snapshots: Snapshots::new(follow.clone(), snapshots, check.clone()),
+        check: check.clone(),
         job_ended: Arc::default(),
     });
     let (watching, client, reporter) = (follow.clone(), agent.client.clone(), agent.reporter);
@@ -123,10 +124,15 @@ pub async fn run(agent: Agent, shutdown: CancellationToken) {
     )));
     let silence = conversation.clone();
     spawn_until_shutdown(Box::pin(async move { silence.watch_silence().await }));
-    let beats = heartbeat::run(driver.links.clone(), conversation.clone(), follow, agent.kubernetes_version);
+    let repairing = driver.clone();
+    spawn_until_shutdown(Box::pin(async move {
+        repairing.snapshots.repair(&repairing.conversation, &repairing.links).await;
+    }));
+    let (links, kubernetes_version) = (driver.links.clone(), agent.kubernetes_version);
+    let beats = heartbeat::run(links, conversation.clone(), follow, check.clone(), kubernetes_version);
     spawn_until_shutdown(Box::pin(beats));
     let told = ShardStore::new(agent.client, &agent.args.agent_credentials_namespace, JOURNAL_OF_EVENTS);
-    let events = EventLoop::new(told, driver.links.clone(), conversation, driver.job_ended.clone());
+    let events = EventLoop::new(told, driver.links.clone(), conversation, check, driver.job_ended.clone());
     tasks.spawn(events.run(agent.observations, snapshot_requests, shutdown.clone()));
     driver.work(agent.job_gauges, &shutdown).await;
     tasks.close();
@@ -196,39 +202,17 @@ impl Driver {
         }
     }
 
-    /// Status first: who is gone, and the conditions of all owned objects, in parts that fit into the outbox.
+    /// Status first.
     async fn resync(&self, connection: &Arc<Connection>) {
-        let (dropped, objects) = (self.conversation.dropped(), self.follow.objects());
-        tracing::info!(
-            objects = objects.len(),
-            "status goes first: telling the conditions of all owned objects"
-        );
-        let mut round_trip = false;
-        let conditions = objects.chunks(SNAPSHOT_PART).map(|part| Part::Conditions(part.to_vec()));
-        for part in std::iter::once(Part::Listed(objects.clone())).chain(conditions) {
-            match self.tell(part).await {
-                Ok(Told::Taken) => round_trip = true,
-                Ok(Told::Nothing) => {}
-                Err(Untold { failure, problem }) => {
-                    self.failed(connection, failure, problem, None).await;
-                    return;
-                }
+        let dropped = self.conversation.dropped();
+        match self.snapshots.take().await {
+            // Another connection may lead to another control plane: that one is told from the start.
+            Ok(round_trip) if self.links.is_current(connection) => {
+                self.conversation.resynced(round_trip, dropped);
             }
+            Ok(_) => {}
+            Err(Untold { failure, problem }) => self.failed(connection, failure, problem, None).await,
         }
-        // Another connection may lead to another control plane: that one is told from the start.
-        if self.links.is_current(connection) {
-            self.conversation.resynced(round_trip, dropped);
-        }
-    }
-
-    async fn tell(&self, part: Part) -> Result<Told, Untold> {
-        let ends = || Untold {
-            failure: Failure::Unavailable { retry_after: None },
-            problem: "this operator is shutting down".into(),
-        };
-        let (done, answer) = oneshot::channel();
-        self.snapshots.send(Snapshot { part, done }).await.map_err(|_| ends())?;
-        answer.await.unwrap_or_else(|_| Err(ends()))
     }
 
     async fn poll(&self, connection: &Arc<Connection>, jobs: &Jobs) {
@@ -253,6 +237,7 @@ impl Driver {
                 }
             }
             Err(error) => {
+                self.check.failed(&error);
                 let (failure, problem) = (failure_of(&error), Problem::from(&error));
                 self.failed(connection, failure, problem, error.request_id()).await;
             }
@@ -403,6 +388,7 @@ impl Driver {
         }
         let present = connection.is_some();
         connections.send_replace(connection);
+        self.check.another_link();
         self.conversation.credential(present, &problem);
     }
 }
@@ -419,7 +405,10 @@ async fn rest(links: &Links, connection: &Arc<Connection>, conversation: &Conver
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::links::connection_to_nowhere;
+    use crate::agent::{
+        events::{Snapshot, Told},
+        links::connection_to_nowhere,
+    };
     use clap::Parser as _;
     use futures::FutureExt as _;
     use jiff::SignedDuration;
@@ -446,6 +435,7 @@ mod tests {
         let (snapshots, wanted) = mpsc::channel(1);
         let (metrics, gauges) = Metrics::new();
         let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges.link);
+        let (follow, check) = (Follow::default(), Arc::<ReportCheck>::default());
         let driver = Driver {
             access: NamespaceAccess::new(Client::new(unreached, "n")),
             client: Client::new(unreached, "n"),
@@ -455,9 +445,10 @@ mod tests {
             conversation: Arc::new(conversation),
             identity: watch::Sender::new(None),
             links: Links::new(links),
-            follow: Follow::default(),
+            follow: follow.clone(),
             rotations: Rotations::channel().0,
-            snapshots,
+            snapshots: Snapshots::new(follow, snapshots, check.clone()),
+            check,
             job_ended: Arc::default(),
         };
         (driver, connections, wanted)

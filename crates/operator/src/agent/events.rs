@@ -8,6 +8,7 @@ use crate::{
         follow::Followed,
         links::{Connection, Links, failure_of},
         problem::Problem,
+        report_check::ReportCheck,
         shard_store::ShardStore,
     },
     clock,
@@ -19,10 +20,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use vworkspace_core::{
-    agent::{outbox::Delivery, session::Failure, teller::Teller, transition::TransitionLog},
+    agent::{
+        divergence::Depth, outbox::Delivery, session::Failure, teller::Teller, transition::TransitionLog,
+    },
     backoff::Backoff,
 };
-use vworkspace_protocol::event::{Event, EventsRequest};
+use vworkspace_protocol::event::{Event, EventsAnswer, EventsRequest};
 use vworkspace_transport::{AgentLink as _, LinkError};
 
 /// How long the last flush may take when the process ends.
@@ -32,6 +35,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(3);
 pub struct Snapshot {
     /// What is told.
     pub part: Part,
+    /// How much of it.
+    pub depth: Depth,
     /// Where the answer goes.
     pub done: oneshot::Sender<Result<Told, Untold>>,
 }
@@ -69,7 +74,8 @@ struct Asked {
     done: oneshot::Sender<Result<Told, Untold>>,
 }
 
-type Post = BoxFuture<'static, (Arc<Connection>, Result<(), LinkError>)>;
+type Posted = Result<EventsAnswer, LinkError>;
+type Post = BoxFuture<'static, (Arc<Connection>, Posted)>;
 /// Answers whether everything was stored.
 type Storing = BoxFuture<'static, bool>;
 
@@ -79,8 +85,11 @@ pub struct EventLoop {
     store: ShardStore,
     links: Links,
     conversation: Arc<Conversation>,
+    check: Arc<ReportCheck>,
     job_ended: Arc<Notify>,
     on_its_way: Option<Post>,
+    /// Of the outbox, when the batch on its way was taken from it.
+    posted_at: u64,
     storing: Option<Storing>,
     backoff: Backoff,
     not_before: Timestamp,
@@ -93,6 +102,7 @@ impl EventLoop {
         store: ShardStore,
         links: Links,
         conversation: Arc<Conversation>,
+        check: Arc<ReportCheck>,
         job_ended: Arc<Notify>,
     ) -> Self {
         Self {
@@ -100,8 +110,10 @@ impl EventLoop {
             store,
             links,
             conversation,
+            check,
             job_ended,
             on_its_way: None,
+            posted_at: 0,
             storing: None,
             backoff: Backoff::default(),
             not_before: Timestamp::MIN,
@@ -141,6 +153,8 @@ impl EventLoop {
             }
             let outbox = self.teller.outbox();
             self.conversation.outbox(outbox.len(), outbox.dropped(), outbox.is_overflowing());
+            // Before the next round may post something: an answer that knows of it must not be compared with this.
+            self.check.settle(self.teller.settled());
         }
         while let Ok(observation) = observations.try_recv() {
             self.handle_observation(observation);
@@ -194,6 +208,7 @@ impl EventLoop {
             self.storing = Some(Box::pin(async move { store.write(&writes).await }));
         }
         if let Some(batch) = self.teller.poll_batch(now) {
+            self.posted_at = self.teller.outbox().added();
             self.on_its_way = Some(Box::pin(post(connection, batch)));
         }
     }
@@ -236,12 +251,13 @@ impl EventLoop {
         match &snapshot.part {
             Part::Listed(objects) => {
                 self.teller.handle_listed(objects.iter().map(|followed| &followed.object), now);
+                self.teller.handle_ends_again(snapshot.depth, now);
             }
             Part::Conditions(objects) => {
                 for Followed { object, version, observed, .. } in objects.iter().map(AsRef::as_ref) {
                     // A part may wait for those before it, and a watch lags: the newer was told when it was written.
                     if !self.teller.is_outdated(object, *version) {
-                        self.teller.handle_snapshot(object, &observed.conditions, now);
+                        self.teller.handle_snapshot_of(snapshot.depth, object, &observed.conditions, now);
                         self.teller.handle_version(object, *version);
                     }
                 }
@@ -257,20 +273,15 @@ impl EventLoop {
         self.teller.handle_flush(now);
     }
 
-    fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Result<(), LinkError>) {
+    fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Posted) {
         self.on_its_way = None;
         let now = clock::now();
         let is_current = self.links.is_current(connection);
-        let Err(error) = answer else {
-            if is_current {
-                self.conversation.good(&connection.credentials.token);
-            }
-            self.backoff.handle_success();
-            let taken = self.teller.outbox().in_flight().count();
-            self.teller.handle_delivery(Delivery::Taken, now);
-            self.answer_snapshots(taken);
-            return;
+        let error = match answer {
+            Ok(answer) => return self.handle_taken(connection, is_current, &answer),
+            Err(error) => error,
         };
+        self.check.failed(&error);
         let failure = failure_of(&error);
         if failure == Failure::Refused {
             if let Some(poison) = self.teller.handle_delivery(Delivery::Refused, now) {
@@ -296,6 +307,22 @@ impl EventLoop {
         }
     }
 
+    fn handle_taken(&mut self, connection: &Connection, is_current: bool, answer: &EventsAnswer) {
+        if is_current {
+            self.conversation.good(&connection.credentials.token);
+        }
+        self.backoff.handle_success();
+        let taken = self.teller.outbox().in_flight().count();
+        self.teller.handle_delivery(Delivery::Taken, clock::now());
+        self.answer_snapshots(taken);
+        let settled = self.teller.settled();
+        self.check.settle(settled);
+        if is_current {
+            let unchanged = settled.filter(|settled| settled.revision == self.posted_at);
+            self.conversation.report_diverged(self.check.heard(unchanged, answer));
+        }
+    }
+
     /// So many events have left the outbox. What is seen all the time must not keep a snapshot waiting, and with it all jobs.
     fn answer_snapshots(&mut self, left: usize) {
         let is_empty = self.teller.outbox().is_empty();
@@ -310,7 +337,7 @@ impl EventLoop {
     }
 }
 
-async fn post(connection: Arc<Connection>, batch: EventsRequest) -> (Arc<Connection>, Result<(), LinkError>) {
+async fn post(connection: Arc<Connection>, batch: EventsRequest) -> (Arc<Connection>, Posted) {
     let answer = connection.link.events(&batch).await;
     (connection, answer)
 }
@@ -362,7 +389,7 @@ mod tests {
         let conversation = Conversation::new(Duration::from_secs(60), watch::Sender::default(), gauges);
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let store = ShardStore::new(nowhere.try_into().unwrap(), "n", "events");
-        EventLoop::new(store, Links::new(links), Arc::new(conversation), Arc::default())
+        EventLoop::new(store, Links::new(links), Arc::new(conversation), Arc::default(), Arc::default())
     }
 
     fn ready() -> Condition {
@@ -396,9 +423,9 @@ mod tests {
         let (_sender, links) = watch::channel(Some(present.clone()));
         let mut events = event_loop(links);
         let state = events.conversation.watch();
-        events.handle_answer(&earlier, Ok(()));
+        events.handle_answer(&earlier, Ok(EventsAnswer::default()));
         assert!(!state.borrow().reached);
-        events.handle_answer(&present, Ok(()));
+        events.handle_answer(&present, Ok(EventsAnswer::default()));
         assert!(state.borrow().reached);
     }
 
@@ -418,14 +445,18 @@ mod tests {
             marks: String::new(),
         };
         let (done, mut told) = oneshot::channel();
-        events.handle_snapshot(Snapshot { part: Part::Conditions(vec![Arc::new(followed)]), done });
+        events.handle_snapshot(Snapshot {
+            part: Part::Conditions(vec![Arc::new(followed)]),
+            depth: Depth::Plain,
+            done,
+        });
         events.start();
         events.handle_stored(true);
         events.start();
         assert!(events.on_its_way.is_some() && told.try_recv().is_err());
         let (object, after) = (object("b"), vec![ready()]);
         events.handle_observation(Observation::Conditions { object, version: 0, before: vec![], after });
-        events.handle_answer(&connection, Ok(()));
+        events.handle_answer(&connection, Ok(EventsAnswer::default()));
         assert_eq!((told.try_recv(), events.teller.outbox().len()), (Ok(Ok(Told::Taken)), 1));
     }
 
@@ -480,7 +511,7 @@ mod tests {
                 marks: String::new(),
             };
             let part = Part::Conditions(vec![Arc::new(followed)]);
-            events.handle_snapshot(Snapshot { part, done: oneshot::channel().0 });
+            events.handle_snapshot(Snapshot { part, depth: Depth::Plain, done: oneshot::channel().0 });
             events.teller.outbox().len()
         };
         assert_eq!(snapshot(9, former.clone()), 1, "the watch lags, or the part waited");

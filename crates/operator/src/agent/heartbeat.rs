@@ -5,6 +5,7 @@ use crate::{
         conversation::Conversation,
         follow::{Follow, Followed},
         links::{Links, failure_of},
+        report_check::ReportCheck,
     },
     clock,
 };
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use vworkspace_core::agent::session::State;
 use vworkspace_protocol::{
     ClusterId, ObjectRef,
-    event::{Event, EventsRequest, kind},
+    event::{Event, EventsAnswer, EventsRequest, kind},
 };
 use vworkspace_transport::{AgentLink as _, LinkError};
 
@@ -22,9 +23,17 @@ use vworkspace_transport::{AgentLink as _, LinkError};
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Shortest time between two heartbeats, however often conditions change.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// Time to the next one while it decides whether the control plane holds what was reported.
+const IN_DOUBT: Duration = Duration::from_secs(10);
 
 /// Sends heartbeats while the conversation is active, until dropped.
-pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, kubernetes_version: String) {
+pub async fn run(
+    links: Links,
+    conversation: Arc<Conversation>,
+    follow: Follow,
+    check: Arc<ReportCheck>,
+    kubernetes_version: String,
+) {
     let mut state = conversation.watch();
     let mut cluster = follow.cluster();
     loop {
@@ -37,25 +46,31 @@ pub async fn run(links: Links, conversation: Arc<Conversation>, follow: Follow, 
         };
         let told = cluster.borrow().clone();
         let beat = heartbeat(told.as_deref(), &connection.cluster, &kubernetes_version, clock::now());
+        let settled = check.settled();
         let answer = connection.link.events(&EventsRequest { events: vec![beat] }).await;
         let shortest = shortest_after(&answer);
         match answer {
-            Ok(()) if links.is_current(&connection) => conversation.heartbeat(&connection.credentials.token),
-            Ok(()) => {}
+            Ok(answer) if links.is_current(&connection) => {
+                conversation.heartbeat(&connection.credentials.token);
+                conversation.report_diverged(check.heard(settled, &answer));
+            }
+            Ok(_) => {}
             Err(error) => {
+                check.failed(&error);
                 tracing::warn!(%error, request_id = error.request_id(), "a heartbeat was not delivered");
             }
         }
         links.pause(&connection, shortest).await;
+        let interval = if check.is_in_doubt() { IN_DOUBT } else { INTERVAL };
         tokio::select! {
-            () = links.pause(&connection, INTERVAL.saturating_sub(shortest)) => {}
+            () = links.pause(&connection, interval.saturating_sub(shortest)) => {}
             () = changed_from(&mut cluster, told.as_deref()) => {}
         }
     }
 }
 
 /// How long none follows, whatever changes: as long as the control plane asked for, if it did.
-fn shortest_after(answer: &Result<(), LinkError>) -> Duration {
+fn shortest_after(answer: &Result<EventsAnswer, LinkError>) -> Duration {
     let asked = answer.as_ref().err().and_then(|error| failure_of(error).retry_after());
     asked.map_or(SHORTEST, |asked| asked.max(SHORTEST))
 }
@@ -146,7 +161,10 @@ mod tests {
             shortest_after(&Err(LinkError::Refused { status: 429, problem, retry_after }))
         };
         let minute = Duration::from_secs(60);
-        assert_eq!((busy(Some(minute)), busy(None), shortest_after(&Ok(()))), (minute, SHORTEST, SHORTEST));
+        assert_eq!(
+            (busy(Some(minute)), busy(None), shortest_after(&Ok(EventsAnswer::default()))),
+            (minute, SHORTEST, SHORTEST)
+        );
     }
 
     #[test]

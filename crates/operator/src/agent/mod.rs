@@ -24,6 +24,8 @@ pub mod ledger;
 pub mod links;
 mod own_objects;
 pub mod problem;
+mod report_check;
 mod shard_store;
+mod snapshots;
 
 pub use driver::{Agent, run};

@@ -15,7 +15,7 @@ use vworkspace_protocol::{
     ClusterId, Job, JobId, Secret,
     admin::JobState,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
-    event::EventsRequest,
+    event::{EventsAnswer, EventsRequest},
     id::SessionId,
     limits::EVENTS_PER_BATCH,
     outcome::{JobResult, StatusUpdate},
@@ -118,15 +118,22 @@ impl AgentPort {
         Ok(leased)
     }
 
-    async fn store_events(&self, agent: &Agent, request: EventsRequest) -> Result<(), Error> {
+    async fn store_events(&self, agent: &Agent, request: EventsRequest) -> Result<EventsAnswer, Error> {
         // Admitted whole before anything is stored, so that a refused batch leaves nothing behind.
         let batches = in_batches(request).map(ingest::admit).collect::<Result<Vec<_>, _>>()?;
+        let mut digest = None;
         for batch in batches {
             let sent = batch.events.len();
-            let stored = self.app.store.ingest_events(&agent.cluster, batch, self.app.clock.now()).await?;
-            self.app.metrics.events(stored, sent - stored);
+            let ingested = self.app.store.ingest_events(&agent.cluster, batch, self.app.clock.now()).await?;
+            self.app.metrics.events(ingested.new, sent - ingested.new);
+            digest = ingested.digest.or(digest);
         }
-        Ok(())
+        // A heartbeat alone stores nothing. That the digest cannot be read refuses nobody whose events were taken.
+        let digest = match digest {
+            Some(digest) => Some(digest),
+            None => self.app.store.report_digest(&agent.cluster).await.ok(),
+        };
+        Ok(EventsAnswer { report_digest: digest.map(|digest| digest.to_string()) })
     }
 }
 
@@ -186,7 +193,7 @@ impl ControlPort for AgentPort {
         Ok(())
     }
 
-    async fn events(&self, call: AgentCall, batch: EventsRequest) -> Result<(), Refusal> {
+    async fn events(&self, call: AgentCall, batch: EventsRequest) -> Result<EventsAnswer, Refusal> {
         let agent = self.agent(call).await?;
         Ok(self.store_events(&agent, batch).await?)
     }

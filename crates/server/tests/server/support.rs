@@ -17,8 +17,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct TestServer {
     pub running: Running,
     pub admin: Client,
-    /// Kept for its end: dropping it removes the database.
-    _folder: TempDir,
+    /// Holds the database; dropping it removes that.
+    pub folder: TempDir,
 }
 
 impl TestServer {
@@ -32,7 +32,7 @@ impl TestServer {
         let running = Running::start(settings(&folder, flags)).await.unwrap();
         let token = running.first_admin_token.clone().expect("a new data folder has a first admin token");
         let admin = Client::plain(&running.url, Some(token.expose()));
-        Self { running, admin, _folder: folder }
+        Self { running, admin, folder }
     }
 
     pub fn client(&self, bearer: Option<&str>) -> Client {
@@ -199,6 +199,16 @@ impl Client {
     /// The same client as somebody else.
     pub fn with_bearer(&self, bearer: &str) -> Self {
         Self { bearer: Some(bearer.to_owned()), ..self.clone() }
+    }
+
+    /// The same caller of a server that has moved.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// Who it talks as.
+    pub fn bearer(&self) -> Option<&str> {
+        self.bearer.as_deref()
     }
 
     /// The same caller as another run of its process.

@@ -2,6 +2,7 @@
 
 use crate::world::{World, admitted, at, begin, database_in, manifest};
 use std::os::unix::fs::PermissionsExt;
+use vworkspace_core::report_digest::ReportDigest;
 use vworkspace_protocol::admin::{EnqueueJob, JobState};
 use vworkspace_store::{Command, Error, PageRequest, Settings, Store};
 
@@ -92,4 +93,17 @@ async fn who_asked_for_what_is_audited_and_so_is_what_the_server_decides() {
         ]
     );
     assert!(records.iter().all(|(actor, _)| !actor.is_empty()));
+}
+
+#[tokio::test]
+async fn report_digest_of_an_idle_cluster_writes_no_row() {
+    let world = World::on_file().await;
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    for _ in 0..3 {
+        world.report(&agent, Vec::new(), 1).await;
+        let digest = world.store.report_digest(&agent.serve).await.unwrap();
+        assert_eq!(digest, ReportDigest::default());
+    }
+    assert_eq!(world.count("SELECT count(*) FROM report_digest"), 0);
 }

@@ -17,6 +17,7 @@ mod file;
 mod identity;
 mod memory;
 mod report;
+mod report_digest;
 mod retention;
 mod tenancy;
 mod world;
@@ -88,6 +89,11 @@ macro_rules! conformance {
                 conditions_that_are_gone_take_no_room_from_one_that_comes,
                 the_types_of_conditions_count_for_the_size_of_a_page,
                 what_the_last_agent_told_of_its_cluster_is_over_with_the_next_registration,
+            }
+            report_digest {
+                report_digest_is_that_of_what_is_shown_after_each_report,
+                report_digest_is_the_same_after_reopen_and_crash,
+                report_digest_forgets_the_cluster_object_that_left,
             }
             identity {
                 the_first_admin_token_is_made_exactly_once,

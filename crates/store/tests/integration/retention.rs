@@ -127,7 +127,7 @@ pub async fn events_are_kept_for_thirty_days_and_what_objects_are_like_for_as_lo
     world.report(&agent, vec![transition("b", 1)], 20 * DAY).await;
     assert_eq!(prune(&world, 30 * DAY).await.events, 1);
     let batch = ingest::admit(EventsRequest { events: vec![transition("b", 1)] }).unwrap();
-    assert_eq!(world.store.ingest_events(&agent.serve, batch, at(30 * DAY)).await.unwrap(), 0);
+    assert_eq!(world.store.ingest_events(&agent.serve, batch, at(30 * DAY)).await.unwrap().new, 0);
     let reading = world.reading(&tenant, &agent).await;
     let all = ResourceFilter::default();
     let page =

@@ -2,7 +2,7 @@
 //! cluster went through.
 
 use super::{
-    agent::{Site, body_of},
+    agent::{Agent, Site, body_of},
     api::Left,
     control::Control,
     ends::Reasons,
@@ -21,6 +21,7 @@ use vworkspace_protocol::{
     ClusterId, JobId, Outcome,
     admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
     credential::RegisterRequest,
+    event::EventsRequest,
 };
 use vworkspace_server::app::{self, App, access::Person, page::PageParams};
 use vworkspace_store::ResourceFilter;
@@ -79,6 +80,21 @@ async fn token_is_spent(control: &Rc<Control>, site: &Site, history: &History) -
     let answer = control.within(call).await?;
     let refused = matches!(answer, Err(LinkError::Refused { status: 401, .. }));
     history.holds("I8 fencing", refused, || format!("the token of {} works again", site.name));
+    Some(())
+}
+
+/// The control plane's digest is that of the agent, which nothing waits for any more (I5). `None`: nobody answered.
+pub async fn digests_agree(control: &Rc<Control>, agent: &Agent, history: &History) -> Option<()> {
+    let (caller, reported) = (agent.caller()?, agent.settled());
+    let call = |app: Arc<App>| {
+        let link = MemoryLink::new(app.agent_port(), caller);
+        async move { link.events(&EventsRequest::default()).await }
+    };
+    let held = control.within(call).await?.ok()?.report_digest;
+    let reported = reported.map(|settled| settled.digest.to_string());
+    history.holds("I5 events", reported.is_some() && held == reported, || {
+        format!("reported was {reported:?}, held is {held:?}")
+    });
     Some(())
 }
 

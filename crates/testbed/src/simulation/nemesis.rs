@@ -45,7 +45,8 @@ impl Pods {
         self.running.borrow().iter().for_each(|agent| agent.resume());
     }
 
-    fn leader(&self) -> Option<Rc<Agent>> {
+    /// The process that leads, if one does.
+    pub fn leader(&self) -> Option<Rc<Agent>> {
         self.running.borrow().iter().find(|agent| agent.is_leading()).cloned()
     }
 

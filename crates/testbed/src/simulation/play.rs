@@ -173,6 +173,13 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, PROBE_WITHIN) {
         return;
     }
+    for (pod, _) in pods.iter().zip(sites).filter(|(_, (site, _))| !site.is_deleted()) {
+        let (answering, history, leader) = (control.clone(), world.history.clone(), pod.leader());
+        let compared = async move { checks::digests_agree(&answering, &*leader?, &history).await };
+        if in_time(world, PROBE_WITHIN, compared).flatten().is_none() {
+            world.history.broke("I7 liveness", "the control plane does not answer");
+        }
+    }
     if world.dice.happens(400) {
         rest::check(world, sites);
     }

@@ -24,7 +24,7 @@ use url::{Host, Url, form_urlencoded::byte_serialize};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem, Secret,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
-    event::EventsRequest,
+    event::{EventsAnswer, EventsRequest},
     headers,
     id::SessionId,
     job::JobsResponse,
@@ -163,8 +163,16 @@ impl HttpLink {
         url
     }
 
-    /// Makes the call and returns the body of a good answer. Whatever is not the control plane's word teaches nothing.
+    /// Makes the call and returns the body of a good answer.
     async fn call<B: Serialize + Sync>(&self, request: Request<'_, B>) -> Result<Bytes, LinkError> {
+        self.exchange(request).await.map(|(_, body)| body)
+    }
+
+    /// Makes the call and returns a good answer. Whatever is not the control plane's word teaches nothing.
+    async fn exchange<B: Serialize + Sync>(
+        &self,
+        request: Request<'_, B>,
+    ) -> Result<(Head, Bytes), LinkError> {
         let expected = request.expected;
         let bearer = request.bearer.cloned().or_else(|| self.bearer.clone());
         let response = self.builder(request, bearer.as_ref())?.send().await.map_err(|e| unreachable(&e))?;
@@ -195,7 +203,7 @@ impl HttpLink {
         self.learn_clock(head.date);
         match problem {
             Some(problem) => Err(head.refused(problem)),
-            None if is_whole => Ok(bytes),
+            None if is_whole => Ok((head, bytes)),
             None => Err(LinkError::too_large()),
         }
     }
@@ -254,6 +262,7 @@ struct Head {
     request_id: String,
     retry_after: Option<Duration>,
     date: Option<Timestamp>,
+    report_digest: Option<String>,
 }
 
 impl Head {
@@ -270,6 +279,7 @@ impl Head {
             request_id: text(headers::REQUEST_ID, REQUEST_ID_BYTES),
             retry_after: retry_after(head),
             date: date(head, &header::DATE),
+            report_digest: report_digest(head),
         }
     }
 
@@ -326,8 +336,9 @@ impl AgentLink for HttpLink {
         self.tell(&["jobs", job.as_str(), "result"], Some(result)).await
     }
 
-    async fn events(&self, batch: &EventsRequest) -> Result<(), LinkError> {
-        self.tell(&["events"], Some(batch)).await
+    async fn events(&self, batch: &EventsRequest) -> Result<EventsAnswer, LinkError> {
+        let (head, _) = self.exchange(self.post(&["events"], Some(batch))).await?;
+        Ok(EventsAnswer { report_digest: head.report_digest })
     }
 
     async fn rotate(&self) -> Result<RotateResponse, LinkError> {
@@ -455,6 +466,13 @@ fn read_credential<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
         let (line, column) = (error.line(), error.column());
         LinkError::Malformed { detail: format!("no credential can be read at line {line}, column {column}") }
     })
+}
+
+/// The digest that the control plane sent; `None` if it sent none, or none that can be one.
+fn report_digest(head: &HeaderMap) -> Option<String> {
+    let text = head.get(headers::REPORT_DIGEST)?.to_str().ok()?;
+    let is_digest = text.len() <= limits::REPORT_DIGEST_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
+    (is_digest && !text.is_empty()).then(|| text.to_owned())
 }
 
 /// Seconds, as the protocol says, or a date, as proxies may: measured from the answer's own `Date`, so that neither

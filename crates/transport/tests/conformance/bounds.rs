@@ -73,7 +73,7 @@ pub async fn a_request_over_the_bound_is_refused_and_does_not_reach_the_port<A: 
     let refused = [
         link.status(&job, &update_of(REQUEST_BODY_BYTES + 1)).await,
         link.result(&job, &JobResult { error: text, ..sample::result() }).await,
-        link.events(&batch).await,
+        link.events(&batch).await.map(drop),
         link.register(&registration).await.map(drop),
     ];
     for answer in refused {

@@ -7,7 +7,12 @@ use crate::{
 };
 use serde_json::{json, to_value};
 use std::time::Duration;
-use vworkspace_protocol::{ClusterId, JobId, event::EventsRequest, job::JobsResponse};
+use vworkspace_protocol::{
+    ClusterId, JobId,
+    event::{EventsAnswer, EventsRequest},
+    job::JobsResponse,
+    limits::REPORT_DIGEST_BYTES,
+};
 use vworkspace_transport::{AgentLink as _, LinkError};
 
 pub async fn every_call_tells_who_calls<A: Adapter>() {
@@ -91,6 +96,20 @@ pub async fn a_job_id_that_cannot_be_told_is_not_found_and_reaches_nothing_else<
                 }
             }
         }
+    }
+}
+
+pub async fn events_answer_brings_the_report_digest_back<A: Adapter>() {
+    let (link, mut calls) = connected::<A>().await;
+    let (longest, too_long) = ("d".repeat(REPORT_DIGEST_BYTES), "d".repeat(REPORT_DIGEST_BYTES + 1));
+    let visible: String = ('!'..='~').collect();
+    let comes_back = [None, Some("v1-00ff"), Some(&visible), Some(&longest)].map(|text| (text, text));
+    let not = ["", "two words", "Größe", "a\nb", &too_long].map(|text| (Some(text), None));
+    for (sent, read) in comes_back.into_iter().chain(not) {
+        let told = EventsAnswer { report_digest: sent.map(str::to_owned) };
+        let batch = EventsRequest::default();
+        let (answer, _) = calls.answer(Ok(Told::Events(told)), link.events(&batch)).await;
+        assert_eq!(answer.unwrap().report_digest.as_deref(), read, "{sent:?}");
     }
 }
 

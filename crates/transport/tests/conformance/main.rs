@@ -30,6 +30,7 @@ macro_rules! conformance {
                 every_member_of_an_answer_comes_back_unchanged,
                 any_job_id_and_any_cluster_arrive_as_they_are,
                 a_job_id_that_cannot_be_told_is_not_found_and_reaches_nothing_else,
+                events_answer_brings_the_report_digest_back,
                 lists_keep_their_order,
                 calls_arrive_in_the_order_they_were_answered_in,
                 a_repeated_call_arrives_again,

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use vworkspace_protocol::{
     ClusterId, Job, JobId,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
-    event::EventsRequest,
+    event::{EventsAnswer, EventsRequest},
     outcome::{JobResult, StatusUpdate},
     problem::code,
 };
@@ -57,6 +57,7 @@ pub type Answer = Result<Told, Refusal>;
 pub enum Told {
     Done,
     Jobs(Vec<Job>),
+    Events(EventsAnswer),
     Registered(RegisterResponse),
     Rotated(RotateResponse),
 }
@@ -154,8 +155,11 @@ impl ControlPort for ScriptedPort {
         self.job(call, Verb::Result, job, result).await
     }
 
-    async fn events(&self, call: AgentCall, batch: EventsRequest) -> Result<(), Refusal> {
-        self.ask(call, Verb::Events, json!({"body": batch})).await.map(drop)
+    async fn events(&self, call: AgentCall, batch: EventsRequest) -> Result<EventsAnswer, Refusal> {
+        match self.ask(call, Verb::Events, json!({"body": batch})).await? {
+            Told::Events(answer) => Ok(answer),
+            _ => Ok(EventsAnswer::default()),
+        }
     }
 
     async fn rotate(&self, call: AgentCall) -> Result<RotateResponse, Refusal> {

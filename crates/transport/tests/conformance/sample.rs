@@ -24,7 +24,7 @@ pub async fn ask<L: AgentLink>(link: &L, verb: Verb) -> Result<(), LinkError> {
         Verb::Register => link.register(&registration()).await.map(drop),
         Verb::Jobs => link.jobs(&cluster(), Duration::from_secs(30)).await.map(drop),
         Verb::Ack | Verb::Status | Verb::Result => ask_about(link, verb, &job_id()).await,
-        Verb::Events => link.events(&EventsRequest { events: vec![event("k")] }).await,
+        Verb::Events => link.events(&EventsRequest { events: vec![event("k")] }).await.map(drop),
         Verb::Rotate => link.rotate().await.map(drop),
         Verb::Decommission => link.decommission().await,
     }

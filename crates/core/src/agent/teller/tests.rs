@@ -1,7 +1,10 @@
 //! A control plane that knows each key once, a store that fails, and a process that dies between any two steps.
 
 use super::*;
-use crate::agent::shards::Stored;
+use crate::{
+    agent::shards::Stored,
+    report_digest::{ReportDigest, ReportLine},
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use vworkspace_protocol::time::whole_seconds;
@@ -14,6 +17,14 @@ struct Server {
 }
 
 impl Server {
+    fn digest(&self) -> ReportDigest {
+        let mut sum = ReportDigest::default();
+        for (uid, condition) in &self.shown {
+            sum.add(ReportLine::new(&reference(uid), condition));
+        }
+        sum
+    }
+
     fn take(&mut self, batch: &EventsRequest) {
         for event in &batch.events {
             let content = event.conditions.first().cloned();
@@ -79,6 +90,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..80)
 }
 
+fn reference(uid: &str) -> ObjectRef {
+    ObjectRef { kind: "K".into(), name: "web".into(), uid: uid.into(), ..ObjectRef::default() }
+}
+
 struct World {
     teller: Teller,
     store: BTreeMap<u64, String>,
@@ -108,8 +123,7 @@ impl World {
     /// A new life of a name.
     fn another(&mut self) -> (ObjectRef, Vec<Condition>) {
         self.uids += 1;
-        let uid = format!("u{}", self.uids);
-        (ObjectRef { kind: "K".into(), name: "web".into(), uid, ..ObjectRef::default() }, Vec::new())
+        (reference(&format!("u{}", self.uids)), Vec::new())
     }
 
     /// As the API conventions have it: the time moves with the status only, in whole seconds.
@@ -213,6 +227,13 @@ impl World {
         self.write(Fate::Done);
     }
 
+    /// Whatever happens meanwhile, what is compared is equal.
+    fn check_digest(&self) {
+        if let Some(settled) = self.teller.settled() {
+            assert_eq!(settled.digest, self.server.digest(), "the digests differ: {:?}", self.server.shown);
+        }
+    }
+
     fn check(&self) {
         for (object, conditions) in &self.objects {
             let shown = self.server.shown.get(&object.uid);
@@ -243,9 +264,12 @@ proptest! {
                 Step::Snapshot => world.snapshot(),
                 Step::Crash { stored, posted } => world.crash(stored, posted),
             }
+            world.check_digest();
         }
         world.settle();
         world.check();
+        prop_assert!(world.teller.settled().is_some());
+        world.check_digest();
         let known = world.server.content_of.len();
         world.restart();
         prop_assert!(world.teller.poll_writes(world.now).is_none());
@@ -253,6 +277,8 @@ proptest! {
         prop_assert!(world.teller.outbox().is_empty());
         prop_assert_eq!(world.server.content_of.len(), known, "a snapshot of what did not change was news");
         world.check();
+        prop_assert!(world.teller.settled().is_some(), "nothing is unknown after the snapshot");
+        world.check_digest();
     }
 }
 
@@ -297,4 +323,62 @@ fn events_wait_for_a_store_that_fails_but_not_for_ever() {
     world.change(0, true, 2, true);
     world.teller.handle_flush(world.now);
     assert!(!world.post(Fate::Done), "a good write ends it");
+}
+
+/// A control plane that was set back to a backup: what it lost, changed or holds again is repaired.
+#[test]
+fn deep_snapshot_repairs_a_control_plane_set_back() {
+    for depth in [Depth::WithEnds, Depth::Anew] {
+        let mut world = World::new();
+        world.change(0, true, 0, true);
+        world.change(1, true, 0, true);
+        world.settle();
+        let backup =
+            Server { content_of: world.server.content_of.clone(), shown: world.server.shown.clone() };
+        world.now += SignedDuration::from_secs(5);
+        world.change(0, false, 1, true);
+        world.delete(1, true);
+        world.change(1, true, 2, true);
+        world.settle();
+        // A new process knows the end only from what is stored.
+        world.restart();
+        world.settle();
+        world.server = backup;
+        let settled = world.teller.settled().unwrap();
+        assert_ne!(settled.digest, world.server.digest());
+        world.teller.handle_listed(world.objects.iter().map(|(object, _)| object), world.now);
+        world.teller.handle_ends_again(depth, world.now);
+        for (object, conditions) in &world.objects {
+            world.teller.handle_snapshot_of(depth, object, conditions, world.now);
+        }
+        assert_eq!(world.teller.settled(), None, "something waits");
+        world.teller.handle_flush(world.now);
+        world.write(Fate::Done);
+        assert!(world.post(Fate::Done));
+        world.check();
+        world.check_digest();
+        assert_ne!(world.teller.settled().unwrap().revision, settled.revision);
+    }
+}
+
+/// Its log was lost once: the key of what is there now stood for the same content before.
+#[test]
+fn snapshot_under_new_keys_corrects_what_known_keys_hide() {
+    let mut world = World::new();
+    for reason in [1, 2] {
+        world.change(0, true, reason, true);
+    }
+    world.settle();
+    world.store.clear();
+    world.change(0, true, 1, false);
+    world.restart();
+    world.settle();
+    let differs = |world: &World| world.teller.settled().unwrap().digest != world.server.digest();
+    assert!(differs(&world), "a repeat changes nothing");
+    let (object, conditions) = world.objects[0].clone();
+    world.teller.handle_snapshot_of(Depth::Anew, &object, &conditions, world.now);
+    world.teller.handle_flush(world.now);
+    assert!(world.write(Fate::Done) && world.post(Fate::Done));
+    world.check();
+    assert!(!differs(&world));
 }

@@ -98,6 +98,7 @@ pub fn status(
         }
     }
     tell_outbox(&mut teller, link);
+    tell_report(&mut teller, link);
     status
 }
 
@@ -264,6 +265,18 @@ fn tell_outbox(teller: &mut Teller<'_>, link: &LinkState) {
     }
 }
 
+/// A cluster whose reports never diverged has no such condition.
+fn tell_report(teller: &mut Teller<'_>, link: &LinkState) {
+    let was_told = teller.status.conditions.iter().any(|condition| condition.type_ == types::REPORT_DIVERGED);
+    if link.report_diverged {
+        let message = "the control plane holds something else than was reported to it; \
+                       everything is reported once more, at most once a minute to once an hour";
+        teller.tell(types::REPORT_DIVERGED, true, reasons::REPORT_DIFFERS, message);
+    } else if was_told {
+        teller.tell(types::REPORT_DIVERGED, false, reasons::REPORT_AGREES, "");
+    }
+}
+
 /// Writes the status where it differs, and tells what changed.
 pub(super) async fn write(
     context: &Context,
@@ -368,6 +381,23 @@ mod tests {
         assert_eq!(told, "True/EventBufferFull");
         assert!(message.contains("17"), "{message}");
         assert_eq!(overflow(false, 17).0, "False/BufferDrained");
+    }
+
+    #[test]
+    fn report_diverged_appears_and_is_cleared_by_a_match() {
+        let mut found = found();
+        let mut tell = |report_diverged| {
+            let link = LinkState { report_diverged, ..link(State::Active, false, true) };
+            let told = status(&found, &Plan::Keep, &Exchange::None, &link, Timestamp::UNIX_EPOCH);
+            let condition = told.conditions.iter().find(|c| c.type_ == types::REPORT_DIVERGED);
+            let condition = condition.map(|c| format!("{}/{}", c.status, c.reason));
+            found.cluster.status = Some(told);
+            condition
+        };
+        let [never, diverged, agrees] = [false, true, false].map(&mut tell);
+        assert_eq!(never, None);
+        assert_eq!(diverged.as_deref(), Some("True/ReportDiffers"));
+        assert_eq!(agrees.as_deref(), Some("False/ReportAgrees"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use vworkspace_core::{
 use vworkspace_protocol::{
     Job, JobId,
     credential::{RegisterResponse, RotateResponse},
+    event::EventsAnswer,
     job::JobsResponse,
 };
 use vworkspace_server::app::AgentPort;
@@ -33,6 +34,14 @@ impl Body for () {
 
     fn read(_: &[u8]) -> Option<Self> {
         Some(())
+    }
+}
+
+impl Body for EventsAnswer {
+    const EXPECTED: Expected = Expected::Nothing;
+
+    fn read(_: &[u8]) -> Option<Self> {
+        Some(Self::default())
     }
 }
 

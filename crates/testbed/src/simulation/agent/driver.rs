@@ -13,6 +13,8 @@ use vworkspace_transport::{AgentLink as _, EchoMark};
 const POLL_MARGIN: Duration = Duration::from_secs(10);
 /// Time between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Time to the next one while it decides whether the control plane holds what was reported.
+const IN_DOUBT: Duration = Duration::from_secs(10);
 
 impl Agent {
     /// Uses the credential that is to be presented, of those the Secret holds.
@@ -54,6 +56,7 @@ impl Agent {
         let present = wanted.is_some();
         *self.credential.borrow_mut() = wanted;
         self.session().handle_credential(present, self.now());
+        self.divergence.borrow_mut().handle_another_link();
         self.work().handle_link(false);
         self.quiet_until.set(Duration::ZERO);
         self.note("another credential is in use");
@@ -188,6 +191,10 @@ impl Agent {
         }
         self.note(&format!("fails to talk: {failure:?}"));
         self.cut.set(self.cut.get() + 1);
+        if failure == (Failure::Unavailable { retry_after: None }) {
+            self.divergence.borrow_mut().handle_connection_lost();
+            self.repair.notify_one();
+        }
         if let Some(asked) = failure.retry_after() {
             self.quiet_until.set(self.site.world.executor.now() + asked);
         }
@@ -217,11 +224,17 @@ impl Agent {
         loop {
             if self.session().state() == State::Active
                 && let Some(caller) = self.caller()
-                && self.post_heartbeat(&caller).await.is_ok()
             {
-                self.good(&caller);
+                let (settled, link) = (self.settled(), *self.link.borrow());
+                if let Ok(answer) = self.post_heartbeat(&caller).await {
+                    self.good(&caller);
+                    if link == *self.link.borrow() {
+                        self.compare(settled, &answer);
+                    }
+                }
             }
-            self.site.world.sleep(HEARTBEAT).await;
+            let in_doubt = self.divergence.borrow().is_in_doubt();
+            self.site.world.sleep(if in_doubt { IN_DOUBT } else { HEARTBEAT }).await;
         }
     }
 }

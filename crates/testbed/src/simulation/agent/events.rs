@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, pin::Pin, rc::Rc, time::Duration};
 use tokio::sync::oneshot;
 use vworkspace_core::{
     agent::{
+        divergence::{Depth, Settled},
         outbox::{Delivery, MAX_WAITING},
-        session::Failure,
+        session::{Failure, State},
         shards::Stored,
         teller::Teller,
         transition::{Remembered, TransitionLog},
@@ -17,7 +18,7 @@ use vworkspace_core::{
 };
 use vworkspace_protocol::{
     Condition, ObjectRef,
-    event::{Event, EventsRequest, kind},
+    event::{Event, EventsAnswer, EventsRequest, kind},
     limits::EVENTS_PER_BATCH,
 };
 use vworkspace_transport::{AgentCall, AgentLink as _};
@@ -36,9 +37,12 @@ pub(super) struct Outbox {
     backoff: Backoff,
     not_before: Option<Timestamp>,
     snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
+    /// Of the teller's outbox, when the batch on its way was taken from it.
+    posted_at: u64,
 }
 
-type OnItsWay = Pin<Box<dyn Future<Output = (AgentCall, u64, EventsRequest, Result<(), Failure>)>>>;
+type Posted = Result<EventsAnswer, Failure>;
+type OnItsWay = Pin<Box<dyn Future<Output = (AgentCall, u64, EventsRequest, Posted)>>>;
 /// Answers whether everything was stored.
 type Storing = Pin<Box<dyn Future<Output = bool>>>;
 
@@ -101,7 +105,12 @@ impl Agent {
 
     fn next_post(self: &Rc<Self>) -> Option<OnItsWay> {
         let (caller, now) = (self.caller()?, self.now());
-        let batch = self.outbox.borrow_mut().teller.poll_batch(now)?;
+        let batch = {
+            let outbox = &mut *self.outbox.borrow_mut();
+            let batch = outbox.teller.poll_batch(now)?;
+            outbox.posted_at = outbox.teller.outbox().added();
+            batch
+        };
         self.check_keys(&batch);
         let (agent, link) = (self.clone(), *self.link.borrow());
         Some(Box::pin(async move {
@@ -110,7 +119,7 @@ impl Agent {
         }))
     }
 
-    async fn post(&self, caller: &AgentCall, batch: EventsRequest) -> Result<(), Failure> {
+    async fn post(&self, caller: &AgentCall, batch: EventsRequest) -> Posted {
         let call = self.ask(caller, CALL, move |link| {
             let batch = batch.clone();
             async move { link.events(&batch).await }
@@ -124,31 +133,18 @@ impl Agent {
         Some(outbox.not_before.map_or(due, |at| due.max(at)))
     }
 
-    fn handle_answer(
-        &self,
-        caller: &AgentCall,
-        link: u64,
-        batch: &EventsRequest,
-        answer: Result<(), Failure>,
-    ) {
+    fn handle_answer(&self, caller: &AgentCall, link: u64, batch: &EventsRequest, answer: Posted) {
         let now = self.now();
-        let outbox = &mut *self.outbox.borrow_mut();
         for event in &batch.events {
             let (name, told) =
                 (&event.resource_ref.name, event.event_key.rsplit('/').next().unwrap_or_default());
             self.note(&format!("tells {} of {name}: {told}: {:?}", event.kind, answer.is_ok()));
         }
-        let Err(failure) = answer else {
-            let keys = batch.events.iter().map(|event| event.event_key.clone());
-            self.site.seen.borrow_mut().taken_events.extend(keys);
-            self.good(caller);
-            outbox.backoff.handle_success();
-            outbox.teller.handle_delivery(Delivery::Taken, now);
-            if outbox.is_empty() {
-                outbox.answer_snapshots(Ok(Told::Taken));
-            }
-            return;
+        let failure = match answer {
+            Ok(answer) => return self.handle_taken(caller, link, batch, &answer),
+            Err(failure) => failure,
         };
+        let outbox = &mut *self.outbox.borrow_mut();
         if failure == Failure::Refused {
             self.site.world.history.broke("I5 events", "the control plane cannot read our own events");
         }
@@ -165,16 +161,82 @@ impl Agent {
         outbox.answer_snapshots(Err(failure));
     }
 
+    fn handle_taken(&self, caller: &AgentCall, link: u64, batch: &EventsRequest, answer: &EventsAnswer) {
+        let keys = batch.events.iter().map(|event| event.event_key.clone());
+        self.site.seen.borrow_mut().taken_events.extend(keys);
+        self.good(caller);
+        let unchanged = {
+            let outbox = &mut *self.outbox.borrow_mut();
+            outbox.backoff.handle_success();
+            outbox.teller.handle_delivery(Delivery::Taken, self.now());
+            if outbox.is_empty() {
+                outbox.answer_snapshots(Ok(Told::Taken));
+            }
+            outbox.teller.settled().filter(|settled| settled.revision == outbox.posted_at)
+        };
+        if link == *self.link.borrow() {
+            self.compare(unchanged, answer);
+        }
+    }
+
+    /// What was reported and accepted; `None` while something is on its way.
+    pub fn settled(&self) -> Option<Settled> {
+        self.outbox.borrow().teller.settled()
+    }
+
+    /// Compares what the control plane holds with what was reported. A difference that counts is a false alarm unless the
+    /// control plane was set back, or events were dropped for want of room.
+    pub(super) fn compare(&self, before: Option<Settled>, answer: &EventsAnswer) {
+        let mut divergence = self.divergence.borrow_mut();
+        divergence.handle_answer(before, self.settled(), answer.report_digest.as_deref());
+        let may_differ = self.site.world.weather.upheaval().is_some()
+            || self.outbox.borrow().teller.outbox().dropped() > 0;
+        let is_alarmed = divergence.is_diverged() && !may_differ;
+        self.site.world.history.holds("I5 events", !is_alarmed, || {
+            format!("{}: {before:?} was reported, and {answer:?} seems to be held", self.site.name)
+        });
+        self.repair.notify_one();
+    }
+
+    /// Reports everything once more when the control plane may have forgotten it.
+    pub(super) async fn repair(self: Rc<Self>) {
+        loop {
+            let is_due = self.divergence.borrow().is_snapshot_due(self.now());
+            if is_due && self.session().state() == State::Active {
+                self.site.world.history.note(&self.site.name, "reports everything once more");
+                if self.tell_everything().await.is_err() {
+                    self.site.world.sleep(Duration::from_secs(1)).await;
+                }
+            }
+            let next = self.divergence.borrow().poll_timeout().filter(|_| !is_due);
+            tokio::select! {
+                biased;
+                () = self.repair.notified() => {}
+                () = self.until_some(next) => {}
+                () = self.site.world.sleep(Duration::from_secs(30)) => {}
+            }
+        }
+    }
+
     /// Status first: the conditions of all owned objects.
     pub(super) async fn tell_everything(&self) -> Result<Told, Failure> {
+        let _one_at_a_time = self.snapshot.lock().await;
+        let depth = self.divergence.borrow_mut().handle_snapshot_begun(self.now());
+        let told = self.tell_all(depth).await;
+        self.divergence.borrow_mut().handle_snapshot_ended(told.is_ok(), self.now());
+        told
+    }
+
+    async fn tell_all(&self, depth: Depth) -> Result<Told, Failure> {
         let objects = self.view.borrow().clone();
         let answer = {
             let now = self.now();
             let outbox = &mut *self.outbox.borrow_mut();
             let listed: Vec<_> = objects.iter().map(|(name, object)| object.reference(name)).collect();
             outbox.teller.handle_listed(listed.iter(), now);
+            outbox.teller.handle_ends_again(depth, now);
             for (object, reference) in objects.values().zip(&listed) {
-                outbox.teller.handle_snapshot(reference, &object.conditions, now);
+                outbox.teller.handle_snapshot_of(depth, reference, &object.conditions, now);
             }
             if outbox.is_empty() {
                 return Ok(Told::Nothing);
@@ -231,7 +293,7 @@ impl Agent {
         self.flush.notify_one();
     }
 
-    pub(super) async fn post_heartbeat(&self, caller: &AgentCall) -> Result<(), Failure> {
+    pub(super) async fn post_heartbeat(&self, caller: &AgentCall) -> Posted {
         let beat = Event {
             event_key: String::new(),
             kind: kind::CLUSTER_HEARTBEAT.to_owned(),

@@ -35,6 +35,7 @@ use tokio::sync::{Notify, watch};
 use vworkspace_core::agent::{
     bare_answers::BareAnswers,
     credentials::{Held, Verdicts},
+    divergence::Divergence,
     session::{DISCONNECT_AFTER, Session},
     work::Work,
 };
@@ -107,6 +108,12 @@ pub struct Agent {
     session: RefCell<Session>,
     work: RefCell<Work>,
     outbox: RefCell<Outbox>,
+    /// Whether the control plane holds what was reported.
+    divergence: RefCell<Divergence>,
+    /// Told when everything may have to be reported once more.
+    repair: Notify,
+    /// Held while a snapshot is under way.
+    snapshot: tokio::sync::Mutex<()>,
     /// The objects as its watch shows them.
     view: RefCell<BTreeMap<String, Object>>,
     /// The credentials Secret as its watch shows it.
@@ -162,6 +169,9 @@ impl Agent {
             session: RefCell::new(Session::new(DISCONNECT_AFTER)),
             work: RefCell::default(),
             outbox: RefCell::default(),
+            divergence: RefCell::default(),
+            repair: Notify::new(),
+            snapshot: tokio::sync::Mutex::default(),
             view: RefCell::default(),
             held: RefCell::default(),
             verdicts: RefCell::default(),
@@ -234,6 +244,7 @@ impl Agent {
         spawn(Box::pin(self.clone().run_events()));
         spawn(Box::pin(self.clone().observe()));
         spawn(Box::pin(self.clone().beat()));
+        spawn(Box::pin(self.clone().repair()));
     }
 
     /// The first list of the watch: nothing is told before it is there.
@@ -283,7 +294,7 @@ impl Agent {
     }
 
     /// Who this process calls as; `None` without a credential.
-    fn caller(&self) -> Option<AgentCall> {
+    pub fn caller(&self) -> Option<AgentCall> {
         let credential = self.credential.borrow().clone();
         credential.map(|token| self.caller_with(Some(token)))
     }

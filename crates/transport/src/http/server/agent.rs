@@ -9,7 +9,7 @@ use crate::{AgentCall, ControlPort, Refusal};
 use axum::{
     body::Body,
     extract::{FromRequestParts, Path, Query, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use vworkspace_protocol::{
     ClusterId, JobId, Outcome, Secret,
     event::EventsRequest,
-    headers::{CAPABILITIES, MEDIA_TYPE, SESSION},
+    headers::{CAPABILITIES, MEDIA_TYPE, REPORT_DIGEST, SESSION},
     id::SessionId,
     job::JobsResponse,
     limits,
@@ -78,8 +78,12 @@ pub(super) async fn events<P: ControlPort>(State(port): State<P>, call: Caller, 
             limits::EVENTS_PER_BATCH
         )));
     }
-    port.events(call.0, batch).await?;
-    no_content()
+    let answer = port.events(call.0, batch).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Some(digest) = answer.report_digest.and_then(|digest| HeaderValue::try_from(digest).ok()) {
+        response.headers_mut().insert(HeaderName::from_static(REPORT_DIGEST), digest);
+    }
+    Ok(response)
 }
 
 pub(super) async fn rotate<P: ControlPort>(State(port): State<P>, call: Caller) -> Answer {

@@ -60,7 +60,7 @@ impl Call {
                 link.status(&job, &update).await
             }
             Self::Result => link.result(&job, &Outcome::Succeeded.into()).await,
-            Self::Events => link.events(&EventsRequest::default()).await,
+            Self::Events => link.events(&EventsRequest::default()).await.map(drop),
             Self::Rotate => link.rotate().await.map(drop),
             Self::Decommission => link.decommission().await,
         };
