@@ -179,6 +179,15 @@ impl Testbed {
         self.charts.still_runs()
     }
 
+    /// Ends the API server of the cluster it started, starts it again, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not start, or the cluster was given.
+    pub async fn restart_api_server(&mut self) -> anyhow::Result<()> {
+        let cluster = self.cluster.as_mut().context("the cluster was given")?;
+        cluster.restart_api_server().await
+    }
+
     /// A client of the cluster's admin. Each call makes one: a client belongs to the runtime it was made in, and every
     /// test has its own.
     pub fn admin(&self) -> Client {

@@ -6,8 +6,9 @@ use crate::{
     programs::{Program, Programs},
 };
 use std::{
+    ffi::{OsStr, OsString},
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -19,6 +20,10 @@ pub(super) const STORE: &str = "etcd";
 pub(super) struct ControlPlane {
     api_server: Process,
     store: Process,
+    /// How the API server is started, for its next start.
+    program: OsString,
+    arguments: Vec<OsString>,
+    dir: PathBuf,
     /// Where the API server listens.
     pub url: String,
     /// The same as an address.
@@ -31,9 +36,21 @@ impl ControlPlane {
         let [clients, peers, api] = free_ports()?;
         let store = Process::start("etcd", etcd(programs, dir, clients, peers), dir)?;
         let api_server = kube_apiserver(programs, dir, credentials, clients, api);
+        let program = api_server.get_program().to_owned();
+        let arguments = api_server.get_args().map(OsStr::to_owned).collect();
         let api_server = Process::start("kube-apiserver", api_server, dir)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, api));
-        Ok(Self { api_server, store, url: format!("https://{address}"), address })
+        let url = format!("https://{address}");
+        Ok(Self { api_server, store, program, arguments, dir: dir.to_owned(), url, address })
+    }
+
+    /// Ends the API server and starts it again on its port and store, without waiting.
+    pub fn restart_api_server(&mut self) -> anyhow::Result<()> {
+        self.api_server.kill();
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        self.api_server = Process::start("kube-apiserver", command, &self.dir)?;
+        Ok(())
     }
 
     /// Fails with the tail of the log of the one that ended. The store is looked at first: the other ends with it.

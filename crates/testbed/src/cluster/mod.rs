@@ -69,6 +69,15 @@ impl Cluster {
         self.controllers.iter_mut().try_for_each(Process::still_runs)
     }
 
+    /// Ends the API server, starts it again, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn restart_api_server(&mut self) -> anyhow::Result<()> {
+        self.control_plane.restart_api_server()?;
+        ready::api_server(&mut self.control_plane, &self.admin_kubeconfig).await
+    }
+
     async fn start_control_plane(
         programs: &Programs,
         dir: &Path,
