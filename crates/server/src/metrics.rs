@@ -10,7 +10,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use vworkspace_protocol::admin::JobState;
+use vworkspace_protocol::{
+    ClusterId,
+    admin::{AgentSession, IdentityConflict, JobState},
+};
 use vworkspace_store::Tally;
 
 /// The server's metrics; cheap to clone parts, one registry.
@@ -21,6 +24,8 @@ pub struct Metrics {
     transitions: Family<TransitionLabels, Counter>,
     events: Family<EventLabels, Counter>,
     long_polls: Gauge,
+    conflicts_begun: Counter,
+    conflicts: Family<ConflictLabels, Gauge>,
     writer: WriterMetrics,
 }
 
@@ -45,6 +50,8 @@ pub struct Now {
     pub writer_queue: usize,
     /// What the writer has done so far.
     pub tally: Tally,
+    /// Clusters whose identity two agents use.
+    pub conflicts: Vec<(ClusterId, IdentityConflict)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,6 +75,19 @@ struct EventLabels {
     outcome: &'static str,
 }
 
+/// Who takes part in a conflict; of several refused sessions the latest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConflictLabels {
+    cluster: String,
+    served_session: String,
+    served_address: String,
+    refused_session: String,
+    refused_address: String,
+}
+
+/// Most conflicts that a scrape names. Overflow rule: the rest is left out.
+const MOST_CONFLICTS: usize = 100;
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("vworkspace_server");
@@ -77,6 +97,8 @@ impl Default for Metrics {
             transitions: Family::default(),
             events: Family::default(),
             long_polls: Gauge::default(),
+            conflicts_begun: Counter::default(),
+            conflicts: Family::default(),
             writer: WriterMetrics::default(),
             registry: Registry::default(),
         };
@@ -89,6 +111,16 @@ impl Default for Metrics {
         registry.register("job_transitions", "Jobs that entered a state", metrics.transitions.clone());
         registry.register("events", "Events stored, and replays that were dropped", metrics.events.clone());
         registry.register("long_polls_open", "Requests that wait for something", metrics.long_polls.clone());
+        registry.register(
+            "identity_conflicts_begun",
+            "Times that a second agent was found under a cluster's identity",
+            metrics.conflicts_begun.clone(),
+        );
+        registry.register(
+            "identity_conflict_since_seconds",
+            "Clusters whose identity two agents use, with the time since when, in seconds since 1970",
+            metrics.conflicts.clone(),
+        );
         metrics.writer.register(&mut registry);
         Self { registry, ..metrics }
     }
@@ -117,6 +149,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a conflict that began.
+    pub fn identity_conflict(&self) {
+        self.conflicts_begun.inc();
+    }
+
     /// The text a scraper reads.
     ///
     /// # Errors
@@ -124,9 +161,28 @@ impl Metrics {
     pub fn encode(&self, now: &Now) -> Result<String, fmt::Error> {
         self.long_polls.set(i64::try_from(now.long_polls).unwrap_or(i64::MAX));
         self.writer.set(now);
+        self.conflicts.clear();
+        for (cluster, conflict) in now.conflicts.iter().take(MOST_CONFLICTS) {
+            let labels = ConflictLabels::new(cluster, conflict);
+            self.conflicts.get_or_create(&labels).set(conflict.since.as_second());
+        }
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl ConflictLabels {
+    fn new(cluster: &ClusterId, conflict: &IdentityConflict) -> Self {
+        let refused = conflict.refused.last();
+        let text = |of: fn(&AgentSession) -> &str| refused.map(of).unwrap_or_default().to_owned();
+        Self {
+            cluster: cluster.to_string(),
+            served_session: conflict.served.session.to_string(),
+            served_address: conflict.served.address.clone(),
+            refused_session: text(|session| session.session.as_str()),
+            refused_address: text(|session| &session.address),
+        }
     }
 }
 
@@ -141,7 +197,12 @@ impl WriterMetrics {
 
     /// The counters are the store's own, so they are set and not added to: scrapes may overlap.
     fn set(&self, now: &Now) {
-        let Now { long_polls: _, writer_queue, tally: Tally { groups, calls, working, committing } } = now;
+        let Now {
+            long_polls: _,
+            conflicts: _,
+            writer_queue,
+            tally: Tally { groups, calls, working, committing },
+        } = now;
         self.queue.set(i64::try_from(*writer_queue).unwrap_or(i64::MAX));
         self.groups.inner().store(*groups, Ordering::Relaxed);
         self.calls.inner().store(*calls, Ordering::Relaxed);
@@ -154,6 +215,8 @@ impl WriterMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
+    use vworkspace_protocol::id::SessionId;
 
     #[test]
     fn counts_are_written_with_their_labels() {
@@ -163,12 +226,32 @@ mod tests {
         metrics.events(3, 1);
         let (working, committing) = (Duration::from_millis(250), Duration::from_millis(500));
         let tally = Tally { groups: 6, calls: 7, working, committing };
-        let text = metrics.encode(&Now { long_polls: 4, writer_queue: 5, tally }).unwrap();
+        let session = |name: &str, address: &str| AgentSession {
+            session: SessionId::new(name),
+            address: address.to_owned(),
+            first_seen: Timestamp::UNIX_EPOCH,
+            last_seen: Timestamp::UNIX_EPOCH,
+        };
+        let conflict = IdentityConflict {
+            since: Timestamp::from_second(9).unwrap(),
+            served: session("a", "192.0.2.1"),
+            refused: vec![session("b", "192.0.2.2")],
+        };
+        let conflict = (ClusterId::new("c"), conflict);
+        metrics.identity_conflict();
+        let text = metrics
+            .encode(&Now { long_polls: 4, writer_queue: 5, tally, conflicts: vec![conflict] })
+            .unwrap();
         for line in [
             r#"vworkspace_server_requests_total{route="/livez",status="200"} 1"#,
             r#"vworkspace_server_request_seconds_total{route="/livez"} 1.5"#,
             r#"vworkspace_server_job_transitions_total{state="queued"} 2"#,
             r#"vworkspace_server_events_total{outcome="deduplicated"} 1"#,
+            "vworkspace_server_identity_conflicts_begun_total 1",
+            concat!(
+                r#"vworkspace_server_identity_conflict_since_seconds{cluster="c",served_session="a","#,
+                r#"served_address="192.0.2.1",refused_session="b",refused_address="192.0.2.2"} 9"#
+            ),
             "vworkspace_server_long_polls_open 4",
             "vworkspace_server_writer_queue_length 5",
             "vworkspace_server_writer_groups_total 6",

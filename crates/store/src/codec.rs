@@ -4,7 +4,7 @@ use crate::Error;
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
-use vworkspace_protocol::{JobKind, admin::JobState};
+use vworkspace_protocol::{JobKind, Outcome, admin::JobState};
 
 /// In the order of their numbers in the schema.
 const STATES: [JobState; 8] = [
@@ -56,6 +56,12 @@ pub(crate) const fn kind(code: i64) -> Result<JobKind, Error> {
         2 => Ok(JobKind::Intent),
         _ => Err(Error::Corrupt { what: "job kind" }),
     }
+}
+
+/// Reads the word of an outcome.
+pub(crate) fn outcome(text: &str) -> Result<Outcome, Error> {
+    let all = [Outcome::Succeeded, Outcome::Failed, Outcome::Noop, Outcome::Conflict];
+    all.into_iter().find(|outcome| outcome.as_str() == text).ok_or(Error::Corrupt { what: "outcome" })
 }
 
 /// Microseconds since 1970.

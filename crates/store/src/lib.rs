@@ -17,6 +17,7 @@ mod credential;
 mod decommission;
 mod error;
 mod event;
+mod identity;
 mod job;
 mod known;
 mod organization;
@@ -29,15 +30,16 @@ mod schema;
 mod settings;
 mod tally;
 mod token;
+mod unknown_result;
 mod writer;
 
 pub use access::{
     Caller, Cluster, Command, Handle, Installation, Job, Manage, Organization, Read, Right, Serve,
 };
 pub use error::Error;
-pub use job::{Enqueued, Leased};
+pub use job::{Enqueued, Leased, Released};
 pub use page::PageRequest;
-pub use presence::Contact;
+pub use presence::{Contact, Sighted};
 pub use resource::ResourceFilter;
 pub use retention::{Pass, Pruned, Retention};
 pub use settings::Settings;

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_retention.sql"),
     include_str!("../migrations/0004_sequence_and_unused_credentials.sql"),
     include_str!("../migrations/0005_unused_rotated_credentials.sql"),
+    include_str!("../migrations/0006_identity_and_restore.sql"),
 ];
 
 /// Brings a database to the newest version.

@@ -10,6 +10,7 @@
 //!   explain     who has this job, what happens next?       (Surroundings)
 //!   ingest      which reports are these, are they repeats?      (EventBatch)
 //!   presence    is the agent there, did its session break?      (Sighting)
+//!   identity    do two agents use one identity, who is served?  (Sessions, Standing)
 //! ```
 //!
 //! Nothing here reads a clock, draws a random number or knows a database.
@@ -18,6 +19,7 @@ pub mod access;
 pub mod admission;
 pub mod credential;
 pub mod explain;
+pub mod identity;
 pub mod ingest;
 pub mod job;
 pub mod lease;

@@ -6,15 +6,18 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod at_a_time;
 mod bad_input;
 mod echo;
 mod gone;
+mod identity;
 mod jobs;
 mod openapi;
 mod polling;
 mod program;
 mod registration;
 mod reports;
+mod restore;
 mod support;
 mod tenancy;
 mod tls;
