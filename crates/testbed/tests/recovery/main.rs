@@ -13,6 +13,7 @@ mod foreign_answers;
 mod lost_rotation;
 mod membership;
 mod proxy;
+mod restored;
 mod rotation;
 mod strict_v1;
 #[path = "../end_to_end/support.rs"]
