@@ -81,7 +81,7 @@ CREATE TABLE job (
     leased_until INTEGER,
     held_at INTEGER,
     expires_at INTEGER
-, ended_at INTEGER, api_group TEXT, effect INTEGER) STRICT;
+, ended_at INTEGER, api_group TEXT, effect INTEGER, withheld_at INTEGER) STRICT;
 
 CREATE INDEX job_ended ON job (cluster, state, seq) WHERE ended_at IS NOT NULL;
 
@@ -130,6 +130,14 @@ CREATE TABLE job_step (
     PRIMARY KEY (job, n)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX job_withheld ON job (cluster, seq) WHERE withheld_at IS NOT NULL AND ended_at IS NULL;
+
+CREATE TABLE kept_session (
+    cluster INTEGER PRIMARY KEY REFERENCES cluster (row),
+    session TEXT NOT NULL,
+    since INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE organization (
     row INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -147,7 +155,7 @@ CREATE TABLE presence (
     operator_version TEXT NOT NULL,
     kubernetes_version TEXT NOT NULL,
     conditions TEXT NOT NULL
-) STRICT;
+, sessions TEXT NOT NULL DEFAULT '{}') STRICT;
 
 CREATE TABLE registration_token (
     lookup INTEGER PRIMARY KEY,
@@ -193,4 +201,16 @@ CREATE TABLE resource_condition (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
+
+CREATE TABLE unknown_result (
+    cluster INTEGER NOT NULL REFERENCES cluster (row),
+    n INTEGER NOT NULL,
+    job BLOB NOT NULL,
+    outcome TEXT NOT NULL,
+    error TEXT NOT NULL,
+    applied_ref TEXT,
+    received_at INTEGER NOT NULL,
+    PRIMARY KEY (cluster, n),
+    UNIQUE (cluster, job)
+) STRICT, WITHOUT ROWID;
 

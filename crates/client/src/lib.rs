@@ -22,6 +22,7 @@ mod jobs;
 mod organizations;
 mod pages;
 mod reports;
+mod restore;
 mod settings;
 
 pub use error::Error;

@@ -4,7 +4,7 @@ use crate::{connection::Connection, error::Error};
 use serde::de::DeserializeOwned;
 use vworkspace_protocol::admin::{
     Cluster, ClusterPage, EventPage, EventRecord, Job, JobPage, Organization, OrganizationPage, Resource,
-    ResourcePage,
+    ResourcePage, UnknownResult, UnknownResultPage,
 };
 
 /// Most items one listing returns. A listing that was cut here keeps its `next_cursor`.
@@ -38,7 +38,8 @@ pages! {
     ClusterPage => Cluster,
     JobPage => Job,
     ResourcePage => Resource,
-    EventPage => EventRecord
+    EventPage => EventRecord,
+    UnknownResultPage => UnknownResult
 }
 
 /// The pages of a listing as one, with at most `most` items. Filters with an empty value are left out.

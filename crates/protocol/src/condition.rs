@@ -103,6 +103,8 @@ pub mod types {
     pub const BUFFER_OVERFLOW: &str = "BufferOverflow";
     /// Of a Cluster: the control plane holds something else than was reported to it.
     pub const REPORT_DIVERGED: &str = "ReportDiverged";
+    /// Cluster, at the control plane: two agents use the identity.
+    pub const IDENTITY_CONFLICT: &str = "IdentityConflict";
     /// Operation: admitted.
     pub const ACCEPTED: &str = "Accepted";
 }
@@ -179,6 +181,10 @@ pub mod reasons {
     pub const IDENTITY_FORBIDDEN: &str = "IdentityForbidden";
     /// Cluster: there is no credential.
     pub const CREDENTIAL_MISSING: &str = "CredentialMissing";
+    /// Cluster, at the control plane: an earlier session of the agent went on polling beside a newer one.
+    pub const TWO_SESSIONS: &str = "TwoSessions";
+    /// Cluster, at the control plane: no more than one session of the agent is left.
+    pub const ONE_SESSION: &str = "OneSession";
     /// In the audit event of a rotation only.
     pub const CREDENTIAL_ROTATED: &str = "CredentialRotated";
     /// Cluster: the registration token's Secret or key is missing.

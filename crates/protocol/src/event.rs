@@ -63,6 +63,8 @@ pub mod kind {
     /// Additive: Flux replaced the content of an application with no change of its spec, for example because a tag
     /// was moved. Carries one condition of this type, whose message names both contents.
     pub const APPLICATION_CHANGED: &str = "ApplicationChanged";
+    /// Of the control plane itself: a second agent uses the cluster's identity, or does so no more.
+    pub const IDENTITY_CONFLICT: &str = "IdentityConflict";
     /// Additive: the object is gone; no conditions. Its uid tells which life of the name ended.
     pub const OBJECT_DELETED: &str = "ObjectDeleted";
 

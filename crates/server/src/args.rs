@@ -1,5 +1,6 @@
 //! The command line. Every flag has an environment twin, `VWORKSPACE_SERVER_…`; the flag wins.
 
+use crate::address::Network;
 use clap::{Args, Parser, Subcommand, builder::RangedI64ValueParser, value_parser};
 use jiff::SignedDuration;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -71,6 +72,18 @@ pub struct Serve {
     /// which wait for their next request or ask for the probes.
     #[arg(long, env = "VWORKSPACE_SERVER_MAX_REQUESTS", default_value_t = 20_000)]
     pub max_requests: usize,
+    /// Network of a proxy whose X-Forwarded-For is believed, for example 10.0.0.0/8; may be repeated.
+    #[arg(
+        long = "trusted-proxy",
+        env = "VWORKSPACE_SERVER_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<Network>,
+    /// The data directory was restored from a backup: hold every open job until it is released or cancelled. Give it for the
+    /// first start alone; held jobs stay held.
+    #[arg(long, env = "VWORKSPACE_SERVER_RESTORED")]
+    pub restored: bool,
     /// What is logged, for example `info` or `info,vworkspace_server=debug`.
     #[arg(long, env = "VWORKSPACE_SERVER_LOG", default_value = "info")]
     pub log: String,

@@ -8,7 +8,7 @@ use crate::{
     tls::{Certificate, TlsStream},
 };
 use axum::Router;
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use socket2::SockRef;
@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
+use vworkspace_transport::http::server::Peer;
 
 /// Longest time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -70,10 +71,11 @@ impl Connections {
             tracing::debug!("connection closed: too many");
             return;
         };
+        let peer = socket.peer_addr().ok().map(|address| Peer(address.ip()));
         let stream = Box::pin(opened(socket, self.tls.as_ref().map(Certificate::config)));
         let served = self.served.clone();
         self.tasks.spawn(async move {
-            if let Err(error) = served.connection(stream).await {
+            if let Err(error) = served.connection(stream, peer).await {
                 tracing::debug!(%error, "connection ended");
             }
             drop(place);
@@ -88,11 +90,20 @@ impl Connections {
 }
 
 impl Served {
-    async fn connection(&self, stream: impl Future<Output = io::Result<Stream>> + Unpin) -> io::Result<()> {
+    async fn connection(
+        &self,
+        stream: impl Future<Output = io::Result<Stream>> + Unpin,
+        peer: Option<Peer>,
+    ) -> io::Result<()> {
         let Some(stream) = self.stop.run_until_cancelled(stream).await else {
             return Ok(());
         };
-        let service = service_fn(|request| self.router.clone().call(request));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            self.router.clone().call(request)
+        });
         let stream = TokioIo::new(Lingering::new(stream?));
         let mut connection = Box::pin(self.http.serve_connection(stream, service));
         let ended = match self.stop.run_until_cancelled(connection.as_mut()).await {

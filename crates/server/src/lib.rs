@@ -11,6 +11,7 @@
 //! Absences to rely on: no handler reaches the store but through a use-case; nothing polls the database on behalf of
 //! a waiting request; no bearer, payload or path of a request is logged.
 
+pub mod address;
 pub mod api;
 pub mod app;
 pub mod args;

@@ -11,7 +11,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use vworkspace_protocol::admin::JobState;
+use vworkspace_protocol::{
+    ClusterId,
+    admin::{AgentSession, IdentityConflict, JobState},
+};
 use vworkspace_store::Tally;
 
 /// The server's metrics; cheap to clone parts, one registry.
@@ -24,6 +27,8 @@ pub struct Metrics {
     long_polls: Gauge,
     degraded: Gauge,
     failed: Gauge,
+    conflicts_begun: Counter,
+    conflicts: Family<ConflictLabels, Gauge>,
     writer: WriterMetrics,
 }
 
@@ -50,6 +55,8 @@ pub struct Now {
     pub tally: Tally,
     /// Whether the database accepts writes.
     pub writes: Standing,
+    /// Clusters whose identity two agents use.
+    pub conflicts: Vec<(ClusterId, IdentityConflict)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,6 +80,19 @@ struct EventLabels {
     outcome: &'static str,
 }
 
+/// Who takes part in a conflict; of several refused sessions the latest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConflictLabels {
+    cluster: String,
+    served_session: String,
+    served_address: String,
+    refused_session: String,
+    refused_address: String,
+}
+
+/// Most conflicts that a scrape names. Overflow rule: the rest is left out.
+const MOST_CONFLICTS: usize = 100;
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("vworkspace_server");
@@ -84,6 +104,8 @@ impl Default for Metrics {
             long_polls: Gauge::default(),
             degraded: Gauge::default(),
             failed: Gauge::default(),
+            conflicts_begun: Counter::default(),
+            conflicts: Family::default(),
             writer: WriterMetrics::default(),
             registry: Registry::default(),
         };
@@ -105,6 +127,16 @@ impl Default for Metrics {
             "database_failed",
             "1 while no write has succeeded for 30 seconds and /readyz answers 503",
             metrics.failed.clone(),
+        );
+        registry.register(
+            "identity_conflicts_begun",
+            "Times that a second agent was found under a cluster's identity",
+            metrics.conflicts_begun.clone(),
+        );
+        registry.register(
+            "identity_conflict_since_seconds",
+            "Clusters whose identity two agents use, with the time since when, in seconds since 1970",
+            metrics.conflicts.clone(),
         );
         metrics.writer.register(&mut registry);
         Self { registry, ..metrics }
@@ -134,6 +166,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a conflict that began.
+    pub fn identity_conflict(&self) {
+        self.conflicts_begun.inc();
+    }
+
     /// The text a scraper reads.
     ///
     /// # Errors
@@ -143,9 +180,28 @@ impl Metrics {
         self.degraded.set(i64::from(now.writes != Standing::Ok));
         self.failed.set(i64::from(matches!(now.writes, Standing::Failed(_))));
         self.writer.set(now);
+        self.conflicts.clear();
+        for (cluster, conflict) in now.conflicts.iter().take(MOST_CONFLICTS) {
+            let labels = ConflictLabels::new(cluster, conflict);
+            self.conflicts.get_or_create(&labels).set(conflict.since.as_second());
+        }
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl ConflictLabels {
+    fn new(cluster: &ClusterId, conflict: &IdentityConflict) -> Self {
+        let refused = conflict.refused.last();
+        let text = |of: fn(&AgentSession) -> &str| refused.map(of).unwrap_or_default().to_owned();
+        Self {
+            cluster: cluster.to_string(),
+            served_session: conflict.served.session.to_string(),
+            served_address: conflict.served.address.clone(),
+            refused_session: text(|session| session.session.as_str()),
+            refused_address: text(|session| &session.address),
+        }
     }
 }
 
@@ -173,6 +229,8 @@ impl WriterMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
+    use vworkspace_protocol::id::SessionId;
 
     #[test]
     fn counts_are_written_with_their_labels() {
@@ -182,13 +240,32 @@ mod tests {
         metrics.events(3, 1);
         let (working, committing) = (Duration::from_millis(250), Duration::from_millis(500));
         let tally = Tally { groups: 6, calls: 7, working, committing };
+        let session = |name: &str, address: &str| AgentSession {
+            session: SessionId::new(name),
+            address: address.to_owned(),
+            first_seen: Timestamp::UNIX_EPOCH,
+            last_seen: Timestamp::UNIX_EPOCH,
+        };
+        let conflict = IdentityConflict {
+            since: Timestamp::from_second(9).unwrap(),
+            served: session("a", "192.0.2.1"),
+            refused: vec![session("b", "192.0.2.2")],
+        };
+        let conflict = (ClusterId::new("c"), conflict);
+        metrics.identity_conflict();
         let writes = Standing::Degraded("the disk is full");
-        let text = metrics.encode(&Now { long_polls: 4, writer_queue: 5, tally, writes }).unwrap();
+        let conflicts = vec![conflict];
+        let text = metrics.encode(&Now { long_polls: 4, writer_queue: 5, tally, writes, conflicts }).unwrap();
         for line in [
             r#"vworkspace_server_requests_total{route="/livez",status="200"} 1"#,
             r#"vworkspace_server_request_seconds_total{route="/livez"} 1.5"#,
             r#"vworkspace_server_job_transitions_total{state="queued"} 2"#,
             r#"vworkspace_server_events_total{outcome="deduplicated"} 1"#,
+            "vworkspace_server_identity_conflicts_begun_total 1",
+            concat!(
+                r#"vworkspace_server_identity_conflict_since_seconds{cluster="c",served_session="a","#,
+                r#"served_address="192.0.2.1",refused_session="b",refused_address="192.0.2.2"} 9"#
+            ),
             "vworkspace_server_long_polls_open 4",
             "vworkspace_server_database_degraded 1",
             "vworkspace_server_database_failed 0",

@@ -5,6 +5,7 @@ use crate::{
     Store, audit,
     codec::{known_id, micros, new_id, time, whole_micros},
     connection::Statements,
+    identity,
     known::ClusterPlace,
     token::draw,
 };
@@ -22,6 +23,8 @@ struct Record {
     name: String,
     created_at: Timestamp,
     registered_at: Option<Timestamp>,
+    held_jobs: u32,
+    unknown_results: u32,
 }
 
 impl Store {
@@ -79,6 +82,8 @@ impl Store {
             name: name.to_string(),
             created_at: now,
             registered_at: None,
+            held_jobs: 0,
+            unknown_results: 0,
         };
         let audit = audit::Record::new(&organization.by, "create_cluster", name.as_str());
         let (tenant, name) = (organization.row, name.clone());
@@ -134,7 +139,9 @@ impl Store {
         let row = cluster.row;
         let select = move |connection: &Connection| {
             connection.row(
-                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at
+                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at,
+                        (SELECT count(*) FROM job WHERE cluster = c.row AND withheld_at IS NOT NULL AND ended_at IS NULL),
+                        (SELECT count(*) FROM unknown_result WHERE cluster = c.row)
                  FROM cluster c JOIN organization o ON o.row = c.organization WHERE c.row = ?1",
                 [row],
                 record,
@@ -181,7 +188,9 @@ impl Store {
         let rows = page.rows();
         let select = move |connection: &Connection| {
             connection.rows(
-                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at
+                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at,
+                        (SELECT count(*) FROM job WHERE cluster = c.row AND withheld_at IS NOT NULL AND ended_at IS NULL),
+                        (SELECT count(*) FROM unknown_result WHERE cluster = c.row)
                  FROM cluster c JOIN organization o ON o.row = c.organization
                  WHERE c.row > ?1 AND (?2 IS NULL OR c.organization = ?2) ORDER BY c.row LIMIT ?3",
                 params![after, within, rows],
@@ -196,19 +205,26 @@ impl Store {
     /// A record with what is known of its agent.
     fn shown(&self, row: i64, record: Record, now: Timestamp) -> admin::Cluster {
         let mut known = self.inner.presence.known(row);
+        let is_registered = record.registered_at.is_some();
         // A cluster that has left has no Cluster object, whatever its agent still told on the way out.
-        if record.registered_at.is_none() {
+        if !is_registered {
             known.conditions.clear();
         }
+        let identity_conflict = known.sessions.conflict().filter(|_| is_registered);
+        known.conditions.extend(identity_conflict.as_ref().map(identity::condition));
         let window = self.inner.settings.disconnect_after;
         admin::Cluster {
-            presence: presence(record.registered_at.is_some(), known.sighting.last_seen, now, window),
+            presence: presence(is_registered, known.sighting.last_seen, now, window),
             last_seen: known.sighting.last_seen,
             agent: known.user_agent,
             capabilities: known.capabilities,
             operator_version: known.operator_version,
             kubernetes_version: known.kubernetes_version,
             conditions: known.conditions,
+            identity_conflict,
+            kept_session: self.inner.presence.kept(row).filter(|_| is_registered),
+            held_jobs: record.held_jobs,
+            unknown_results: record.unknown_results,
             id: record.id,
             organization_id: record.organization,
             name: record.name,
@@ -234,6 +250,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<(i64, Record)> {
         name: row.get(3)?,
         created_at: time(row.get(4)?),
         registered_at: row.get::<_, Option<i64>>(5)?.map(time),
+        held_jobs: row.get(6)?,
+        unknown_results: row.get(7)?,
     };
     Ok((row.get(0)?, record))
 }

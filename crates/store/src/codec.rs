@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use vworkspace_core::control::admission::Effect;
-use vworkspace_protocol::{JobKind, admin::JobState};
+use vworkspace_protocol::{JobKind, Outcome, admin::JobState};
 
 /// In the order of their numbers in the schema.
 const STATES: [JobState; 8] = [
@@ -72,6 +72,12 @@ pub(crate) const fn effect(code: i64) -> Result<Effect, Error> {
         1 => Ok(Effect::Delete),
         _ => Err(Error::Corrupt { what: "job effect" }),
     }
+}
+
+/// Reads the word of an outcome.
+pub(crate) fn outcome(text: &str) -> Result<Outcome, Error> {
+    let all = [Outcome::Succeeded, Outcome::Failed, Outcome::Noop, Outcome::Conflict];
+    all.into_iter().find(|outcome| outcome.as_str() == text).ok_or(Error::Corrupt { what: "outcome" })
 }
 
 /// Microseconds since 1970.

@@ -6,6 +6,7 @@ use crate::{
     audit::Record,
     codec::{micros, time, whole_micros},
     connection::Statements,
+    identity::{end_kept_session, in_conflict},
     token::draw,
 };
 use jiff::Timestamp;
@@ -69,7 +70,11 @@ impl Store {
                     Standing::FirstUse | Standing::Dropped => {
                         let settled =
                             self.write(move |connection| settle(connection, &presented, now)).await?;
-                        settled.ok_or(Error::Unauthenticated)
+                        let caller = settled.ok_or(Error::Unauthenticated)?;
+                        if let Some(cluster) = caller.agent_row() {
+                            self.inner.presence.settled(cluster);
+                        }
+                        Ok(caller)
                     }
                     Standing::Ended => Err(Error::Unauthenticated),
                 }
@@ -84,7 +89,8 @@ impl Store {
     /// again: the agent may be another one.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`], [`Error::TokenConsumed`], [`Error::TokenExpired`].
+    /// [`Error::Unauthenticated`], [`Error::TokenConsumed`], [`Error::TokenExpired`]. [`Error::IdentityConflict`]: it repeats
+    /// an exchange while two agents use the identity, and either may hold the token's copy.
     pub async fn register(
         &self,
         token: &Secret,
@@ -97,21 +103,25 @@ impl Store {
         let now = whole_micros(now);
         let expires_at = now + self.inner.settings.credential_life;
         let registration_id = registration_id.to_owned();
-        let (cluster, cluster_id) = self
+        let (cluster, cluster_id, repeated) = self
             .write(move |connection| {
                 let (cluster, id, repeated) = redeem(connection, &presented, &registration_id, now)?;
                 if repeated {
+                    if in_conflict(connection, cluster)? {
+                        return Err(Error::IdentityConflict);
+                    }
                     make_room(connection, cluster)?;
                 } else {
+                    end_kept_session(connection, cluster)?;
                     connection.run("DELETE FROM credential WHERE cluster = ?1", [cluster])?;
                 }
                 let usage = if repeated { Usage::Registered } else { Usage::Used };
                 insert_credential(connection, cluster, &kept, Credential { expires_at, usage }, now)?;
                 record_registration(connection, cluster, &id, now)?;
-                Ok((cluster, id))
+                Ok((cluster, id, repeated))
             })
             .await?;
-        self.inner.presence.registered(cluster, now);
+        self.inner.presence.registered(cluster, repeated, now);
         Ok(RegisterResponse { cluster_id, token: text, expires_at: Some(expires_at) })
     }
 
@@ -254,6 +264,9 @@ fn settle(connection: &Connection, presented: &Presented, now: Timestamp) -> Res
                  AND cluster = (SELECT cluster FROM credential WHERE lookup = ?1)"
             };
             connection.run(ended, [lookup])?;
+            if let Some(cluster) = caller.agent_row() {
+                end_kept_session(connection, cluster)?;
+            }
             connection
                 .run("UPDATE credential SET pending = 0, drop_at = NULL WHERE lookup = ?1", [lookup])?;
             Ok(Some(caller))

@@ -19,6 +19,12 @@ pub enum Error {
     /// The caller may know it, but not do this with it.
     #[error("the caller may not do this")]
     Forbidden,
+    /// No such session of the cluster's agent was heard lately.
+    #[error("no such session was heard lately")]
+    UnknownSession,
+    /// Two agents use the identity: it cannot change hands before somebody decides which one keeps it.
+    #[error("two agents use this identity")]
+    IdentityConflict,
     /// Something of this name or key exists.
     #[error("{subject} exists already")]
     AlreadyExists {
@@ -100,6 +106,8 @@ impl Error {
             Self::Unavailable(_) | Self::Stopped => Some(AWAY_FOR),
             Self::NotFound
             | Self::Forbidden
+            | Self::UnknownSession
+            | Self::IdentityConflict
             | Self::AlreadyExists { .. }
             | Self::NotAJob(_)
             | Self::Unauthenticated

@@ -17,6 +17,7 @@ mod credential;
 mod decommission;
 mod error;
 mod event;
+mod identity;
 mod job;
 mod known;
 mod organization;
@@ -30,6 +31,7 @@ mod schema;
 mod settings;
 mod tally;
 mod token;
+mod unknown_result;
 mod writer;
 
 pub use access::{
@@ -37,9 +39,9 @@ pub use access::{
 };
 pub use error::Error;
 pub use event::Ingested;
-pub use job::{Enqueued, Leased};
+pub use job::{Enqueued, Leased, Released};
 pub use page::PageRequest;
-pub use presence::Contact;
+pub use presence::{Contact, Sighted};
 pub use resource::ResourceFilter;
 pub use retention::{Pass, Pruned, Retention};
 pub use settings::Settings;

@@ -7,15 +7,26 @@ use crate::{
     Cluster, Error, Handle, Serve, Store,
     codec::{from_json, micros, time, to_json},
     connection::Statements,
+    identity::{Announcement, Kept},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
-use vworkspace_core::control::presence::Sighting;
-use vworkspace_protocol::{Condition, event::Event, id::SessionId};
+use uuid::Uuid;
+use vworkspace_core::control::{
+    identity::{Call, Change, Sessions, Standing},
+    presence::Sighting,
+};
+use vworkspace_protocol::{
+    ClusterId, Condition,
+    admin::{IdentityConflict, KeptSession},
+    event::Event,
+    id::SessionId,
+};
 
 /// What an agent's request says about the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,17 +37,53 @@ pub struct Contact {
     pub user_agent: String,
     /// What it announced.
     pub capabilities: Vec<String>,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+    /// Whether it asks for jobs or for a new credential, see [`Call::is_poll`].
+    pub is_poll: bool,
+}
+
+/// How a request stands among all those under its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighted {
+    /// Its session may do what [`Standing`] says; the change is what this very request brought about.
+    Known(Standing, Option<Change>),
+    /// Somebody decided that another session keeps the identity: this bearer is not good.
+    NotKept,
 }
 
 impl Store {
     /// Notes a good request of the cluster's agent, in memory; [`Store::flush_presence`] writes it. To be called
-    /// once for every agent request, before anything else is done for it.
-    pub fn sighted(&self, cluster: &Handle<Cluster, Serve>, contact: &Contact, now: Timestamp) {
+    /// once for every agent request, before anything else is done for it. Of a session that is refused nothing is noted
+    /// but that it called.
+    pub fn sighted(&self, cluster: &Handle<Cluster, Serve>, contact: &Contact, now: Timestamp) -> Sighted {
         let mut entries = self.inner.presence.entries();
         let entry = entries.entry(cluster.row).or_default();
-        let before = entry.known.sighting.break_at;
+        if let Some(kept) = &mut entry.kept
+            && !kept.admits(contact.session.as_ref(), contact.address, now)
+        {
+            return Sighted::NotKept;
+        }
         let stale = self.inner.settings.stale_session;
+        let call =
+            Call { session: contact.session.as_ref(), address: contact.address, is_poll: contact.is_poll };
+        let (standing, change) = entry.known.sessions.handle_call(call, now, stale);
+        entry.dirty = true;
+        if change.is_some() || standing != Standing::Served {
+            entry.id = Some(cluster.id().clone());
+        }
+        if let Some(change) = change {
+            entry.announce(change, now);
+        }
+        if standing == Standing::Refused {
+            return Sighted::Known(standing, change);
+        }
+        let before = entry.known.sighting.break_at;
         entry.known.sighting.handle_call(contact.session.as_ref(), now, stale);
+        if change == Some(Change::Ended) {
+            // What the other session acked and did not finish is offered to the one that is left.
+            entry.known.sighting.handle_registration(now);
+        }
         entry.offer_again |= entry.known.sighting.break_at != before;
         if entry.known.user_agent != contact.user_agent {
             entry.known.user_agent.clone_from(&contact.user_agent);
@@ -44,7 +91,7 @@ impl Store {
         if entry.known.capabilities != contact.capabilities {
             entry.known.capabilities.clone_from(&contact.capabilities);
         }
-        entry.dirty = true;
+        Sighted::Known(standing, change)
     }
 
     /// Writes what was noted since the last flush, as one transaction. To be called every few seconds and before
@@ -57,13 +104,13 @@ impl Store {
         if notes.is_empty() {
             return Ok(());
         }
-        let rows: Vec<i64> = notes.iter().map(|(row, _)| *row).collect();
-        let encoded = notes.into_iter().map(|(row, known)| Encoded::try_new(row, known));
-        let encoded = encoded.collect::<Result<Vec<_>, _>>()?;
+        let rows: Vec<(i64, usize)> = notes.iter().map(|note| (note.row, note.announcements.len())).collect();
+        let encoded = notes.into_iter().map(Encoded::try_new).collect::<Result<Vec<_>, _>>()?;
         let written =
             self.write(move |connection| encoded.iter().try_for_each(|one| one.write(connection))).await;
-        if written.is_err() {
-            self.inner.presence.mark_dirty(&rows);
+        match written {
+            Ok(()) => self.inner.presence.announced(&rows),
+            Err(_) => self.inner.presence.mark_dirty(&rows),
         }
         written
     }
@@ -73,6 +120,7 @@ impl Store {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AgentRecord {
     pub(crate) sighting: Sighting,
+    pub(crate) sessions: Sessions,
     pub(crate) user_agent: String,
     pub(crate) capabilities: Vec<String>,
     pub(crate) operator_version: String,
@@ -80,13 +128,37 @@ pub(crate) struct AgentRecord {
     pub(crate) conditions: Vec<Condition>,
 }
 
+/// Most announcements of one cluster that wait to be written. Overflow rule: the oldest goes.
+const MOST_ANNOUNCEMENTS: usize = 8;
+
 #[derive(Default)]
 struct Entry {
     known: AgentRecord,
+    /// Set once there was a conflict.
+    id: Option<ClusterId>,
+    /// Set from the decision which session keeps the identity until that has another credential.
+    kept: Option<Kept>,
+    announcements: Vec<Announcement>,
     /// Acked jobs from before the break may wait to be offered again.
     offer_again: bool,
     /// Not written since it changed.
     dirty: bool,
+}
+
+impl Entry {
+    fn announce(&mut self, change: Change, now: Timestamp) {
+        if self.announcements.len() >= MOST_ANNOUNCEMENTS {
+            self.announcements.remove(0);
+        }
+        self.announcements.push(Announcement::new(change, self.known.sessions.conflict().as_ref(), now));
+    }
+}
+
+/// What is to be written of one agent.
+struct Note {
+    row: i64,
+    known: AgentRecord,
+    announcements: Vec<Announcement>,
 }
 
 /// One entry per cluster whose agent ever called, by row.
@@ -106,7 +178,8 @@ impl PresenceMap {
         // What was told of the Cluster object before a registration is over with it, see `registered`.
         let rows = connection.rows(
             "SELECT p.cluster, p.session, p.last_seen, p.break_at, p.user_agent, p.capabilities, p.operator_version,
-                    p.kubernetes_version, iif(c.registered_at >= p.last_seen, '[]', p.conditions), c.registered_at
+                    p.kubernetes_version, iif(c.registered_at >= p.last_seen, '[]', p.conditions), c.registered_at,
+                    p.sessions, c.id
              FROM presence p JOIN cluster c ON c.row = p.cluster",
             [],
             |row| {
@@ -126,7 +199,8 @@ impl PresenceMap {
                     kubernetes_version: row.get(7)?,
                     ..AgentRecord::default()
                 };
-                Ok((row.get(0)?, known, row.get::<_, String>(5)?, row.get::<_, String>(8)?))
+                let texts: [String; 3] = [row.get(5)?, row.get(8)?, row.get(10)?];
+                Ok((row.get(0)?, known, texts, ClusterId::new(row.get::<_, Uuid>(11)?.to_string())))
             },
         )?;
         // Of an agent that no note was written of, what it holds is known all the same.
@@ -135,11 +209,16 @@ impl PresenceMap {
             (*row, Entry { known: AgentRecord { sighting, ..AgentRecord::default() }, ..Entry::default() })
         });
         let mut entries: HashMap<i64, Entry> = unnoted.collect();
-        for (row, mut known, capabilities, conditions) in rows {
+        for (row, mut known, [capabilities, conditions, sessions], id) in rows {
             known.capabilities = from_json("capabilities", &capabilities)?;
             known.conditions = from_json("conditions", &conditions)?;
+            known.sessions = from_json("sessions", &sessions)?;
+            let id = known.sessions.conflict().map(|_| id);
             // Whether every job was offered again before the last stop is not known: look once.
-            entries.insert(row, Entry { known, offer_again: true, dirty: false });
+            entries.insert(row, Entry { known, id, offer_again: true, ..Entry::default() });
+        }
+        for (row, kept) in Kept::load(connection)? {
+            entries.entry(row).or_default().kept = Some(kept);
         }
         Ok(Self { entries: Mutex::new(entries) })
     }
@@ -147,6 +226,68 @@ impl PresenceMap {
     /// What is known of a cluster's agent.
     pub(crate) fn known(&self, cluster: i64) -> AgentRecord {
         self.entries().get(&cluster).map(|entry| entry.known.clone()).unwrap_or_default()
+    }
+
+    /// What `session` may do now; `None`: another one keeps the identity.
+    pub(crate) fn standing(&self, cluster: i64, session: Option<&SessionId>) -> Option<Standing> {
+        let entries = self.entries();
+        let Some(entry) = entries.get(&cluster) else { return Some(Standing::Served) };
+        let is_kept = entry.kept.as_ref().is_none_or(|kept| kept.is(session));
+        is_kept.then(|| entry.known.sessions.standing(session))
+    }
+
+    /// The conflicts there are now, and which session keeps an identity.
+    pub(crate) fn conflicts(&self) -> Vec<(ClusterId, IdentityConflict)> {
+        let entries = self.entries();
+        let found =
+            entries.values().filter_map(|entry| entry.id.clone().zip(entry.known.sessions.conflict()));
+        found.collect()
+    }
+
+    /// The session that keeps the cluster's identity, for people.
+    pub(crate) fn kept(&self, cluster: i64) -> Option<KeptSession> {
+        self.entries().get(&cluster).and_then(|entry| entry.kept.as_ref().map(Kept::shown))
+    }
+
+    /// Whether `session` was heard lately under this identity.
+    pub(crate) fn knows(&self, cluster: i64, session: &SessionId) -> bool {
+        self.entries().get(&cluster).is_some_and(|entry| {
+            entry.known.sessions.knows(session)
+                || entry.known.sighting.session.as_ref() == Some(session)
+                || entry.kept.as_ref().is_some_and(|kept| kept.knows(session))
+        })
+    }
+
+    /// From now on `session` keeps the identity: what others acked is offered to it.
+    pub(crate) fn keep(&self, cluster: i64, session: &SessionId, now: Timestamp) {
+        let mut entries = self.entries();
+        let entry = entries.entry(cluster).or_default();
+        if entry.known.sessions.keep(session) {
+            entry.announce(Change::Ended, now);
+        }
+        entry.kept = Some(Kept::new(session.clone(), now));
+        entry.known.sighting.handle_registration(now);
+        entry.offer_again = true;
+        entry.dirty = true;
+    }
+
+    /// The session that kept the identity has another credential: whoever presents that is served.
+    pub(crate) fn settled(&self, cluster: i64) {
+        if let Some(entry) = self.entries().get_mut(&cluster) {
+            entry.kept = None;
+        }
+    }
+
+    /// Acked jobs may have lost their holder: the next poll looks for those held at no known time.
+    pub(crate) fn offer_again(&self, clusters: &[i64], now: Timestamp) {
+        let mut entries = self.entries();
+        for cluster in clusters {
+            let entry = entries.entry(*cluster).or_default();
+            if entry.known.sighting.break_at.is_none() {
+                entry.known.sighting.handle_registration(now);
+            }
+            entry.offer_again = true;
+        }
     }
 
     /// When the agent last called.
@@ -193,6 +334,10 @@ impl PresenceMap {
 
     fn held(&self, cluster: i64, session: Option<&SessionId>, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
+            // A session that is refused finishes what it has: that takes nothing from the one that is served.
+            if entry.known.sessions.standing(session) == Standing::Refused {
+                return;
+            }
             let before = entry.known.sighting.break_at;
             entry.known.sighting.handle_held(session, now);
             if entry.known.sighting.break_at != before {
@@ -203,9 +348,15 @@ impl PresenceMap {
     }
 
     /// The cluster has registered: what its last agent acked is to be offered to the next one, and what that one told
-    /// of its Cluster object says nothing any more.
-    pub(crate) fn registered(&self, cluster: i64, now: Timestamp) {
+    /// of its Cluster object says nothing any more. With a new token (not `repeated`) the identity is another agent's.
+    pub(crate) fn registered(&self, cluster: i64, repeated: bool, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
+            if !repeated {
+                entry.kept = None;
+                if std::mem::take(&mut entry.known.sessions).conflict().is_some() {
+                    entry.announce(Change::Ended, now);
+                }
+            }
             entry.known.sighting.handle_registration(now);
             entry.known.conditions.clear();
             entry.offer_again = true;
@@ -213,17 +364,33 @@ impl PresenceMap {
         }
     }
 
-    fn take_dirty(&self) -> Vec<(i64, AgentRecord)> {
+    fn take_dirty(&self) -> Vec<Note> {
         let mut entries = self.entries();
-        let taken = entries
-            .iter_mut()
-            .filter_map(|(row, entry)| std::mem::take(&mut entry.dirty).then(|| (*row, entry.known.clone())));
+        let taken = entries.iter_mut().filter_map(|(row, entry)| {
+            let note = |entry: &Entry| Note {
+                row: *row,
+                known: entry.known.clone(),
+                announcements: entry.announcements.clone(),
+            };
+            std::mem::take(&mut entry.dirty).then(|| note(entry))
+        });
         taken.collect()
     }
 
-    fn mark_dirty(&self, rows: &[i64]) {
+    /// So many announcements of each cluster are written.
+    fn announced(&self, rows: &[(i64, usize)]) {
         let mut entries = self.entries();
-        for row in rows {
+        for (row, written) in rows.iter().filter(|(_, written)| *written > 0) {
+            if let Some(entry) = entries.get_mut(row) {
+                let written = (*written).min(entry.announcements.len());
+                entry.announcements.drain(..written);
+            }
+        }
+    }
+
+    fn mark_dirty(&self, rows: &[(i64, usize)]) {
+        let mut entries = self.entries();
+        for (row, _) in rows {
             if let Some(entry) = entries.get_mut(row) {
                 entry.dirty = true;
             }
@@ -256,21 +423,26 @@ struct Encoded {
     known: AgentRecord,
     capabilities: String,
     conditions: String,
+    sessions: String,
+    announcements: Vec<Announcement>,
 }
 
 impl Encoded {
-    fn try_new(row: i64, known: AgentRecord) -> Result<Self, Error> {
+    fn try_new(Note { row, known, announcements }: Note) -> Result<Self, Error> {
         let (capabilities, conditions) = (to_json(&known.capabilities)?, to_json(&known.conditions)?);
-        Ok(Self { row, known, capabilities, conditions })
+        let sessions = to_json(&known.sessions)?;
+        Ok(Self { row, known, capabilities, conditions, sessions, announcements })
     }
 
     fn write(&self, connection: &Connection) -> Result<(), Error> {
+        self.announcements.iter().try_for_each(|announcement| announcement.write(connection, self.row))?;
         let sighting = &self.known.sighting;
         // A heartbeat without a call before it cannot be; a note without a time says nothing.
         let Some(last_seen) = sighting.last_seen else { return Ok(()) };
         connection.run(
             "INSERT OR REPLACE INTO presence (cluster, session, last_seen, break_at, user_agent, capabilities,
-                operator_version, kubernetes_version, conditions) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                operator_version, kubernetes_version, conditions, sessions)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 self.row,
                 sighting.session.as_ref().map(SessionId::as_str),
@@ -280,7 +452,8 @@ impl Encoded {
                 self.capabilities,
                 self.known.operator_version,
                 self.known.kubernetes_version,
-                self.conditions
+                self.conditions,
+                self.sessions
             ],
         )?;
         Ok(())

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_unused_rotated_credentials.sql"),
     include_str!("../migrations/0006_superseding_by_object.sql"),
     include_str!("../migrations/0007_report_digest.sql"),
+    include_str!("../migrations/0008_identity_and_restore.sql"),
 ];
 
 /// Brings a database to the newest version.

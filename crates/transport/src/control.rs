@@ -1,6 +1,6 @@
 //! The server side's port: what a transport asks of the control plane.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::IpAddr, time::Duration};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Secret,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
@@ -20,6 +20,8 @@ pub struct AgentCall {
     pub capabilities: Vec<String>,
     /// `User-Agent`.
     pub user_agent: String,
+    /// Where it comes from, if the transport knows.
+    pub address: Option<IpAddr>,
 }
 
 /// Why the control plane does not do as asked, in the words of the caller's contract.

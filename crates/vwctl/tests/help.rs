@@ -20,10 +20,13 @@ fn every_command_explains_itself() {
         "cluster",
         "cluster token",
         "cluster rotate",
+        "cluster keep",
+        "cluster unknown-results",
         "app",
         "app deploy",
         "job",
         "job watch",
+        "job release",
     ] {
         let arguments: Vec<_> = words.split_whitespace().collect();
         let name = if words.is_empty() { "vwctl".to_owned() } else { words.replace(' ', "_") };

@@ -30,6 +30,9 @@ pub struct Surroundings {
 /// Says who has the job and what can happen next, the likeliest first.
 pub fn explain(job: Job, around: &Surroundings) -> Explanation {
     let (holder, mut next) = match job.state {
+        JobState::Queued | JobState::Leased | JobState::Acked if job.held_since.is_some() => {
+            (Holder::ControlPlane, held_back(job.state))
+        }
         JobState::Queued => (Holder::ControlPlane, vec![handed_out(around)]),
         JobState::Leased => (Holder::OnTheWay, on_its_way(&job, around)),
         JobState::Acked => (Holder::Agent, held(&job, around)),
@@ -45,6 +48,21 @@ pub fn explain(job: Job, around: &Surroundings) -> Explanation {
         next.push(step(at, "it expires unless the agent has acked it"));
     }
     Explanation { job, holder, next }
+}
+
+/// The agent may have the job since before the backup was restored, or its result may be lost.
+fn held_back(state: JobState) -> Vec<NextStep> {
+    let release = "somebody releases it (`vwctl job release`) or cancels it: the control plane was restored from a backup";
+    let report = match state {
+        JobState::Leased | JobState::Acked => Some(step(None, "an agent that has it reports its result")),
+        JobState::Queued
+        | JobState::Closed
+        | JobState::Expired
+        | JobState::Cancelled
+        | JobState::Superseded
+        | JobState::Undeliverable => None,
+    };
+    report.into_iter().chain([step(None, release)]).collect()
 }
 
 fn handed_out(around: &Surroundings) -> NextStep {
@@ -133,6 +151,7 @@ mod tests {
             deliveries: 1,
             phase: String::new(),
             conditions: Vec::new(),
+            held_since: None,
             created_at: at(0),
             expires_at: Some(at(500)),
             timeline: Vec::new(),
@@ -223,6 +242,18 @@ mod tests {
         );
         let left = told(JobState::Acked, &around(Presence::Unregistered)).1;
         assert!(left[0].contains("registers next"), "{left:?}");
+    }
+
+    #[test]
+    fn held_job_waits_for_a_person() {
+        for (state, steps) in [(JobState::Queued, 1), (JobState::Leased, 2), (JobState::Acked, 2)] {
+            let held = Job { held_since: Some(at(1)), expires_at: None, ..job(state) };
+            let explained = explain(held, &around(Presence::Connected));
+            assert_eq!((explained.holder, explained.next.len()), (Holder::ControlPlane, steps));
+            assert!(explained.next[steps - 1].what.contains("vwctl job release"));
+        }
+        let over = Job { held_since: Some(at(1)), ..job(JobState::Cancelled) };
+        assert_eq!(explain(over, &around(Presence::Connected)).holder, Holder::Nobody);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!   ingest      which reports are these, are they repeats?      (EventBatch)
 //!   presence    is the agent there, did its session break?      (Sighting)
 //!   write_health  can the database still be written?            (WriteState)
+//!   identity    do two agents use one identity, who is served?  (Sessions, Standing)
 //! ```
 //!
 //! Nothing here reads a clock, draws a random number or knows a database.
@@ -19,6 +20,7 @@ pub mod access;
 pub mod admission;
 pub mod credential;
 pub mod explain;
+pub mod identity;
 pub mod ingest;
 pub mod job;
 pub mod lease;

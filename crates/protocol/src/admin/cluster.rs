@@ -1,3 +1,4 @@
+use super::{IdentityConflict, KeptSession};
 use crate::{ClusterId, Condition, Secret, id::OrganizationId, secret};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,15 +36,32 @@ pub struct Cluster {
     /// From the last heartbeat.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kubernetes_version: String,
-    /// The Cluster object's conditions, from the last heartbeat.
+    /// The Cluster object's conditions, from the last heartbeat; and the control plane's own `IdentityConflict`, last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// Set while two agents use this identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_conflict: Option<IdentityConflict>,
+    /// Set from the decision which session keeps the identity until that session uses its new credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_session: Option<KeptSession>,
+    /// Open jobs that are held since the control plane was restored from a backup.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_jobs: u32,
+    /// Results kept for jobs that this control plane does not know.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown_results: u32,
     /// When it was made.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
     /// The moment this answer speaks about.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub as_of: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The control plane's view of a cluster's agent (contract, section 4).

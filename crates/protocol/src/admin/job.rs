@@ -81,6 +81,10 @@ pub struct Job {
     /// Conditions of the object as last told with the job's progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// Since when it is held: the control plane was restored from a backup. It is not delivered before somebody releases it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub held_since: Option<Timestamp>,
     /// When it was enqueued.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,

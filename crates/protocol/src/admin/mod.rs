@@ -6,17 +6,21 @@
 mod cluster;
 mod event;
 mod explanation;
+mod identity;
 mod job;
 mod organization;
 mod resource;
+mod restore;
 
 pub use cluster::{
     Cluster, ClusterPage, CreateCluster, CreateRegistrationToken, CreatedRegistrationToken, Presence,
 };
 pub use event::{EventPage, EventRecord};
 pub use explanation::{Explanation, Holder, NextStep};
+pub use identity::{AgentSession, IdentityConflict, KeepSession, KeptSession};
 pub use job::{EnqueueJob, Job, JobPage, JobState, JobTarget, TimelineEntry};
 pub use organization::{
     CreateApiToken, CreateOrganization, CreatedApiToken, Organization, OrganizationPage, Role, Whoami,
 };
 pub use resource::{Resource, ResourcePage};
+pub use restore::{ReleasedJobs, UnknownResult, UnknownResultPage};

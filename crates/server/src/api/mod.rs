@@ -5,12 +5,14 @@ mod actor;
 mod clusters;
 mod events;
 mod extract;
+mod identity;
 mod jobs;
 mod observe;
 pub mod openapi;
 mod organizations;
 mod probes;
 mod resources;
+mod restore;
 mod whoami;
 
 use crate::app::App;
@@ -35,6 +37,11 @@ fn admin_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::read))
         .routes(routes!(jobs::explain))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(identity::keep))
+        .routes(routes!(restore::release_job))
+        .routes(routes!(restore::release_cluster))
+        .routes(routes!(restore::release_organization))
+        .routes(routes!(restore::unknown_results))
         .routes(routes!(resources::list))
         .routes(routes!(events::list))
 }

@@ -1,6 +1,6 @@
 //! The rings around every request: its log line and count, its place among the bounded many.
 
-use crate::app::App;
+use crate::{address::see_through_proxies, app::App};
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderValue, StatusCode, header},
@@ -33,6 +33,7 @@ impl Ring for Observe {
 
     fn enter(&self, request: &mut Request) -> Result<Observed, Refusal> {
         let matched = request.extensions().get::<MatchedPath>().cloned();
+        see_through_proxies(request, &self.0.trusted_proxies);
         let id = request.extensions().get::<RequestId>();
         let span = tracing::info_span!(
             "request",

@@ -3,12 +3,13 @@
 use super::{
     App, Error,
     access::{authenticate, bearer_missing},
+    identity,
     pause::{Pause, pause},
 };
 use crate::{logs::note_actor, wake::Seat};
 use std::{sync::Arc, time::Duration};
 use vworkspace_core::{
-    control::{Actor, ingest, job::Step, lease::Limits},
+    control::{Actor, identity::Standing, ingest, job::Step, lease::Limits},
     planted::{Bug, planted},
 };
 use vworkspace_protocol::{
@@ -21,7 +22,7 @@ use vworkspace_protocol::{
     outcome::{JobResult, StatusUpdate},
     problem::code,
 };
-use vworkspace_store::{self as store, Caller, Cluster, Contact, Handle, Leased, Serve};
+use vworkspace_store::{self as store, Caller, Cluster, Contact, Handle, Leased, Serve, Sighted};
 use vworkspace_transport::{AgentCall, ControlPort, Refusal};
 
 /// Longest registration id; ours are uuids.
@@ -34,11 +35,12 @@ pub struct AgentPort {
 }
 
 /// An agent whose bearer is good.
-struct Agent {
+pub(super) struct Agent {
     bearer: Secret,
     caller: Caller,
-    cluster: Handle<Cluster, Serve>,
-    session: Option<SessionId>,
+    pub(super) cluster: Handle<Cluster, Serve>,
+    pub(super) session: Option<SessionId>,
+    standing: Standing,
 }
 
 impl AgentPort {
@@ -47,9 +49,9 @@ impl AgentPort {
         Self { app }
     }
 
-    /// Proves who calls and notes that it was seen.
-    async fn agent(&self, call: AgentCall) -> Result<Agent, Error> {
-        let AgentCall { bearer, session, capabilities, user_agent } = call;
+    /// Proves who calls and notes that it was seen. A process that ends does not poll (`is_poll`).
+    async fn agent(&self, call: AgentCall, is_poll: bool) -> Result<Agent, Error> {
+        let AgentCall { bearer, session, capabilities, user_agent, address } = call;
         let bearer = bearer.ok_or_else(bearer_missing)?;
         let caller = authenticate(&self.app, &bearer).await?;
         if !matches!(caller.actor(), Actor::Agent(_)) {
@@ -58,9 +60,14 @@ impl AgentPort {
         }
         let cluster = self.app.store.own_cluster(&caller)?;
         note_actor("agent", Some(cluster.id().as_str()));
-        let contact = Contact { session, user_agent, capabilities };
-        self.app.store.sighted(&cluster, &contact, self.app.clock.now());
-        Ok(Agent { bearer, caller, cluster, session: contact.session })
+        let contact = Contact { session, user_agent, capabilities, address, is_poll };
+        match self.app.store.sighted(&cluster, &contact, self.app.clock.now()) {
+            Sighted::NotKept => Err(store::Error::Unauthenticated.into()),
+            Sighted::Known(standing, change) => {
+                identity::note(&self.app, cluster.id(), change);
+                Ok(Agent { bearer, caller, cluster, session: contact.session, standing })
+            }
+        }
     }
 
     async fn exchange(&self, call: AgentCall, request: RegisterRequest) -> Result<RegisterResponse, Error> {
@@ -80,6 +87,9 @@ impl AgentPort {
         let mut patience = self.app.clock.sleep(wait);
         let seat = if wait.is_zero() { None } else { Some(self.seat(agent)?) };
         loop {
+            if identity::standing(&self.app, agent)? == Standing::Refused {
+                return Err(identity::refuse(agent.session.as_ref()));
+            }
             let Leased { jobs, next_due, .. } = Box::pin(self.lease(agent)).await?;
             let Some(seat) = seat.as_ref().filter(|_| jobs.is_empty()) else {
                 return Ok(jobs);
@@ -149,19 +159,22 @@ impl ControlPort for AgentPort {
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<Job>, Refusal>> + Send {
         // Made here and boxed: a poll that sleeps keeps neither what it came with nor the room that proving it took.
-        let agent = Box::pin(self.agent(call));
+        let agent = Box::pin(self.agent(call, true));
         async move {
             let agent = agent.await?;
             if *agent.cluster.id() != cluster && !planted(Bug::AnyCluster) {
                 let message = "the credential belongs to another cluster";
                 return Err(Refusal::new(403, code::WRONG_CLUSTER, message));
             }
+            if agent.standing == Standing::Refused {
+                return Err(Box::pin(identity::hold(&self.app, agent.session.as_ref(), wait)).await.into());
+            }
             Ok(self.wait_for_jobs(&agent, wait).await?)
         }
     }
 
     async fn ack(&self, call: AgentCall, job: JobId) -> Result<(), Refusal> {
-        let agent = self.agent(call).await?;
+        let agent = self.agent(call, false).await?;
         let handle = self.job(&agent, &job).await?;
         // A later job for the same object may go out then.
         let _waking = (!planted(Bug::LoseAckWakeUp)).then(|| self.app.polls.waking(agent.cluster.id()));
@@ -175,7 +188,7 @@ impl ControlPort for AgentPort {
     }
 
     async fn status(&self, call: AgentCall, job: JobId, update: StatusUpdate) -> Result<(), Refusal> {
-        let agent = self.agent(call).await?;
+        let agent = self.agent(call, false).await?;
         let handle = self.job(&agent, &job).await?;
         let (session, now) = (agent.session.as_ref(), self.app.clock.now());
         let _telling = self.app.watches.waking(&job);
@@ -183,8 +196,16 @@ impl ControlPort for AgentPort {
     }
 
     async fn result(&self, call: AgentCall, job: JobId, result: JobResult) -> Result<(), Refusal> {
-        let agent = self.agent(call).await?;
-        let handle = self.job(&agent, &job).await?;
+        let agent = self.agent(call, false).await?;
+        let handle = match self.job(&agent, &job).await {
+            Err(unknown @ Error::Store(store::Error::NotFound)) => {
+                // As after a restore from a backup. Whether it is another cluster's job makes no difference.
+                let now = self.app.clock.now();
+                let kept = self.app.store.keep_unknown_result(&agent.cluster, &job, result, now).await;
+                return Err(kept.map_or_else(Error::from, |()| unknown).into());
+            }
+            found => found?,
+        };
         // A later job for the same object may go out then.
         let _waking = self.app.polls.waking(agent.cluster.id());
         let _telling = self.app.watches.waking(&job);
@@ -194,22 +215,33 @@ impl ControlPort for AgentPort {
     }
 
     async fn events(&self, call: AgentCall, batch: EventsRequest) -> Result<EventsAnswer, Refusal> {
-        let agent = self.agent(call).await?;
+        let agent = self.agent(call, false).await?;
+        if agent.standing == Standing::Refused {
+            return Err(identity::refuse(agent.session.as_ref()).into());
+        }
         Ok(self.store_events(&agent, batch).await?)
     }
 
     async fn rotate(&self, call: AgentCall) -> Result<RotateResponse, Refusal> {
-        let agent = self.agent(call).await?;
-        Ok(self
-            .app
-            .store
-            .rotate(&agent.cluster, &agent.bearer, self.app.clock.now())
-            .await
-            .map_err(Error::from)?)
+        let agent = self.agent(call, true).await?;
+        if agent.standing != Standing::Served {
+            return Err(identity::refuse_rotation().into());
+        }
+        let (bearer, now) = (&agent.bearer, self.app.clock.now());
+        let rotated = self.app.store.rotate(&agent.cluster, bearer, now).await.map_err(Error::from)?;
+        // A conflict, or the decision who keeps the identity, may have come during the write: then nobody gets to know this
+        // credential, and it is dropped unused.
+        match identity::standing(&self.app, &agent)? {
+            Standing::Served => Ok(rotated),
+            Standing::ServedInConflict | Standing::Refused => Err(identity::refuse_rotation().into()),
+        }
     }
 
     async fn decommission(&self, call: AgentCall) -> Result<(), Refusal> {
-        let agent = self.agent(call).await?;
+        let agent = self.agent(call, false).await?;
+        if agent.standing == Standing::Refused {
+            return Err(identity::refuse(agent.session.as_ref()).into());
+        }
         let (bearer, now) = (&agent.bearer, self.app.clock.now());
         self.app.store.decommission(&agent.cluster, bearer, now).await.map_err(Error::from)?;
         // Its open poll finds the credential dead.

@@ -6,6 +6,9 @@ use vworkspace_protocol::problem::code;
 use vworkspace_store as store;
 use vworkspace_transport::{Refusal, http::server::Refused};
 
+/// When to come back while two agents use one identity.
+const IN_CONFLICT: Duration = Duration::from_secs(30);
+
 /// Whatever a use-case can fail with.
 #[derive(Debug)]
 pub enum Error {
@@ -94,6 +97,20 @@ fn of_store(error: &store::Error) -> Refusal {
         Store::TokenExpired => {
             Refusal::new(401, code::TOKEN_EXPIRED, "the registration token's life is over; issue a new one")
         }
+        Store::UnknownSession => Refusal::new(
+            400,
+            code::INVALID_REQUEST,
+            "no such session of this cluster's agent was heard in the last minutes; `vwctl cluster get` shows those that were",
+        ),
+        Store::IdentityConflict => Refusal {
+            retry_after: Some(IN_CONFLICT),
+            ..Refusal::new(
+                409,
+                code::IDENTITY_CONFLICT,
+                "two agents use this identity, so an exchange cannot be repeated; decide with `vwctl cluster keep` which \
+                 session keeps it, or register with a new token",
+            )
+        },
         Store::AlreadyExists { .. } => Refusal::new(409, code::ALREADY_EXISTS, error.to_string()),
         Store::NotAJob(refused) => of_code(refused.code(), refused.to_string()),
         Store::ResultRecorded => Refusal::new(409, code::RESULT_RECORDED, error.to_string()),

@@ -7,18 +7,21 @@ pub mod access;
 pub mod agent;
 pub mod clusters;
 mod error;
+pub mod identity;
 pub mod jobs;
 pub mod organizations;
 pub mod page;
 mod pause;
 pub mod readiness;
 pub mod reports;
+pub mod restore;
 
 pub use agent::AgentPort;
 pub use error::{Error, not_found};
 
 use self::readiness::Readiness;
 use crate::{
+    address::Network,
     args::Serve,
     clock::{Clock, SystemClock},
     metrics::{Metrics, Now},
@@ -52,6 +55,8 @@ pub struct App {
     pub watches: Waiters<JobId>,
     /// Places for requests; waiting ones keep theirs.
     pub room: Arc<Semaphore>,
+    /// Proxies whose word about where a request comes from is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Ends everything that waits.
     pub stop: CancellationToken,
 }
@@ -76,7 +81,15 @@ impl App {
             Store::open(&path, &tuning)
         });
         let store = opened.await.unwrap_or(Err(store::Error::Stopped))?;
-        let app = Self::over(store, Arc::new(SystemClock), settings.max_requests);
+        let mut app = Self::over(store, Arc::new(SystemClock), settings.max_requests);
+        app.trusted_proxies.clone_from(&settings.trusted_proxies);
+        if settings.restored {
+            let held = app.store.hold_open_jobs(app.clock.now()).await?;
+            tracing::warn!(
+                held,
+                "started as restored: every open job is held until it is released or cancelled"
+            );
+        }
         let first_admin_token = app.store.bootstrap_admin(app.clock.now()).await?;
         Ok((app, first_admin_token))
     }
@@ -90,6 +103,7 @@ impl App {
             polls: Waiters::new(POLLS_PER_CLUSTER, max_requests),
             watches: Waiters::new(WATCHES_PER_JOB, max_requests),
             room: Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS))),
+            trusted_proxies: Vec::new(),
             stop: CancellationToken::new(),
         }
     }
@@ -116,6 +130,7 @@ impl App {
             writer_queue: self.store.write_queue_length(),
             tally: self.store.tally(),
             writes: readiness::of_writes(self.store.write_state()),
+            conflicts: self.store.identity_conflicts(),
         })
     }
 }

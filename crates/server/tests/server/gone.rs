@@ -35,6 +35,7 @@ impl World {
             session: None,
             capabilities: Vec::new(),
             user_agent: String::new(),
+            address: None,
         };
         Self { app, committer, admin, cluster, agent }
     }

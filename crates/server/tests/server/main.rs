@@ -6,9 +6,11 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod at_a_time;
 mod bad_input;
 mod echo;
 mod gone;
+mod identity;
 mod jobs;
 mod large_body;
 mod openapi;
@@ -16,6 +18,7 @@ mod polling;
 mod program;
 mod registration;
 mod reports;
+mod restore;
 mod restored;
 mod support;
 mod tenancy;

@@ -235,6 +235,7 @@ impl New {
             deliveries: 0,
             phase: String::new(),
             conditions: Vec::new(),
+            held_since: None,
             created_at: now,
             expires_at: self.job.expires_at().map(whole_micros),
             timeline: vec![TimelineEntry {

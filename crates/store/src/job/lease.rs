@@ -155,7 +155,7 @@ impl Poll {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         connection.rows(
             "SELECT seq, state, lane, bytes, deliveries, ever_acked, leased_until, expires_at, id, steps FROM job
-             WHERE cluster = ?1 AND state = ?2 AND ended_at IS NULL
+             WHERE cluster = ?1 AND state = ?2 AND ended_at IS NULL AND withheld_at IS NULL
                AND (held_at IS NULL OR held_at < ?3) ORDER BY seq LIMIT ?4",
             params![self.cluster, state_code(state), held_before, most],
             open,

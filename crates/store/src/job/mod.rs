@@ -4,6 +4,7 @@
 //!   enqueue   admitted request → queued
 //!   lease     poll → leased (or found expired, undeliverable)
 //!   report    ack, progress, result of the agent; cancel of a person
+//!   held      what is held since a restore, until a person releases it
 //!   timeline  every transition with time and cause
 //!   read      what the admin API shows
 //! ```
@@ -11,6 +12,7 @@
 //! What moves a job is decided in `vworkspace_core::control::{job, lease}`; here it is looked up and written down.
 
 mod enqueue;
+mod held;
 mod lease;
 mod read;
 mod report;
@@ -18,6 +20,7 @@ mod surroundings;
 mod timeline;
 
 pub use enqueue::Enqueued;
+pub use held::Released;
 pub use lease::Leased;
 
 use crate::{

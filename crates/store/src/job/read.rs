@@ -3,14 +3,14 @@
 use super::own_key;
 use crate::{
     Cluster, Error, Handle, Job, PageRequest, Read, Store,
-    codec::{STATE_CODES, from_json, kind, state, state_code, time},
+    codec::{STATE_CODES, from_json, kind, outcome, state, state_code, time},
     connection::Statements,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 use vworkspace_protocol::{
-    ClusterId, JobId, Outcome,
+    ClusterId, JobId,
     admin::{self, JobState, JobTarget, TimelineEntry},
 };
 
@@ -104,7 +104,7 @@ fn read(connection: &Connection, seq: i64) -> Result<Columns, Error> {
     let found = connection.row(
         "SELECT j.id, j.state, j.kind, j.deliveries, j.expires_at,
                 s.created_at, s.target_kind, s.target_namespace, s.target_name, s.key,
-                r.phase, r.conditions, r.outcome, r.error, r.conflicts, r.applied_ref
+                r.phase, r.conditions, r.outcome, r.error, r.conflicts, r.applied_ref, j.withheld_at
          FROM job j JOIN job_spec s ON s.job = j.seq LEFT JOIN job_report r ON r.job = j.seq WHERE j.seq = ?1",
         [seq],
         columns,
@@ -121,6 +121,7 @@ struct Columns {
     created_at: i64,
     target: JobTarget,
     key: Option<String>,
+    withheld_at: Option<i64>,
     report: Option<Report>,
 }
 
@@ -154,6 +155,7 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
         created_at: row.get(5)?,
         target: JobTarget { kind: row.get(6)?, namespace: row.get(7)?, name: row.get(8)? },
         key: row.get(9)?,
+        withheld_at: row.get(16)?,
         report,
     })
 }
@@ -173,12 +175,13 @@ impl Columns {
     }
 
     fn into_job(self, cluster: &ClusterId, now: Timestamp) -> Result<admin::Job, Error> {
+        let state = state(self.state)?;
         let job = admin::Job {
             id: JobId::new(self.id.to_string()),
             cluster_id: cluster.clone(),
             kind: kind(self.kind)?.as_str().to_owned(),
             target: self.target,
-            state: state(self.state)?,
+            state,
             outcome: None,
             error: String::new(),
             conflicts: Vec::new(),
@@ -187,6 +190,7 @@ impl Columns {
             deliveries: self.deliveries,
             phase: String::new(),
             conditions: Vec::new(),
+            held_since: self.withheld_at.filter(|_| !state.is_terminal()).map(time),
             created_at: time(self.created_at),
             expires_at: self.expires_at.map(time),
             timeline: Vec::new(),
@@ -211,9 +215,4 @@ impl Report {
             ..job
         })
     }
-}
-
-fn outcome(text: &str) -> Result<Outcome, Error> {
-    let all = [Outcome::Succeeded, Outcome::Failed, Outcome::Noop, Outcome::Conflict];
-    all.into_iter().find(|outcome| outcome.as_str() == text).ok_or(Error::Corrupt { what: "outcome" })
 }

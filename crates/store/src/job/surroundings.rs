@@ -47,10 +47,10 @@ impl Store {
 fn find(connection: &Connection, seq: i64, lease: Duration, now: Timestamp) -> Result<Found, Error> {
     let found = connection.row(
         "SELECT j.cluster, j.leased_until, j.ever_acked, c.registered_at IS NOT NULL,
-                (SELECT e.id FROM job e WHERE e.cluster = j.cluster AND e.state = 1 AND e.ended_at IS NULL AND e.seq < j.seq
+                (SELECT e.id FROM job e WHERE e.cluster = j.cluster AND e.state = 1 AND e.ended_at IS NULL AND e.withheld_at IS NULL AND e.seq < j.seq
                     AND e.lane = j.lane AND e.leased_until > ?2 AND e.leased_until <= ?3 ORDER BY e.seq LIMIT 1),
                 (SELECT e.id FROM job e LEFT JOIN job_report r ON r.job = e.seq
-                    WHERE e.cluster = j.cluster AND e.state = 2 AND e.ended_at IS NULL AND e.seq < j.seq AND e.lane = j.lane
+                    WHERE e.cluster = j.cluster AND e.state = 2 AND e.ended_at IS NULL AND e.withheld_at IS NULL AND e.seq < j.seq AND e.lane = j.lane
                     AND coalesce(r.phase, '') NOT IN (?4, ?5) ORDER BY e.seq LIMIT 1)
          FROM job j JOIN cluster c ON c.row = j.cluster WHERE j.seq = ?1",
         params![seq, micros(now), micros(now + lease), phase::RECONCILING, phase::BLOCKED],

@@ -263,6 +263,7 @@ pub async fn a_heartbeat_is_shown_on_the_cluster_and_is_no_event(world: World) {
         session: None,
         user_agent: "vworkspace-operator/0.1.0".into(),
         capabilities: vec!["status".into(), "deadline".into()],
+        ..Contact::default()
     };
     world.store.sighted(&agent.serve, &contact, at(10));
     world.report(&agent, vec![beat], 10).await;

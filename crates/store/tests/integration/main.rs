@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod conflict;
 mod delivery;
 mod durability;
 mod enqueue;
@@ -62,6 +63,12 @@ macro_rules! conformance {
                 an_ack_whose_session_went_away_during_the_write_is_offered_to_the_next_one,
                 what_a_session_tells_of_a_job_after_the_next_one_called_keeps_it_from_nobody,
                 a_job_whose_progress_was_told_has_started_and_does_not_expire,
+            }
+            conflict {
+                conflict_is_known_after_a_restart_whoever_calls_first,
+                acked_job_of_the_later_session_is_redelivered_at_the_end,
+                kept_session_is_known_after_a_crash,
+                unknown_results_are_bounded_and_the_oldest_goes,
             }
             report {
                 the_timeline_tells_the_whole_life,

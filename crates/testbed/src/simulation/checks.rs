@@ -21,7 +21,7 @@ use vworkspace_protocol::{
     ClusterId, JobId, Outcome,
     admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
     credential::RegisterRequest,
-    event::EventsRequest,
+    event::{EventsRequest, kind},
 };
 use vworkspace_server::app::{self, App, access::Person, page::PageParams};
 use vworkspace_store::ResourceFilter;
@@ -49,6 +49,7 @@ pub async fn former_credentials_are_refused(
             session: None,
             capabilities: Vec::new(),
             user_agent: String::new(),
+            address: None,
         };
         let call = |app: Arc<App>| {
             let link = MemoryLink::new(app.agent_port(), caller);
@@ -71,8 +72,13 @@ async fn token_is_spent(control: &Rc<Control>, site: &Site, history: &History) -
         display_name: site.name.clone(),
         registration_id: site.api.state().registration_id.clone().unwrap_or_default(),
     };
-    let caller =
-        AgentCall { bearer: None, session: None, capabilities: Vec::new(), user_agent: String::new() };
+    let caller = AgentCall {
+        bearer: None,
+        session: None,
+        capabilities: Vec::new(),
+        user_agent: String::new(),
+        address: None,
+    };
     let call = |app: Arc<App>| {
         let link = MemoryLink::new(app.agent_port(), caller);
         async move { link.register(&request).await }
@@ -106,6 +112,8 @@ pub struct Central {
     resources: Vec<Resource>,
     /// What is kept under which key.
     events: Vec<(String, String)>,
+    /// Whether it found two agents under the identity, which no cluster here has.
+    in_conflict: bool,
 }
 
 /// Asks the control plane for all it says about a cluster. `None`: it did not answer.
@@ -116,6 +124,7 @@ pub async fn ask(control: &Rc<Control>, cluster: ClusterId) -> Option<Central> {
 
 async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, app::Error> {
     let (mut jobs, mut resources, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    let mut in_conflict = false;
     let mut cursor = None;
     loop {
         let page = app::jobs::list(app, by, cluster, None, &page(cursor.as_deref())).await?;
@@ -140,6 +149,7 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
     loop {
         let page = app::reports::events(app, by, cluster, None, &page(cursor.as_deref())).await?;
         let body = |event: &EventRecord| body_of(&event.kind, &event.resource_ref, &event.conditions);
+        in_conflict |= page.items.iter().any(|event| event.kind == kind::IDENTITY_CONFLICT);
         events.extend(page.items.into_iter().map(|event| (event.event_key.clone(), body(&event))));
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -147,7 +157,7 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
         }
     }
     let cluster = app::clusters::read(app, by, cluster).await?;
-    Ok(Central { cluster, jobs, resources, events })
+    Ok(Central { cluster, jobs, resources, events, in_conflict })
 }
 
 fn page(cursor: Option<&str>) -> PageParams {
@@ -218,6 +228,9 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, lease: Duration, h
     }
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
+    history.holds("I8 fencing", !central.in_conflict, || {
+        format!("{} is said to have two agents under its identity", site.name)
+    });
     let connected = central.cluster.presence == Presence::Connected;
     history.holds("I7 liveness", connected || site.is_deleted(), || {
         format!("{} is shown as {:?}", site.name, central.cluster.presence)

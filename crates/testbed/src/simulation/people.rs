@@ -253,7 +253,13 @@ pub async fn steal(world: World, own: Rc<Site>, other: Rc<Wishes>, victim: Rc<Si
         let bearer = own.api.state().credential.as_ref().map(|held| held.token.clone());
         let Some(job) = other.any(&world) else { continue };
         let session = None;
-        let caller = AgentCall { bearer, session, capabilities: Vec::new(), user_agent: "thief".to_owned() };
+        let caller = AgentCall {
+            bearer,
+            session,
+            capabilities: Vec::new(),
+            user_agent: "thief".to_owned(),
+            address: None,
+        };
         let (cluster, tried) = (other.cluster.clone(), world.dice.roll(4));
         let told = own.wire.call_past_strangers(&caller, CALL, move |link| {
             let (job, cluster) = (job.clone(), cluster.clone());
@@ -298,8 +304,13 @@ async fn register_again(world: &World, own: &Rc<Site>, victim: &Rc<Site>) {
         display_name: "thief".to_owned(),
         registration_id: format!("thief-{}", world.dice.roll(1 << 30)),
     };
-    let caller =
-        AgentCall { bearer: None, session: None, capabilities: Vec::new(), user_agent: "thief".to_owned() };
+    let caller = AgentCall {
+        bearer: None,
+        session: None,
+        capabilities: Vec::new(),
+        user_agent: "thief".to_owned(),
+        address: None,
+    };
     let told = own.wire.call_past_strangers(&caller, CALL, move |link| {
         let request = request.clone();
         async move { link.register(&request).await.map(drop) }

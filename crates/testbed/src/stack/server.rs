@@ -101,6 +101,16 @@ impl Server {
         Ok(())
     }
 
+    /// Starts it again on the same address with these flags besides its own, this time alone.
+    pub async fn restart_with(&self, flags: &[&str]) -> anyhow::Result<()> {
+        let mut command = self.start.command(self.address()?);
+        command.args(flags);
+        let mut process = Process::start("server", command, &self.start.work)?;
+        said(&mut process, "listening: ").await?;
+        *self.process() = process;
+        Ok(())
+    }
+
     /// Ends it and starts another one with its data on a new port, with the certificate of `tls`; `work` takes its log.
     pub async fn moved(&self, work: &Path, tls: &Tls) -> anyhow::Result<Self> {
         self.kill();

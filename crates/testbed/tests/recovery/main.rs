@@ -10,6 +10,7 @@
 
 mod crash;
 mod foreign_answers;
+mod forgotten;
 mod lost_rotation;
 mod membership;
 mod proxy;

@@ -32,7 +32,7 @@ use vworkspace_transport::{
 const ROTATIONS: usize = 100;
 
 /// Asks for a rotation as the cluster's admin would, and waits until it is done. Answers the new credential.
-async fn rotate(world: &World, old: &[u8]) -> Vec<u8> {
+pub async fn rotate(world: &World, old: &[u8]) -> Vec<u8> {
     let clusters: Api<Cluster> = Api::all(world.testbed.admin());
     let name = clusters.list(&ListParams::default()).await.unwrap().items[0].metadata.name.clone().unwrap();
     let wish = Patch::Merge(json!({ "spec": { "rotateCredentials": true } }));
@@ -61,7 +61,7 @@ async fn stored(world: &World, key: &str) -> Option<Vec<u8>> {
     data.remove(key).map(|value| value.0)
 }
 
-async fn credential(world: &World) -> Vec<u8> {
+pub async fn credential(world: &World) -> Vec<u8> {
     stored(world, SECRET_TOKEN).await.unwrap()
 }
 

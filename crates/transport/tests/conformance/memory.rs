@@ -14,8 +14,13 @@ impl Adapter for Memory {
 
     async fn connect(port: ScriptedPort, bearer: Option<Secret>) -> Self::Link {
         let session = Some(SessionId::new(SESSION));
-        let caller =
-            AgentCall { bearer, session, capabilities: capabilities(), user_agent: USER_AGENT.to_owned() };
+        let caller = AgentCall {
+            bearer,
+            session,
+            capabilities: capabilities(),
+            user_agent: USER_AGENT.to_owned(),
+            address: None,
+        };
         MemoryLink::new(port, caller)
     }
 }

@@ -1,5 +1,6 @@
 //! `vwctl job`.
 
+use super::release::Release;
 use crate::{
     Error,
     connect::Context,
@@ -38,6 +39,8 @@ enum Action {
         /// Id of the job.
         id: String,
     },
+    /// Release jobs that are held since the control plane was restored from a backup.
+    Release(Release),
     /// Withdraw an open job; an agent that holds it already may still carry it out.
     Cancel {
         /// Id of the job.
@@ -86,6 +89,7 @@ impl Job {
                 let explained = client.explain_job(&id).await.map_err(|e| Error::from(e).about_job(&id))?;
                 print(&context.format.render(&explained, render::explanation)?)
             }
+            Action::Release(release) => release.run(context, &client).await,
             Action::Cancel { id } => {
                 let id = JobId::new(id);
                 let job = client.cancel_job(&id).await.map_err(|e| Error::from(e).about_job(&id))?;

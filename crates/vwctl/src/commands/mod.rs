@@ -7,6 +7,7 @@ mod enqueue;
 mod job;
 mod login;
 mod org;
+mod release;
 
 pub use app::App;
 pub use cluster::Cluster;

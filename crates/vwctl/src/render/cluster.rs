@@ -1,5 +1,5 @@
 use super::{
-    plain,
+    identity, plain,
     table::{below, fields, table},
     text::{ago, when},
 };
@@ -36,7 +36,13 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
         ("kubernetes", plain(&cluster.kubernetes_version)),
         ("created", when(cluster.created_at)),
     ]);
-    below([facts, dated_conditions(cluster)])
+    below([
+        facts,
+        identity::conflict(cluster),
+        identity::kept(cluster),
+        identity::after_restore(cluster),
+        dated_conditions(cluster),
+    ])
 }
 
 /// The conditions, and how old they are at least: they come with heartbeats, and the cluster's last word of any kind is

@@ -29,6 +29,10 @@ pub(crate) fn cluster() -> Cluster {
         operator_version: "0.1.0".to_owned(),
         kubernetes_version: "v1.33.1".to_owned(),
         conditions: vec![condition("Connected", ConditionStatus::True, "RoundTripOK", "")],
+        identity_conflict: None,
+        kept_session: None,
+        held_jobs: 0,
+        unknown_results: 0,
         created_at: at(5),
         as_of: at(100),
     }
@@ -71,6 +75,7 @@ pub(crate) fn job() -> Job {
         deliveries: 0,
         phase: "Reconciling".to_owned(),
         conditions: vec![condition("Ready", ConditionStatus::Unknown, "Progressing", "running 'install'")],
+        held_since: None,
         created_at: at(1),
         expires_at: None,
         timeline: vec![

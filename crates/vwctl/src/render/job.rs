@@ -68,6 +68,7 @@ fn facts(job: &Job) -> String {
         ("phase", phase),
         ("unacked deliveries", deliveries),
         ("key", plain(&job.idempotency_key)),
+        ("held since", job.held_since.map(when).unwrap_or_default()),
         ("created", when(job.created_at)),
         ("expires", job.expires_at.map(when).unwrap_or_default()),
     ])
@@ -82,6 +83,9 @@ fn last_told(job: &Job) -> String {
 /// A job, who has it, and what happens next.
 pub(crate) fn explanation(explained: &Explanation) -> String {
     let holder = match explained.holder {
+        Holder::ControlPlane if explained.job.held_since.is_some() => {
+            "the control plane: it is held since a restore from a backup"
+        }
         Holder::ControlPlane => "the control plane: it waits in the queue",
         Holder::OnTheWay => "on its way: handed out, not acked",
         Holder::Agent => "the agent: it is durable in the cluster",
@@ -121,6 +125,7 @@ pub(crate) fn job_standing(job: &Job) -> String {
 fn state(job: &Job) -> String {
     match job.outcome {
         Some(outcome) => format!("{} ({outcome})", job.state),
+        None if job.held_since.is_some() => format!("{} (held)", job.state),
         None => job.state.to_string(),
     }
 }

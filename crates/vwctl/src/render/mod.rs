@@ -5,6 +5,7 @@ mod application;
 mod cluster;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod identity;
 mod job;
 mod organization;
 mod table;
@@ -14,6 +15,7 @@ mod text;
 
 pub(crate) use application::{application, applications};
 pub(crate) use cluster::{absence, cluster, clusters, never_registered};
+pub(crate) use identity::{released, unknown_results};
 pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
 pub(crate) use organization::{organization, organizations, whoami};
 pub(crate) use text::{plain, plain_line, when, with_causes};

@@ -1,11 +1,13 @@
 use super::{fixture, *};
 use insta::assert_snapshot;
 use vworkspace_protocol::{
-    Outcome,
+    JobId, Outcome,
     admin::{
-        Cluster, ClusterPage, Explanation, Holder, Job, JobPage, JobState, NextStep, OrganizationPage,
-        Presence, ResourcePage, TimelineEntry,
+        AgentSession, Cluster, ClusterPage, Explanation, Holder, IdentityConflict, Job, JobPage, JobState,
+        KeptSession, NextStep, OrganizationPage, Presence, ReleasedJobs, ResourcePage, TimelineEntry,
+        UnknownResult, UnknownResultPage,
     },
+    id::SessionId,
     outcome::FieldConflict,
 };
 
@@ -27,6 +29,50 @@ fn what_an_absent_cluster_told_is_said_to_be_old() {
         "clinic-1 is Disconnected, last seen 12s ago: this is what it told last."
     );
     assert!(cluster(&away).contains("which was last seen 12s ago:\nCONDITION"));
+}
+
+#[test]
+fn cluster_in_conflict_names_both_sessions_and_what_to_do() {
+    let session = |name: &str, address: &str, first, last| AgentSession {
+        session: SessionId::new(name),
+        address: address.to_owned(),
+        first_seen: fixture::at(first),
+        last_seen: fixture::at(last),
+    };
+    let conflict = IdentityConflict {
+        since: fixture::at(70),
+        served: session("8f2", "192.0.2.1", 10, 99),
+        refused: vec![session("a31", "192.0.2.2", 60, 90)],
+    };
+    let cluster_in_conflict =
+        Cluster { identity_conflict: Some(conflict), held_jobs: 3, unknown_results: 1, ..fixture::cluster() };
+    assert_snapshot!("cluster_in_conflict", cluster(&cluster_in_conflict));
+    let kept = KeptSession {
+        session: SessionId::new("8f2"),
+        since: fixture::at(95),
+        refused: Some(session("a31", "192.0.2.2", 96, 98)),
+    };
+    assert_snapshot!("cluster_kept", cluster(&Cluster { kept_session: Some(kept), ..fixture::cluster() }));
+}
+
+#[test]
+fn what_is_left_after_a_restore_is_listed() {
+    let held = Job { held_since: Some(fixture::at(50)), ..fixture::job() };
+    assert_snapshot!("job_held", job(&held));
+    let result = UnknownResult {
+        job_id: JobId::new("job-9"),
+        outcome: Outcome::Succeeded,
+        error: String::new(),
+        applied_ref: Some(fixture::application().resource_ref),
+        received_at: fixture::at(40),
+    };
+    let page = UnknownResultPage { items: vec![result], next_cursor: None };
+    assert_snapshot!("unknown_results", unknown_results(&page));
+    assert_eq!(released(&ReleasedJobs { released: 2, superseded: 0 }), "2 released");
+    assert_eq!(
+        released(&ReleasedJobs { released: 2, superseded: 1 }),
+        "2 released, 1 superseded by newer jobs"
+    );
 }
 
 #[test]

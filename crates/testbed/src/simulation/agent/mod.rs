@@ -306,6 +306,7 @@ impl Agent {
             session: Some(self.session_id.clone()).filter(|_| !self.site.world.weather.never_offers_again),
             capabilities: Vec::new(),
             user_agent: "vworkspace-operator/simulated".to_owned(),
+            address: None,
         }
     }
 

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use vworkspace_protocol::{
     ClusterId, JobId, Outcome, Secret,
     event::EventsRequest,
@@ -95,6 +95,10 @@ pub(super) async fn decommission<P: ControlPort>(State(port): State<P>, call: Ca
     no_content()
 }
 
+/// Where a request comes from: an extension that whoever accepted the connection adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
 /// The caller as the headers tell, refused at once when there is no bearer: nothing of its body is read then.
 pub(super) struct Caller(AgentCall);
 
@@ -111,6 +115,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             session: text(headers, SESSION).map(|id| SessionId::new(id.to_owned())),
             capabilities: capabilities(text(headers, CAPABILITIES).unwrap_or_default()),
             user_agent: text(headers, header::USER_AGENT.as_str()).unwrap_or_default().to_owned(),
+            address: parts.extensions.get::<Peer>().map(|Peer(address)| *address),
         }))
     }
 }

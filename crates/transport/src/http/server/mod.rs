@@ -16,7 +16,7 @@ mod problem;
 mod ring;
 mod wait;
 
-pub use agent::bearer;
+pub use agent::{Peer, bearer};
 pub use body::{BODY_TIMEOUT, read_body, read_json};
 pub use problem::{Identify, Refused, RefusedWith, RequestId};
 pub use ring::{Around, Ring, Ringed};

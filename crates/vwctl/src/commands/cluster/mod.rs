@@ -1,5 +1,6 @@
 //! `vwctl cluster`.
 
+mod identity;
 mod manifest;
 
 use super::enqueue::Waiting;
@@ -11,6 +12,7 @@ use crate::{
     render, resolve,
 };
 use clap::{Args, Subcommand};
+use identity::{Keep, UnknownResults};
 use manifest::Join;
 use serde_json::json;
 use vworkspace_client::{Client, Error as CallError};
@@ -48,6 +50,10 @@ enum Action {
     Token(Token),
     /// Have the cluster's operator exchange its credential for a new one; the old one ends when that is first used.
     Rotate(Rotate),
+    /// Decide which of two agents keeps the cluster's identity; the other loses it at once.
+    Keep(Keep),
+    /// List results that the cluster reported for jobs the control plane does not know, as after a restore.
+    UnknownResults(UnknownResults),
 }
 
 #[derive(Args, Debug)]
@@ -88,6 +94,8 @@ impl Cluster {
             }
             Action::Token(token) => token.run(context, &client).await,
             Action::Rotate(rotate) => rotate.run(context, &client).await,
+            Action::Keep(keep) => keep.run(context, &client).await,
+            Action::UnknownResults(unknown) => unknown.run(context, &client).await,
         }
     }
 }
