@@ -23,6 +23,7 @@ mod organizations;
 mod pages;
 mod reports;
 mod settings;
+mod tokens;
 
 pub use error::Error;
 pub use pages::MOST_ITEMS;

@@ -3,8 +3,8 @@
 use crate::{connection::Connection, error::Error};
 use serde::de::DeserializeOwned;
 use vworkspace_protocol::admin::{
-    Cluster, ClusterPage, EventPage, EventRecord, Job, JobPage, Organization, OrganizationPage, Resource,
-    ResourcePage,
+    ApiToken, ApiTokenPage, Cluster, ClusterPage, EventPage, EventRecord, Job, JobPage, Organization,
+    OrganizationPage, RegistrationToken, RegistrationTokenPage, Resource, ResourcePage,
 };
 
 /// Most items one listing returns. A listing that was cut here keeps its `next_cursor`.
@@ -38,7 +38,9 @@ pages! {
     ClusterPage => Cluster,
     JobPage => Job,
     ResourcePage => Resource,
-    EventPage => EventRecord
+    EventPage => EventRecord,
+    ApiTokenPage => ApiToken,
+    RegistrationTokenPage => RegistrationToken
 }
 
 /// The pages of a listing as one, with at most `most` items. Filters with an empty value are left out.

@@ -28,7 +28,7 @@ const ERRORS: [(&str, &str); 9] = [
         "`forbidden`: the bearer may not do this. `wrong_cluster`: the bearer belongs to another cluster.",
     ),
     ("404", "`not_found`: there is no such thing, or it is not yours; the answers are equal."),
-    ("409", "`already_exists`, `result_recorded`, `job_closed`."),
+    ("409", "`already_exists`, `result_recorded`, `job_closed`, `archived`, `limit_reached`, `last_token`."),
     ("413", "`payload_too_large`: over the bound the message names."),
     ("429", "`rate_limited`: come back after `Retry-After` seconds."),
     ("500", "`internal`: the server failed; the request id finds its log line."),

@@ -16,6 +16,7 @@ mod polling;
 mod program;
 mod registration;
 mod reports;
+mod revocation;
 mod support;
 mod tenancy;
 mod tls;

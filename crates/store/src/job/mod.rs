@@ -5,11 +5,13 @@
 //!   lease     poll → leased (or found expired, undeliverable)
 //!   report    ack, progress, result of the agent; cancel of a person
 //!   timeline  every transition with time and cause
+//!   archived  what is open when its cluster is archived → cancelled
 //!   read      what the admin API shows
 //! ```
 //!
 //! What moves a job is decided in `vworkspace_core::control::{job, lease}`; here it is looked up and written down.
 
+mod archived;
 mod enqueue;
 mod lease;
 mod read;
@@ -17,6 +19,7 @@ mod report;
 mod surroundings;
 mod timeline;
 
+pub use archived::ArchivedBatch;
 pub use enqueue::Enqueued;
 pub use lease::Leased;
 

@@ -7,6 +7,7 @@ mod enqueue;
 mod job;
 mod login;
 mod org;
+mod token;
 
 pub use app::App;
 pub use cluster::Cluster;
@@ -14,3 +15,4 @@ pub use completions::Completions;
 pub use job::Job;
 pub use login::Login;
 pub use org::Org;
+pub use token::Token;

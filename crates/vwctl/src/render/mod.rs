@@ -11,9 +11,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod token;
 
 pub(crate) use application::{application, applications};
 pub(crate) use cluster::{absence, cluster, clusters, never_registered};
 pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
 pub(crate) use organization::{organization, organizations, whoami};
 pub(crate) use text::{plain, plain_line, when, with_causes};
+pub(crate) use token::{api_tokens, registration_tokens};

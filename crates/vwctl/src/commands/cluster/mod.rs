@@ -1,6 +1,7 @@
 //! `vwctl cluster`.
 
 mod manifest;
+mod take_back;
 
 use super::enqueue::Waiting;
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use manifest::Join;
 use serde_json::json;
+use take_back::TakeBack;
 use vworkspace_client::{Client, Error as CallError};
 use vworkspace_protocol::admin::{CreateCluster, CreateRegistrationToken, Role};
 
@@ -38,6 +40,9 @@ enum Action {
         /// Only those of this organization, by name or id.
         #[arg(long, env = "VWCTL_ORG", hide_env_values = true, value_name = "ORG")]
         org: Option<String>,
+        /// Show archived ones as well.
+        #[arg(long)]
+        archived: bool,
     },
     /// Show one cluster with the conditions of its operator.
     Get {
@@ -48,6 +53,8 @@ enum Action {
     Token(Token),
     /// Have the cluster's operator exchange its credential for a new one; the old one ends when that is first used.
     Rotate(Rotate),
+    #[command(flatten)]
+    TakeBack(TakeBack),
 }
 
 #[derive(Args, Debug)]
@@ -81,13 +88,14 @@ impl Cluster {
         let client = context.client()?;
         match self.action {
             Action::Create { name, org } => create(context, &client, name, org.as_deref()).await,
-            Action::List { org } => list(context, &client, org.as_deref()).await,
+            Action::List { org, archived } => list(context, &client, org.as_deref(), archived).await,
             Action::Get { cluster } => {
                 let cluster = resolve::cluster(&client, &cluster).await?;
                 print(&context.format.render(&cluster, render::cluster)?)
             }
             Action::Token(token) => token.run(context, &client).await,
             Action::Rotate(rotate) => rotate.run(context, &client).await,
+            Action::TakeBack(action) => action.run(context, &client).await,
         }
     }
 }
@@ -112,12 +120,12 @@ async fn lacks_organization(client: &Client, wanted: &CreateCluster, error: &Cal
     may_be && client.whoami().await.is_ok_and(|whoami| whoami.role == Role::Admin)
 }
 
-async fn list(context: &Context, client: &Client, org: Option<&str>) -> Result<(), Error> {
+async fn list(context: &Context, client: &Client, org: Option<&str>, archived: bool) -> Result<(), Error> {
     let organization = match org {
         Some(org) => Some(resolve::organization(client, org).await?.id),
         None => None,
     };
-    let page = client.clusters(organization.as_ref()).await?;
+    let page = client.clusters_and(organization.as_ref(), archived).await?;
     say_if_cut(page.next_cursor.is_some(), page.items.len());
     print(&context.format.render(&page, render::clusters)?)
 }
