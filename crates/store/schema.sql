@@ -6,6 +6,14 @@ CREATE TABLE api_token (
     created_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX api_token_of_organization ON api_token (organization, created_at);
+
+CREATE TABLE archival (
+    cluster INTEGER PRIMARY KEY REFERENCES cluster (row),
+    actor_kind TEXT NOT NULL,
+    actor TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE "audit" (
     seq INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
@@ -18,15 +26,17 @@ CREATE TABLE "audit" (
     detail TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE cluster (
+CREATE TABLE "cluster" (
     row INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
     organization INTEGER NOT NULL REFERENCES organization (row),
     name TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     registered_at INTEGER,
-    UNIQUE (organization, name)
+    archived_at INTEGER
 ) STRICT;
+
+CREATE UNIQUE INDEX cluster_name ON cluster (organization, name) WHERE archived_at IS NULL;
 
 CREATE TABLE credential (
     lookup INTEGER PRIMARY KEY,
@@ -45,6 +55,11 @@ CREATE UNIQUE INDEX credential_current ON credential (cluster) WHERE pending = 0
 CREATE INDEX credential_pending ON credential (cluster, created_at) WHERE pending = 1;
 
 CREATE UNIQUE INDEX credential_rotated ON credential (cluster) WHERE drop_at IS NOT NULL;
+
+CREATE TABLE cursor_key (
+    singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+    key BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,
@@ -138,12 +153,15 @@ CREATE TABLE kept_session (
     since INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE organization (
+CREATE TABLE "organization" (
     row INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
-    name TEXT NOT NULL UNIQUE,
-    created_at INTEGER NOT NULL
+    name TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    archived_at INTEGER
 ) STRICT;
+
+CREATE UNIQUE INDEX organization_name ON organization (name) WHERE archived_at IS NULL;
 
 CREATE TABLE presence (
     cluster INTEGER PRIMARY KEY REFERENCES cluster (row),
@@ -165,9 +183,13 @@ CREATE TABLE registration_token (
     expires_at INTEGER NOT NULL,
     consumed_at INTEGER,
     registration_id TEXT
-) STRICT;
+, organization INTEGER REFERENCES organization (row)) STRICT;
 
 CREATE INDEX registration_token_by_end ON registration_token (expires_at);
+
+CREATE INDEX registration_token_of_cluster ON registration_token (cluster, created_at);
+
+CREATE INDEX registration_token_open ON registration_token (organization, expires_at) WHERE consumed_at IS NULL;
 
 CREATE TABLE report_digest (
     cluster INTEGER PRIMARY KEY REFERENCES cluster (row),

@@ -1,7 +1,7 @@
 use crate::{Client, Error, MOST_ITEMS, pages};
 use vworkspace_protocol::{
     ClusterId,
-    admin::{Cluster, ClusterPage, CreateCluster, CreateRegistrationToken, CreatedRegistrationToken},
+    admin::{Cluster, ClusterPage, CreateCluster},
     id::OrganizationId,
 };
 
@@ -13,7 +13,20 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn clusters(&self, organization: Option<&OrganizationId>) -> Result<ClusterPage, Error> {
-        let filter = [("organization", organization.map_or("", OrganizationId::as_str))];
+        self.clusters_and(organization, false).await
+    }
+
+    /// As [`Client::clusters`], with the archived ones where `archived` says so.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn clusters_and(
+        &self,
+        organization: Option<&OrganizationId>,
+        archived: bool,
+    ) -> Result<ClusterPage, Error> {
+        let organization = organization.map_or("", OrganizationId::as_str);
+        let filter = [("organization", organization), ("archived", if archived { "true" } else { "" })];
         pages::all(&self.connection, &PATH, &filter, MOST_ITEMS).await
     }
 
@@ -34,16 +47,21 @@ impl Client {
         self.connection.post(&PATH, wanted).await
     }
 
-    /// Makes a single-use registration token. The answer is the only place it is shown.
+    /// Ends every credential and open registration token of a cluster.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn create_registration_token(
-        &self,
-        cluster: &ClusterId,
-        wanted: &CreateRegistrationToken,
-    ) -> Result<CreatedRegistrationToken, Error> {
+    pub async fn revoke_cluster(&self, id: &ClusterId) -> Result<Cluster, Error> {
         let [api, v1, clusters] = PATH;
-        self.connection.post(&[api, v1, clusters, cluster.as_str(), "registration-tokens"], wanted).await
+        self.connection.act(&[api, v1, clusters, id.as_str(), "revoke"]).await
+    }
+
+    /// Takes a cluster out of use for good.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn archive_cluster(&self, id: &ClusterId) -> Result<Cluster, Error> {
+        let [api, v1, clusters] = PATH;
+        self.connection.act(&[api, v1, clusters, id.as_str(), "archive"]).await
     }
 }

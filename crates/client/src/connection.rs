@@ -65,6 +65,20 @@ impl Connection {
         read_json(&self.call(self.http.post(self.url(path)).json(body).timeout(CALL_TIMEOUT)).await?)
     }
 
+    /// Deletes what `path` names; the answer has no body.
+    pub(crate) async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> Result<(), Error> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.call(self.http.delete(url).timeout(CALL_TIMEOUT)).await.map(drop)
+    }
+
+    /// Posts without a body.
+    pub(crate) async fn act<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Error> {
+        read_json(&self.call(self.http.post(self.url(path)).timeout(CALL_TIMEOUT)).await?)
+    }
+
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {

@@ -24,6 +24,7 @@ mod pages;
 mod reports;
 mod restore;
 mod settings;
+mod tokens;
 
 pub use error::Error;
 pub use pages::MOST_ITEMS;

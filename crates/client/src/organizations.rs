@@ -1,6 +1,6 @@
 use crate::{Client, Error, MOST_ITEMS, pages};
 use vworkspace_protocol::{
-    admin::{CreateApiToken, CreateOrganization, CreatedApiToken, Organization, OrganizationPage},
+    admin::{CreateOrganization, Organization, OrganizationPage},
     id::OrganizationId,
 };
 
@@ -12,7 +12,16 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn organizations(&self) -> Result<OrganizationPage, Error> {
-        pages::all(&self.connection, &PATH, &[], MOST_ITEMS).await
+        self.organizations_and(false).await
+    }
+
+    /// As [`Client::organizations`], with the archived ones where `archived` says so.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn organizations_and(&self, archived: bool) -> Result<OrganizationPage, Error> {
+        let filter = [("archived", if archived { "true" } else { "" })];
+        pages::all(&self.connection, &PATH, &filter, MOST_ITEMS).await
     }
 
     /// One organization.
@@ -32,16 +41,12 @@ impl Client {
         self.connection.post(&PATH, wanted).await
     }
 
-    /// Makes an API token of an organization. The answer is the only place it is shown.
+    /// Takes an organization out of use for good, with all its clusters; admins only.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn create_api_token(
-        &self,
-        organization: &OrganizationId,
-        wanted: &CreateApiToken,
-    ) -> Result<CreatedApiToken, Error> {
+    pub async fn archive_organization(&self, id: &OrganizationId) -> Result<Organization, Error> {
         let [api, v1, organizations] = PATH;
-        self.connection.post(&[api, v1, organizations, organization.as_str(), "api-tokens"], wanted).await
+        self.connection.act(&[api, v1, organizations, id.as_str(), "archive"]).await
     }
 }

@@ -3,8 +3,9 @@
 use crate::{connection::Connection, error::Error};
 use serde::de::DeserializeOwned;
 use vworkspace_protocol::admin::{
-    Cluster, ClusterPage, EventPage, EventRecord, Job, JobPage, Organization, OrganizationPage, Resource,
-    ResourcePage, UnknownResult, UnknownResultPage,
+    ApiToken, ApiTokenPage, Cluster, ClusterPage, EventPage, EventRecord, Job, JobPage, Organization,
+    OrganizationPage, RegistrationToken, RegistrationTokenPage, Resource, ResourcePage, UnknownResult,
+    UnknownResultPage,
 };
 
 /// Most items one listing returns. A listing that was cut here keeps its `next_cursor`.
@@ -39,7 +40,9 @@ pages! {
     JobPage => Job,
     ResourcePage => Resource,
     EventPage => EventRecord,
-    UnknownResultPage => UnknownResult
+    UnknownResultPage => UnknownResult,
+    ApiTokenPage => ApiToken,
+    RegistrationTokenPage => RegistrationToken
 }
 
 /// The pages of a listing as one, with at most `most` items. Filters with an empty value are left out.

@@ -8,12 +8,16 @@ use axum::{
     extract::{Path, Query},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use vworkspace_client::{Client, Error};
-use vworkspace_protocol::{ClusterId, JobId, Secret, admin::JobState};
+use vworkspace_protocol::{
+    ClusterId, JobId, Secret,
+    admin::JobState,
+    id::{OrganizationId, TokenId},
+};
 
 type Params = Query<BTreeMap<String, String>>;
 
@@ -69,6 +73,37 @@ async fn pages_become_one_list_up_to_the_bound() {
     assert_eq!(all.items[499].id.as_str(), "499");
     let cut = client.jobs(&cluster, None, 250).await.unwrap();
     assert_eq!((cut.items.len(), cut.next_cursor.as_deref()), (250, Some("250")));
+}
+
+#[tokio::test]
+async fn revocations_name_the_token_and_force_only_where_asked() {
+    let told = |query: &BTreeMap<String, String>, owner: &str| {
+        let force = query.get("force").map_or("unforced", |force| force.as_str()).to_owned();
+        let answer = json!({ "error": "last_token", "message": format!("{owner} {force}") });
+        (StatusCode::CONFLICT, Json(answer))
+    };
+    let router = Router::new()
+        .route(
+            "/api/v1/organizations/o/api-tokens/{id}",
+            delete(move |Path(id): Path<String>, Query(query): Params| async move { told(&query, &id) }),
+        )
+        .route(
+            "/api/v1/api-tokens/t",
+            delete(move |Query(query): Params| async move { told(&query, "admin") }),
+        )
+        .route("/api/v1/clusters/c/registration-tokens/t", delete(async || StatusCode::NO_CONTENT));
+    let client = client_of(router).await;
+    let (organization, token) = (OrganizationId::new("o"), TokenId::new("t"));
+    for (owner, force, expected) in [
+        (Some(&organization), false, "t unforced"),
+        (Some(&organization), true, "t true"),
+        (None, true, "admin true"),
+    ] {
+        let refused = client.revoke_api_token(owner, &token, force).await.unwrap_err();
+        let Error::Refused { problem, .. } = refused else { panic!("{refused}") };
+        assert_eq!(problem.message, expected);
+    }
+    client.revoke_registration_token(&ClusterId::new("c"), &token).await.unwrap();
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 use vworkspace_client::Client;
 use vworkspace_protocol::Secret;
 
+/// Bound of clusters and of open tokens, beyond the most agents that a benchmark has.
+const MOST_AGENTS: &str = "10000";
 /// How long a start may take: opening a fresh database and binding a socket.
 const START: Duration = Duration::from_secs(30);
 /// Log lines shown when a benchmark fails.
@@ -111,13 +113,17 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Every setting but the addresses is the default, the log level too: writing it is part of the work.
+/// Every setting but the addresses and the bounds of an organization, which holds the whole fleet, is the default, the
+/// log level too: writing it is part of the work.
 fn spawn(folder: &Path, certificate: Option<&Certificate>) -> anyhow::Result<Child> {
     let program = env::current_exe()?.with_file_name("vworkspace-server");
     let mut command = Command::new(&program);
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data-dir"])
         .arg(folder.join("data"));
+    for bound in ["--max-clusters-per-organization", "--max-registration-tokens-per-organization"] {
+        command.args([bound, MOST_AGENTS]);
+    }
     if let Some(Certificate { cert, key, .. }) = certificate {
         command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
     }

@@ -60,3 +60,7 @@ opaque_id! {
     /// One run of an operator process (`X-Vworkspace-Session`): a new one at every start.
     SessionId
 }
+opaque_id! {
+    /// The public part of a token of ours: names it in lists and revocations, proves nothing.
+    TokenId
+}

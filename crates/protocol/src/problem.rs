@@ -51,6 +51,12 @@ pub mod code {
     pub const IDENTITY_CONFLICT: &str = "identity_conflict";
     /// 409: something of this name or key exists.
     pub const ALREADY_EXISTS: &str = "already_exists";
+    /// 409: the cluster or organization is archived; nothing new can be made in it.
+    pub const ARCHIVED: &str = "archived";
+    /// 409: the organization has as many of these as the server allows.
+    pub const LIMIT_REACHED: &str = "limit_reached";
+    /// 409: nobody could use the API for it after this one token; repeat with `force=true`.
+    pub const LAST_TOKEN: &str = "last_token";
     /// 413: the payload is over the bound the message names.
     pub const PAYLOAD_TOO_LARGE: &str = "payload_too_large";
     /// 429: come back after `Retry-After` seconds.

@@ -84,6 +84,22 @@ pub struct Serve {
     /// first start alone; held jobs stay held.
     #[arg(long, env = "VWORKSPACE_SERVER_RESTORED")]
     pub restored: bool,
+    /// Most clusters of one organization, archived ones not counted.
+    #[arg(
+        long,
+        env = "VWORKSPACE_SERVER_MAX_CLUSTERS_PER_ORGANIZATION",
+        default_value_t = 1_000,
+        value_name = "N"
+    )]
+    pub max_clusters_per_organization: u32,
+    /// Most registration tokens of one organization that wait to be used.
+    #[arg(long, env = "VWORKSPACE_SERVER_MAX_REGISTRATION_TOKENS_PER_ORGANIZATION", default_value_t = 1_000)]
+    #[arg(value_name = "N")]
+    pub max_registration_tokens_per_organization: u32,
+    /// Most API tokens of one organization, and of the administrators.
+    #[arg(long, env = "VWORKSPACE_SERVER_MAX_API_TOKENS_PER_ORGANIZATION", default_value_t = 100)]
+    #[arg(value_name = "N")]
+    pub max_api_tokens_per_organization: u32,
     /// What is logged, for example `info` or `info,vworkspace_server=debug`.
     #[arg(long, env = "VWORKSPACE_SERVER_LOG", default_value = "info")]
     pub log: String,

@@ -259,6 +259,12 @@ impl AuditActor {
         Self { kind: "agent", name: id.clone().into() }
     }
 
+    /// As an earlier transaction stored it.
+    pub(crate) fn stored(kind: &str, name: &str) -> Result<Self, Error> {
+        let known = ["admin", "organization", "agent", "server"].into_iter().find(|known| *known == kind);
+        Ok(Self { kind: known.ok_or(Error::Corrupt { what: "actor" })?, name: name.into() })
+    }
+
     fn of(caller: &Caller) -> Self {
         match &caller.actor {
             Actor::Admin => Self { kind: "admin", name: caller.description.as_str().into() },

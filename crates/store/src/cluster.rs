@@ -1,20 +1,29 @@
-//! Clusters' records and their registration tokens.
+//! Clusters' records.
 
 use crate::{
     Caller, Cluster, Error, Handle, Installation, Manage, Organization, PageRequest, Read, Right, Serve,
-    Store, audit,
+    Store,
+    api_token::refuse_archived,
+    audit,
     codec::{known_id, micros, new_id, time, whole_micros},
     connection::Statements,
     identity,
     known::ClusterPlace,
-    token::draw,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-use std::time::Duration;
 use uuid::Uuid;
-use vworkspace_core::control::{DnsLabel, presence::presence, token::Kind};
+use vworkspace_core::control::{DnsLabel, presence::presence};
 use vworkspace_protocol::{ClusterId, admin, id::OrganizationId};
+
+/// Whether a list shows what was archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archived {
+    /// Only what is in use.
+    Hidden,
+    /// What is in use and what was archived.
+    Shown,
+}
 
 /// The stored part of a cluster.
 struct Record {
@@ -25,6 +34,7 @@ struct Record {
     registered_at: Option<Timestamp>,
     held_jobs: u32,
     unknown_results: u32,
+    archived_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -67,7 +77,8 @@ impl Store {
     /// Makes a cluster's record; its agent registers with a token issued for it.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]: the organization has one of this name.
+    /// [`Error::AlreadyExists`]: the organization has one of this name in use. [`Error::LimitReached`],
+    /// [`Error::Archived`].
     pub async fn create_cluster(
         &self,
         organization: &Handle<Organization, Manage>,
@@ -84,12 +95,15 @@ impl Store {
             registered_at: None,
             held_jobs: 0,
             unknown_results: 0,
+            archived_at: None,
         };
         let audit = audit::Record::new(&organization.by, "create_cluster", name.as_str());
-        let (tenant, name) = (organization.row, name.clone());
+        let (tenant, name, bounds) = (organization.row, name.clone(), self.inner.settings.bounds);
         let row = self
             .write(move |connection| {
+                refuse_archived(connection, tenant)?;
                 refuse_taken(connection, tenant, &name)?;
+                bounds.admit_cluster(connection, tenant)?;
                 let row = connection.add(
                     "INSERT INTO cluster (id, organization, name, created_at) VALUES (?1, ?2, ?3, ?4)",
                     params![id, tenant, name.as_str(), micros(now)],
@@ -108,10 +122,11 @@ impl Store {
     pub async fn clusters(
         &self,
         installation: &Handle<Installation, Read>,
+        archived: Archived,
         page: &PageRequest,
         now: Timestamp,
     ) -> Result<admin::ClusterPage, Error> {
-        self.clusters_within(installation.on.within, page, now).await
+        self.clusters_within(installation.on.within, archived, page, now).await
     }
 
     /// One tenant's clusters, in order of making.
@@ -121,10 +136,11 @@ impl Store {
     pub async fn clusters_of(
         &self,
         organization: &Handle<Organization, Read>,
+        archived: Archived,
         page: &PageRequest,
         now: Timestamp,
     ) -> Result<admin::ClusterPage, Error> {
-        self.clusters_within(Some(organization.row), page, now).await
+        self.clusters_within(Some(organization.row), archived, page, now).await
     }
 
     /// One cluster's record, with presence as of `now`.
@@ -139,7 +155,7 @@ impl Store {
         let row = cluster.row;
         let select = move |connection: &Connection| {
             connection.row(
-                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at,
+                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at, c.archived_at,
                         (SELECT count(*) FROM job WHERE cluster = c.row AND withheld_at IS NOT NULL AND ended_at IS NULL),
                         (SELECT count(*) FROM unknown_result WHERE cluster = c.row)
                  FROM cluster c JOIN organization o ON o.row = c.organization WHERE c.row = ?1",
@@ -151,53 +167,29 @@ impl Store {
         Ok(self.shown(row, record, now))
     }
 
-    /// Issues a single-use token that registers this cluster's agent; it ends after `life` unused.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub async fn issue_registration_token(
-        &self,
-        cluster: &Handle<Cluster, Manage>,
-        life: Duration,
-        now: Timestamp,
-    ) -> Result<admin::CreatedRegistrationToken, Error> {
-        let (token, kept) = draw(Kind::Registration)?;
-        let now = whole_micros(now);
-        let expires_at = now + life;
-        let row = cluster.row;
-        let audit = audit::Record::new(&cluster.by, "issue_registration_token", "").cluster(row);
-        self.write(move |connection| {
-            connection.run(
-                "INSERT INTO registration_token (lookup, digest, cluster, created_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![kept.lookup, kept.digest, row, micros(now), micros(expires_at)],
-            )?;
-            audit.write(connection, now)
-        })
-        .await?;
-        Ok(admin::CreatedRegistrationToken { token, cluster_id: cluster.id().clone(), expires_at })
-    }
-
     async fn clusters_within(
         &self,
         within: Option<i64>,
+        archived: Archived,
         page: &PageRequest,
         now: Timestamp,
     ) -> Result<admin::ClusterPage, Error> {
-        let after = page.after::<i64>()?.unwrap_or_default();
-        let rows = page.rows();
+        let list = self.inner.cursors.list("clusters", within);
+        let after = page.after::<i64>(&list)?.unwrap_or_default();
+        let (rows, shown) = (page.rows(), archived == Archived::Shown);
         let select = move |connection: &Connection| {
             connection.rows(
-                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at,
+                "SELECT c.row, c.id, o.id, c.name, c.created_at, c.registered_at, c.archived_at,
                         (SELECT count(*) FROM job WHERE cluster = c.row AND withheld_at IS NOT NULL AND ended_at IS NULL),
                         (SELECT count(*) FROM unknown_result WHERE cluster = c.row)
                  FROM cluster c JOIN organization o ON o.row = c.organization
-                 WHERE c.row > ?1 AND (?2 IS NULL OR c.organization = ?2) ORDER BY c.row LIMIT ?3",
-                params![after, within, rows],
+                 WHERE c.row > ?1 AND (?2 IS NULL OR c.organization = ?2) AND (?4 OR c.archived_at IS NULL)
+                 ORDER BY c.row LIMIT ?3",
+                params![after, within, rows, shown],
                 record,
             )
         };
-        let (items, next_cursor) = page.finish(self.read(select).await?, |(row, _)| *row);
+        let (items, next_cursor) = page.finish(&list, self.read(select).await?, |(row, _)| *row)?;
         let items = items.into_iter().map(|(row, record)| self.shown(row, record, now)).collect();
         Ok(admin::ClusterPage { items, next_cursor })
     }
@@ -230,13 +222,14 @@ impl Store {
             name: record.name,
             created_at: record.created_at,
             registered_at: record.registered_at,
+            archived_at: record.archived_at,
             as_of: now,
         }
     }
 }
 
 fn refuse_taken(connection: &Connection, organization: i64, name: &DnsLabel) -> Result<(), Error> {
-    let select = "SELECT 1 FROM cluster WHERE organization = ?1 AND name = ?2";
+    let select = "SELECT 1 FROM cluster WHERE organization = ?1 AND name = ?2 AND archived_at IS NULL";
     match connection.row(select, params![organization, name.as_str()], |row| row.get::<_, i64>(0))? {
         Some(_) => Err(Error::AlreadyExists { subject: "a cluster of this name" }),
         None => Ok(()),
@@ -250,8 +243,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<(i64, Record)> {
         name: row.get(3)?,
         created_at: time(row.get(4)?),
         registered_at: row.get::<_, Option<i64>>(5)?.map(time),
-        held_jobs: row.get(6)?,
-        unknown_results: row.get(7)?,
+        archived_at: row.get::<_, Option<i64>>(6)?.map(time),
+        held_jobs: row.get(7)?,
+        unknown_results: row.get(8)?,
     };
     Ok((row.get(0)?, record))
 }

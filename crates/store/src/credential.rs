@@ -82,6 +82,18 @@ impl Store {
         }
     }
 
+    /// Returns once `bearer`, an API token, does not work any more; to be waited for beside whatever its holder waits
+    /// for. While the database does not answer, nothing is known and the wait goes on.
+    pub async fn until_revoked(&self, bearer: &Secret, now: Timestamp) {
+        let mut revocations = self.inner.known.revocations();
+        while !matches!(self.authenticate(bearer, now).await, Err(Error::Unauthenticated)) {
+            // The sender lives as long as this store does.
+            if revocations.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Exchanges a registration token for the identity it was issued for. Earlier credentials of the cluster end.
     /// The same token with the same `registration_id` (not empty) answers again, with a fresh credential, for as
     /// long as the token lives and no other one of the cluster's is exchanged; what it answered earlier ends when the fresh one is first used, so that an exchange

@@ -31,6 +31,23 @@ pub enum Error {
         /// What exists, for people.
         subject: &'static str,
     },
+    /// The cluster or organization is archived; nothing new can be made in it.
+    #[error("the {what} is archived")]
+    Archived {
+        /// `cluster` or `organization`.
+        what: &'static str,
+    },
+    /// The organization has as many of these as the settings allow.
+    #[error("the organization has {most} {what}, the most that this server allows")]
+    LimitReached {
+        /// What is counted, in the plural.
+        what: &'static str,
+        /// The bound.
+        most: u32,
+    },
+    /// It is the only token of its organization, or the only administrator's, and the caller did not insist.
+    #[error("this is the last API token")]
+    LastToken,
     /// The job breaks a rule that only the store can judge.
     #[error(transparent)]
     NotAJob(#[from] admission::Refused),
@@ -109,6 +126,9 @@ impl Error {
             | Self::UnknownSession
             | Self::IdentityConflict
             | Self::AlreadyExists { .. }
+            | Self::Archived { .. }
+            | Self::LimitReached { .. }
+            | Self::LastToken
             | Self::NotAJob(_)
             | Self::Unauthenticated
             | Self::TokenConsumed

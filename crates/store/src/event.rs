@@ -67,13 +67,17 @@ impl Store {
         kind: Option<&str>,
         page: &PageRequest,
     ) -> Result<admin::EventPage, Error> {
-        let before = page.after::<i64>()?.unwrap_or(i64::MAX);
+        let list = self.inner.cursors.list("events", Some(cluster.row));
+        let ids = self.inner.cursors.list("event", Some(cluster.row));
+        let before = page.after::<i64>(&list)?.unwrap_or(i64::MAX);
         let (row, rows, kind, page) = (cluster.row, page.rows(), kind.map(str::to_owned), page.filling());
         let filled = self
             .read(move |connection| newest(connection, row, kind.as_deref(), (before, rows), page))
             .await?;
-        let (items, next_cursor) = filled.finish(|event| event.seq);
-        Ok(admin::EventPage { items, next_cursor })
+        let (items, next_cursor) = filled.finish(&list, |(seq, _)| *seq)?;
+        let named =
+            items.into_iter().map(|(seq, event)| Ok(admin::EventRecord { id: ids.seal(&seq)?, ..event }));
+        Ok(admin::EventPage { items: named.collect::<Result<_, Error>>()?, next_cursor })
     }
 }
 
@@ -122,13 +126,14 @@ impl Encoded {
     }
 }
 
+/// The newest events before `before`, each with its number and still without its id.
 fn newest(
     connection: &Connection,
     cluster: i64,
     kind: Option<&str>,
     (before, rows): (i64, i64),
-    mut page: Filling<admin::EventRecord>,
-) -> Result<Filling<admin::EventRecord>, Error> {
+    mut page: Filling<(i64, admin::EventRecord)>,
+) -> Result<Filling<(i64, admin::EventRecord)>, Error> {
     connection.each(
         "SELECT seq, event_key, kind, resource, conditions, told_at, received_at FROM event
          WHERE cluster = ?1 AND seq < ?2 AND (?3 IS NULL OR kind = ?3) ORDER BY seq DESC LIMIT ?4",
@@ -136,7 +141,7 @@ fn newest(
         |row| {
             let (resource, conditions) = (row.get::<_, String>(3)?, row.get::<_, String>(4)?);
             let record = admin::EventRecord {
-                seq: row.get(0)?,
+                id: String::new(),
                 event_key: row.get(1)?,
                 kind: row.get(2)?,
                 resource_ref: from_json("resource reference", &resource)?,
@@ -144,7 +149,7 @@ fn newest(
                 timestamp: row.get::<_, Option<i64>>(5)?.map(time),
                 received_at: time(row.get(6)?),
             };
-            Ok(page.add(record, resource.len() + conditions.len()))
+            Ok(page.add((row.get(0)?, record), resource.len() + conditions.len()))
         },
     )?;
     Ok(page)

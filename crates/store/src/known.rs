@@ -21,6 +21,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::watch;
 use uuid::Uuid;
 use vworkspace_core::{
     control::token::{Kept, Presented},
@@ -35,7 +36,11 @@ const MOST_JOBS: usize = 16_384;
 
 /// What is known without asking the database.
 #[derive(Default)]
-pub(crate) struct Known(Mutex<Facts>);
+pub(crate) struct Known {
+    facts: Mutex<Facts>,
+    /// Tells waiting callers that an API token has ended.
+    revoked: watch::Sender<()>,
+}
 
 /// How often something was forgotten: proves that what was read meanwhile is still true.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,7 +87,9 @@ struct Bearer {
 /// A row that an uncommitted write changed or deleted.
 #[derive(Clone, Copy)]
 enum Touched {
-    Token(i64),
+    /// An agent's.
+    Credential(i64),
+    ApiToken(i64),
     Cluster(i64),
     /// Of the cluster with this row.
     Digest(i64),
@@ -112,9 +119,19 @@ impl Known {
         let touched = std::mem::take(&mut facts.touched);
         facts.digest_epoch += u64::from(touched.iter().any(|one| one.may_be_known_before()));
         facts.epoch += u64::from(touched.iter().any(|one| !one.may_be_known_before()));
+        let is_revoked = touched.iter().any(|one| matches!(one, Touched::ApiToken(_)));
         for touched in touched {
             facts.forget(touched);
         }
+        drop(facts);
+        if is_revoked {
+            self.revoked.send_replace(());
+        }
+    }
+
+    /// Changes whenever an API token has ended, after it was forgotten here.
+    pub(crate) fn revocations(&self) -> watch::Receiver<()> {
+        self.revoked.subscribe()
     }
 
     /// To be asked for before the database is.
@@ -218,7 +235,7 @@ impl Known {
 
     /// They stay whole whatever a panicking thread did: each change is a few infallible steps.
     fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,7 +243,8 @@ impl Touched {
     /// What is kept of a table's rows; the row of a token's table is its public part.
     fn of(table: &str, row: i64) -> Option<Self> {
         match table {
-            "credential" | "api_token" => Some(Self::Token(row)),
+            "credential" => Some(Self::Credential(row)),
+            "api_token" => Some(Self::ApiToken(row)),
             "cluster" => Some(Self::Cluster(row)),
             "organization" => Some(Self::Organization),
             "report_digest" => Some(Self::Digest(row)),
@@ -238,7 +256,7 @@ impl Touched {
     fn may_be_known_before(self) -> bool {
         match self {
             Self::Digest(_) => true,
-            Self::Token(_) | Self::Cluster(_) | Self::Organization => false,
+            Self::Credential(_) | Self::ApiToken(_) | Self::Cluster(_) | Self::Organization => false,
         }
     }
 }
@@ -246,7 +264,7 @@ impl Touched {
 impl Facts {
     fn forget(&mut self, touched: Touched) {
         match touched {
-            Touched::Token(lookup) => {
+            Touched::Credential(lookup) | Touched::ApiToken(lookup) => {
                 self.callers.remove(&lookup);
             }
             Touched::Cluster(row) => {

@@ -9,11 +9,15 @@
 //! What every backend owes is said at [`Store`]; `tests/integration` asks each of them for it.
 
 mod access;
+mod api_token;
+mod archive;
 mod audit;
+mod bounds;
 mod cluster;
 mod codec;
 mod connection;
 mod credential;
+mod cursor;
 mod decommission;
 mod error;
 mod event;
@@ -24,9 +28,11 @@ mod organization;
 mod page;
 mod presence;
 mod reader;
+mod registration_token;
 mod report_digest;
 mod resource;
 mod retention;
+mod revoke;
 mod schema;
 mod settings;
 mod tally;
@@ -37,9 +43,11 @@ mod writer;
 pub use access::{
     Caller, Cluster, Command, Handle, Installation, Job, Manage, Organization, Read, Right, Serve,
 };
+pub use bounds::Bounds;
+pub use cluster::Archived;
 pub use error::Error;
 pub use event::Ingested;
-pub use job::{Enqueued, Leased, Released};
+pub use job::{ArchivedBatch, Enqueued, Leased, Released};
 pub use page::PageRequest;
 pub use presence::{Contact, Sighted};
 pub use resource::ResourceFilter;
@@ -50,6 +58,7 @@ pub use vworkspace_core::control::write_health::{WriteFault, WriteState};
 pub use writer::{Committer, Group};
 
 use connection::Statements as _;
+use cursor::CursorKey;
 use known::Known;
 use presence::PresenceMap;
 use reader::Readers;
@@ -97,6 +106,7 @@ struct Inner {
     readers: Readers,
     presence: PresenceMap,
     known: Arc<Known>,
+    cursors: CursorKey,
     settings: Settings,
     /// Released last: presence lives in memory, so one process at a time owns the database. None for one in memory.
     _lock: Option<File>,
@@ -112,12 +122,21 @@ impl Store {
         let connection = connection::open_writer(path)?;
         schema::migrate(&connection)?;
         let presence = PresenceMap::load(&connection)?;
+        let cursors = CursorKey::load(&connection)?;
         let known = Arc::<Known>::default();
         known.watch(&connection)?;
         let readers = Readers::open(path, settings.readers)?;
         let writer = Writer::start(connection, Arc::clone(&known), settings.write_queue)
             .map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        let inner = Inner { writer, readers, presence, known, settings: settings.clone(), _lock: Some(lock) };
+        let inner = Inner {
+            writer,
+            readers,
+            presence,
+            known,
+            cursors,
+            settings: settings.clone(),
+            _lock: Some(lock),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -128,17 +147,18 @@ impl Store {
     /// [`Error::Unavailable`].
     pub fn open_in(memory: &Memory, settings: &Settings) -> Result<(Self, Committer), Error> {
         let known = Arc::<Known>::default();
-        let presence = {
+        let (presence, cursors) = {
             let connection = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
             writer::roll_back(&connection);
             schema::migrate(&connection)?;
             known.watch(&connection)?;
-            PresenceMap::load(&connection)?
+            (PresenceMap::load(&connection)?, CursorKey::load(&connection)?)
         };
         let (writer, committer) =
             Writer::new(Arc::clone(&memory.0), Arc::clone(&known), settings.write_queue);
         let readers = Readers::Shared(Arc::clone(&memory.0));
-        let inner = Inner { writer, readers, presence, known, settings: settings.clone(), _lock: None };
+        let inner =
+            Inner { writer, readers, presence, known, cursors, settings: settings.clone(), _lock: None };
         Ok((Self { inner: Arc::new(inner) }, committer))
     }
 

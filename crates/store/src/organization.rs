@@ -1,17 +1,16 @@
-//! Tenants and their API tokens.
+//! Tenants.
 
 use crate::{
-    Caller, Error, Handle, Installation, Manage, Organization, PageRequest, Read, Right, Store,
+    Archived, Caller, Error, Handle, Installation, Manage, Organization, PageRequest, Read, Right, Store,
     audit::Record,
     codec::{known_id, micros, new_id, time, whole_micros},
     connection::Statements,
-    token::draw,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
-use vworkspace_core::control::{DnsLabel, token::Kind};
-use vworkspace_protocol::{Secret, admin, id::OrganizationId};
+use vworkspace_core::control::DnsLabel;
+use vworkspace_protocol::{admin, id::OrganizationId};
 
 impl Store {
     /// The right `A` on the whole server. Reading it lists what the caller may see.
@@ -42,7 +41,7 @@ impl Store {
     /// Makes a tenant.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]: the name is taken.
+    /// [`Error::AlreadyExists`]: a tenant in use has the name.
     pub async fn create_organization(
         &self,
         installation: &Handle<Installation, Manage>,
@@ -56,6 +55,7 @@ impl Store {
             id: OrganizationId::new(id.to_string()),
             name: name.to_string(),
             created_at: now,
+            archived_at: None,
         };
         let name = name.clone();
         self.write(move |connection| {
@@ -77,19 +77,23 @@ impl Store {
     pub async fn organizations(
         &self,
         installation: &Handle<Installation, Read>,
+        archived: Archived,
         page: &PageRequest,
     ) -> Result<admin::OrganizationPage, Error> {
-        let after = page.after::<i64>()?.unwrap_or_default();
         let (within, rows) = (installation.on.within, page.rows());
+        let list = self.inner.cursors.list("organizations", within);
+        let after = page.after::<i64>(&list)?.unwrap_or_default();
+        let shown = archived == Archived::Shown;
         let select = move |connection: &Connection| {
             connection.rows(
-                "SELECT id, name, created_at, row FROM organization
-                 WHERE row > ?1 AND (?2 IS NULL OR row = ?2) ORDER BY row LIMIT ?3",
-                params![after, within, rows],
-                |row| Ok((row.get::<_, i64>(3)?, record(row)?)),
+                "SELECT id, name, created_at, archived_at, row FROM organization
+                 WHERE row > ?1 AND (?2 IS NULL OR row = ?2) AND (?4 OR archived_at IS NULL)
+                 ORDER BY row LIMIT ?3",
+                params![after, within, rows, shown],
+                |row| Ok((row.get::<_, i64>(4)?, record(row)?)),
             )
         };
-        let (items, next_cursor) = page.finish(self.read(select).await?, |(row, _)| *row);
+        let (items, next_cursor) = page.finish(&list, self.read(select).await?, |(row, _)| *row)?;
         Ok(admin::OrganizationPage { items: items.into_iter().map(|(_, item)| item).collect(), next_cursor })
     }
 
@@ -103,39 +107,15 @@ impl Store {
     ) -> Result<admin::Organization, Error> {
         let row = organization.row;
         let select = move |connection: &Connection| {
-            connection.row("SELECT id, name, created_at FROM organization WHERE row = ?1", [row], record)
+            let select = "SELECT id, name, created_at, archived_at FROM organization WHERE row = ?1";
+            connection.row(select, [row], record)
         };
         self.read(select).await?.ok_or(Error::NotFound)
-    }
-
-    /// Makes a token of the admin API that is good for this tenant. It is shown only here.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub async fn create_api_token(
-        &self,
-        organization: &Handle<Organization, Manage>,
-        description: &str,
-        now: Timestamp,
-    ) -> Result<Secret, Error> {
-        let (text, kept) = draw(Kind::Admin)?;
-        let (row, description) = (organization.row, description.to_owned());
-        let audit = Record::new(&organization.by, "create_api_token", description.as_str()).organization(row);
-        self.write(move |connection| {
-            connection.run(
-                "INSERT INTO api_token (lookup, digest, organization, description, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![kept.lookup, kept.digest, row, description, micros(now)],
-            )?;
-            audit.write(connection, now)
-        })
-        .await?;
-        Ok(text)
     }
 }
 
 fn refuse_taken(connection: &Connection, name: &DnsLabel) -> Result<(), Error> {
-    let select = "SELECT 1 FROM organization WHERE name = ?1";
+    let select = "SELECT 1 FROM organization WHERE name = ?1 AND archived_at IS NULL";
     match connection.row(select, [name.as_str()], |row| row.get::<_, i64>(0))? {
         Some(_) => Err(Error::AlreadyExists { subject: "an organization of this name" }),
         None => Ok(()),
@@ -147,5 +127,6 @@ fn record(row: &Row<'_>) -> rusqlite::Result<admin::Organization> {
         id: OrganizationId::new(row.get::<_, Uuid>(0)?.to_string()),
         name: row.get(1)?,
         created_at: time(row.get(2)?),
+        archived_at: row.get::<_, Option<i64>>(3)?.map(time),
     })
 }

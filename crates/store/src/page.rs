@@ -1,6 +1,6 @@
 //! Pages of lists: a limit, a size and an opaque cursor.
 
-use crate::Error;
+use crate::{Error, cursor::List};
 use serde::{Serialize, de::DeserializeOwned};
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ const MOST: u32 = 200;
 /// Most bytes of text on a page whose items' size agents decide; one item always fits.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Longest cursor read. The longest of ours names an object by four texts of 1,024 bytes, each byte of which JSON may
-/// escape as six, in hex.
+/// escape as six, sealed and in hex.
 const CURSOR_BYTES: usize = 52 * 1024;
 
 /// Which page of a list.
@@ -50,22 +50,22 @@ impl PageRequest {
         i64::from(self.limit) + 1
     }
 
-    /// The place after which the page starts, in the list's own terms.
-    pub(crate) fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Error> {
-        let place = |bytes: &Vec<u8>| serde_json::from_slice(bytes).map_err(|_| not_ours());
-        self.cursor.as_ref().map(place).transpose()
+    /// The place in `list` after which the page starts.
+    pub(crate) fn after<K: DeserializeOwned>(&self, list: &List<'_>) -> Result<Option<K>, Error> {
+        self.cursor.as_ref().map(|sealed| list.open(sealed).ok_or_else(not_ours)).transpose()
     }
 
     /// Cuts `items` to the page and makes the next page's cursor of the last one shown.
     pub(crate) fn finish<T, K: Serialize>(
         &self,
+        list: &List<'_>,
         mut items: Vec<T>,
         place: impl Fn(&T) -> K,
-    ) -> (Vec<T>, Option<String>) {
+    ) -> Result<(Vec<T>, Option<String>), Error> {
         let limit = self.limit as usize;
         let more = items.len() > limit;
         items.truncate(limit);
-        Filling { limit, items, bytes: 0, more }.finish(place)
+        Filling { limit, items, bytes: 0, more }.finish(list, place)
     }
 
     /// An empty page, to be filled as items are found.
@@ -96,10 +96,14 @@ impl<T> Filling<T> {
     }
 
     /// The items, and the next page's cursor made of the last one.
-    pub(crate) fn finish<K: Serialize>(self, place: impl Fn(&T) -> K) -> (Vec<T>, Option<String>) {
+    pub(crate) fn finish<K: Serialize>(
+        self,
+        list: &List<'_>,
+        place: impl Fn(&T) -> K,
+    ) -> Result<(Vec<T>, Option<String>), Error> {
         let last = self.items.last().filter(|_| self.more);
-        let cursor = last.and_then(|item| serde_json::to_vec(&place(item)).ok()).map(hex::encode);
-        (self.items, cursor)
+        let cursor = last.map(|item| list.seal(&place(item))).transpose()?;
+        Ok((self.items, cursor))
     }
 }
 
@@ -110,23 +114,27 @@ fn not_ours() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cursor::tests::key;
 
     #[test]
     fn a_cursor_leads_to_where_the_page_ended() {
+        let key = key();
+        let list = key.list("numbers", None);
         let first = PageRequest::parse(Some(2), None).unwrap();
-        let (items, cursor) = first.finish(vec![10i64, 20, 30], |n| *n);
+        let (items, cursor) = first.finish(&list, vec![10i64, 20, 30], |n| *n).unwrap();
         assert_eq!(items, [10, 20]);
         let second = PageRequest::parse(None, cursor.as_deref()).unwrap();
-        assert_eq!(second.after::<i64>().unwrap(), Some(20));
-        assert_eq!(first.finish(vec![10i64, 20], |n| *n).1, None);
+        assert_eq!(second.after::<i64>(&list).unwrap(), Some(20));
+        assert_eq!(first.finish(&list, vec![10i64, 20], |n| *n).unwrap().1, None);
     }
 
     #[test]
     fn a_page_is_full_by_number_or_by_size_and_takes_one_item_always() {
+        let key = key();
         let filled = |limit, sizes: &[usize]| {
             let mut page = PageRequest::parse(Some(limit), None).unwrap().filling();
             let _ = sizes.iter().zip(0i64..).try_for_each(|(bytes, n)| page.add(n, *bytes));
-            let (items, cursor) = page.finish(|n| *n);
+            let (items, cursor) = page.finish(&key.list("numbers", None), |n| *n).unwrap();
             (items.len(), cursor.is_some())
         };
         assert_eq!(filled(2, &[1, 1]), (2, false));
@@ -137,8 +145,11 @@ mod tests {
 
     #[test]
     fn foreign_cursors_and_limits_are_refused() {
-        for cursor in ["zz", "00", &"0".repeat(CURSOR_BYTES + 2)] {
-            let page = PageRequest::parse(None, Some(cursor)).and_then(|page| page.after::<i64>());
+        let key = key();
+        let list = key.list("numbers", None);
+        let plain = hex::encode("20");
+        for cursor in ["zz", "00", &plain, &"0".repeat(CURSOR_BYTES + 2)] {
+            let page = PageRequest::parse(None, Some(cursor)).and_then(|page| page.after::<i64>(&list));
             assert!(matches!(page, Err(Error::InvalidPage { .. })), "{cursor}");
         }
         for limit in [0, 201] {

@@ -55,7 +55,8 @@ impl Store {
         filter: &ResourceFilter,
         page: &PageRequest,
     ) -> Result<admin::ResourcePage, Error> {
-        let after = page.after::<Place>()?.unwrap_or_default();
+        let places = self.inner.cursors.list("resources", Some(cluster.row));
+        let after = page.after::<Place>(&places)?.unwrap_or_default();
         let (row, id, filter, rows) = (cluster.row, cluster.id().clone(), filter.clone(), page.rows());
         let mut page = page.filling();
         let fill = move |connection: &Connection| {
@@ -69,7 +70,7 @@ impl Store {
             }
             Ok(page)
         };
-        let (items, next_cursor) = self.read(fill).await?.finish(place);
+        let (items, next_cursor) = self.read(fill).await?.finish(&places, place)?;
         let as_of = self.inner.presence.last_seen(cluster.row);
         Ok(admin::ResourcePage { items, next_cursor, as_of })
     }

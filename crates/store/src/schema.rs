@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_superseding_by_object.sql"),
     include_str!("../migrations/0007_report_digest.sql"),
     include_str!("../migrations/0008_identity_and_restore.sql"),
+    include_str!("../migrations/0009_revocation.sql"),
 ];
 
 /// Brings a database to the newest version.
@@ -30,13 +31,30 @@ fn migrate_to(connection: &Connection, target: usize) -> Result<(), Error> {
     if found > known {
         return Err(Error::TooNew { found, known });
     }
-    for (version, sql) in (1u32..).zip(&MIGRATIONS[..target]).skip(found as usize) {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {sql}
-             DELETE FROM schema_version; INSERT INTO schema_version VALUES ({version}); COMMIT"
-        ))?;
-        tracing::info!(version, "database migrated to schema version {version}");
+    // A table that others refer to can be rebuilt only while references are not enforced; they are checked before each
+    // commit instead. SQLite ignores this setting within a transaction.
+    connection.execute_batch("PRAGMA foreign_keys = OFF")?;
+    let migrated = (1u32..)
+        .zip(&MIGRATIONS[..target])
+        .skip(found as usize)
+        .try_for_each(|(version, sql)| migrate_by_one(connection, version, sql));
+    if migrated.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
     }
+    connection.execute_batch("PRAGMA foreign_keys = ON")?;
+    migrated
+}
+
+fn migrate_by_one(connection: &Connection, version: u32, sql: &str) -> Result<(), Error> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {sql}
+         DELETE FROM schema_version; INSERT INTO schema_version VALUES ({version});"
+    ))?;
+    if connection.row("SELECT 1 FROM pragma_foreign_key_check LIMIT 1", [], |_| Ok(()))?.is_some() {
+        return Err(Error::Corrupt { what: "reference between tables" });
+    }
+    connection.execute_batch("COMMIT")?;
+    tracing::info!(version, "database migrated to schema version {version}");
     Ok(())
 }
 
@@ -94,6 +112,23 @@ mod tests {
         let ended_at = connection.row("SELECT ended_at FROM job", [], |row| row.get(0)).unwrap();
         assert_eq!(ended_at, Some(99));
         assert_eq!(connection.row("SELECT job FROM job_key", [], |row| row.get(0)).unwrap(), Some(7));
+        let owner = "SELECT o.name FROM cluster c JOIN organization o ON o.row = c.organization
+             WHERE c.name = 'c' AND c.archived_at IS NULL AND o.archived_at IS NULL";
+        assert_eq!(connection.row(owner, [], |row| row.get(0)).unwrap(), Some("o".to_owned()));
+    }
+
+    #[test]
+    fn migration_that_breaks_a_reference_is_undone() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        let dangling =
+            "INSERT INTO cluster (row, id, organization, name, created_at) VALUES (1, x'02', 9, 'c', 0);";
+        connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        assert!(matches!(migrate_by_one(&connection, 99, dangling), Err(Error::Corrupt { .. })));
+        connection.execute_batch("ROLLBACK").unwrap();
+        migrate(&connection).unwrap();
+        let enforced = connection.execute_batch(dangling);
+        assert!(enforced.unwrap_err().to_string().contains("FOREIGN KEY"));
     }
 
     #[test]

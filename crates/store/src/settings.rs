@@ -1,6 +1,6 @@
 //! What an installation may tune.
 
-use crate::Retention;
+use crate::{Bounds, Retention};
 use std::time::Duration;
 use vworkspace_core::control::credential::UNUSED_LIFE;
 
@@ -19,6 +19,8 @@ pub struct Settings {
     pub unused_life: Duration,
     /// How long what is over is kept.
     pub retention: Retention,
+    /// How much an organization may have.
+    pub bounds: Bounds,
     /// Most calls that wait for the writer; one more is refused with [`Error::Busy`](crate::Error::Busy).
     /// Default 8,192.
     pub write_queue: usize,
@@ -37,6 +39,7 @@ impl Default for Settings {
             credential_life: HOUR * 24 * 90,
             unused_life: UNUSED_LIFE,
             retention: Retention::default(),
+            bounds: Bounds::default(),
             write_queue: 8192,
             readers: 4,
         }

@@ -73,7 +73,8 @@ impl Store {
         cluster: &Handle<Cluster, Read>,
         page: &PageRequest,
     ) -> Result<UnknownResultPage, Error> {
-        let before = page.after::<i64>()?.unwrap_or(i64::MAX);
+        let list = self.inner.cursors.list("unknown results", Some(cluster.row));
+        let before = page.after::<i64>(&list)?.unwrap_or(i64::MAX);
         let (row, rows) = (cluster.row, page.rows());
         let mut page = page.filling();
         let fill = move |connection: &Connection| {
@@ -93,7 +94,7 @@ impl Store {
             })?;
             Ok(page)
         };
-        let (items, next_cursor) = self.read(fill).await?.finish(|(n, _)| *n);
+        let (items, next_cursor) = self.read(fill).await?.finish(&list, |(n, _)| *n)?;
         Ok(UnknownResultPage { items: items.into_iter().map(|(_, shown)| shown).collect(), next_cursor })
     }
 }

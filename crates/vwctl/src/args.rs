@@ -1,7 +1,7 @@
 //! The command line. Flags win over the environment, which wins over what `vwctl login` stored.
 
 use crate::{
-    commands::{App, Cluster, Completions, Job, Login, Org},
+    commands::{App, Cluster, Completions, Job, Login, Org, Token},
     output::Format,
 };
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +54,8 @@ pub enum Command {
     Login(Login),
     /// Organizations: the tenants.
     Org(Org),
+    /// Tokens of the admin API: make, list, revoke.
+    Token(Token),
     /// Clusters and their registration.
     Cluster(Cluster),
     /// Applications in a cluster.

@@ -153,6 +153,13 @@ pub enum Thing {
     },
     /// A job.
     Job,
+    /// A token of the admin API.
+    ApiToken,
+    /// An open registration token.
+    RegistrationToken {
+        /// The cluster's name or id, as given.
+        cluster: String,
+    },
 }
 
 impl std::fmt::Display for Thing {
@@ -162,6 +169,8 @@ impl std::fmt::Display for Thing {
             Self::Cluster => "cluster",
             Self::Application { .. } => "application",
             Self::Job => "job",
+            Self::ApiToken => "API token",
+            Self::RegistrationToken { .. } => "open registration token",
         })
     }
 }
@@ -170,7 +179,11 @@ impl std::fmt::Display for Thing {
 const fn or_not_yours(what: &Thing) -> &'static str {
     match what {
         Thing::Job => ", or it is not yours",
-        Thing::Organization | Thing::Cluster | Thing::Application { .. } => "",
+        Thing::Organization
+        | Thing::Cluster
+        | Thing::Application { .. }
+        | Thing::ApiToken
+        | Thing::RegistrationToken { .. } => "",
     }
 }
 
@@ -205,12 +218,17 @@ impl Error {
 
     /// This error of a call about one job, told as [`Error::Unknown`] where there is no such job.
     pub(crate) fn about_job(self, id: &JobId) -> Self {
+        self.about(Thing::Job, id.as_str())
+    }
+
+    /// This error of a call about one thing, told as [`Error::Unknown`] where there is no such thing.
+    pub(crate) fn about(self, what: Thing, name: &str) -> Self {
         match self {
-            // A proxy that answers 404 knows nothing about jobs.
+            // A proxy that answers 404 knows nothing about our things.
             Self::Call(client::Error::Refused { status: 404, problem, .. })
                 if problem.error == code::NOT_FOUND =>
             {
-                Self::Unknown { what: Thing::Job, name: id.to_string() }
+                Self::Unknown { what, name: name.to_owned() }
             }
             other => other,
         }
@@ -266,6 +284,8 @@ fn list(what: &Thing) -> String {
         Thing::Application { cluster } => format!("vwctl app list --cluster {cluster}"),
         // A job's id does not say which cluster it is for.
         Thing::Job => "vwctl job list --cluster NAME".to_owned(),
+        Thing::ApiToken => "vwctl token list".to_owned(),
+        Thing::RegistrationToken { cluster } => format!("vwctl cluster tokens {cluster}"),
     }
 }
 
@@ -295,6 +315,14 @@ fn after_call(error: &client::Error) -> String {
                 .to_owned()
         }
         (409, code::JOB_CLOSED) => "nothing is left to do; `vwctl job get` shows how it ended".to_owned(),
+        (409, code::ARCHIVED) => "use one that is not archived: `vwctl cluster list` shows them".to_owned(),
+        (409, code::LIMIT_REACHED) => {
+            "archive clusters or revoke tokens that nobody needs, or have the bound raised at the server"
+                .to_owned()
+        }
+        (409, code::LAST_TOKEN) => {
+            "make another one first with `vwctl token create`, or repeat with --force".to_owned()
+        }
         (409, _) => "choose another name or key".to_owned(),
         (413, _) => {
             "make it smaller: large values belong in a Secret or ConfigMap, see --values-secret".to_owned()
@@ -358,6 +386,9 @@ mod tests {
         let no_job = refused(404, code::NOT_FOUND).about_job(&id);
         assert_eq!(no_job.to_string(), "there is no job \"bogus\", or it is not yours");
         assert!(no_job.hint().contains("vwctl job list --cluster"), "{}", no_job.hint());
+        let no_token = refused(404, code::NOT_FOUND).about(Thing::ApiToken, "01");
+        assert_eq!(no_token.to_string(), "there is no API token \"01\"");
+        assert!(no_token.hint().contains("vwctl token list"), "{}", no_token.hint());
         for other in [refused(404, "http"), refused(403, code::FORBIDDEN)] {
             assert!(matches!(other.about_job(&id), Error::Call(_)));
         }
@@ -386,6 +417,9 @@ mod tests {
             (404, "http", "check --server"),
             (409, "job_closed", "job get"),
             (409, "already_exists", "another name"),
+            (409, "archived", "vwctl cluster list"),
+            (409, "limit_reached", "revoke tokens"),
+            (409, "last_token", "--force"),
             (413, "payload_too_large", "--values-secret"),
             (400, "invalid_request", "the message names"),
             (429, "rate_limited", "in 7 s"),

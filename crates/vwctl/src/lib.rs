@@ -40,6 +40,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
     match command {
         Command::Login(login) => login.run(&context).await,
         Command::Org(org) => org.run(&context).await,
+        Command::Token(token) => token.run(&context).await,
         Command::Cluster(cluster) => cluster.run(&context).await,
         Command::App(app) => app.run(&context).await,
         Command::Job(job) => job.run(&context).await,

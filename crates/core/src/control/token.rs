@@ -8,6 +8,7 @@ use std::fmt;
 use vworkspace_protocol::{
     Secret,
     credential::{ADMIN_PREFIX, AGENT_PREFIX, REGISTRATION_PREFIX},
+    id::TokenId,
 };
 
 /// Bytes of the public part, by which a token is found.
@@ -60,6 +61,19 @@ impl Kept {
     pub fn matches(&self, presented: &Presented) -> bool {
         verify_slices_are_equal(&self.digest, &presented.kept.digest).is_ok()
     }
+}
+
+/// The name of a token in lists: its public part, as it stands in the token's own text.
+pub fn public_id(lookup: i64) -> TokenId {
+    TokenId::new(hex::encode(lookup.to_be_bytes()))
+}
+
+/// Where to look for the token of this name; `None` if no token can have it.
+pub fn read_id(id: &TokenId) -> Option<i64> {
+    let mut key = [0; LOOKUP_BYTES];
+    hex::decode_to_slice(id.as_str(), &mut key).ok()?;
+    let lookup = i64::from_be_bytes(key);
+    (public_id(lookup) == *id).then_some(lookup)
 }
 
 /// A token somebody presents: well-formed, nothing else is known.
@@ -129,6 +143,19 @@ mod tests {
             &text.replace("agt", "xyz"),
         ] {
             assert!(read(&Secret::new(bad)).is_none());
+        }
+    }
+
+    #[test]
+    fn public_id_is_the_readable_part_of_the_token() {
+        let random = std::array::from_fn(|n| u8::try_from(n).unwrap() ^ 0xf0);
+        let (token, kept) = mint(Kind::Admin, &random);
+        let id = public_id(kept.lookup);
+        assert_eq!(token.expose()[ADMIN_PREFIX.len()..][..16], *id.as_str());
+        assert_eq!(read_id(&id), Some(kept.lookup));
+        let upper = id.as_str().to_uppercase();
+        for other in ["", "x", &upper, &id.as_str()[1..], token.expose()] {
+            assert_eq!(read_id(&TokenId::new(other)), None, "{other}");
         }
     }
 

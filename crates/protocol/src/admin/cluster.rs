@@ -1,5 +1,5 @@
 use super::{IdentityConflict, KeptSession};
-use crate::{ClusterId, Condition, Secret, id::OrganizationId, secret};
+use crate::{ClusterId, Condition, id::OrganizationId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub struct Cluster {
     pub id: ClusterId,
     /// The tenant it belongs to.
     pub organization_id: OrganizationId,
-    /// Unique in its organization, a DNS label.
+    /// Unique among the clusters of its organization that are not archived, a DNS label.
     pub name: String,
     /// Whether its agent is there.
     pub presence: Presence,
@@ -20,7 +20,8 @@ pub struct Cluster {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub last_seen: Option<Timestamp>,
-    /// When a registration token was exchanged; absent before, and after the cluster has left.
+    /// When a registration token was exchanged; absent before, after the cluster has left, and after its credentials
+    /// were revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub registered_at: Option<Timestamp>,
@@ -54,6 +55,10 @@ pub struct Cluster {
     /// When it was made.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
+    /// When it was archived; absent for one in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub archived_at: Option<Timestamp>,
     /// The moment this answer speaks about.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub as_of: Timestamp,
@@ -68,7 +73,7 @@ const fn is_zero(count: &u32) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Presence {
-    /// No agent is registered: none has been yet, or the cluster has left.
+    /// No agent is registered: none has been yet, the cluster has left, or its credentials were revoked.
     Unregistered,
     /// Seen within the disconnect window.
     Connected,
@@ -98,30 +103,4 @@ pub struct ClusterPage {
     /// Where the next page starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-}
-
-/// Body of `POST /api/v1/clusters/{id}/registration-tokens`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CreateRegistrationToken {
-    /// How long it may wait to be used; default and most 86,400.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_seconds: Option<u32>,
-}
-
-/// A new registration token: this answer is the only place it is ever shown.
-#[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct CreatedRegistrationToken {
-    /// The token itself.
-    #[serde(serialize_with = "secret::expose_on_wire")]
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub token: Secret,
-    /// The cluster it registers.
-    pub cluster_id: ClusterId,
-    /// When it ends unused.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-    pub expires_at: Timestamp,
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EventRecord {
-    /// Rises with every stored event of the server.
-    pub seq: i64,
+    /// Names this record among the cluster's; opaque, and the same in every answer.
+    #[serde(default)]
+    pub id: String,
     /// Identity, empty for reports without one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub event_key: String,

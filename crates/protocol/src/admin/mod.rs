@@ -11,16 +11,17 @@ mod job;
 mod organization;
 mod resource;
 mod restore;
+mod token;
 
-pub use cluster::{
-    Cluster, ClusterPage, CreateCluster, CreateRegistrationToken, CreatedRegistrationToken, Presence,
-};
+pub use cluster::{Cluster, ClusterPage, CreateCluster, Presence};
 pub use event::{EventPage, EventRecord};
 pub use explanation::{Explanation, Holder, NextStep};
 pub use identity::{AgentSession, IdentityConflict, KeepSession, KeptSession};
 pub use job::{EnqueueJob, Job, JobPage, JobState, JobTarget, TimelineEntry};
-pub use organization::{
-    CreateApiToken, CreateOrganization, CreatedApiToken, Organization, OrganizationPage, Role, Whoami,
-};
+pub use organization::{CreateOrganization, Organization, OrganizationPage, Role, Whoami};
 pub use resource::{Resource, ResourcePage};
 pub use restore::{ReleasedJobs, UnknownResult, UnknownResultPage};
+pub use token::{
+    ApiToken, ApiTokenPage, CreateApiToken, CreateRegistrationToken, CreatedApiToken,
+    CreatedRegistrationToken, RegistrationToken, RegistrationTokenPage,
+};

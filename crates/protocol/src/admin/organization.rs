@@ -1,4 +1,4 @@
-use crate::{Secret, id::OrganizationId, secret};
+use crate::id::OrganizationId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 pub struct Organization {
     /// Assigned by the server.
     pub id: OrganizationId,
-    /// Unique, a DNS label.
+    /// Unique among the organizations that are not archived, a DNS label.
     pub name: String,
     /// When it was made.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
+    /// When it was archived; absent for one in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub archived_at: Option<Timestamp>,
 }
 
 /// Body of `POST /api/v1/organizations`.
@@ -46,28 +50,6 @@ pub enum Role {
     Admin,
     /// Everything within one organization.
     Organization,
-}
-
-/// Body of `POST /api/v1/organizations/{id}/api-tokens`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CreateApiToken {
-    /// What it is for, shown in audit records (at most 128 bytes).
-    pub description: String,
-}
-
-/// A new API token: this answer is the only place it is ever shown.
-#[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct CreatedApiToken {
-    /// The token itself.
-    #[serde(serialize_with = "secret::expose_on_wire")]
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub token: Secret,
-    /// The organization it is good for.
-    pub organization_id: OrganizationId,
 }
 
 /// Who the bearer of this request is.

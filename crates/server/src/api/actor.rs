@@ -13,7 +13,7 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        let person = access::authenticate_person(app, bearer(&parts.headers).as_ref()).await?;
+        let person = access::authenticate_person(app, bearer(&parts.headers)?.as_ref()).await?;
         note_actor(person.kind(), None);
         Ok(Self(person))
     }

@@ -2,14 +2,17 @@ use super::{
     actor::Caller,
     extract::{Body, Id, Params},
 };
-use crate::app::{App, clusters, page::PageParams};
+use crate::app::{
+    App, clusters,
+    page::{ArchivedParams, PageParams},
+};
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::IntoParams;
 use vworkspace_protocol::{
     ClusterId,
-    admin::{Cluster, ClusterPage, CreateCluster, CreateRegistrationToken, CreatedRegistrationToken},
+    admin::{Cluster, ClusterPage, CreateCluster},
     id::OrganizationId,
 };
 use vworkspace_transport::http::server::Refused;
@@ -24,15 +27,17 @@ pub struct ClusterParams {
 
 /// The clusters you may see.
 #[utoipa::path(get, path = "/api/v1/clusters", tag = "admin", security(("bearer" = [])),
-    params(ClusterParams, PageParams), responses((status = 200, description = "A page", body = ClusterPage)))]
+    params(ClusterParams, ArchivedParams, PageParams),
+    responses((status = 200, description = "A page", body = ClusterPage)))]
 pub async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     Params(which): Params<ClusterParams>,
+    Params(archived): Params<ArchivedParams>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<ClusterPage>, Refused> {
     let organization = which.organization.map(OrganizationId::new);
-    Ok(Json(clusters::list(&app, &caller.0, organization.as_ref(), &page).await?))
+    Ok(Json(clusters::list(&app, &caller.0, organization.as_ref(), archived.parse(), &page).await?))
 }
 
 /// Makes the record of a cluster, to be registered with a registration token.
@@ -54,17 +59,15 @@ pub async fn read(State(app): State<Arc<App>>, caller: Caller, Id(id): Id) -> Re
     Ok(Json(clusters::read(&app, &caller.0, &ClusterId::new(id)).await?))
 }
 
-/// Makes a single-use registration token. The answer is the only place it is shown.
-#[utoipa::path(post, path = "/api/v1/clusters/{clusterId}/registration-tokens", tag = "admin",
-    security(("bearer" = [])), params(("clusterId" = String, Path, description = "Id of the cluster")),
-    request_body = CreateRegistrationToken,
-    responses((status = 201, description = "Made", body = CreatedRegistrationToken)))]
-pub async fn create_registration_token(
+/// Ends every credential and every open registration token of a cluster. Its agent gets nothing more; a new
+/// registration token brings the same cluster back. Open jobs wait for that. A repeat changes nothing.
+#[utoipa::path(post, path = "/api/v1/clusters/{clusterId}/revoke", tag = "admin", security(("bearer" = [])),
+    params(("clusterId" = String, Path, description = "Id of the cluster")),
+    responses((status = 200, description = "The cluster, unregistered", body = Cluster)))]
+pub async fn revoke(
     State(app): State<Arc<App>>,
     caller: Caller,
     Id(id): Id,
-    Body(body): Body<CreateRegistrationToken>,
-) -> Result<(StatusCode, Json<CreatedRegistrationToken>), Refused> {
-    let created = clusters::create_registration_token(&app, &caller.0, &ClusterId::new(id), &body).await?;
-    Ok((StatusCode::CREATED, Json(created)))
+) -> Result<Json<Cluster>, Refused> {
+    Ok(Json(clusters::revoke(&app, &caller.0, &ClusterId::new(id)).await?))
 }

@@ -2,6 +2,7 @@
 //! and converts; nothing else happens here, and nothing here opens the store.
 
 mod actor;
+mod archive;
 mod clusters;
 mod events;
 mod extract;
@@ -13,6 +14,7 @@ mod organizations;
 mod probes;
 mod resources;
 mod restore;
+mod tokens;
 mod whoami;
 
 use crate::app::App;
@@ -29,10 +31,17 @@ fn admin_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(whoami::whoami))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::read))
-        .routes(routes!(organizations::create_api_token))
+        .routes(routes!(archive::organization))
+        .routes(routes!(tokens::list_admin, tokens::create_admin))
+        .routes(routes!(tokens::revoke_admin))
+        .routes(routes!(tokens::list_api, tokens::create_api))
+        .routes(routes!(tokens::revoke_api))
         .routes(routes!(clusters::list, clusters::create))
         .routes(routes!(clusters::read))
-        .routes(routes!(clusters::create_registration_token))
+        .routes(routes!(clusters::revoke))
+        .routes(routes!(archive::cluster))
+        .routes(routes!(tokens::list_registration, tokens::create_registration))
+        .routes(routes!(tokens::revoke_registration))
         .routes(routes!(jobs::list, jobs::enqueue))
         .routes(routes!(jobs::read))
         .routes(routes!(jobs::explain))

@@ -30,7 +30,8 @@ const ERRORS: [(&str, &str); 9] = [
     ("404", "`not_found`: there is no such thing, or it is not yours; the answers are equal."),
     (
         "409",
-        "`already_exists`, `result_recorded`, `job_closed`. `identity_conflict`: two agents use one identity.",
+        "`already_exists`, `result_recorded`, `job_closed`, `archived`, `limit_reached`, `last_token`. \
+         `identity_conflict`: two agents use one identity.",
     ),
     ("413", "`payload_too_large`: over the bound the message names."),
     ("429", "`rate_limited`: come back after `Retry-After` seconds."),

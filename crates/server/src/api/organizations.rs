@@ -2,24 +2,29 @@ use super::{
     actor::Caller,
     extract::{Body, Id, Params},
 };
-use crate::app::{App, organizations, page::PageParams};
+use crate::app::{
+    App, organizations,
+    page::{ArchivedParams, PageParams},
+};
 use axum::{Json, extract::State, http::StatusCode};
 use std::sync::Arc;
 use vworkspace_protocol::{
-    admin::{CreateApiToken, CreateOrganization, CreatedApiToken, Organization, OrganizationPage},
+    admin::{CreateOrganization, Organization, OrganizationPage},
     id::OrganizationId,
 };
 use vworkspace_transport::http::server::Refused;
 
 /// The organizations you may see: all for an admin, its own for an organization's token.
-#[utoipa::path(get, path = "/api/v1/organizations", tag = "admin", security(("bearer" = [])), params(PageParams),
+#[utoipa::path(get, path = "/api/v1/organizations", tag = "admin", security(("bearer" = [])),
+    params(ArchivedParams, PageParams),
     responses((status = 200, description = "A page", body = OrganizationPage)))]
 pub async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
+    Params(archived): Params<ArchivedParams>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<OrganizationPage>, Refused> {
-    Ok(Json(organizations::list(&app, &caller.0, &page).await?))
+    Ok(Json(organizations::list(&app, &caller.0, archived.parse(), &page).await?))
 }
 
 /// Makes an organization; admins only.
@@ -43,19 +48,4 @@ pub async fn read(
     Id(id): Id,
 ) -> Result<Json<Organization>, Refused> {
     Ok(Json(organizations::read(&app, &caller.0, &OrganizationId::new(id)).await?))
-}
-
-/// Makes an API token that may do everything within the organization. The answer is the only place it is shown.
-#[utoipa::path(post, path = "/api/v1/organizations/{organizationId}/api-tokens", tag = "admin",
-    security(("bearer" = [])),
-    params(("organizationId" = String, Path, description = "Id of the organization")),
-    request_body = CreateApiToken, responses((status = 201, description = "Made", body = CreatedApiToken)))]
-pub async fn create_api_token(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Id(id): Id,
-    Body(body): Body<CreateApiToken>,
-) -> Result<(StatusCode, Json<CreatedApiToken>), Refused> {
-    let created = organizations::create_api_token(&app, &caller.0, &OrganizationId::new(id), body).await?;
-    Ok((StatusCode::CREATED, Json(created)))
 }

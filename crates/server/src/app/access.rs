@@ -7,12 +7,13 @@ use vworkspace_protocol::{
     admin::{Role, Whoami},
     problem::code,
 };
-use vworkspace_store::Caller;
+use vworkspace_store::{self as store, Caller};
 use vworkspace_transport::Refusal;
 
 /// A caller of the admin API: an admin or an organization, never an agent.
 pub struct Person {
     pub(super) caller: Caller,
+    bearer: Secret,
     role: Role,
 }
 
@@ -21,7 +22,8 @@ pub struct Person {
 /// # Errors
 /// 401 when there is none or nobody issued it, 403 when it is an agent's.
 pub async fn authenticate_person(app: &App, bearer: Option<&Secret>) -> Result<Person, Error> {
-    let caller = authenticate(app, bearer.ok_or_else(bearer_missing)?).await?;
+    let bearer = bearer.ok_or_else(bearer_missing)?;
+    let caller = authenticate(app, bearer).await?;
     let role = match caller.actor() {
         Actor::Admin => Role::Admin,
         Actor::Organization(_) => Role::Organization,
@@ -30,12 +32,18 @@ pub async fn authenticate_person(app: &App, bearer: Option<&Secret>) -> Result<P
             return Err(Error::Told(Refusal::new(403, code::FORBIDDEN, message)));
         }
     };
-    Ok(Person { caller, role })
+    Ok(Person { caller, bearer: bearer.clone(), role })
 }
 
 /// Proves who a bearer is, whoever it is.
 pub(super) async fn authenticate(app: &App, bearer: &Secret) -> Result<Caller, Error> {
     Ok(app.store.authenticate(bearer, app.clock.now()).await?)
+}
+
+/// Returns once the caller's token has been revoked: whatever it waits for is not to be told any more.
+pub(super) async fn revoked(app: &App, person: &Person) -> Error {
+    app.store.until_revoked(&person.bearer, app.clock.now()).await;
+    Error::Store(store::Error::Unauthenticated)
 }
 
 /// The answer to a request that says not who calls.

@@ -95,6 +95,11 @@ impl AgentPort {
                 return Ok(jobs);
             };
             drop(jobs);
+            // The credential may have ended between its proof and the seat, or a hint may have come before the commit
+            // that ended it. The lease was a write of its own: whatever was begun before it is known now.
+            if Box::pin(authenticate(&self.app, &agent.bearer)).await.is_err() {
+                return Ok(Vec::new());
+            }
             let over = pause(&self.app, seat, &mut patience, next_due).await == Pause::Over;
             // A credential that ended during the sleep gets nothing more; asking again tells its holder why.
             if over || Box::pin(authenticate(&self.app, &agent.bearer)).await.is_err() {

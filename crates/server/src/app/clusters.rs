@@ -1,19 +1,13 @@
-//! Clusters and their registration tokens.
+//! Clusters.
 
 use super::{App, Error, access::Person, page::PageParams};
-use std::time::Duration;
 use vworkspace_core::control::{Actor, DnsLabel};
 use vworkspace_protocol::{
     ClusterId,
-    admin::{
-        Cluster, ClusterPage, CreateCluster, CreateRegistrationToken, CreatedRegistrationToken, Presence,
-    },
+    admin::{Cluster, ClusterPage, CreateCluster, Presence},
     id::OrganizationId,
 };
-use vworkspace_store::{Manage, Read};
-
-/// Default and longest life of an unused registration token, in seconds (contract, section 4).
-const TOKEN_SECONDS: u32 = 24 * 3600;
+use vworkspace_store::{Archived, Manage, Read};
 
 /// The clusters the caller may see, all or one organization's.
 ///
@@ -23,17 +17,18 @@ pub async fn list(
     app: &App,
     by: &Person,
     organization: Option<&OrganizationId>,
+    archived: Archived,
     page: &PageParams,
 ) -> Result<ClusterPage, Error> {
     let now = app.clock.now();
     let mut clusters = match organization {
         Some(id) => {
             let organization = app.store.lookup_organization::<Read>(&by.caller, id).await?;
-            app.store.clusters_of(&organization, &page.parse()?, now).await?
+            app.store.clusters_of(&organization, archived, &page.parse()?, now).await?
         }
         None => {
             let installation = app.store.installation::<Read>(&by.caller)?;
-            app.store.clusters(&installation, &page.parse()?, now).await?
+            app.store.clusters(&installation, archived, &page.parse()?, now).await?
         }
     };
     clusters.items.iter_mut().for_each(|cluster| see_open_poll(app, cluster));
@@ -68,23 +63,18 @@ pub async fn read(app: &App, by: &Person, id: &ClusterId) -> Result<Cluster, Err
     Ok(cluster)
 }
 
-/// Issues a registration token.
+/// Ends a cluster's credentials and open registration tokens, and its open polls.
 ///
 /// # Errors
-/// The cluster is not there, or not the caller's; a life out of range.
-pub async fn create_registration_token(
-    app: &App,
-    by: &Person,
-    id: &ClusterId,
-    body: &CreateRegistrationToken,
-) -> Result<CreatedRegistrationToken, Error> {
+/// It is not there, or not the caller's.
+pub async fn revoke(app: &App, by: &Person, id: &ClusterId) -> Result<Cluster, Error> {
     let cluster = app.store.lookup_cluster::<Manage>(&by.caller, id).await?;
-    let seconds = body.ttl_seconds.unwrap_or(TOKEN_SECONDS);
-    if !(1..=TOKEN_SECONDS).contains(&seconds) {
-        return Err(Error::invalid(format!("ttlSeconds must be 1 to {TOKEN_SECONDS}")));
+    {
+        // Its open polls find the credential dead, also when the caller goes away before there is an answer.
+        let _waking = app.polls.waking(id);
+        app.store.revoke_cluster(&cluster, app.clock.now()).await?;
     }
-    let life = Duration::from_secs(seconds.into());
-    Ok(app.store.issue_registration_token(&cluster, life, app.clock.now()).await?)
+    read(app, by, id).await
 }
 
 /// An agent whose poll is open is there now, however long ago the poll began.

@@ -112,6 +112,20 @@ fn of_store(error: &store::Error) -> Refusal {
             )
         },
         Store::AlreadyExists { .. } => Refusal::new(409, code::ALREADY_EXISTS, error.to_string()),
+        Store::Archived { what } => Refusal::new(
+            409,
+            code::ARCHIVED,
+            format!("the {what} is archived: nothing new can be made in it"),
+        ),
+        Store::LimitReached { .. } => {
+            let rule = format!("{error}: remove some, or ask the server's admin to raise the bound");
+            Refusal::new(409, code::LIMIT_REACHED, rule)
+        }
+        Store::LastToken => {
+            let rule =
+                "this is the last API token: nobody could use the API without it; repeat with force=true";
+            Refusal::new(409, code::LAST_TOKEN, rule)
+        }
         Store::NotAJob(refused) => of_code(refused.code(), refused.to_string()),
         Store::ResultRecorded => Refusal::new(409, code::RESULT_RECORDED, error.to_string()),
         Store::JobClosed(_) => Refusal::new(409, code::JOB_CLOSED, error.to_string()),

@@ -2,7 +2,7 @@
 
 use super::{
     App, Error,
-    access::Person,
+    access::{Person, revoked},
     page::PageParams,
     pause::{Pause, pause},
 };
@@ -15,7 +15,7 @@ use vworkspace_protocol::{
     ClusterId, JobId,
     admin::{EnqueueJob, Explanation, Job, JobPage, JobState, Presence},
 };
-use vworkspace_store::{Command, Read};
+use vworkspace_store::{self as store, Command, Handle, Read};
 
 /// Longest watch of a job.
 const MOST_WATCH: Duration = Duration::from_secs(60);
@@ -69,14 +69,30 @@ pub async fn list(
 /// (at most 60 s) is over.
 ///
 /// # Errors
-/// It is not there, or not the caller's.
+/// It is not there, or not the caller's; the caller's token was revoked during the wait.
 pub async fn watch(app: &App, by: &Person, job: &JobId, after: u32, wait: Duration) -> Result<Job, Error> {
     let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
+    if wait.is_zero() {
+        return Ok(app.store.job(&handle, app.clock.now()).await?);
+    }
+    tokio::select! {
+        biased;
+        error = revoked(app, by) => Err(error),
+        news = wait_for_news(app, &handle, after, wait) => news,
+    }
+}
+
+async fn wait_for_news(
+    app: &App,
+    handle: &Handle<store::Job, Read>,
+    after: u32,
+    wait: Duration,
+) -> Result<Job, Error> {
     let mut patience = app.clock.sleep(wait.min(MOST_WATCH));
     // Without a free seat the answer comes at once: the caller asks again, as it does after every answer.
-    let seat = if wait.is_zero() { None } else { app.watches.sit(job) };
+    let seat = app.watches.sit(handle.id());
     loop {
-        let seen = app.store.job(&handle, app.clock.now()).await?;
+        let seen = app.store.job(handle, app.clock.now()).await?;
         let has_news = seen.timeline.last().is_some_and(|entry| entry.seq > after);
         let Some(seat) = &seat else { return Ok(seen) };
         if has_news || seen.state.is_terminal() || pause(app, seat, &mut patience, None).await == Pause::Over

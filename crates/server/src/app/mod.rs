@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod archive;
 pub mod clusters;
 mod error;
 pub mod identity;
@@ -15,6 +16,7 @@ mod pause;
 pub mod readiness;
 pub mod reports;
 pub mod restore;
+pub mod tokens;
 
 pub use agent::AgentPort;
 pub use error::{Error, not_found};
@@ -31,7 +33,7 @@ use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vworkspace_protocol::{ClusterId, JobId, Secret};
-use vworkspace_store::{self as store, Retention, Settings, Store};
+use vworkspace_store::{self as store, Bounds, Retention, Settings, Store};
 
 /// Open polls of one cluster; one more ends the oldest.
 const POLLS_PER_CLUSTER: usize = 4;
@@ -73,6 +75,11 @@ impl App {
             stale_session: settings.stale_session,
             disconnect_after: settings.disconnect_after,
             retention: retention(settings),
+            bounds: Bounds {
+                clusters: settings.max_clusters_per_organization,
+                registration_tokens: settings.max_registration_tokens_per_organization,
+                api_tokens: settings.max_api_tokens_per_organization,
+            },
             ..Settings::default()
         };
         let opened = tokio::task::spawn_blocking(move || {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use utoipa::IntoParams;
-use vworkspace_store::{Error, PageRequest};
+use vworkspace_store::{Archived, Error, PageRequest};
 
 /// Which part of a list.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -22,5 +22,21 @@ impl PageParams {
     /// A limit out of range, a cursor that is not ours.
     pub fn parse(&self) -> Result<PageRequest, Error> {
         PageRequest::parse(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// Whether a list shows what was archived.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ArchivedParams {
+    /// Show archived ones as well.
+    #[serde(default)]
+    archived: bool,
+}
+
+impl ArchivedParams {
+    /// What is asked for.
+    pub fn parse(self) -> Archived {
+        if self.archived { Archived::Shown } else { Archived::Hidden }
     }
 }

@@ -4,7 +4,7 @@
 
 mod writes;
 
-use crate::app::App;
+use crate::app::{App, archive};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
@@ -26,6 +26,7 @@ const PRUNE_PAUSE: Duration = Duration::from_millis(20);
 /// Starts all tasks.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>) {
     tasks.spawn(every(EXPIRE_EVERY, app.clone(), expire_jobs));
+    tasks.spawn(every(EXPIRE_EVERY, app.clone(), cancel_archived));
     tasks.spawn(every(FLUSH_EVERY, app.clone(), flush_sightings));
     tasks.spawn(every(PRUNE_EVERY, app.clone(), prune));
     tasks.spawn(every(writes::PROBE_EVERY, app.clone(), writes::probe));
@@ -47,6 +48,13 @@ pub async fn expire_jobs(app: Arc<App>) {
             expired.iter().for_each(|job| app.watches.wake(job));
         }
         Err(error) => log_failure(&error, "jobs not expired; the next turn tries again"),
+    }
+}
+
+/// Cancels the next open jobs of archived clusters that the request to archive left open.
+pub async fn cancel_archived(app: Arc<App>) {
+    if let Err(error) = archive::cancel_jobs(&app, 1).await {
+        tracing::warn!(%error, "cannot cancel the jobs of archived clusters; retrying in a moment");
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::support::{TestServer, manifest};
+use crate::support::{Client, TestServer, manifest};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -109,4 +109,21 @@ async fn more_events_than_the_bound_are_refused_and_a_sloppy_batch_is_taken() {
         agent.client.post("/api/agent/events", json!({ "events": null, "later": 1 })).await.status,
         204
     );
+}
+
+/// A proxy in front may judge by the one header and this server by the other.
+#[tokio::test]
+async fn two_authorization_headers_are_400_on_every_api() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let open = server.client(Some(&tenant.registration_token(&agent.cluster).await));
+    for second in ["Bearer other", "Basic b3RoZXI6", ""] {
+        let twice = |client: &Client| client.and_authorization(second);
+        twice(&tenant.client).get("/api/v1/whoami").await.refused(400, "invalid_request");
+        twice(&server.admin).get("/api/v1/clusters").await.refused(400, "invalid_request");
+        twice(&agent.client).get(&agent.poll_path(0)).await.refused(400, "invalid_request");
+        let register = twice(&open).post("/api/agent/register", json!({})).await;
+        register.refused(400, "invalid_request");
+    }
+    open.post("/api/agent/register", json!({})).await.expect(200);
 }

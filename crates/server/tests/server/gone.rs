@@ -1,16 +1,22 @@
 //! Callers that go away while the store writes for them: the use-cases over a store whose commits the test makes.
 
+use crate::support::PATIENCE;
 use futures::FutureExt;
 use serde_json::json;
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 use vworkspace_core::control::DnsLabel;
 use vworkspace_protocol::{ClusterId, JobId, Outcome, Secret, admin::EnqueueJob};
 use vworkspace_server::{
     app::{
         App,
         access::{Person, authenticate_person},
-        jobs,
+        archive, clusters, jobs,
     },
+    background,
     clock::SystemClock,
 };
 use vworkspace_store::{Committer, Manage, Memory, Settings, Store};
@@ -148,4 +154,39 @@ async fn a_watch_sees_a_result_though_the_agent_heard_no_answer() {
     answered(&mut committer, app.store.barrier()).await.unwrap();
     let seen = watch.now_or_never().expect("nothing woke the watch").ok().unwrap();
     assert_eq!(seen.outcome, Some(Outcome::Succeeded));
+}
+
+/// A poll that has looked, found nothing and sleeps.
+fn sleeping_poll(world: &mut World) -> Pin<Box<dyn Future<Output = Vec<JobId>>>> {
+    let poll = World::poll(world.app.clone(), world.agent.clone(), world.cluster.clone());
+    let mut poll: Pin<Box<dyn Future<Output = Vec<JobId>>>> = Box::pin(poll);
+    assert!(poll.as_mut().now_or_never().is_none());
+    world.commit();
+    assert!(poll.as_mut().now_or_never().is_none(), "it has looked and sleeps");
+    poll
+}
+
+#[tokio::test]
+async fn revocation_ends_a_poll_though_its_caller_went_away() {
+    let mut world = World::new().await;
+    let mut poll = sleeping_poll(&mut world);
+    let begun = clusters::revoke(&world.app, &world.admin, &world.cluster).now_or_never();
+    assert!(begun.is_none(), "the caller goes away before there is an answer");
+    assert!(poll.as_mut().now_or_never().is_none(), "it looks again while its credential still works");
+    world.commit();
+    assert!(poll.now_or_never().expect("it sleeps again with a dead credential").is_empty());
+}
+
+#[tokio::test]
+async fn archiving_ends_a_poll_though_its_caller_went_away() {
+    let mut world = World::new().await;
+    let mut poll = sleeping_poll(&mut world);
+    let begun = archive::cluster(&world.app, &world.admin, &world.cluster).now_or_never();
+    assert!(begun.is_none(), "the caller goes away before there is an answer");
+    world.commit();
+    assert!(poll.as_mut().now_or_never().is_none(), "nobody has woken it");
+    let World { app, mut committer, .. } = world;
+    answered(&mut committer, background::cancel_archived(app)).await;
+    let ended = tokio::time::timeout(PATIENCE, answered(&mut committer, poll)).await;
+    assert!(ended.expect("nothing woke the poll").is_empty());
 }

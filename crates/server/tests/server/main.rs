@@ -20,6 +20,7 @@ mod registration;
 mod reports;
 mod restore;
 mod restored;
+mod revocation;
 mod support;
 mod tenancy;
 mod tls;

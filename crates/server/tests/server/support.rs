@@ -185,6 +185,8 @@ pub struct Client {
     url: String,
     bearer: Option<String>,
     session: Option<String>,
+    /// A second `Authorization` header.
+    second_bearer: Option<String>,
 }
 
 impl Client {
@@ -193,7 +195,18 @@ impl Client {
     }
 
     pub fn over(http: reqwest::Client, url: &str, bearer: Option<&str>) -> Self {
-        Self { http, url: url.to_owned(), bearer: bearer.map(str::to_owned), session: None }
+        Self {
+            http,
+            url: url.to_owned(),
+            bearer: bearer.map(str::to_owned),
+            session: None,
+            second_bearer: None,
+        }
+    }
+
+    /// The same caller, who sends a second `Authorization` header.
+    pub fn and_authorization(&self, value: &str) -> Self {
+        Self { second_bearer: Some(value.to_owned()), ..self.clone() }
     }
 
     /// The same client as somebody else.
@@ -237,6 +250,9 @@ impl Client {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(bearer);
+        }
+        if let Some(second) = &self.second_bearer {
+            request = request.header("authorization", second);
         }
         if let Some(session) = &self.session {
             request = request.header("x-vworkspace-session", session);

@@ -34,6 +34,16 @@ struct Owned {
     organization: String,
     cluster: String,
     job: String,
+    /// Ids of tokens, each with the part of a path that it belongs to.
+    tokens: [(&'static str, String); 3],
+}
+
+impl Owned {
+    /// The id of the token that `path` names.
+    fn token(&self, path: &str) -> &str {
+        let is_of = |(kind, _): &&(&str, String)| path.contains(kind);
+        self.tokens.iter().find(is_of).map_or("", |(_, id)| id)
+    }
 }
 
 fn person(stranger: Stranger) -> Route {
@@ -62,9 +72,24 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
             person_with(Forbidden("forbidden"), |_| Some(json!({ "name": "new" }))),
         ),
         (("get", "/api/v1/organizations/{organizationId}"), person(NotFound)),
+        (("post", "/api/v1/organizations/{organizationId}/archive"), person(NotFound)),
+        (("get", "/api/v1/api-tokens"), person(Forbidden("forbidden"))),
+        (
+            ("post", "/api/v1/api-tokens"),
+            person_with(Forbidden("forbidden"), |_| Some(json!({ "description": "more" }))),
+        ),
+        (
+            ("delete", "/api/v1/api-tokens/{tokenId}"),
+            Route::Person { query: "?force=true", body: |_| None, stranger: Forbidden("forbidden") },
+        ),
+        (("get", "/api/v1/organizations/{organizationId}/api-tokens"), person(NotFound)),
         (
             ("post", "/api/v1/organizations/{organizationId}/api-tokens"),
             person_with(NotFound, |_| Some(json!({ "description": "more" }))),
+        ),
+        (
+            ("delete", "/api/v1/organizations/{organizationId}/api-tokens/{tokenId}"),
+            Route::Person { query: "?force=true", body: |_| None, stranger: NotFound },
         ),
         (("get", "/api/v1/clusters"), person(OwnView)),
         (
@@ -74,10 +99,14 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
             }),
         ),
         (("get", "/api/v1/clusters/{clusterId}"), person(NotFound)),
+        (("post", "/api/v1/clusters/{clusterId}/revoke"), person(NotFound)),
+        (("post", "/api/v1/clusters/{clusterId}/archive"), person(NotFound)),
+        (("get", "/api/v1/clusters/{clusterId}/registration-tokens"), person(NotFound)),
         (
             ("post", "/api/v1/clusters/{clusterId}/registration-tokens"),
             person_with(NotFound, |_| Some(json!({}))),
         ),
+        (("delete", "/api/v1/clusters/{clusterId}/registration-tokens/{tokenId}"), person(NotFound)),
         (("get", "/api/v1/clusters/{clusterId}/jobs"), person(NotFound)),
         (("post", "/api/v1/clusters/{clusterId}/jobs"), person_with(NotFound, |_| Some(manifest("web", 9)))),
         (
@@ -136,7 +165,9 @@ impl World {
         let (owner, owners_agent) = server.tenant_and_agent().await;
         let job = owner.enqueue(&owners_agent.cluster, manifest("web", 1)).await;
         owners_agent.poll(0).await;
-        let owned = Owned { organization: owner.id.clone(), cluster: owners_agent.cluster.clone(), job };
+        let tokens = tokens(&server, &owner, &owners_agent.cluster).await;
+        let owned =
+            Owned { organization: owner.id.clone(), cluster: owners_agent.cluster.clone(), job, tokens };
         let stranger = server.organization("org-b").await;
         let strange_agent = server.agent(&stranger, "cluster-b").await;
         Self { server, owner, owners_agent, owned, stranger, strange_agent }
@@ -145,12 +176,31 @@ impl World {
     /// Ids of things that never existed, of the same shape as real ones.
     fn nothing() -> Owned {
         let id = || "0190a0a0-0000-7000-8000-000000000000".to_owned();
-        Owned { organization: id(), cluster: id(), job: id() }
+        let tokens = TOKENS.map(|kind| (kind, "00112233445566ff".to_owned()));
+        Owned { organization: id(), cluster: id(), job: id(), tokens }
     }
+}
+
+/// What stands in the path before the id of a token, the longest first.
+const TOKENS: [&str; 3] = ["/registration-tokens", "{organizationId}/api-tokens", "/v1/api-tokens"];
+
+/// One token of each kind, by its path.
+async fn tokens(server: &TestServer, owner: &Tenant, cluster: &str) -> [(&'static str, String); 3] {
+    let registration = format!("/api/v1/clusters/{cluster}/registration-tokens");
+    let of_owner = format!("/api/v1/organizations/{}/api-tokens", owner.id);
+    let made = [
+        owner.client.post(&registration, json!({})).await.expect(201),
+        owner.client.post(&of_owner, json!({ "description": "walk" })).await.expect(201),
+        server.admin.post("/api/v1/api-tokens", json!({ "description": "walk" })).await.expect(201),
+    ];
+    let ids = made.map(|made| made["id"].as_str().unwrap().to_owned());
+    let mut kinds = TOKENS.into_iter();
+    ids.map(|id| (kinds.next().unwrap(), id))
 }
 
 async fn ask(client: &Client, method: &str, path: &str, route: &Route, owned: &Owned) -> Answer {
     let path = path
+        .replace("{tokenId}", owned.token(path))
         .replace("{organizationId}", &owned.organization)
         .replace("{clusterId}", &owned.cluster)
         .replace("{jobId}", &owned.job);
@@ -267,8 +317,14 @@ async fn untouched(world: &World) {
     assert_eq!(job["state"], "leased");
     assert_eq!(job["timeline"].as_array().unwrap().len(), 2);
     assert_eq!(world.owners_agent.ack(&world.owned.job).await.status, 204);
-    let clusters = world.owner.client.get("/api/v1/clusters").await.expect(200);
-    assert_eq!(clusters["items"].as_array().unwrap().len(), 1);
+    let of_owner = format!("/api/v1/organizations/{}/api-tokens", world.owned.organization);
+    let registration = format!("/api/v1/clusters/{}/registration-tokens", world.owned.cluster);
+    for (path, count) in [("/api/v1/clusters", 1), (&of_owner, 2), (&registration, 1)] {
+        let found = world.owner.client.get(path).await.expect(200);
+        assert_eq!(found["items"].as_array().unwrap().len(), count, "{path}");
+    }
+    let admins = world.server.admin.get("/api/v1/api-tokens").await.expect(200);
+    assert_eq!(admins["items"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

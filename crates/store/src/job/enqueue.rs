@@ -6,6 +6,7 @@ use crate::{
     audit::Record,
     codec::{effect, effect_code, kind_code, micros, new_id, to_json, whole_micros},
     connection::Statements,
+    registration_token::owner_in_use,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -43,6 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`]: the key stands for something else. [`Error::NotAJob`]: its time has passed.
+    /// [`Error::Archived`].
     pub async fn enqueue(
         &self,
         cluster: &Handle<Cluster, Command>,
@@ -103,6 +105,7 @@ impl New {
     }
 
     fn store(&self, connection: &Connection, cluster: &ClusterId, now: Timestamp) -> Result<Stored, Error> {
+        owner_in_use(connection, self.cluster)?;
         if let Some(explicit) = self.job.explicit_key()
             && let Some(seq) = self.known(connection, explicit)?
         {

@@ -6,11 +6,13 @@
 //!   report    ack, progress, result of the agent; cancel of a person
 //!   held      what is held since a restore, until a person releases it
 //!   timeline  every transition with time and cause
+//!   archived  what is open when its cluster is archived → cancelled
 //!   read      what the admin API shows
 //! ```
 //!
 //! What moves a job is decided in `vworkspace_core::control::{job, lease}`; here it is looked up and written down.
 
+mod archived;
 mod enqueue;
 mod held;
 mod lease;
@@ -19,6 +21,7 @@ mod report;
 mod surroundings;
 mod timeline;
 
+pub use archived::ArchivedBatch;
 pub use enqueue::Enqueued;
 pub use held::Released;
 pub use lease::Leased;

@@ -35,7 +35,8 @@ impl Store {
         page: &PageRequest,
         now: Timestamp,
     ) -> Result<admin::JobPage, Error> {
-        let before = page.after::<i64>()?.unwrap_or(i64::MAX);
+        let list = self.inner.cursors.list("jobs", Some(cluster.row));
+        let before = page.after::<i64>(&list)?.unwrap_or(i64::MAX);
         let (row, id, rows) = (cluster.row, cluster.id().clone(), page.rows());
         let mut page = page.filling();
         let fill = move |connection: &Connection| {
@@ -48,7 +49,7 @@ impl Store {
             }
             Ok(page)
         };
-        let (items, next_cursor) = self.read(fill).await?.finish(|(seq, _)| *seq);
+        let (items, next_cursor) = self.read(fill).await?.finish(&list, |(seq, _)| *seq)?;
         Ok(admin::JobPage { items: items.into_iter().map(|(_, job)| job).collect(), next_cursor })
     }
 }

@@ -1,10 +1,10 @@
 //! What only a database in a file owes.
 
 use crate::world::{World, admitted, at, begin, database_in, manifest};
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 use vworkspace_core::report_digest::ReportDigest;
 use vworkspace_protocol::admin::{EnqueueJob, JobState};
-use vworkspace_store::{Command, Error, PageRequest, Settings, Store};
+use vworkspace_store::{Command, Error, Manage, PageRequest, Settings, Store};
 
 #[tokio::test]
 async fn one_process_at_a_time_owns_the_database_and_only_its_owner_reads_it() {
@@ -71,11 +71,8 @@ async fn who_asked_for_what_is_audited_and_so_is_what_the_server_decides() {
     world.store.rotate(&agent.serve, &agent.credential, at(402)).await.unwrap();
     assert_eq!(world.show(&tenant, &lost).await.state, JobState::Undeliverable);
 
-    let database = rusqlite::Connection::open(world.folder().join("db.sqlite")).unwrap();
-    let mut records = database.prepare("SELECT actor_kind, action FROM audit ORDER BY seq").unwrap();
-    let records = records.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    let records: Vec<(String, String)> = records.map(Result::unwrap).collect();
-    let actions: Vec<_> = records.iter().map(|(_, action)| action.as_str()).collect();
+    let records = audit_records(&world);
+    let actions: Vec<_> = records.iter().map(|(_, action, _)| action.as_str()).collect();
     assert_eq!(
         actions,
         [
@@ -92,7 +89,58 @@ async fn who_asked_for_what_is_audited_and_so_is_what_the_server_decides() {
             "rotate",
         ]
     );
-    assert!(records.iter().all(|(actor, _)| !actor.is_empty()));
+    assert!(records.iter().all(|(actor, ..)| !actor.is_empty()));
+}
+
+/// Kind of actor, action and detail of every audit record, in order.
+fn audit_records(world: &World) -> Vec<(String, String, String)> {
+    let database = rusqlite::Connection::open(world.folder().join("db.sqlite")).unwrap();
+    let mut records = database.prepare("SELECT actor_kind, action, detail FROM audit ORDER BY seq").unwrap();
+    let records = records.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    records.map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn taking_back_is_audited_with_what_ended() {
+    let world = World::on_file().await;
+    let tenant = world.tenant("o").await;
+    let (revoked, archived) = (world.agent(&tenant, "c").await, world.agent(&tenant, "d").await);
+    world.apply(&tenant, &archived, "web", 0).await;
+    let before = audit_records(&world).len();
+
+    let organization = world.store.lookup_organization::<Manage>(&tenant.caller, &tenant.id).await.unwrap();
+    let token = world.store.create_api_token(&organization, "ci", at(1)).await.unwrap();
+    world.store.revoke_api_token(&organization, &token.id, false, at(2)).await.unwrap();
+    let cluster = world.store.lookup_cluster::<Manage>(&tenant.caller, &revoked.id).await.unwrap();
+    let open = world.store.issue_registration_token(&cluster, Duration::from_secs(60), at(2)).await.unwrap();
+    world.store.revoke_registration_token(&cluster, &open.id, at(3)).await.unwrap();
+    world.store.revoke_cluster(&cluster, at(4)).await.unwrap();
+    world.store.revoke_cluster(&cluster, at(5)).await.unwrap();
+    let cluster = world.store.lookup_cluster::<Manage>(&tenant.caller, &archived.id).await.unwrap();
+    world.store.archive_cluster(&cluster, at(6)).await.unwrap();
+    world.store.archive_cluster(&cluster, at(7)).await.unwrap();
+    world.store.cancel_archived(at(8)).await.unwrap();
+    let organization = world.store.lookup_organization::<Manage>(&world.admin, &tenant.id).await.unwrap();
+    let all = world.store.installation::<Manage>(&world.admin).unwrap();
+    world.store.archive_organization(&organization, &all, at(9)).await.unwrap();
+
+    let records = audit_records(&world).split_off(before);
+    let records: Vec<_> = records.iter().map(|(who, what, detail)| (&**who, &**what, &**detail)).collect();
+    let ended = format!("{}: ci", token.id);
+    assert_eq!(
+        records,
+        [
+            ("organization", "create_api_token", "ci"),
+            ("organization", "revoke_api_token", &*ended),
+            ("organization", "issue_registration_token", open.id.as_str()),
+            ("organization", "revoke_registration_token", open.id.as_str()),
+            ("organization", "revoke_cluster", "ended 1 credentials and 0 open registration tokens"),
+            ("organization", "archive_cluster", ""),
+            ("organization", "cancel", "the cluster was archived"),
+            ("admin", "archive_cluster", ""),
+            ("admin", "archive_organization", ""),
+        ]
+    );
 }
 
 #[tokio::test]

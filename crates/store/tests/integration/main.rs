@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod archive;
 mod conflict;
 mod delivery;
 mod durability;
@@ -20,6 +21,7 @@ mod memory;
 mod report;
 mod report_digest;
 mod retention;
+mod revocation;
 mod tenancy;
 mod world;
 
@@ -130,6 +132,26 @@ macro_rules! conformance {
                 tokens_are_deleted_thirty_days_after_their_life,
                 a_credential_that_was_dropped_unused_is_deleted_thirty_days_later,
             }
+            revocation {
+                revoked_api_token_is_refused_at_once_and_no_other,
+                last_api_token_of_an_organization_goes_only_by_force,
+                last_administrators_token_goes_only_by_force,
+                api_tokens_are_listed_and_revoked_by_their_owner_alone,
+                wait_for_a_revocation_ends_with_the_token,
+                revoked_cluster_is_refused_whatever_it_holds,
+                revoked_cluster_comes_back_with_its_jobs,
+                rotation_that_waits_behind_a_revocation_gives_none,
+                open_registration_tokens_are_listed_and_revoked,
+                api_tokens_are_bounded,
+            }
+            archive {
+                archived_cluster_ends_its_access_and_frees_its_name,
+                archiving_cancels_open_jobs_and_leaves_ended_ones,
+                archived_organization_ends_with_all_that_is_its_own,
+                nothing_new_is_made_in_what_is_archived,
+                many_jobs_are_cancelled_in_batches_across_a_crash,
+                archived_cluster_makes_room_within_the_bound,
+            }
             tenancy {
                 another_tenants_objects_are_as_absent_as_none,
                 an_agent_serves_its_own_cluster_and_sees_nothing_else,
@@ -137,6 +159,7 @@ macro_rules! conformance {
                 lists_hold_what_the_caller_may_see,
                 only_the_admin_makes_tenants_and_names_are_unique,
                 pages_follow_one_another_without_gap_or_repeat,
+                cursor_leads_on_in_its_own_list_alone,
             }
             durability {
                 what_was_answered_is_there_after_the_store_is_opened_again,

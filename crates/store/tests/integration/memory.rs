@@ -5,7 +5,9 @@ use futures::FutureExt as _;
 use std::pin::pin;
 use vworkspace_core::control::DnsLabel;
 use vworkspace_protocol::admin;
-use vworkspace_store::{Caller, Committer, Error, Manage, Memory, PageRequest, Read, Settings, Store};
+use vworkspace_store::{
+    Archived, Caller, Committer, Error, Manage, Memory, PageRequest, Read, Settings, Store,
+};
 
 /// A store whose admin is known, and what commits for it.
 async fn opened(memory: &Memory) -> (Store, Committer, Caller) {
@@ -33,7 +35,7 @@ async fn make(store: &Store, admin: &Caller, name: &str) -> Result<admin::Organi
 
 async fn names(store: &Store, admin: &Caller) -> Vec<String> {
     let all = store.installation::<Read>(admin).unwrap();
-    let page = store.organizations(&all, &PageRequest::default()).await.unwrap();
+    let page = store.organizations(&all, Archived::Hidden, &PageRequest::default()).await.unwrap();
     page.items.into_iter().map(|organization| organization.name).collect()
 }
 

@@ -1,7 +1,7 @@
-use crate::world::{World, at};
+use crate::world::{Tenant, World, at};
 use vworkspace_core::control::DnsLabel;
 use vworkspace_protocol::{ClusterId, JobId, id::OrganizationId};
-use vworkspace_store::{Command, Error, Manage, PageRequest, Read, Serve};
+use vworkspace_store::{Archived, Command, Error, Manage, PageRequest, Read, Serve};
 
 const NOBODYS: &str = "018f0000-0000-7000-8000-000000000000";
 
@@ -57,13 +57,19 @@ pub async fn lists_hold_what_the_caller_may_see(world: World) {
     let page = PageRequest::default();
     let all = world.store.installation::<Read>(&world.admin).unwrap();
     let own = world.store.installation::<Read>(&one.caller).unwrap();
-    assert_eq!(world.store.organizations(&all, &page).await.unwrap().items.len(), 2);
-    let seen = world.store.organizations(&own, &page).await.unwrap().items;
+    assert_eq!(world.store.organizations(&all, Archived::Hidden, &page).await.unwrap().items.len(), 2);
+    let seen = world.store.organizations(&own, Archived::Hidden, &page).await.unwrap().items;
     assert_eq!(seen.iter().map(|o| &o.id).collect::<Vec<_>>(), [&one.id]);
-    assert_eq!(world.store.clusters(&all, &page, at(0)).await.unwrap().items.len(), 2);
-    assert_eq!(world.store.clusters(&own, &page, at(0)).await.unwrap().items, std::slice::from_ref(&cluster));
+    assert_eq!(world.store.clusters(&all, Archived::Hidden, &page, at(0)).await.unwrap().items.len(), 2);
+    assert_eq!(
+        world.store.clusters(&own, Archived::Hidden, &page, at(0)).await.unwrap().items,
+        std::slice::from_ref(&cluster)
+    );
     let filter = world.store.lookup_organization::<Read>(&world.admin, &one.id).await.unwrap();
-    assert_eq!(world.store.clusters_of(&filter, &page, at(0)).await.unwrap().items, [cluster]);
+    assert_eq!(
+        world.store.clusters_of(&filter, Archived::Hidden, &page, at(0)).await.unwrap().items,
+        [cluster]
+    );
 }
 
 pub async fn only_the_admin_makes_tenants_and_names_are_unique(world: World) {
@@ -87,7 +93,7 @@ pub async fn pages_follow_one_another_without_gap_or_repeat(world: World) {
     let (mut names, mut cursor) = (Vec::new(), None);
     loop {
         let page = PageRequest::parse(Some(2), cursor.as_deref()).unwrap();
-        let answer = world.store.clusters(&own, &page, at(0)).await.unwrap();
+        let answer = world.store.clusters(&own, Archived::Hidden, &page, at(0)).await.unwrap();
         names.extend(answer.items.into_iter().map(|cluster| cluster.name));
         match answer.next_cursor {
             Some(next) => cursor = Some(next),
@@ -95,4 +101,25 @@ pub async fn pages_follow_one_another_without_gap_or_repeat(world: World) {
         }
     }
     assert_eq!(names, ["c0", "c1", "c2", "c3", "c4"]);
+}
+
+pub async fn cursor_leads_on_in_its_own_list_alone(world: World) {
+    let (one, two) = (world.tenant("one").await, world.tenant("two").await);
+    for tenant in [&one, &two] {
+        world.cluster(tenant, "c0").await;
+        world.cluster(tenant, "c1").await;
+    }
+    let first = PageRequest::parse(Some(1), None).unwrap();
+    let list = async |tenant: &Tenant, page: &PageRequest| {
+        let own = world.store.installation::<Read>(&tenant.caller).unwrap();
+        world.store.clusters(&own, Archived::Hidden, page, at(0)).await
+    };
+    let cursor = list(&one, &first).await.unwrap().next_cursor.unwrap();
+    let next = PageRequest::parse(Some(1), Some(&cursor)).unwrap();
+    assert_eq!(list(&one, &next).await.unwrap().items[0].name, "c1");
+    assert!(matches!(list(&two, &next).await, Err(Error::InvalidPage { .. })));
+    let all = world.store.installation::<Read>(&one.caller).unwrap();
+    let other = world.store.organizations(&all, Archived::Hidden, &next).await;
+    assert!(matches!(other, Err(Error::InvalidPage { .. })));
+    assert!(list(&two, &first).await.unwrap().next_cursor.unwrap() != cursor);
 }

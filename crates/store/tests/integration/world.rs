@@ -139,7 +139,7 @@ impl World {
         let label = DnsLabel::parse("name", name).unwrap();
         let made = self.store.create_organization(&installation, &label, at(0)).await.unwrap();
         let handle = self.store.lookup_organization::<Manage>(&self.admin, &made.id).await.unwrap();
-        let token = self.store.create_api_token(&handle, "tests", at(0)).await.unwrap();
+        let token = self.store.create_api_token(&handle, "tests", at(0)).await.unwrap().token;
         let caller = self.store.authenticate(&token, at(0)).await.unwrap();
         Tenant { id: made.id, caller }
     }

@@ -279,6 +279,6 @@ async fn make_cluster(app: &App, by: &Person, n: u64) -> Result<(ClusterId, Secr
     let cluster = CreateCluster { name: "cluster".to_owned(), organization_id: Some(organization.id) };
     let cluster = app::clusters::create(app, by, cluster).await?;
     let token = CreateRegistrationToken::default();
-    let token = app::clusters::create_registration_token(app, by, &cluster.id, &token).await?;
+    let token = app::tokens::create_registration(app, by, &cluster.id, &token).await?;
     Ok((cluster.id, token.token))
 }

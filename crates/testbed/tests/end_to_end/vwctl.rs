@@ -84,6 +84,43 @@ async fn a_cluster_is_made_and_what_its_admin_applies_is_printed() {
 }
 
 #[tokio::test]
+async fn what_was_handed_out_is_taken_back() {
+    let world = world().await;
+    let done = async |arguments: &[&str]| {
+        let output = vwctl(&world, arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", told(&output));
+    };
+    let ids = |page: Value| -> Vec<String> {
+        page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    done(&["org", "create", "leaving"]).await;
+    let made = json(&world, &["token", "create", "ci", "--org", "leaving"]).await;
+    let token = made["id"].as_str().unwrap();
+    assert_eq!(ids(json(&world, &["token", "list", "--org", "leaving"]).await), [token]);
+    let last = vwctl(&world, &["token", "revoke", token, "--org", "leaving"]).await;
+    assert_eq!(last.status.code(), Some(1));
+    assert!(told(&last).contains("--force"), "{}", told(&last));
+    done(&["token", "revoke", token, "--org", "leaving", "--force"]).await;
+    assert!(ids(json(&world, &["token", "list", "--org", "leaving"]).await).is_empty());
+
+    let cluster = json(&world, &["cluster", "create", "old", "--org", "leaving"]).await;
+    let cluster = cluster["id"].as_str().unwrap();
+    let open = json(&world, &["cluster", "token", cluster]).await;
+    let open = open["id"].as_str().unwrap();
+    assert_eq!(ids(json(&world, &["cluster", "tokens", cluster]).await), [open]);
+    done(&["cluster", "revoke-token", cluster, open]).await;
+    let again = vwctl(&world, &["cluster", "revoke-token", cluster, open]).await;
+    assert!(told(&again).contains("no open registration token"), "{}", told(&again));
+    assert_eq!(json(&world, &["cluster", "revoke", cluster]).await["presence"], "Unregistered");
+    assert!(json(&world, &["cluster", "archive", cluster]).await["archivedAt"].is_string());
+    assert!(ids(json(&world, &["cluster", "list", "--org", "leaving"]).await).is_empty());
+    assert_eq!(ids(json(&world, &["cluster", "list", "--org", "leaving", "--archived"]).await), [cluster]);
+
+    assert!(json(&world, &["org", "archive", "leaving"]).await["archivedAt"].is_string());
+    done(&["org", "create", "leaving"]).await;
+}
+
+#[tokio::test]
 async fn what_is_not_there_exits_with_1_and_a_control_plane_that_is_away_with_4() {
     let world = world().await;
     let unknown = vwctl(&world, &["cluster", "get", "nowhere"]).await;

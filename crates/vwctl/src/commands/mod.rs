@@ -8,6 +8,7 @@ mod job;
 mod login;
 mod org;
 mod release;
+mod token;
 
 pub use app::App;
 pub use cluster::Cluster;
@@ -15,3 +16,4 @@ pub use completions::Completions;
 pub use job::Job;
 pub use login::Login;
 pub use org::Org;
+pub use token::Token;

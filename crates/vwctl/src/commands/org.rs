@@ -4,7 +4,7 @@ use crate::{
     Error,
     connect::Context,
     output::{print, say_if_cut},
-    render,
+    render, resolve,
 };
 use clap::{Args, Subcommand};
 use vworkspace_protocol::admin::CreateOrganization;
@@ -24,7 +24,19 @@ enum Action {
         name: String,
     },
     /// List the organizations you may see.
-    List,
+    List {
+        /// Show archived ones as well.
+        #[arg(long)]
+        archived: bool,
+    },
+    /// Take an organization out of use for good, with all its clusters; admins only.
+    ///
+    /// Its API tokens and its clusters' credentials end, open jobs are cancelled, its name may be used again. Nothing
+    /// is sent to the clusters; jobs, events and audit records stay.
+    Archive {
+        /// Name or id of the organization.
+        org: String,
+    },
 }
 
 impl Org {
@@ -35,8 +47,13 @@ impl Org {
                 let made = client.create_organization(&CreateOrganization { name }).await?;
                 print(&context.format.render(&made, render::organization)?)
             }
-            Action::List => {
-                let page = client.organizations().await?;
+            Action::Archive { org } => {
+                let organization = resolve::organization(&client, &org).await?;
+                let archived = client.archive_organization(&organization.id).await?;
+                print(&context.format.render(&archived, render::organization)?)
+            }
+            Action::List { archived } => {
+                let page = client.organizations_and(archived).await?;
                 say_if_cut(page.next_cursor.is_some(), page.items.len());
                 print(&context.format.render(&page, render::organizations)?)
             }

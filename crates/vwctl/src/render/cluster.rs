@@ -12,7 +12,7 @@ pub(crate) fn clusters(page: &ClusterPage) -> String {
     let row = |cluster: &Cluster| {
         [
             cluster.name.clone(),
-            presence(cluster.presence).to_owned(),
+            standing(cluster).to_owned(),
             last_seen(cluster),
             plain(&cluster.operator_version),
             plain(&cluster.kubernetes_version),
@@ -27,7 +27,7 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
         ("name", cluster.name.clone()),
         ("id", cluster.id.to_string()),
         ("organization", cluster.organization_id.to_string()),
-        ("presence", presence(cluster.presence).to_owned()),
+        ("presence", standing(cluster).to_owned()),
         ("last seen", last_seen(cluster)),
         ("registered", cluster.registered_at.map(when).unwrap_or_default()),
         ("agent", plain(&cluster.agent)),
@@ -35,6 +35,7 @@ pub(crate) fn cluster(cluster: &Cluster) -> String {
         ("operator", plain(&cluster.operator_version)),
         ("kubernetes", plain(&cluster.kubernetes_version)),
         ("created", when(cluster.created_at)),
+        ("archived", cluster.archived_at.map(when).unwrap_or_default()),
     ]);
     below([
         facts,
@@ -69,7 +70,9 @@ pub(crate) fn absence(cluster: &Cluster) -> Option<String> {
 /// What is to be said beside a job for a cluster that nobody has registered.
 pub(crate) fn never_registered(cluster: &Cluster) -> Option<String> {
     // A cluster that has left was seen.
-    let never = cluster.presence == Presence::Unregistered && cluster.last_seen.is_none();
+    let never = cluster.archived_at.is_none()
+        && cluster.presence == Presence::Unregistered
+        && cluster.last_seen.is_none();
     never.then(|| format!("{} has not registered yet: the job waits for that.", cluster.name))
 }
 
@@ -90,8 +93,11 @@ pub(super) fn conditions(conditions: &[Condition]) -> String {
     table(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"], conditions.iter().map(row))
 }
 
-fn presence(presence: Presence) -> &'static str {
-    match presence {
+fn standing(cluster: &Cluster) -> &'static str {
+    if cluster.archived_at.is_some() {
+        return "Archived";
+    }
+    match cluster.presence {
         Presence::Unregistered => "Unregistered",
         Presence::Connected => "Connected",
         Presence::Disconnected => "Disconnected",

@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 use vworkspace_protocol::{
     ClusterId, Condition, ConditionStatus, JobId, ObjectRef,
-    admin::{Cluster, Job, JobState, JobTarget, Organization, Presence, Resource, TimelineEntry},
-    id::OrganizationId,
+    admin::{
+        ApiToken, Cluster, Job, JobState, JobTarget, Organization, Presence, RegistrationToken, Resource,
+        TimelineEntry,
+    },
+    id::{OrganizationId, TokenId},
 };
 
 /// So many seconds into the story.
@@ -13,7 +16,12 @@ pub(crate) fn at(second: i64) -> Timestamp {
 }
 
 pub(crate) fn organization() -> Organization {
-    Organization { id: OrganizationId::new("org-1"), name: "acme".to_owned(), created_at: at(0) }
+    Organization {
+        id: OrganizationId::new("org-1"),
+        name: "acme".to_owned(),
+        created_at: at(0),
+        archived_at: None,
+    }
 }
 
 pub(crate) fn cluster() -> Cluster {
@@ -34,7 +42,21 @@ pub(crate) fn cluster() -> Cluster {
         held_jobs: 0,
         unknown_results: 0,
         created_at: at(5),
+        archived_at: None,
         as_of: at(100),
+    }
+}
+
+pub(crate) fn api_token() -> ApiToken {
+    ApiToken { id: TokenId::new("0123456789abcdef"), description: "deploy bot".to_owned(), created_at: at(3) }
+}
+
+pub(crate) fn registration_token() -> RegistrationToken {
+    RegistrationToken {
+        id: TokenId::new("fedcba9876543210"),
+        cluster_id: ClusterId::new("cl-1"),
+        created_at: at(3),
+        expires_at: at(86_403),
     }
 }
 

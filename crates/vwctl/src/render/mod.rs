@@ -12,6 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod token;
 
 pub(crate) use application::{application, applications};
 pub(crate) use cluster::{absence, cluster, clusters, never_registered};
@@ -19,3 +20,4 @@ pub(crate) use identity::{released, unknown_results};
 pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
 pub(crate) use organization::{organization, organizations, whoami};
 pub(crate) use text::{plain, plain_line, when, with_causes};
+pub(crate) use token::{api_tokens, registration_tokens};

@@ -5,12 +5,21 @@ use super::{
 use vworkspace_protocol::admin::{Organization, OrganizationPage, Role, Whoami};
 
 pub(crate) fn organizations(page: &OrganizationPage) -> String {
-    let row = |org: &Organization| [org.name.clone(), org.id.to_string(), when(org.created_at)];
+    let name = |org: &Organization| match org.archived_at {
+        Some(_) => format!("{} (archived)", org.name),
+        None => org.name.clone(),
+    };
+    let row = |org: &Organization| [name(org), org.id.to_string(), when(org.created_at)];
     table(["NAME", "ID", "CREATED"], page.items.iter().map(row))
 }
 
 pub(crate) fn organization(org: &Organization) -> String {
-    fields([("name", org.name.clone()), ("id", org.id.to_string()), ("created", when(org.created_at))])
+    fields([
+        ("name", org.name.clone()),
+        ("id", org.id.to_string()),
+        ("created", when(org.created_at)),
+        ("archived", org.archived_at.map(when).unwrap_or_default()),
+    ])
 }
 
 pub(crate) fn whoami(whoami: &Whoami) -> String {

@@ -3,9 +3,9 @@ use insta::assert_snapshot;
 use vworkspace_protocol::{
     JobId, Outcome,
     admin::{
-        AgentSession, Cluster, ClusterPage, Explanation, Holder, IdentityConflict, Job, JobPage, JobState,
-        KeptSession, NextStep, OrganizationPage, Presence, ReleasedJobs, ResourcePage, TimelineEntry,
-        UnknownResult, UnknownResultPage,
+        AgentSession, ApiTokenPage, Cluster, ClusterPage, Explanation, Holder, IdentityConflict, Job,
+        JobPage, JobState, KeptSession, NextStep, Organization, OrganizationPage, Presence,
+        RegistrationTokenPage, ReleasedJobs, ResourcePage, TimelineEntry, UnknownResult, UnknownResultPage,
     },
     id::SessionId,
     outcome::FieldConflict,
@@ -95,6 +95,30 @@ fn listings() {
         ResourcePage { items: vec![fixture::application()], next_cursor: None, as_of: Some(fixture::at(60)) };
     assert_snapshot!("applications", applications(&page));
     assert_snapshot!("jobs", jobs(&JobPage { items: vec![fixture::job(), failed()], next_cursor: None }));
+}
+
+#[test]
+fn tokens_are_listed_by_id_and_never_by_secret() {
+    let page = ApiTokenPage { items: vec![fixture::api_token()], next_cursor: None };
+    assert_snapshot!("api_tokens", api_tokens(&page));
+    let page = RegistrationTokenPage { items: vec![fixture::registration_token()], next_cursor: None };
+    assert_snapshot!("registration_tokens", registration_tokens(&page));
+}
+
+#[test]
+fn archived_things_say_so_in_lists_and_alone() {
+    let archived = Cluster {
+        archived_at: Some(fixture::at(90)),
+        presence: Presence::Unregistered,
+        ..fixture::cluster()
+    };
+    let listed = clusters(&ClusterPage { items: vec![archived.clone()], next_cursor: None });
+    assert!(listed.contains("Archived") && !listed.contains("Unregistered"), "{listed}");
+    assert!(cluster(&archived).contains("archived:       2026-01-01T00:01:30Z"), "{}", cluster(&archived));
+    let archived = Organization { archived_at: Some(fixture::at(90)), ..fixture::organization() };
+    let listed = organizations(&OrganizationPage { items: vec![archived.clone()], next_cursor: None });
+    assert!(listed.contains("acme (archived)"), "{listed}");
+    assert!(organization(&archived).contains("archived:   2026-01-01T00:01:30Z"));
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
         let headers = &parts.headers;
-        let bearer = bearer(headers).ok_or_else(|| {
+        let bearer = bearer(headers)?.ok_or_else(|| {
             Refusal::new(401, code::UNAUTHENTICATED, "send the header Authorization: Bearer <token>")
         })?;
         Ok(Self(AgentCall {
@@ -160,8 +160,19 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
 }
 
 /// The `Bearer` value of a request: the scheme in any case, the token not empty.
-pub fn bearer(headers: &HeaderMap) -> Option<Secret> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+///
+/// # Errors
+/// 400 for more than one `Authorization` header: a proxy in front may have judged by another one than is read here.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, Refusal> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Refusal::new(400, code::INVALID_REQUEST, "send one Authorization header, not several"));
+    }
+    Ok(first.and_then(|value| bearer_of(value.to_str().ok()?)))
+}
+
+fn bearer_of(value: &str) -> Option<Secret> {
     let (scheme, token) = value.split_once(' ')?;
     let secret = Secret::new(token);
     (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then_some(secret)
@@ -219,13 +230,24 @@ mod tests {
     fn a_bearer_is_read_in_any_case_and_never_empty() {
         let read = |value: &str| {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
-            bearer(&headers).map(|secret| secret.expose().to_owned())
+            bearer(&headers).unwrap().map(|secret| secret.expose().to_owned())
         };
         assert_eq!(read("Bearer abc"), Some("abc".into()));
         assert_eq!(read("bearer  abc "), Some("abc".into()));
         assert_eq!(read("Basic abc"), None);
         assert_eq!(read("Bearer "), None);
         assert_eq!(read("Bearer"), None);
+    }
+
+    #[test]
+    fn two_authorization_headers_are_refused_even_if_equal() {
+        for second in ["Bearer abc", "Bearer other", "Basic abc"] {
+            let value = |text: &str| (header::AUTHORIZATION, text.parse().unwrap());
+            let mut headers = HeaderMap::from_iter([value("Bearer abc")]);
+            headers.append(header::AUTHORIZATION, second.parse().unwrap());
+            let refusal = bearer(&headers).map(drop).unwrap_err();
+            assert_eq!((refusal.status, refusal.code), (400, code::INVALID_REQUEST), "{second}");
+        }
     }
 
     #[test]

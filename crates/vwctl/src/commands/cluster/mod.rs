@@ -2,6 +2,7 @@
 
 mod identity;
 mod manifest;
+mod take_back;
 
 use super::enqueue::Waiting;
 use crate::{
@@ -15,6 +16,7 @@ use clap::{Args, Subcommand};
 use identity::{Keep, UnknownResults};
 use manifest::Join;
 use serde_json::json;
+use take_back::TakeBack;
 use vworkspace_client::{Client, Error as CallError};
 use vworkspace_protocol::admin::{CreateCluster, CreateRegistrationToken, Role};
 
@@ -40,6 +42,9 @@ enum Action {
         /// Only those of this organization, by name or id.
         #[arg(long, env = "VWCTL_ORG", hide_env_values = true, value_name = "ORG")]
         org: Option<String>,
+        /// Show archived ones as well.
+        #[arg(long)]
+        archived: bool,
     },
     /// Show one cluster with the conditions of its operator.
     Get {
@@ -54,6 +59,8 @@ enum Action {
     Keep(Keep),
     /// List results that the cluster reported for jobs the control plane does not know, as after a restore.
     UnknownResults(UnknownResults),
+    #[command(flatten)]
+    TakeBack(TakeBack),
 }
 
 #[derive(Args, Debug)]
@@ -87,7 +94,7 @@ impl Cluster {
         let client = context.client()?;
         match self.action {
             Action::Create { name, org } => create(context, &client, name, org.as_deref()).await,
-            Action::List { org } => list(context, &client, org.as_deref()).await,
+            Action::List { org, archived } => list(context, &client, org.as_deref(), archived).await,
             Action::Get { cluster } => {
                 let cluster = resolve::cluster(&client, &cluster).await?;
                 print(&context.format.render(&cluster, render::cluster)?)
@@ -96,6 +103,7 @@ impl Cluster {
             Action::Rotate(rotate) => rotate.run(context, &client).await,
             Action::Keep(keep) => keep.run(context, &client).await,
             Action::UnknownResults(unknown) => unknown.run(context, &client).await,
+            Action::TakeBack(action) => action.run(context, &client).await,
         }
     }
 }
@@ -120,12 +128,12 @@ async fn lacks_organization(client: &Client, wanted: &CreateCluster, error: &Cal
     may_be && client.whoami().await.is_ok_and(|whoami| whoami.role == Role::Admin)
 }
 
-async fn list(context: &Context, client: &Client, org: Option<&str>) -> Result<(), Error> {
+async fn list(context: &Context, client: &Client, org: Option<&str>, archived: bool) -> Result<(), Error> {
     let organization = match org {
         Some(org) => Some(resolve::organization(client, org).await?.id),
         None => None,
     };
-    let page = client.clusters(organization.as_ref()).await?;
+    let page = client.clusters_and(organization.as_ref(), archived).await?;
     say_if_cut(page.next_cursor.is_some(), page.items.len());
     print(&context.format.render(&page, render::clusters)?)
 }
