@@ -133,6 +133,20 @@ async fn held_job_does_not_undo_what_was_enqueued_since() {
 }
 
 #[tokio::test]
+async fn held_job_is_superseded_within_its_api_group_alone() {
+    let server = Restored::new().await;
+    let in_group = |group: &str| {
+        json!({ "kind": "apply", "payload": { "apiVersion": format!("{group}/v1"), "kind": "Site",
+                "metadata": { "name": "web", "namespace": "apps" } } })
+    };
+    let held = server.tenant().enqueue(&server.cluster, in_group("one.example")).await;
+    let server = server.started_again(&["--restored"]).await;
+    server.tenant().enqueue(&server.cluster, in_group("two.example")).await;
+    assert_eq!(server.release_all().await, json!({ "released": 1, "superseded": 0 }));
+    assert_eq!(server.tenant().job(&held).await["state"], "queued");
+}
+
+#[tokio::test]
 async fn result_of_an_unknown_job_is_refused_and_kept() {
     let server = Restored::new().await;
     let (tenant, agent) = (server.tenant(), server.agent());

@@ -31,13 +31,16 @@ pub struct Released {
     pub finished: bool,
 }
 
+/// What a job is about: its lane, and the API group where the job writes a whole object.
+type Object = ([u8; 16], Option<String>);
+
 /// A job to release.
 struct Held {
     seq: i64,
     id: Uuid,
     state: i64,
     steps: u32,
-    lane: [u8; 16],
+    object: Object,
     cluster: i64,
     cluster_id: Uuid,
 }
@@ -130,15 +133,15 @@ impl Scope {
         let held = self.held(connection)?;
         let mut done = Released { finished: held.len() < MOST, ..Released::default() };
         let mut clusters: BTreeMap<i64, ClusterId> = BTreeMap::new();
-        let mut newer: BTreeMap<i64, ByLane> = BTreeMap::new();
+        let mut newer: BTreeMap<i64, ByObject> = BTreeMap::new();
         for job in &held {
             clusters.entry(job.cluster).or_insert_with(|| ClusterId::new(job.cluster_id.to_string()));
-            let lanes = match newer.entry(job.cluster) {
+            let objects = match newer.entry(job.cluster) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(newest_by_lane(connection, job.cluster, job.seq)?),
+                Entry::Vacant(place) => place.insert(newest_by_object(connection, job.cluster, job.seq)?),
             };
             let id = JobId::new(job.id.to_string());
-            match lanes.get(&job.lane).filter(|(seq, _)| *seq > job.seq) {
+            match objects.get(&job.object).filter(|(seq, _)| *seq > job.seq) {
                 Some((_, successor)) => {
                     job.supersede(connection, *successor, by, now)?;
                     done.superseded.push(id);
@@ -160,7 +163,7 @@ impl Scope {
             Self::Organization(row) => (None, None, Some(row)),
         };
         connection.rows(
-            "SELECT j.seq, j.id, j.state, j.steps, j.lane, j.cluster, c.id
+            "SELECT j.seq, j.id, j.state, j.steps, j.lane, j.cluster, c.id, j.api_group
              FROM job j JOIN cluster c ON c.row = j.cluster
              WHERE j.withheld_at IS NOT NULL AND j.ended_at IS NULL AND (?1 IS NULL OR j.seq = ?1)
                AND (?2 IS NULL OR j.cluster = ?2) AND (?3 IS NULL OR c.organization = ?3)
@@ -172,7 +175,7 @@ impl Scope {
                     id: row.get(1)?,
                     state: row.get(2)?,
                     steps: row.get(3)?,
-                    lane: row.get(4)?,
+                    object: (row.get(4)?, row.get(7)?),
                     cluster: row.get(5)?,
                     cluster_id: row.get(6)?,
                 })
@@ -181,17 +184,18 @@ impl Scope {
     }
 }
 
-/// A job for each lane: its number and its id.
-type ByLane = BTreeMap<[u8; 16], (i64, Uuid)>;
+/// A job for each object: its number and its id.
+type ByObject = BTreeMap<Object, (i64, Uuid)>;
 
 /// Of each object the newest job after `seq` that is not held and did not end without being delivered: what it did must not
 /// be undone by an older one.
-fn newest_by_lane(connection: &Connection, cluster: i64, seq: i64) -> Result<ByLane, Error> {
+fn newest_by_object(connection: &Connection, cluster: i64, seq: i64) -> Result<ByObject, Error> {
     let found = connection.rows(
-        "SELECT lane, max(seq), id FROM job
-         WHERE cluster = ?1 AND seq > ?2 AND withheld_at IS NULL AND state IN (0, 1, 2, 3) GROUP BY lane",
+        "SELECT lane, api_group, max(seq), id FROM job
+         WHERE cluster = ?1 AND seq > ?2 AND withheld_at IS NULL AND state IN (0, 1, 2, 3)
+         GROUP BY lane, api_group",
         params![cluster, seq],
-        |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))),
+        |row| Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?))),
     )?;
     Ok(found.into_iter().collect())
 }
