@@ -22,6 +22,7 @@ fn every_command_explains_itself() {
         "cluster rotate",
         "cluster keep",
         "cluster unknown-results",
+        "cluster leave",
         "app",
         "app deploy",
         "job",

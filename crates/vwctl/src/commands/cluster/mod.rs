@@ -1,6 +1,7 @@
 //! `vwctl cluster`.
 
 mod identity;
+mod leave;
 mod manifest;
 
 use super::enqueue::Waiting;
@@ -13,6 +14,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use identity::{Keep, UnknownResults};
+use leave::Leave;
 use manifest::Join;
 use serde_json::json;
 use vworkspace_client::{Client, Error as CallError};
@@ -54,6 +56,8 @@ enum Action {
     Keep(Keep),
     /// List results that the cluster reported for jobs the control plane does not know, as after a restore.
     UnknownResults(UnknownResults),
+    /// End vWorkspace in a cluster, as its admin: with a kubeconfig and without the control plane.
+    Leave(Leave),
 }
 
 #[derive(Args, Debug)]
@@ -84,18 +88,19 @@ struct Rotate {
 
 impl Cluster {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
-        let client = context.client()?;
         match self.action {
-            Action::Create { name, org } => create(context, &client, name, org.as_deref()).await,
-            Action::List { org } => list(context, &client, org.as_deref()).await,
+            Action::Create { name, org } => create(context, &context.client()?, name, org.as_deref()).await,
+            Action::List { org } => list(context, &context.client()?, org.as_deref()).await,
             Action::Get { cluster } => {
-                let cluster = resolve::cluster(&client, &cluster).await?;
+                let cluster = resolve::cluster(&context.client()?, &cluster).await?;
                 print(&context.format.render(&cluster, render::cluster)?)
             }
-            Action::Token(token) => token.run(context, &client).await,
-            Action::Rotate(rotate) => rotate.run(context, &client).await,
-            Action::Keep(keep) => keep.run(context, &client).await,
-            Action::UnknownResults(unknown) => unknown.run(context, &client).await,
+            Action::Token(token) => token.run(context, &context.client()?).await,
+            Action::Rotate(rotate) => rotate.run(context, &context.client()?).await,
+            Action::Keep(keep) => keep.run(context, &context.client()?).await,
+            Action::UnknownResults(unknown) => unknown.run(context, &context.client()?).await,
+            // Speaks to the cluster itself; the control plane is not asked.
+            Action::Leave(leave) => leave.run(context.format).await,
         }
     }
 }
