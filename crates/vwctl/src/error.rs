@@ -129,6 +129,28 @@ pub enum Error {
     /// Neither flag nor URL names the chart.
     #[error("--chart-name is missing: a chart repository holds many charts")]
     NoChartName,
+    /// The kubeconfig is missing or cannot be used.
+    #[error("cannot use the kubeconfig: {0}")]
+    Kubeconfig(String),
+    /// The API server of the cluster did not do what it was asked.
+    #[error("cannot {action} {what}")]
+    Kubernetes {
+        /// What was asked for.
+        action: &'static str,
+        /// The object or kind.
+        what: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// The person did not say yes.
+    #[error("not confirmed; nothing was changed")]
+    NotConfirmed,
+    /// Objects are still there after the time to wait.
+    #[error("{count} objects are still in the way")]
+    StillInTheWay {
+        /// How many.
+        count: usize,
+    },
     /// A job that was waited for did not succeed.
     #[error("job {id} {how}")]
     JobEnded {
@@ -271,6 +293,14 @@ impl Error {
                 "correct the file, or use the flags of `vwctl app deploy --help`".to_owned()
             }
             Self::NoChartName => "add --chart-name CHART".to_owned(),
+            Self::Kubeconfig(_) => "pass the cluster admin's kubeconfig with --kubeconfig".to_owned(),
+            Self::Kubernetes { source, .. } => after_kubernetes(source).to_owned(),
+            Self::NotConfirmed => {
+                "pass --yes to go on without a question, or --check to see what is there".to_owned()
+            }
+            Self::StillInTheWay { .. } => {
+                "see docs/walkthroughs/uninstall.md for each holder, then repeat the command".to_owned()
+            }
             Self::JobEnded { id, .. } => format!("`vwctl job get {id}` shows conditions and timeline"),
         }
     }
@@ -336,6 +366,17 @@ fn after_call(error: &client::Error) -> String {
             "give the request id to the control plane's admin: it finds the log line".to_owned()
         }
         _ => "check --server: something else may answer there, such as a proxy".to_owned(),
+    }
+}
+
+fn after_kubernetes(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            "use the kubeconfig of the cluster's admin"
+        }
+        _ => {
+            "check the kubeconfig with `kubectl get namespaces`, and repeat: the command goes on where it stopped"
+        }
     }
 }
 

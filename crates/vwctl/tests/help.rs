@@ -31,6 +31,7 @@ fn every_command_explains_itself() {
         "cluster revoke-token",
         "cluster revoke",
         "cluster archive",
+        "cluster leave",
         "app",
         "app deploy",
         "job",

@@ -19,5 +19,6 @@ pub(crate) use cluster::{absence, cluster, clusters, never_registered};
 pub(crate) use identity::{released, unknown_results};
 pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
 pub(crate) use organization::{organization, organizations, whoami};
+pub(crate) use table::table as columns;
 pub(crate) use text::{plain, plain_line, when, with_causes};
 pub(crate) use token::{api_tokens, registration_tokens};

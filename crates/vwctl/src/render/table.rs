@@ -8,7 +8,7 @@ const GAP: usize = 3;
 const NOTHING: &str = "-";
 
 /// A header and rows, aligned. The last column is not padded.
-pub(super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {

@@ -1,6 +1,7 @@
 //! `vwctl cluster`.
 
 mod identity;
+mod leave;
 mod manifest;
 mod take_back;
 
@@ -14,6 +15,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use identity::{Keep, UnknownResults};
+use leave::Leave;
 use manifest::Join;
 use serde_json::json;
 use take_back::TakeBack;
@@ -61,6 +63,8 @@ enum Action {
     UnknownResults(UnknownResults),
     #[command(flatten)]
     TakeBack(TakeBack),
+    /// End vWorkspace in a cluster, as its admin: with a kubeconfig and without the control plane.
+    Leave(Leave),
 }
 
 #[derive(Args, Debug)]
@@ -91,19 +95,22 @@ struct Rotate {
 
 impl Cluster {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
-        let client = context.client()?;
         match self.action {
-            Action::Create { name, org } => create(context, &client, name, org.as_deref()).await,
-            Action::List { org, archived } => list(context, &client, org.as_deref(), archived).await,
+            Action::Create { name, org } => create(context, &context.client()?, name, org.as_deref()).await,
+            Action::List { org, archived } => {
+                list(context, &context.client()?, org.as_deref(), archived).await
+            }
             Action::Get { cluster } => {
-                let cluster = resolve::cluster(&client, &cluster).await?;
+                let cluster = resolve::cluster(&context.client()?, &cluster).await?;
                 print(&context.format.render(&cluster, render::cluster)?)
             }
-            Action::Token(token) => token.run(context, &client).await,
-            Action::Rotate(rotate) => rotate.run(context, &client).await,
-            Action::Keep(keep) => keep.run(context, &client).await,
-            Action::UnknownResults(unknown) => unknown.run(context, &client).await,
-            Action::TakeBack(action) => action.run(context, &client).await,
+            Action::Token(token) => token.run(context, &context.client()?).await,
+            Action::Rotate(rotate) => rotate.run(context, &context.client()?).await,
+            Action::Keep(keep) => keep.run(context, &context.client()?).await,
+            Action::UnknownResults(unknown) => unknown.run(context, &context.client()?).await,
+            Action::TakeBack(action) => action.run(context, &context.client()?).await,
+            // Speaks to the cluster itself; the control plane is not asked.
+            Action::Leave(leave) => leave.run(context.format).await,
         }
     }
 }
