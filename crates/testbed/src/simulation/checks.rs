@@ -17,8 +17,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use vworkspace_core::agent::credentials::Held;
 use vworkspace_protocol::{
-    ClusterId, JobId, Outcome,
+    ClusterId, JobId, Outcome, Secret,
     admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
     credential::RegisterRequest,
     event::{EventsRequest, kind},
@@ -37,8 +38,15 @@ pub async fn former_credentials_are_refused(
 ) -> Option<()> {
     let (former, left) = {
         let state = site.api.state();
-        (state.former.clone(), state.left)
+        let held = state.credential.as_ref();
+        let is_former = |token: &&Secret| held.is_some_and(|h| h.token != **token && h.next().is_none());
+        let kept = held.iter().flat_map(|held| held.tokens()).filter(is_former);
+        (kept.chain(&state.former).cloned().collect::<Vec<_>>(), state.left)
     };
+    let came_back = site.api.state().credential.as_ref().is_some_and(Held::came_back);
+    history.holds("I11 rotation", !came_back, || {
+        format!("{} goes on with a credential that was replaced once", site.name)
+    });
     if left == Some(Left::Untold) {
         return Some(());
     }

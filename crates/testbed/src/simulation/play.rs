@@ -98,7 +98,10 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     executor.spawn(fate, nemesis::turn_clock(world.clone(), control.clone()));
     // Of a plain v1 control plane nobody asks for what was acked before it was set back.
     if world.weather.restores && !world.weather.never_offers_again {
-        executor.spawn(fate, nemesis::restore_control(world.clone(), control.clone(), sites.clone()));
+        executor.spawn(
+            fate,
+            nemesis::restore_control(world.clone(), control.clone(), sites.clone(), pods.clone()),
+        );
     }
     let always = executor.group();
     for (n, pod) in pods.iter().enumerate() {

@@ -27,6 +27,8 @@ pub struct Weather {
     pub duplicate: u64,
     /// The control plane has too much to do: 429, 500, 503.
     pub refuse: u64,
+    /// A stranger stands on a line from the beginning.
+    pub stranger_first: u64,
     /// A stranger answers a single call.
     pub strangers: u64,
     /// Mean time between two spells in which a stranger stands on a cluster's line.
@@ -59,6 +61,8 @@ pub struct Weather {
     pub replicas: usize,
     /// The control plane never offers an acked job again, as a plain v1 one.
     pub never_offers_again: bool,
+    /// The control plane ends the old credential as soon as a new one is asked for, as a plain v1 one.
+    pub strict_rotation: bool,
     /// The control plane forgets that a job is over, and offers it again.
     pub forget: u64,
     /// The journal is lost with the process, as if there were none: only the control plane knows what was acked.
@@ -99,10 +103,12 @@ impl Weather {
         let rate = |most: u64| if dice.happens(350) { 0 } else { dice.roll(most + 1) };
         let time = |choices: &[u64]| Duration::from_millis(dice.pick(choices).copied().unwrap_or(1));
         let long = Long::draw(dice);
+        let never_offers_again = dice.happens(300);
         Self {
             lose: rate(150),
             duplicate: rate(150),
             refuse: rate(150),
+            stranger_first: 150,
             strangers: rate(60),
             stranger_spells: time(&[10_000, 30_000, 600_000, 600_000]),
             long,
@@ -119,7 +125,8 @@ impl Weather {
             line_holds: time(&[6_000, 20_000, 60_000, 600_000]),
             // A lease that is renewed three times a second makes hours cost much.
             replicas: 1 + usize::from(dice.happens(250) && long.is_none()),
-            never_offers_again: dice.happens(300),
+            never_offers_again,
+            strict_rotation: never_offers_again && dice.happens(500),
             forget: rate(200),
             lose_journal: if dice.happens(900) { 0 } else { 400 },
             unused_life: time(&[1_000, 5_000, 20_000, 86_400_000]),
