@@ -200,6 +200,7 @@ impl Agent {
     /// That a rotation is asked for is stored before it is: a plain v1 control plane ends the old credential at once, and the
     /// answer may be lost.
     async fn rotate(&self, held: Held, cause: Cause, rotating: &mut Spacing<Secret>) -> Option<()> {
+        let was_asked = held.lost_rotation() == Some(LostRotation::Asked);
         let asked = match held.lost_rotation() {
             Some(LostRotation::Asked) => held,
             Some(LostRotation::RegisteredAgain) | None => {
@@ -232,7 +233,8 @@ impl Agent {
                     self.now(),
                     self.random(),
                 );
-                if failure.is_refusal() {
+                // An earlier request may have rotated it, or this one that arrived twice.
+                if !was_asked && !failure.is_rejection() && failure.is_refusal() {
                     self.store(Some(asked.clone()), asked.without_lost_rotation()).await?;
                 }
                 return None;
