@@ -232,7 +232,10 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, lease: Duration, h
         checks.changes_go_forward();
         checks.effects_fit_states();
         checks.a_job_rotates_once();
-        checks.objects_are_what_was_asked_for();
+        // A control plane that was set back hands out what was queued then, also what a later job had taken the place of.
+        if !checks.was_set_back() {
+            checks.objects_are_what_was_asked_for();
+        }
     }
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
@@ -320,17 +323,17 @@ impl Checks<'_> {
         }
     }
 
-    /// Each job has its effect at most once, and never after a later one's that the control plane knows: one that was set
-    /// back to a backup hands out again what was queued then.
+    /// Whether the control plane was set back to a backup.
+    fn was_set_back(&self) -> bool {
+        !self.site.seen.borrow().done_before.is_empty()
+    }
+
+    /// Each job has its effect at most once, and never after a later one's, unless the control plane was set back.
     fn changes_go_forward(&self) {
-        let lost: BTreeSet<u64> = {
-            let (taken, lost) = (self.wishes.taken.borrow(), self.wishes.lost.borrow());
-            lost.iter().filter_map(|id| Some(taken.get(id)?.n)).collect()
-        };
         let (mut last, mut done): (BTreeMap<String, u64>, BTreeSet<u64>) = Default::default();
         for change in &self.site.api.state().changes {
             let before = last.insert(change.object.clone(), change.by).unwrap_or(0);
-            let is_later = before < change.by || lost.contains(&before);
+            let is_later = before < change.by || self.was_set_back();
             let is_first = done.insert(change.by);
             self.history.holds("I3 one effect, I4 order", is_first && is_later, || {
                 format!("{} of {} went from change {before} to {}", change.object, self.site.name, change.by)
@@ -370,7 +373,10 @@ impl Checks<'_> {
             }
             if job.outcome == Some(Outcome::Conflict) {
                 let overtaken = self.site.api.state().is_overtaken(&wish.object, wish.n);
-                let told = !job.conflicts.is_empty() && (overtaken || !changed.contains(&wish.n));
+                // Told once more after a restore it names no fields: the ledger keeps none.
+                let is_named =
+                    !job.conflicts.is_empty() || self.site.seen.borrow().done_before.contains(&job.id);
+                let told = is_named && (overtaken || !changed.contains(&wish.n));
                 self.history.holds("I9 ownership", told, || format!("a conflict that is none: {}", name()));
             }
         }

@@ -103,11 +103,9 @@ impl Reasons<'_> {
             let is_known = self.is_on_time && !self.done_before.contains(&job.id);
             return (is_known && !is_time).then_some("its deadline had not passed");
         }
-        if job.error.starts_with("Withdrawn: ") {
-            // The restored control plane forgot the cancellation, which the agent had heard of.
-            let was_cancelled = self.wishes.withdrawn.borrow().contains(&job.id);
-            let is_known = was_cancelled && self.done_before.contains(&job.id);
-            return (!is_known).then_some("nobody withdrew it");
+        // The control plane ended it, and knows that no more.
+        if job.error.starts_with("Withdrawn: ") && self.done_before.contains(&job.id) {
+            return None;
         }
         // What the API server here says when it refuses for good.
         (job.error != super::agent::REFUSED).then_some("nobody knows why it failed")
