@@ -117,12 +117,15 @@ pub enum Bug {
     BelieveBareAnswer,
     /// A registration token is of no use any more after a 401 of something in between.
     SpendToken,
+    /// A known id or key is a repetition, whatever is asked for under it.
+    ReplayWhateverPayload,
 }
 
 impl Bug {
     /// Every bug that can be planted.
     pub const ALL: [Self; 39] = [
     pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -178,6 +181,7 @@ impl Bug {
         Self::BelieveAnySuccess,
         Self::BelieveBareAnswer,
         Self::SpendToken,
+        Self::ReplayWhateverPayload,
     ];
 
     /// The bug of that name: the variant in kebab case.

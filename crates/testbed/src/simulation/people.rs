@@ -40,6 +40,8 @@ pub struct Wishes {
     pub lost: RefCell<BTreeSet<JobId>>,
     /// Jobs that they wanted to withdraw, answered or not.
     pub withdrawn: RefCell<BTreeSet<JobId>>,
+    /// Numbers of such jobs whose keys are to be given once more.
+    keys: RefCell<Vec<u64>>,
     next: Cell<u64>,
 }
 
@@ -64,7 +66,19 @@ impl Wishes {
     /// Nothing asked for yet.
     pub fn new(cluster: ClusterId) -> Rc<Self> {
         let (taken, lost, withdrawn) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Rc::new(Self { cluster, taken, lost, withdrawn, next: Cell::new(1) })
+        let (keys, next) = (RefCell::default(), Cell::new(1));
+        Rc::new(Self { cluster, taken, lost, withdrawn, keys, next })
+    }
+
+    /// The control plane may not know these jobs any more: it was set back to a backup. Whoever makes keys by what it knows
+    /// gives theirs once more, to other work.
+    pub fn handle_lost(&self, jobs: impl Iterator<Item = JobId>) {
+        let (taken, mut lost, mut keys) =
+            (self.taken.borrow(), self.lost.borrow_mut(), self.keys.borrow_mut());
+        for job in jobs {
+            keys.extend(taken.get(&job).map(|wish| wish.n));
+            lost.insert(job);
+        }
     }
 
     /// Asks for something every now and then, until the faults end.
@@ -111,7 +125,8 @@ impl Wishes {
             let life = jiff::SignedDuration::from_millis(500 + i64::try_from(dice.roll(20_000)).unwrap_or(0));
             job.expires_at = control.now().checked_add(life).ok();
         }
-        job.idempotency_key = dice.happens(400).then(|| format!("key-{n}"));
+        job.idempotency_key =
+            dice.happens(400).then(|| format!("key-{}", self.keys.borrow_mut().pop().unwrap_or(n)));
         let at_once = job.wait_for == Some(WaitFor::Accepted);
         let wish = Wish { n, object, deletes, at_once, rotates: false, deadline_seconds };
         loop {

@@ -67,8 +67,9 @@ impl Backup {
             seen.done_before.extend(seen.offered.iter().cloned());
             seen.taken_results = then.results;
             seen.taken_events = then.events;
-            let taken = wishes.taken.borrow();
-            wishes.lost.borrow_mut().extend(taken.keys().filter(|job| !then.taken.contains(*job)).cloned());
+            let since: Vec<JobId> =
+                wishes.taken.borrow().keys().filter(|job| !then.taken.contains(*job)).cloned().collect();
+            wishes.handle_lost(since.into_iter());
         }
         world.weather.count("control plane restored from a backup");
         world.weather.handle_upheaval(world.executor.now());
