@@ -210,7 +210,8 @@ impl Central {
                 })
             })
             .map(|(name, object)| {
-                format!("{name} is {:?}, shown as {:?}", object.conditions, shown.get(name.as_str()))
+                let shown = shown.get(name.as_str()).map(|resource| &resource.conditions);
+                format!("{name} is {:?}, shown as {shown:?}", object.conditions)
             })
             .collect();
         let gone = shown.keys().filter(|name| !state.objects.contains_key(**name));

@@ -259,7 +259,8 @@ impl Wire {
     }
 }
 
-fn refused(status: u16, error: &str, retry_after: Option<Duration>) -> LinkError {
+/// What the control plane refuses.
+pub fn refused(status: u16, error: &str, retry_after: Option<Duration>) -> LinkError {
     let (message, request_id) = ("as the control plane says".to_owned(), String::new());
     LinkError::Refused {
         status,

@@ -1,9 +1,9 @@
 //! How the cluster gets its first credential, and its next.
 
 use super::{Agent, CALL, answers::failure_of};
-use crate::simulation::api::ApiError;
+use crate::simulation::{api::ApiError, wire::refused};
 use jiff::{SignedDuration, Timestamp};
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 use vworkspace_core::{
     agent::{
         credentials::{Fetched, Held, LostRotation, Settled},
@@ -211,9 +211,13 @@ impl Agent {
         };
         let caller = self.caller_with(Some(asked.token.clone()));
         let (wire, strict) = (self.site.wire.clone(), self.site.world.weather.strict_rotation);
+        let is_dead = Rc::new(Cell::new(false));
         let answer = self.ask(&caller, CALL, move |link| {
-            let wire = wire.clone();
+            let (wire, is_dead) = (wire.clone(), is_dead.clone());
             async move {
+                if strict && is_dead.replace(true) {
+                    return Err(refused(401, "unauthenticated", None));
+                }
                 let answer = link.rotate().await;
                 if let Ok(answer) = &answer
                     && strict
