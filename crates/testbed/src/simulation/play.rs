@@ -158,7 +158,8 @@ type Sites = [(Rc<Site>, Rc<Wishes>)];
 /// Waits until all is done, probes every cluster, and checks.
 fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]) {
     world.executor.run(world.executor.now() + LINGERS, || world.history.broken().is_some());
-    let within = world.weather.upheaval().map_or(SETTLES_WITHIN, |_| ASKS_AGAIN_WITHIN + SETTLES_WITHIN);
+    let asks_again = if world.weather.may_wait_long() { ASKS_AGAIN_WITHIN } else { Duration::ZERO };
+    let within = asks_again + SETTLES_WITHIN;
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, within) {
         return;
     }

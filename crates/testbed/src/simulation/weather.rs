@@ -80,6 +80,8 @@ pub struct Weather {
     healed: Cell<bool>,
     /// When the control plane's memory was last another one than the one it had grown itself.
     upheaval: Cell<Option<Duration>>,
+    /// A registration token was refused in form: nothing is known yet by which a stranger could be told.
+    token_refused: Cell<bool>,
     fired: RefCell<BTreeMap<&'static str, u64>>,
 }
 
@@ -136,6 +138,7 @@ impl Weather {
             clock_holds: time(&[7_000, 30_000, 600_000]),
             healed: Cell::new(false),
             upheaval: Cell::new(None),
+            token_refused: Cell::new(false),
             fired: RefCell::default(),
         }
     }
@@ -158,6 +161,16 @@ impl Weather {
     /// When the control plane's memory last was exchanged for another, if it ever was.
     pub fn upheaval(&self) -> Option<Duration> {
         self.upheaval.get()
+    }
+
+    /// A registration token was refused in form.
+    pub fn handle_token_refused(&self) {
+        self.token_refused.set(true);
+    }
+
+    /// Whether some cluster may wait for as long as one does that was rejected.
+    pub fn may_wait_long(&self) -> bool {
+        self.upheaval.get().is_some() || self.token_refused.get()
     }
 
     /// Whether a fault strikes now.

@@ -56,6 +56,7 @@ impl Agent {
             Ok(answer) => answer,
             Err(failure) => {
                 if failure.is_rejection() {
+                    self.site.world.weather.handle_token_refused();
                     rejected.handle(self.now(), self.random());
                 }
                 return None;
