@@ -123,9 +123,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 39] = [
-    pub const ALL: [Self; 54] = [
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,

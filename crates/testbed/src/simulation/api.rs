@@ -81,6 +81,8 @@ pub struct State {
     pub credential: Option<Held>,
     /// Credentials that the Secret held before.
     pub former: Vec<Secret>,
+    /// Credentials that were the current one, and were replaced.
+    pub replaced: Vec<Secret>,
     /// How often another credential became the current one.
     pub promoted: u64,
     /// For which jobs it was rotated, in order.
@@ -405,7 +407,10 @@ impl State {
         if let Some(job) = fulfilled(Some(&held)).filter(|job| fulfilled(read).as_ref() != Some(job)) {
             self.rotated_for.push(job);
         }
-        self.promoted += u64::from(read.is_some_and(|read| read.token != held.token));
+        if let Some(read) = read.filter(|read| read.token != held.token) {
+            self.promoted += 1;
+            self.replaced.push(read.token.clone());
+        }
         let former = self.credential.take();
         let dropped =
             former.iter().flat_map(Held::tokens).filter(|token| held.tokens().all(|kept| kept != *token));

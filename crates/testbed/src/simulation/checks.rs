@@ -17,7 +17,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use vworkspace_core::agent::credentials::Held;
 use vworkspace_protocol::{
     ClusterId, JobId, Outcome, Secret,
     admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
@@ -43,7 +42,10 @@ pub async fn former_credentials_are_refused(
         let kept = held.iter().flat_map(|held| held.tokens()).filter(is_former);
         (kept.chain(&state.former).cloned().collect::<Vec<_>>(), state.left)
     };
-    let came_back = site.api.state().credential.as_ref().is_some_and(Held::came_back);
+    let came_back = {
+        let state = site.api.state();
+        state.credential.as_ref().is_some_and(|held| state.replaced.contains(&held.token))
+    };
     history.holds("I11 rotation", !came_back, || {
         format!("{} goes on with a credential that was replaced once", site.name)
     });
