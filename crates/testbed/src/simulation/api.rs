@@ -67,6 +67,8 @@ pub struct Api {
 /// What the cluster holds.
 #[derive(Default)]
 pub struct State {
+    /// The cluster's name, for the uids of its objects.
+    name: String,
     /// Open jobs.
     pub journal: BTreeMap<JobId, String>,
     /// Open jobs were lost once: they are done again, in any order, for nothing says any more what was done of them.
@@ -193,7 +195,7 @@ impl Api {
             world: world.clone(),
             name: name.to_owned(),
             group: world.executor.group(),
-            state: RefCell::default(),
+            state: RefCell::new(State { name: name.to_owned(), ..State::default() }),
             fences: RefCell::default(),
             version: watch::Sender::new(0),
         })
@@ -453,7 +455,7 @@ impl State {
     fn create(&mut self, name: &str, by: u64) {
         self.next_uid += 1;
         let object = Object {
-            uid: format!("uid-{}", self.next_uid),
+            uid: format!("{}-uid-{}", self.name, self.next_uid),
             generation: 1,
             version: 0,
             value: by,

@@ -172,6 +172,11 @@ impl Wishes {
         self.probe_once(world, control).await.map(drop)
     }
 
+    /// Hands in one job for an object of its own.
+    pub async fn try_out(&self, world: &World, control: &Rc<Control>, object: &str) -> Option<JobId> {
+        self.hand_in(world, control, job(self.number(), object, false)).await
+    }
+
     async fn probe_once(&self, world: &World, control: &Rc<Control>) -> Option<JobId> {
         let n = self.number();
         let id = self.hand_in(world, control, job(n, PROBE, false)).await?;

@@ -9,7 +9,7 @@ use super::{
     executor::Executor,
     nemesis::{self, Pods},
     people::{self, Wishes},
-    rest,
+    rest, twins,
     wire::{Cut, Wire},
     world::World,
 };
@@ -103,6 +103,13 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
             nemesis::restore_control(world.clone(), control.clone(), sites.clone(), pods.clone()),
         );
     }
+    if world.weather.twins
+        && !world.weather.restores
+        && !world.weather.never_offers_again
+        && let Some((site, _)) = sites.first()
+    {
+        executor.spawn(fate, twins::appear(world.clone(), control.clone(), site.clone()));
+    }
     let always = executor.group();
     for (n, pod) in pods.iter().enumerate() {
         executor.spawn(always, nemesis::restart(world.clone(), pod.clone()));
@@ -150,6 +157,8 @@ fn site(world: &World, control: &Rc<Control>, n: usize, token: Secret) -> Rc<Sit
         registration_token: RefCell::new(Some(token)),
         clock: ControlClock::default(),
         seen: RefCell::new(Seen::default()),
+        is_twin: Cell::default(),
+        twin: RefCell::default(),
     })
 }
 
@@ -163,7 +172,7 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, within) {
         return;
     }
-    for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
+    for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted() && !site.has_twin()) {
         let asked = {
             let (world, wishes) = (world.clone(), wishes.clone());
             let (control, site) = (control.clone(), site.clone());
@@ -177,17 +186,21 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, PROBE_WITHIN) {
         return;
     }
-    for (pod, _) in pods.iter().zip(sites).filter(|(_, (site, _))| !site.is_deleted()) {
+    let is_whole = |site: &Rc<Site>| !site.is_deleted() && !site.has_twin();
+    for (pod, _) in pods.iter().zip(sites).filter(|(_, (site, _))| is_whole(site)) {
         let (answering, history, leader) = (control.clone(), world.history.clone(), pod.leader());
         let compared = async move { checks::digests_agree(&answering, &*leader?, &history).await };
         if in_time(world, PROBE_WITHIN, compared).flatten().is_none() {
             world.history.broke("I7 liveness", "the control plane does not answer");
         }
     }
+    for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
+        twins::check(world, control, site, wishes);
+    }
     if world.dice.happens(400) {
         rest::check(world, sites);
     }
-    for (site, wishes) in sites {
+    for (site, wishes) in sites.iter().filter(|(site, _)| !site.has_twin()) {
         let (answering, cluster) = (control.clone(), wishes.cluster.clone());
         let asked = async move { checks::ask(&answering, cluster).await };
         match in_time(world, PROBE_WITHIN, asked).flatten() {
@@ -217,6 +230,9 @@ fn all_settled(
     loop {
         let mut left = String::new();
         for ((site, wishes), pod) in sites.iter().zip(pods) {
+            if site.has_twin() {
+                continue;
+            }
             if site.is_deleted() {
                 if site.api.state().left.is_none() {
                     left = format!("{}: its Cluster object is still there", site.name);

@@ -37,6 +37,8 @@ pub struct Weather {
     pub long: Option<Long>,
     /// The control plane is set back to a backup of its own.
     pub restores: bool,
+    /// A credential is copied to another cluster.
+    pub twins: bool,
     /// Time between two looks of Flux at an application that is at rest.
     pub interval: Duration,
     /// Longest way of a message.
@@ -115,6 +117,7 @@ impl Weather {
             stranger_spells: time(&[10_000, 30_000, 600_000, 600_000]),
             long,
             restores: dice.happens(250),
+            twins: dice.happens(80) && long.is_none(),
             interval: time(&[10_000, 40_000, 150_000]),
             way: time(&[5, 50, 400, 3_000]),
             api_refuse: rate(200),

@@ -194,6 +194,7 @@ impl Agent {
         let mut divergence = self.divergence.borrow_mut();
         divergence.handle_answer(before, self.settled(), answer.report_digest.as_deref());
         let may_differ = self.site.world.weather.upheaval().is_some()
+            || self.site.has_twin()
             || self.outbox.borrow().teller.outbox().dropped() > 0;
         let is_alarmed = divergence.is_diverged() && !may_differ;
         self.site.world.history.holds("I5 events", !is_alarmed, || {
