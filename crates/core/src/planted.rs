@@ -119,11 +119,13 @@ pub enum Bug {
     SpendToken,
     /// A known id or key is a repetition, whatever is asked for under it.
     ReplayWhateverPayload,
+    /// Two agents under one identity are both served.
+    ServeBothTwins,
 }
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -180,6 +182,7 @@ impl Bug {
         Self::BelieveBareAnswer,
         Self::SpendToken,
         Self::ReplayWhateverPayload,
+        Self::ServeBothTwins,
     ];
 
     /// The bug of that name: the variant in kebab case.

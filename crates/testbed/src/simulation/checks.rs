@@ -326,9 +326,10 @@ impl Checks<'_> {
         }
     }
 
-    /// Whether the control plane was set back to a backup.
+    /// Whether the control plane was set back to a backup, and nobody said so to it.
     fn was_set_back(&self) -> bool {
-        !self.site.seen.borrow().done_before.is_empty()
+        let says_restored = self.site.world.weather.says_restored;
+        !says_restored && !self.site.seen.borrow().done_before.is_empty()
     }
 
     /// Each job has its effect at most once, and never after a later one's, unless the control plane was set back.
@@ -483,7 +484,10 @@ fn told(job: &Job, history: &History) -> String {
 /// The text with the short name of the job that it ends with: ids are random.
 fn named(text: &str, history: &History) -> String {
     match text.rsplit_once("by job ") {
-        Some((before, id)) => format!("{before}by {}", history.name(&JobId::new(id))),
+        Some((before, rest)) => {
+            let (id, rest) = rest.split_once(',').unwrap_or((rest, ""));
+            format!("{before}by {} {rest}", history.name(&JobId::new(id)))
+        }
         None => text.to_owned(),
     }
 }

@@ -115,7 +115,9 @@ impl Reasons<'_> {
     /// stood in the queue between the two.
     fn is_replaced(&self, job: &Job) -> bool {
         let cause = job.timeline.last().map_or("", |entry| &entry.cause);
-        let Some(by) = cause.strip_prefix("superseded by job ").map(JobId::new) else { return false };
+        let Some(by) = cause.strip_prefix("superseded by job ") else { return false };
+        // More is said of one that was held since a restore.
+        let by = JobId::new(by.split(',').next().unwrap_or(by));
         let taken = self.wishes.taken.borrow();
         // A job whose answer was lost is in no list of wishes.
         let replaces = |later: &Job| match taken.get(&later.id) {

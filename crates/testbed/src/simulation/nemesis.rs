@@ -195,7 +195,8 @@ pub async fn restore_control(
     if !world.weather.is_healed() && backup.is_known_to(&sites) {
         let away = world.dice.between(Duration::from_millis(50), Duration::from_secs(5));
         backup.put_back(&world, &control, &sites, away).await;
-        for pod in &pods {
+        // It offers what was acked to another session alone.
+        for pod in pods.iter().filter(|_| !world.weather.says_restored) {
             pod.replace_all();
         }
     }

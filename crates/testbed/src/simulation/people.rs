@@ -201,6 +201,43 @@ impl Wishes {
         taken.filter(|_| !world.strikes("answer to people lost", world.weather.lose))
     }
 
+    /// Looks through what a control plane holds that was set back: what nothing newer is known of goes on, the rest is
+    /// cancelled.
+    pub async fn release(&self, world: &World, control: &Rc<Control>, mut held: BTreeSet<JobId>) {
+        world.sleep_between(Duration::ZERO, Duration::from_secs(40)).await;
+        while let Some(id) = held.first().cloned() {
+            let releases = self.is_newest(&id);
+            if !releases {
+                self.withdrawn.borrow_mut().insert(id.clone());
+            }
+            let job = id.clone();
+            let done = control.as_admin(move |app, by| async move {
+                match app::jobs::watch(&app, &by, &job, 0, Duration::ZERO).await {
+                    Ok(found) if found.held_since.is_none() => true,
+                    Ok(_) if releases => app::restore::release_job(&app, &by, &job).await.is_ok(),
+                    Ok(_) => app::jobs::cancel(&app, &by, &job).await.is_ok(),
+                    Err(_) => false,
+                }
+            });
+            if done.await == Some(true) {
+                let verb = if releases { "release" } else { "cancel" };
+                world.history.note("admin", &format!("{verb}s {} if it is held", world.history.name(&id)));
+                held.remove(&id);
+            } else {
+                world.sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+
+    /// Whether nothing was asked for later that concerns the same object.
+    fn is_newest(&self, id: &JobId) -> bool {
+        let taken = self.taken.borrow();
+        taken.get(id).is_some_and(|wish| {
+            let mut later = taken.values().filter(|other| other.object == wish.object && other.n > wish.n);
+            later.next().is_none()
+        })
+    }
+
     async fn cancel_one(&self, world: &World, control: &Rc<Control>) {
         let Some(id) = self.any(world) else { return };
         world.history.note("admin", &format!("withdraws {}", world.history.name(&id)));

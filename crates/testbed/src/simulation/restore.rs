@@ -61,6 +61,10 @@ impl Backup {
     /// Sets the control plane back and starts it again after `away`.
     pub async fn put_back(self, world: &World, control: &Rc<Control>, clusters: &Clusters, away: Duration) {
         control.change_disk(self.memory);
+        if world.weather.says_restored {
+            control.say_restored();
+        }
+        let at_backup: Vec<BTreeSet<JobId>> = self.clusters.iter().map(|then| then.taken.clone()).collect();
         for (then, (site, wishes)) in self.clusters.into_iter().zip(clusters) {
             site.wire.reset();
             let seen = &mut *site.seen.borrow_mut();
@@ -77,6 +81,15 @@ impl Backup {
         world.sleep(away).await;
         if let Err(error) = control.start() {
             world.history.broke("the world itself", &format!("a backup does not open: {error}"));
+        }
+        if !world.weather.says_restored {
+            return;
+        }
+        // They do it in the end, whatever goes wrong meanwhile.
+        let people = world.executor.group();
+        for (jobs, (_, wishes)) in at_backup.into_iter().zip(clusters) {
+            let (world, control, wishes) = (world.clone(), control.clone(), wishes.clone());
+            world.clone().executor.spawn(people, async move { wishes.release(&world, &control, jobs).await });
         }
     }
 }

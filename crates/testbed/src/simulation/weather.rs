@@ -37,6 +37,8 @@ pub struct Weather {
     pub long: Option<Long>,
     /// The control plane is set back to a backup of its own.
     pub restores: bool,
+    /// Whoever sets it back says so to it: what was open then is held until people release it.
+    pub says_restored: bool,
     /// A credential is copied to another cluster.
     pub twins: bool,
     /// Time between two looks of Flux at an application that is at rest.
@@ -117,6 +119,7 @@ impl Weather {
             stranger_spells: time(&[10_000, 30_000, 600_000, 600_000]),
             long,
             restores: dice.happens(250),
+            says_restored: dice.happens(650),
             twins: dice.happens(80) && long.is_none(),
             interval: time(&[10_000, 40_000, 150_000]),
             way: time(&[5, 50, 400, 3_000]),
