@@ -191,6 +191,11 @@ impl Central {
         )
     }
 
+    /// Jobs that are held since a restore, oldest first.
+    pub fn held(&self) -> Vec<JobId> {
+        self.jobs.iter().filter(|job| job.held_since.is_some()).map(|job| job.id.clone()).collect()
+    }
+
     fn open(&self) -> Vec<&Job> {
         self.jobs.iter().filter(|job| !job.state.is_terminal()).collect()
     }

@@ -4,6 +4,7 @@
 use super::{
     agent::Site,
     api::{API_VERSION, KIND, NAMESPACE, PROBE},
+    checks,
     control::Control,
     world::World,
 };
@@ -201,32 +202,38 @@ impl Wishes {
         taken.filter(|_| !world.strikes("answer to people lost", world.weather.lose))
     }
 
-    /// Looks through what a control plane holds that was set back: what nothing newer is known of goes on, the rest is
-    /// cancelled.
-    pub async fn release(&self, world: &World, control: &Rc<Control>, mut held: BTreeSet<JobId>) {
+    /// Goes through the jobs that a restored control plane holds: releases those that nothing newer is known of, and cancels
+    /// the rest.
+    pub async fn release(&self, world: &World, control: &Rc<Control>) {
         world.sleep_between(Duration::ZERO, Duration::from_secs(40)).await;
-        while let Some(id) = held.first().cloned() {
-            let releases = self.is_newest(&id);
-            if !releases {
-                self.withdrawn.borrow_mut().insert(id.clone());
+        loop {
+            let held = checks::ask(control, self.cluster.clone()).await.map(|central| central.held());
+            if held.as_ref().is_some_and(Vec::is_empty) {
+                return;
             }
-            let job = id.clone();
-            let done = control.as_admin(move |app, by| async move {
-                match app::jobs::watch(&app, &by, &job, 0, Duration::ZERO).await {
-                    Ok(found) if found.held_since.is_none() => true,
-                    Ok(_) if releases => app::restore::release_job(&app, &by, &job).await.is_ok(),
-                    Ok(_) => app::jobs::cancel(&app, &by, &job).await.is_ok(),
-                    Err(_) => false,
-                }
-            });
-            if done.await == Some(true) {
-                let verb = if releases { "release" } else { "cancel" };
-                world.history.note("admin", &format!("{verb}s {} if it is held", world.history.name(&id)));
-                held.remove(&id);
-            } else {
-                world.sleep(Duration::from_secs(1)).await;
+            for job in held.into_iter().flatten() {
+                self.release_one(world, control, job).await;
             }
+            world.sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    async fn release_one(&self, world: &World, control: &Rc<Control>, job: JobId) {
+        let releases = self.is_newest(&job);
+        let verb = if releases { "releases" } else { "cancels" };
+        world.history.note("admin", &format!("{verb} {}, which is held", world.history.name(&job)));
+        if !releases {
+            self.withdrawn.borrow_mut().insert(job.clone());
+        }
+        let done = control.as_admin(move |app, by| async move {
+            if releases {
+                app::restore::release_job(&app, &by, &job).await.is_ok()
+            } else {
+                app::jobs::cancel(&app, &by, &job).await.is_ok()
+            }
+        });
+        // Looked at again if it was not done.
+        let _ = done.await;
     }
 
     /// Whether nothing was asked for later that concerns the same object.

@@ -64,7 +64,6 @@ impl Backup {
         if world.weather.says_restored {
             control.say_restored();
         }
-        let at_backup: Vec<BTreeSet<JobId>> = self.clusters.iter().map(|then| then.taken.clone()).collect();
         for (then, (site, wishes)) in self.clusters.into_iter().zip(clusters) {
             site.wire.reset();
             let seen = &mut *site.seen.borrow_mut();
@@ -87,9 +86,9 @@ impl Backup {
         }
         // They do it in the end, whatever goes wrong meanwhile.
         let people = world.executor.group();
-        for (jobs, (_, wishes)) in at_backup.into_iter().zip(clusters) {
+        for (_, wishes) in clusters {
             let (world, control, wishes) = (world.clone(), control.clone(), wishes.clone());
-            world.clone().executor.spawn(people, async move { wishes.release(&world, &control, jobs).await });
+            world.clone().executor.spawn(people, async move { wishes.release(&world, &control).await });
         }
     }
 }
