@@ -89,6 +89,7 @@ impl Wire {
             session: None,
             capabilities: Vec::new(),
             user_agent: String::new(),
+            address: None,
         };
         let call = |app: std::sync::Arc<vworkspace_server::app::App>| {
             let link = MemoryLink::new(app.agent_port(), caller);

@@ -68,7 +68,8 @@ impl Registrar {
             Err((reason, failure)) => {
                 let held = stored.held.without_lost_rotation();
                 // A rejection may be the answer to this very request, which arrived twice.
-                let is_refused = failure.is_some_and(|failure| failure.is_refusal() && !failure.is_rejection());
+                let is_refused =
+                    failure.is_some_and(|failure| failure.is_refusal() && !failure.is_rejection());
                 if is_first && is_refused && held != stored.held {
                     self.write_secret(cluster, &Stored { held, ..stored.clone() }).await?;
                 }
