@@ -85,11 +85,47 @@ pub enum Bug {
     CompareInFlight,
     /// An end that was taken is not told again to a control plane that was set back.
     ForgetEnds,
+    /// A 401 or 403 of something in between ends the conversation.
+    BelieveStrangersRejection,
+    /// A job is dropped when something in between answers 404.
+    DropJobOnStrangers404,
+    /// A result is taken as recorded when something in between answers 409.
+    RecordedByStrangers409,
+    /// Events are thrown away when something in between answers 400.
+    BisectOnStrangers400,
+    /// A batch that is too large for something in between is dropped.
+    DropTooLargeBatch,
+    /// Something in between may ask for a pause of an hour.
+    ObeyStrangersRetryAfter,
+    /// A credential that was rejected is never presented again.
+    StopWhenRejected,
+    /// A 403 of the control plane ends the conversation for good.
+    StopWhenForbidden,
+    /// A credential that was replaced is forgotten.
+    ForgetFormerCredentials,
+    /// A former credential that was accepted is not exchanged for another one.
+    StayWithFormerCredential,
+    /// Nothing says that the answer to a rotation may have been lost.
+    ForgetLostRotation,
+    /// An answer without the echo is believed in form, though the control plane echoes.
+    BelieveFormAlone,
+    /// Whether the control plane echoes is not known after a restart.
+    ForgetEcho,
+    /// Any 2xx is a good answer, whatever it holds.
+    BelieveAnySuccess,
+    /// A plain v1 control plane is believed out of form at once.
+    BelieveBareAnswer,
+    /// A registration token is of no use any more after a 401 of something in between.
+    SpendToken,
+    /// A known id or key is a repetition, whatever is asked for under it.
+    ReplayWhateverPayload,
+    /// Two agents under one identity are both served.
+    ServeBothTwins,
 }
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 57] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -129,6 +165,24 @@ impl Bug {
         Self::IgnoreReportDigest,
         Self::CompareInFlight,
         Self::ForgetEnds,
+        Self::BelieveStrangersRejection,
+        Self::DropJobOnStrangers404,
+        Self::RecordedByStrangers409,
+        Self::BisectOnStrangers400,
+        Self::DropTooLargeBatch,
+        Self::ObeyStrangersRetryAfter,
+        Self::StopWhenRejected,
+        Self::StopWhenForbidden,
+        Self::ForgetFormerCredentials,
+        Self::StayWithFormerCredential,
+        Self::ForgetLostRotation,
+        Self::BelieveFormAlone,
+        Self::ForgetEcho,
+        Self::BelieveAnySuccess,
+        Self::BelieveBareAnswer,
+        Self::SpendToken,
+        Self::ReplayWhateverPayload,
+        Self::ServeBothTwins,
     ];
 
     /// The bug of that name: the variant in kebab case.

@@ -2,7 +2,7 @@
 
 use vworkspace_protocol::{
     JobId,
-    admin::{Job, JobState},
+    admin::{Job, JobState, TimelineEntry},
 };
 
 /// Whether the job's timeline begins where jobs begin, only takes legal steps, ends at most once, and ends where the
@@ -10,18 +10,26 @@ use vworkspace_protocol::{
 pub(crate) fn is_legal(job: &Job) -> bool {
     let states: Vec<JobState> = job.timeline.iter().map(|entry| entry.state).collect();
     states.first() == Some(&JobState::Queued)
-        && states.windows(2).all(|pair| !pair[0].is_terminal() && may_follow(pair[0], pair[1]))
+        && job.timeline.windows(2).all(|pair| may_follow(pair[0].state, &pair[1]))
         && states.last() == Some(&job.state)
 }
 
-fn may_follow(before: JobState, after: JobState) -> bool {
-    match after {
-        JobState::Queued => false,
+fn may_follow(before: JobState, after: &TimelineEntry) -> bool {
+    if before.is_terminal() {
+        return false;
+    }
+    match after.state {
+        // Held since a restore, and released: it stays in its state.
+        JobState::Queued => before == JobState::Queued && is_about_a_restore(after),
         // Handed out, also again; and offered again after a session broke.
         JobState::Leased | JobState::Acked | JobState::Closed | JobState::Cancelled => true,
         JobState::Expired | JobState::Undeliverable => before != JobState::Acked,
         JobState::Superseded => before == JobState::Queued,
     }
+}
+
+fn is_about_a_restore(entry: &TimelineEntry) -> bool {
+    entry.cause.starts_with("held: ") || entry.cause.starts_with("released by ")
 }
 
 /// The job that took this one's place at its agent, if it ended so: `Superseded: by job ID`, and after a semicolon why it

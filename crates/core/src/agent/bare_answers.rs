@@ -5,6 +5,7 @@
 //! portal in the way would have answered those, too. A bare 400, 401, 403 or 413 is never believed.
 
 use super::session::Failure;
+use crate::planted::{Bug, planted};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use vworkspace_protocol::JobId;
@@ -81,7 +82,8 @@ impl BareAnswers {
             row.counted += 1;
         }
         row.polls = polls;
-        let is_believed = row.counted >= EQUAL_ANSWERS && now.duration_since(row.since) >= SPREAD;
+        let is_believed = row.counted >= EQUAL_ANSWERS && now.duration_since(row.since) >= SPREAD
+            || planted(Bug::BelieveBareAnswer);
         if is_believed {
             self.rows.remove(&key);
         }

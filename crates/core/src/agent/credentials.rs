@@ -189,7 +189,7 @@ impl Held {
 
     /// Whether the control plane is known to echo the session.
     pub fn echoes(&self) -> bool {
-        self.past.echoes
+        self.past.echoes && !planted(Bug::ForgetEcho)
     }
 
     /// As it is to be stored once that is known, or known no more.
@@ -206,7 +206,8 @@ impl Held {
     /// As it is to be stored before a rotation is asked for, and after its loss was acted upon.
     #[must_use]
     pub fn with_lost_rotation(&self, lost: LostRotation) -> Self {
-        Self { past: Past { lost: Some(lost), ..self.past.clone() }, ..self.clone() }
+        let lost = Some(lost).filter(|_| !planted(Bug::ForgetLostRotation));
+        Self { past: Past { lost, ..self.past.clone() }, ..self.clone() }
     }
 
     /// As it is to be stored once the control plane has refused to rotate: nothing was lost.
@@ -268,7 +269,8 @@ impl Held {
         let next = self.next.as_ref().map(|next| former(&next.token, next.life, now));
         let others = self.past.former.iter().filter(|former| former.token != accepted.token).cloned();
         let former = next.into_iter().chain([self.as_former(now)]).chain(others).collect();
-        let past = Past { former, came_back: true, lost: None, ..self.past.clone() }.bounded(now);
+        let came_back = !planted(Bug::StayWithFormerCredential);
+        let past = Past { former, came_back, lost: None, ..self.past.clone() }.bounded(now);
         let token = accepted.token.clone();
         Self { token, life: None, rotation: None, next: None, past, ..self.clone() }
     }
@@ -295,7 +297,7 @@ fn former(token: &Secret, life: Option<Life>, now: Timestamp) -> Former {
 impl Past {
     fn bounded(mut self, now: Timestamp) -> Self {
         self.former.retain(|former| former.expires_at > now);
-        self.former.truncate(MOST_FORMER);
+        self.former.truncate(if planted(Bug::ForgetFormerCredentials) { 0 } else { MOST_FORMER });
         self
     }
 }

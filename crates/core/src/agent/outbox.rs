@@ -116,6 +116,7 @@ impl EventBatcher {
                 self.most = BatchSize(self.most.0.saturating_mul(2).min(EVENTS_PER_BATCH));
                 None
             }
+            Delivery::TooLarge if planted(Bug::DropTooLargeBatch) => None,
             Delivery::TooLarge => {
                 self.most = BatchSize((n / 2).max(1));
                 self.put_back(batch);

@@ -106,7 +106,18 @@ impl Failure {
         if status == 413 {
             return Self::TooLarge;
         }
-        Self::Unavailable { retry_after: retry_after.map(|asked| asked.min(FOREIGN_CEILING)) }
+        let is_believed = match status {
+            400 => planted(Bug::BisectOnStrangers400),
+            401 | 403 => planted(Bug::BelieveStrangersRejection),
+            404 => planted(Bug::DropJobOnStrangers404),
+            409 => planted(Bug::RecordedByStrangers409),
+            _ => false,
+        };
+        if is_believed {
+            return Self::of_status(status, retry_after);
+        }
+        let most = if planted(Bug::ObeyStrangersRetryAfter) { Duration::MAX } else { FOREIGN_CEILING };
+        Self::Unavailable { retry_after: retry_after.map(|asked| asked.min(most)) }
     }
 
     /// What an HTTP status other than 2xx means.
@@ -368,6 +379,10 @@ impl Session {
     pub fn poll_step(&mut self, now: Timestamp) -> Step {
         match (self.state, self.not_before) {
             (State::Unregistered, _) => Step::Halt,
+            (State::Rejected(_), _) if planted(Bug::StopWhenRejected) => Step::Halt,
+            (State::Rejected(Rejection::IdentityForbidden), _) if planted(Bug::StopWhenForbidden) => {
+                Step::Halt
+            }
             (State::Rejected(_) | State::Resyncing | State::Active, Some(at)) if now < at => Step::Wait(at),
             (State::Rejected(_), _) => {
                 self.reopen();

@@ -67,6 +67,8 @@ pub struct Api {
 /// What the cluster holds.
 #[derive(Default)]
 pub struct State {
+    /// The cluster's name, for the uids of its objects.
+    name: String,
     /// Open jobs.
     pub journal: BTreeMap<JobId, String>,
     /// Open jobs were lost once: they are done again, in any order, for nothing says any more what was done of them.
@@ -81,6 +83,8 @@ pub struct State {
     pub credential: Option<Held>,
     /// Credentials that the Secret held before.
     pub former: Vec<Secret>,
+    /// Credentials that were the current one, and were replaced.
+    pub replaced: Vec<Secret>,
     /// How often another credential became the current one.
     pub promoted: u64,
     /// For which jobs it was rotated, in order.
@@ -191,7 +195,7 @@ impl Api {
             world: world.clone(),
             name: name.to_owned(),
             group: world.executor.group(),
-            state: RefCell::default(),
+            state: RefCell::new(State { name: name.to_owned(), ..State::default() }),
             fences: RefCell::default(),
             version: watch::Sender::new(0),
         })
@@ -405,7 +409,10 @@ impl State {
         if let Some(job) = fulfilled(Some(&held)).filter(|job| fulfilled(read).as_ref() != Some(job)) {
             self.rotated_for.push(job);
         }
-        self.promoted += u64::from(read.is_some_and(|read| read.token != held.token));
+        if let Some(read) = read.filter(|read| read.token != held.token) {
+            self.promoted += 1;
+            self.replaced.push(read.token.clone());
+        }
         let former = self.credential.take();
         let dropped =
             former.iter().flat_map(Held::tokens).filter(|token| held.tokens().all(|kept| kept != *token));
@@ -448,7 +455,7 @@ impl State {
     fn create(&mut self, name: &str, by: u64) {
         self.next_uid += 1;
         let object = Object {
-            uid: format!("uid-{}", self.next_uid),
+            uid: format!("{}-uid-{}", self.name, self.next_uid),
             generation: 1,
             version: 0,
             value: by,

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use vworkspace_protocol::{
-    ClusterId, JobId, Outcome,
+    ClusterId, JobId, Outcome, Secret,
     admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
     credential::RegisterRequest,
     event::{EventsRequest, kind},
@@ -37,8 +37,18 @@ pub async fn former_credentials_are_refused(
 ) -> Option<()> {
     let (former, left) = {
         let state = site.api.state();
-        (state.former.clone(), state.left)
+        let held = state.credential.as_ref();
+        let is_former = |token: &&Secret| held.is_some_and(|h| h.token != **token && h.next().is_none());
+        let kept = held.iter().flat_map(|held| held.tokens()).filter(is_former);
+        (kept.chain(&state.former).cloned().collect::<Vec<_>>(), state.left)
     };
+    let came_back = {
+        let state = site.api.state();
+        state.credential.as_ref().is_some_and(|held| state.replaced.contains(&held.token))
+    };
+    history.holds("I11 rotation", !came_back, || {
+        format!("{} goes on with a credential that was replaced once", site.name)
+    });
     if left == Some(Left::Untold) {
         return Some(());
     }
@@ -181,6 +191,11 @@ impl Central {
         )
     }
 
+    /// Jobs that are held since a restore, oldest first.
+    pub fn held(&self) -> Vec<JobId> {
+        self.jobs.iter().filter(|job| job.held_since.is_some()).map(|job| job.id.clone()).collect()
+    }
+
     fn open(&self) -> Vec<&Job> {
         self.jobs.iter().filter(|job| !job.state.is_terminal()).collect()
     }
@@ -202,7 +217,8 @@ impl Central {
                 })
             })
             .map(|(name, object)| {
-                format!("{name} is {:?}, shown as {:?}", object.conditions, shown.get(name.as_str()))
+                let shown = shown.get(name.as_str()).map(|resource| &resource.conditions);
+                format!("{name} is {:?}, shown as {shown:?}", object.conditions)
             })
             .collect();
         let gone = shown.keys().filter(|name| !state.objects.contains_key(**name));
@@ -224,7 +240,10 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, lease: Duration, h
         checks.changes_go_forward();
         checks.effects_fit_states();
         checks.a_job_rotates_once();
-        checks.objects_are_what_was_asked_for();
+        // A control plane that was set back hands out what was queued then, also what a later job had taken the place of.
+        if !checks.was_set_back() {
+            checks.objects_are_what_was_asked_for();
+        }
     }
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
@@ -312,17 +331,18 @@ impl Checks<'_> {
         }
     }
 
-    /// Each job has its effect at most once, and never after a later one's that the control plane knows: one that was set
-    /// back to a backup hands out again what was queued then.
+    /// Whether the control plane was set back to a backup, and nobody said so to it.
+    fn was_set_back(&self) -> bool {
+        let says_restored = self.site.world.weather.says_restored;
+        !says_restored && !self.site.seen.borrow().done_before.is_empty()
+    }
+
+    /// Each job has its effect at most once, and never after a later one's, unless the control plane was set back.
     fn changes_go_forward(&self) {
-        let lost: BTreeSet<u64> = {
-            let (taken, lost) = (self.wishes.taken.borrow(), self.wishes.lost.borrow());
-            lost.iter().filter_map(|id| Some(taken.get(id)?.n)).collect()
-        };
         let (mut last, mut done): (BTreeMap<String, u64>, BTreeSet<u64>) = Default::default();
         for change in &self.site.api.state().changes {
             let before = last.insert(change.object.clone(), change.by).unwrap_or(0);
-            let is_later = before < change.by || lost.contains(&before);
+            let is_later = before < change.by || self.was_set_back();
             let is_first = done.insert(change.by);
             self.history.holds("I3 one effect, I4 order", is_first && is_later, || {
                 format!("{} of {} went from change {before} to {}", change.object, self.site.name, change.by)
@@ -362,7 +382,10 @@ impl Checks<'_> {
             }
             if job.outcome == Some(Outcome::Conflict) {
                 let overtaken = self.site.api.state().is_overtaken(&wish.object, wish.n);
-                let told = !job.conflicts.is_empty() && (overtaken || !changed.contains(&wish.n));
+                // Told once more after a restore it names no fields: the ledger keeps none.
+                let is_named =
+                    !job.conflicts.is_empty() || self.site.seen.borrow().done_before.contains(&job.id);
+                let told = is_named && (overtaken || !changed.contains(&wish.n));
                 self.history.holds("I9 ownership", told, || format!("a conflict that is none: {}", name()));
             }
         }
@@ -466,7 +489,10 @@ fn told(job: &Job, history: &History) -> String {
 /// The text with the short name of the job that it ends with: ids are random.
 fn named(text: &str, history: &History) -> String {
     match text.rsplit_once("by job ") {
-        Some((before, id)) => format!("{before}by {}", history.name(&JobId::new(id))),
+        Some((before, rest)) => {
+            let (id, rest) = rest.split_once(',').unwrap_or((rest, ""));
+            format!("{before}by {} {rest}", history.name(&JobId::new(id)))
+        }
         None => text.to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{
         Arc,
@@ -42,6 +42,8 @@ pub struct Control {
     clock: Arc<SimulatedClock>,
     running: RefCell<Option<Running>>,
     admin: RefCell<Option<Secret>>,
+    /// It is to hold what is open when it starts, since it was set back to a backup.
+    is_restored: Cell<bool>,
 }
 
 /// The process, while it runs.
@@ -49,6 +51,8 @@ pub struct Control {
 struct Running {
     app: Arc<App>,
     group: Group,
+    /// Whether it answers.
+    is_ready: Rc<Cell<bool>>,
 }
 
 struct SimulatedClock {
@@ -90,6 +94,7 @@ impl Control {
             clock: Arc::new(clock),
             running: RefCell::default(),
             admin: RefCell::default(),
+            is_restored: Cell::default(),
         })
     }
 
@@ -129,8 +134,26 @@ impl Control {
         every(PRUNE_EVERY, |app| Box::pin(background::prune(app)));
         every(FLUSH_EVERY, |app| Box::pin(background::flush_sightings(app)));
         self.world.history.note("control", "starts");
-        *self.running.borrow_mut() = Some(Running { app, group });
+        let is_ready = Rc::new(Cell::new(!self.is_restored.get()));
+        *self.running.borrow_mut() = Some(Running { app: app.clone(), group, is_ready: is_ready.clone() });
+        if self.is_restored.get() {
+            self.world.executor.spawn(group, self.clone().hold(app, is_ready));
+        }
         Ok(())
+    }
+
+    /// Holds what is open before anything is answered.
+    async fn hold(self: Rc<Self>, app: Arc<App>, is_ready: Rc<Cell<bool>>) {
+        match app.store.hold_open_jobs(app.clock.now()).await {
+            Ok(held) => {
+                self.world.history.note("control", &format!("holds {held} jobs"));
+                self.is_restored.set(false);
+                is_ready.set(true);
+            }
+            Err(error) => {
+                self.world.history.broke("the world itself", &format!("nothing can be held: {error}"))
+            }
+        }
     }
 
     /// Whether the process runs.
@@ -161,6 +184,11 @@ impl Control {
         self.memory.replace(memory)
     }
 
+    /// Says to it that it was restored from a backup.
+    pub fn say_restored(&self) {
+        self.is_restored.set(true);
+    }
+
     /// The clock is wrong in another way from here on.
     pub fn turn_clock(&self) {
         let most = self.world.weather.clock_error;
@@ -185,7 +213,7 @@ impl Control {
     where
         F: Future<Output = T> + 'static,
     {
-        let running = self.running.borrow().clone()?;
+        let running = self.running.borrow().clone().filter(|running| running.is_ready.get())?;
         let (answer, answered) = oneshot::channel();
         let work = work(running.app);
         self.world.executor.spawn(running.group, async move {

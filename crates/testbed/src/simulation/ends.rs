@@ -103,11 +103,9 @@ impl Reasons<'_> {
             let is_known = self.is_on_time && !self.done_before.contains(&job.id);
             return (is_known && !is_time).then_some("its deadline had not passed");
         }
-        if job.error.starts_with("Withdrawn: ") {
-            // The restored control plane forgot the cancellation, which the agent had heard of.
-            let was_cancelled = self.wishes.withdrawn.borrow().contains(&job.id);
-            let is_known = was_cancelled && self.done_before.contains(&job.id);
-            return (!is_known).then_some("nobody withdrew it");
+        // The control plane ended it, and knows that no more.
+        if job.error.starts_with("Withdrawn: ") && self.done_before.contains(&job.id) {
+            return None;
         }
         // What the API server here says when it refuses for good.
         (job.error != super::agent::REFUSED).then_some("nobody knows why it failed")
@@ -117,7 +115,9 @@ impl Reasons<'_> {
     /// stood in the queue between the two.
     fn is_replaced(&self, job: &Job) -> bool {
         let cause = job.timeline.last().map_or("", |entry| &entry.cause);
-        let Some(by) = cause.strip_prefix("superseded by job ").map(JobId::new) else { return false };
+        let Some(by) = cause.strip_prefix("superseded by job ") else { return false };
+        // More is said of one that was held since a restore.
+        let by = JobId::new(by.split(',').next().unwrap_or(by));
         let taken = self.wishes.taken.borrow();
         // A job whose answer was lost is in no list of wishes.
         let replaces = |later: &Job| match taken.get(&later.id) {

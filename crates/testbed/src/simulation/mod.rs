@@ -35,6 +35,7 @@ mod play;
 mod rest;
 mod restore;
 mod stranger;
+mod twins;
 mod weather;
 mod wire;
 mod world;

@@ -61,6 +61,12 @@ impl Pods {
         }
     }
 
+    /// Another process in the place of each.
+    fn replace_all(&self) {
+        self.running.take().iter().for_each(|agent| agent.kill());
+        self.ensure();
+    }
+
     fn kill_one(&self) {
         let mut running = self.running.borrow_mut();
         let chosen = self.site.world.dice.roll(running.len() as u64);
@@ -153,8 +159,11 @@ pub async fn turn_clock(world: World, control: Rc<Control>) {
 
 /// Lets strangers stand on a line for moments, until the faults end.
 pub async fn let_strangers_in(world: World, pods: Rc<Pods>) {
+    let mut wait = !world.dice.happens(world.weather.stranger_first);
     loop {
-        world.sleep_between(Duration::ZERO, world.weather.stranger_spells * 2).await;
+        if std::mem::replace(&mut wait, true) {
+            world.sleep_between(Duration::ZERO, world.weather.stranger_spells * 2).await;
+        }
         if world.weather.is_healed() {
             return;
         }
@@ -169,7 +178,12 @@ pub async fn let_strangers_in(world: World, pods: Rc<Pods>) {
 }
 
 /// Takes a backup of the control plane at some moment, and sets it back to that at another.
-pub async fn restore_control(world: World, control: Rc<Control>, sites: Vec<(Rc<Site>, Rc<Wishes>)>) {
+pub async fn restore_control(
+    world: World,
+    control: Rc<Control>,
+    sites: Vec<(Rc<Site>, Rc<Wishes>)>,
+    pods: Vec<Rc<Pods>>,
+) {
     let backup = loop {
         world.sleep_between(Duration::from_millis(500), Duration::from_secs(15)).await;
         if let Some(backup) = Backup::take(&control, &sites) {
@@ -181,6 +195,10 @@ pub async fn restore_control(world: World, control: Rc<Control>, sites: Vec<(Rc<
     if !world.weather.is_healed() && backup.is_known_to(&sites) {
         let away = world.dice.between(Duration::from_millis(50), Duration::from_secs(5));
         backup.put_back(&world, &control, &sites, away).await;
+        // It offers what was acked to another session alone.
+        for pod in pods.iter().filter(|_| !world.weather.says_restored) {
+            pod.replace_all();
+        }
     }
 }
 

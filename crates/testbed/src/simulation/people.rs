@@ -4,6 +4,7 @@
 use super::{
     agent::Site,
     api::{API_VERSION, KIND, NAMESPACE, PROBE},
+    checks,
     control::Control,
     world::World,
 };
@@ -40,6 +41,8 @@ pub struct Wishes {
     pub lost: RefCell<BTreeSet<JobId>>,
     /// Jobs that they wanted to withdraw, answered or not.
     pub withdrawn: RefCell<BTreeSet<JobId>>,
+    /// Numbers of such jobs whose keys are to be given once more.
+    keys: RefCell<Vec<u64>>,
     next: Cell<u64>,
 }
 
@@ -64,7 +67,19 @@ impl Wishes {
     /// Nothing asked for yet.
     pub fn new(cluster: ClusterId) -> Rc<Self> {
         let (taken, lost, withdrawn) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Rc::new(Self { cluster, taken, lost, withdrawn, next: Cell::new(1) })
+        let (keys, next) = (RefCell::default(), Cell::new(1));
+        Rc::new(Self { cluster, taken, lost, withdrawn, keys, next })
+    }
+
+    /// The control plane may not know these jobs any more: it was set back to a backup. Whoever makes keys by what it knows
+    /// gives theirs once more, to other work.
+    pub fn handle_lost(&self, jobs: impl Iterator<Item = JobId>) {
+        let (taken, mut lost, mut keys) =
+            (self.taken.borrow(), self.lost.borrow_mut(), self.keys.borrow_mut());
+        for job in jobs {
+            keys.extend(taken.get(&job).map(|wish| wish.n));
+            lost.insert(job);
+        }
     }
 
     /// Asks for something every now and then, until the faults end.
@@ -111,7 +126,8 @@ impl Wishes {
             let life = jiff::SignedDuration::from_millis(500 + i64::try_from(dice.roll(20_000)).unwrap_or(0));
             job.expires_at = control.now().checked_add(life).ok();
         }
-        job.idempotency_key = dice.happens(400).then(|| format!("key-{n}"));
+        job.idempotency_key =
+            dice.happens(400).then(|| format!("key-{}", self.keys.borrow_mut().pop().unwrap_or(n)));
         let at_once = job.wait_for == Some(WaitFor::Accepted);
         let wish = Wish { n, object, deletes, at_once, rotates: false, deadline_seconds };
         loop {
@@ -157,6 +173,11 @@ impl Wishes {
         self.probe_once(world, control).await.map(drop)
     }
 
+    /// Hands in one job for an object of its own.
+    pub async fn try_out(&self, world: &World, control: &Rc<Control>, object: &str) -> Option<JobId> {
+        self.hand_in(world, control, job(self.number(), object, false)).await
+    }
+
     async fn probe_once(&self, world: &World, control: &Rc<Control>) -> Option<JobId> {
         let n = self.number();
         let id = self.hand_in(world, control, job(n, PROBE, false)).await?;
@@ -179,6 +200,49 @@ impl Wishes {
         });
         let taken = done.await?;
         taken.filter(|_| !world.strikes("answer to people lost", world.weather.lose))
+    }
+
+    /// Goes through the jobs that a restored control plane holds: releases those that nothing newer is known of, and cancels
+    /// the rest.
+    pub async fn release(&self, world: &World, control: &Rc<Control>) {
+        world.sleep_between(Duration::ZERO, Duration::from_secs(40)).await;
+        loop {
+            let held = checks::ask(control, self.cluster.clone()).await.map(|central| central.held());
+            if held.as_ref().is_some_and(Vec::is_empty) {
+                return;
+            }
+            for job in held.into_iter().flatten() {
+                self.release_one(world, control, job).await;
+            }
+            world.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn release_one(&self, world: &World, control: &Rc<Control>, job: JobId) {
+        let releases = self.is_newest(&job);
+        let verb = if releases { "releases" } else { "cancels" };
+        world.history.note("admin", &format!("{verb} {}, which is held", world.history.name(&job)));
+        if !releases {
+            self.withdrawn.borrow_mut().insert(job.clone());
+        }
+        let done = control.as_admin(move |app, by| async move {
+            if releases {
+                app::restore::release_job(&app, &by, &job).await.is_ok()
+            } else {
+                app::jobs::cancel(&app, &by, &job).await.is_ok()
+            }
+        });
+        // Looked at again if it was not done.
+        let _ = done.await;
+    }
+
+    /// Whether nothing was asked for later that concerns the same object.
+    fn is_newest(&self, id: &JobId) -> bool {
+        let taken = self.taken.borrow();
+        taken.get(id).is_some_and(|wish| {
+            let mut later = taken.values().filter(|other| other.object == wish.object && other.n > wish.n);
+            later.next().is_none()
+        })
     }
 
     async fn cancel_one(&self, world: &World, control: &Rc<Control>) {

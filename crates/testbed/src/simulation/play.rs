@@ -9,7 +9,7 @@ use super::{
     executor::Executor,
     nemesis::{self, Pods},
     people::{self, Wishes},
-    rest,
+    rest, twins,
     wire::{Cut, Wire},
     world::World,
 };
@@ -98,7 +98,17 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     executor.spawn(fate, nemesis::turn_clock(world.clone(), control.clone()));
     // Of a plain v1 control plane nobody asks for what was acked before it was set back.
     if world.weather.restores && !world.weather.never_offers_again {
-        executor.spawn(fate, nemesis::restore_control(world.clone(), control.clone(), sites.clone()));
+        executor.spawn(
+            fate,
+            nemesis::restore_control(world.clone(), control.clone(), sites.clone(), pods.clone()),
+        );
+    }
+    if world.weather.twins
+        && !world.weather.restores
+        && !world.weather.never_offers_again
+        && let Some((site, _)) = sites.first()
+    {
+        executor.spawn(fate, twins::appear(world.clone(), control.clone(), site.clone()));
     }
     let always = executor.group();
     for (n, pod) in pods.iter().enumerate() {
@@ -147,6 +157,8 @@ fn site(world: &World, control: &Rc<Control>, n: usize, token: Secret) -> Rc<Sit
         registration_token: RefCell::new(Some(token)),
         clock: ControlClock::default(),
         seen: RefCell::new(Seen::default()),
+        is_twin: Cell::default(),
+        twin: RefCell::default(),
     })
 }
 
@@ -155,11 +167,12 @@ type Sites = [(Rc<Site>, Rc<Wishes>)];
 /// Waits until all is done, probes every cluster, and checks.
 fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]) {
     world.executor.run(world.executor.now() + LINGERS, || world.history.broken().is_some());
-    let within = world.weather.upheaval().map_or(SETTLES_WITHIN, |_| ASKS_AGAIN_WITHIN + SETTLES_WITHIN);
+    let asks_again = if world.weather.may_wait_long() { ASKS_AGAIN_WITHIN } else { Duration::ZERO };
+    let within = asks_again + SETTLES_WITHIN;
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, within) {
         return;
     }
-    for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
+    for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted() && !site.has_twin()) {
         let asked = {
             let (world, wishes) = (world.clone(), wishes.clone());
             let (control, site) = (control.clone(), site.clone());
@@ -173,17 +186,21 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
     if world.history.broken().is_some() || !all_settled(world, control, sites, pods, PROBE_WITHIN) {
         return;
     }
-    for (pod, _) in pods.iter().zip(sites).filter(|(_, (site, _))| !site.is_deleted()) {
+    let is_whole = |site: &Rc<Site>| !site.is_deleted() && !site.has_twin();
+    for (pod, _) in pods.iter().zip(sites).filter(|(_, (site, _))| is_whole(site)) {
         let (answering, history, leader) = (control.clone(), world.history.clone(), pod.leader());
         let compared = async move { checks::digests_agree(&answering, &*leader?, &history).await };
         if in_time(world, PROBE_WITHIN, compared).flatten().is_none() {
             world.history.broke("I7 liveness", "the control plane does not answer");
         }
     }
+    for (site, wishes) in sites.iter().filter(|(site, _)| !site.is_deleted()) {
+        twins::check(world, control, site, wishes);
+    }
     if world.dice.happens(400) {
         rest::check(world, sites);
     }
-    for (site, wishes) in sites {
+    for (site, wishes) in sites.iter().filter(|(site, _)| !site.has_twin()) {
         let (answering, cluster) = (control.clone(), wishes.cluster.clone());
         let asked = async move { checks::ask(&answering, cluster).await };
         match in_time(world, PROBE_WITHIN, asked).flatten() {
@@ -213,6 +230,9 @@ fn all_settled(
     loop {
         let mut left = String::new();
         for ((site, wishes), pod) in sites.iter().zip(pods) {
+            if site.has_twin() {
+                continue;
+            }
             if site.is_deleted() {
                 if site.api.state().left.is_none() {
                     left = format!("{}: its Cluster object is still there", site.name);

@@ -61,14 +61,18 @@ impl Backup {
     /// Sets the control plane back and starts it again after `away`.
     pub async fn put_back(self, world: &World, control: &Rc<Control>, clusters: &Clusters, away: Duration) {
         control.change_disk(self.memory);
+        if world.weather.says_restored {
+            control.say_restored();
+        }
         for (then, (site, wishes)) in self.clusters.into_iter().zip(clusters) {
             site.wire.reset();
             let seen = &mut *site.seen.borrow_mut();
             seen.done_before.extend(seen.offered.iter().cloned());
             seen.taken_results = then.results;
             seen.taken_events = then.events;
-            let taken = wishes.taken.borrow();
-            wishes.lost.borrow_mut().extend(taken.keys().filter(|job| !then.taken.contains(*job)).cloned());
+            let since: Vec<JobId> =
+                wishes.taken.borrow().keys().filter(|job| !then.taken.contains(*job)).cloned().collect();
+            wishes.handle_lost(since.into_iter());
         }
         world.weather.count("control plane restored from a backup");
         world.weather.handle_upheaval(world.executor.now());
@@ -76,6 +80,15 @@ impl Backup {
         world.sleep(away).await;
         if let Err(error) = control.start() {
             world.history.broke("the world itself", &format!("a backup does not open: {error}"));
+        }
+        if !world.weather.says_restored {
+            return;
+        }
+        // They do it in the end, whatever goes wrong meanwhile.
+        let people = world.executor.group();
+        for (_, wishes) in clusters {
+            let (world, control, wishes) = (world.clone(), control.clone(), wishes.clone());
+            world.clone().executor.spawn(people, async move { wishes.release(&world, &control).await });
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Weather {
     pub duplicate: u64,
     /// The control plane has too much to do: 429, 500, 503.
     pub refuse: u64,
+    /// A stranger stands on a line from the beginning.
+    pub stranger_first: u64,
     /// A stranger answers a single call.
     pub strangers: u64,
     /// Mean time between two spells in which a stranger stands on a cluster's line.
@@ -35,6 +37,10 @@ pub struct Weather {
     pub long: Option<Long>,
     /// The control plane is set back to a backup of its own.
     pub restores: bool,
+    /// Whoever sets it back says so to it: what was open then is held until people release it.
+    pub says_restored: bool,
+    /// A credential is copied to another cluster.
+    pub twins: bool,
     /// Time between two looks of Flux at an application that is at rest.
     pub interval: Duration,
     /// Longest way of a message.
@@ -59,6 +65,8 @@ pub struct Weather {
     pub replicas: usize,
     /// The control plane never offers an acked job again, as a plain v1 one.
     pub never_offers_again: bool,
+    /// The control plane ends the old credential as soon as a new one is asked for, as a plain v1 one.
+    pub strict_rotation: bool,
     /// The control plane forgets that a job is over, and offers it again.
     pub forget: u64,
     /// The journal is lost with the process, as if there were none: only the control plane knows what was acked.
@@ -76,6 +84,8 @@ pub struct Weather {
     healed: Cell<bool>,
     /// When the control plane's memory was last another one than the one it had grown itself.
     upheaval: Cell<Option<Duration>>,
+    /// A registration token was refused in form: nothing is known yet by which a stranger could be told.
+    token_refused: Cell<bool>,
     fired: RefCell<BTreeMap<&'static str, u64>>,
 }
 
@@ -99,14 +109,18 @@ impl Weather {
         let rate = |most: u64| if dice.happens(350) { 0 } else { dice.roll(most + 1) };
         let time = |choices: &[u64]| Duration::from_millis(dice.pick(choices).copied().unwrap_or(1));
         let long = Long::draw(dice);
+        let never_offers_again = dice.happens(300);
         Self {
             lose: rate(150),
             duplicate: rate(150),
             refuse: rate(150),
+            stranger_first: 150,
             strangers: rate(60),
             stranger_spells: time(&[10_000, 30_000, 600_000, 600_000]),
             long,
             restores: dice.happens(250),
+            says_restored: dice.happens(650),
+            twins: dice.happens(80) && long.is_none(),
             interval: time(&[10_000, 40_000, 150_000]),
             way: time(&[5, 50, 400, 3_000]),
             api_refuse: rate(200),
@@ -119,7 +133,8 @@ impl Weather {
             line_holds: time(&[6_000, 20_000, 60_000, 600_000]),
             // A lease that is renewed three times a second makes hours cost much.
             replicas: 1 + usize::from(dice.happens(250) && long.is_none()),
-            never_offers_again: dice.happens(300),
+            never_offers_again,
+            strict_rotation: never_offers_again && dice.happens(500),
             forget: rate(200),
             lose_journal: if dice.happens(900) { 0 } else { 400 },
             unused_life: time(&[1_000, 5_000, 20_000, 86_400_000]),
@@ -129,6 +144,7 @@ impl Weather {
             clock_holds: time(&[7_000, 30_000, 600_000]),
             healed: Cell::new(false),
             upheaval: Cell::new(None),
+            token_refused: Cell::new(false),
             fired: RefCell::default(),
         }
     }
@@ -151,6 +167,16 @@ impl Weather {
     /// When the control plane's memory last was exchanged for another, if it ever was.
     pub fn upheaval(&self) -> Option<Duration> {
         self.upheaval.get()
+    }
+
+    /// A registration token was refused in form.
+    pub fn handle_token_refused(&self) {
+        self.token_refused.set(true);
+    }
+
+    /// Whether some cluster may wait for as long as one does that was rejected.
+    pub fn may_wait_long(&self) -> bool {
+        self.upheaval.get().is_some() || self.token_refused.get()
     }
 
     /// Whether a fault strikes now.

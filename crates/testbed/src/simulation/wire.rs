@@ -15,9 +15,9 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
-use vworkspace_protocol::Problem;
+use vworkspace_protocol::{Problem, Secret, event::EventsRequest};
 use vworkspace_server::app::AgentPort;
-use vworkspace_transport::{AgentCall, LinkError, MemoryLink};
+use vworkspace_transport::{AgentCall, AgentLink as _, LinkError, MemoryLink};
 
 /// One cluster's line.
 pub struct Wire {
@@ -80,6 +80,23 @@ impl Wire {
     /// Lets the control plane refuse every call with 403, or no more.
     pub fn set_forbidden(&self, is_forbidden: bool) {
         self.is_forbidden.set(is_forbidden);
+    }
+
+    /// The control plane ends the credential before this one at once, as a plain v1 one may that knows no overlap.
+    pub async fn use_at_once(&self, token: Secret) {
+        let caller = AgentCall {
+            bearer: Some(token),
+            session: None,
+            capabilities: Vec::new(),
+            user_agent: String::new(),
+            address: None,
+        };
+        let call = |app: std::sync::Arc<vworkspace_server::app::App>| {
+            let link = MemoryLink::new(app.agent_port(), caller);
+            async move { link.events(&EventsRequest { events: Vec::new() }).await.is_ok() }
+        };
+        // Where the process dies meanwhile both work on.
+        let _used = self.control.within(call).await;
     }
 
     /// Drops whatever is on its way, as the end of all connections does.
@@ -243,7 +260,8 @@ impl Wire {
     }
 }
 
-fn refused(status: u16, error: &str, retry_after: Option<Duration>) -> LinkError {
+/// What the control plane refuses.
+pub fn refused(status: u16, error: &str, retry_after: Option<Duration>) -> LinkError {
     let (message, request_id) = ("as the control plane says".to_owned(), String::new());
     LinkError::Refused {
         status,

@@ -3,6 +3,7 @@
 use crate::{
     agent::{ObjectKey, object_key::bounded_ref},
     canonical,
+    planted::{Bug, planted},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ impl Entry {
 
     /// Whether it may be the entry of a job with this payload.
     pub(super) fn is_of(&self, digest: &str) -> bool {
-        self.digest.is_empty() || self.digest == digest
+        self.digest.is_empty() || self.digest == digest || planted(Bug::ReplayWhateverPayload)
     }
 
     /// The entry with every text within its bound, so that a shard holds it whatever the job was like: keys and ids by

@@ -101,12 +101,12 @@ impl Work {
     ) -> Option<Command> {
         let replay = self.replay(ticket);
         let entry = self.jobs.get_mut(&ticket)?;
-        if !entry.record.begun {
-            entry.run.handle_start(control_plane_now);
-        }
+        // Before its expiry is looked at: what was done is told, also to a restored control plane that asks too late.
         if let Some(replay) = replay {
             entry.record.replayed = entry.run.result().is_none();
             entry.run.handle_ended(replay);
+        } else if !entry.record.begun {
+            entry.run.handle_start(control_plane_now);
         }
         if let Err(refusal) = &entry.deed {
             entry.run.handle_ended(failed(refusal.clone()));

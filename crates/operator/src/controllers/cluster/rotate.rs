@@ -67,7 +67,10 @@ impl Registrar {
             Ok(answer) => answer,
             Err((reason, failure)) => {
                 let held = stored.held.without_lost_rotation();
-                if is_first && failure.is_some_and(Failure::is_refusal) && held != stored.held {
+                // A rejection may be the answer to this very request, which arrived twice.
+                let is_refused =
+                    failure.is_some_and(|failure| failure.is_refusal() && !failure.is_rejection());
+                if is_first && is_refused && held != stored.held {
                     self.write_secret(cluster, &Stored { held, ..stored.clone() }).await?;
                 }
                 tracing::warn!(reason, ?cause, "the credential was not rotated; the old one goes on working");

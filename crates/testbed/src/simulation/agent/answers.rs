@@ -103,9 +103,9 @@ impl Agent {
         let proves_itself = self.mark.get().is_set();
         let mut bare = self.bare.borrow_mut();
         match told {
-            Err(LinkError::Unexpected { status, .. }) if !proves_itself => {
+            Err(LinkError::Unexpected { status, retry_after, .. }) if !proves_itself => {
                 let believed = bare.handle_bare(job, message, status, self.now());
-                Err(believed.unwrap_or_else(|| Failure::of_foreign(status, None)))
+                Err(believed.unwrap_or_else(|| Failure::of_foreign(status, retry_after)))
             }
             told => {
                 bare.handle_other(job, message);
@@ -114,7 +114,7 @@ impl Agent {
         }
     }
 
-    async fn answer_to<T, F, C>(
+    pub(super) async fn answer_to<T, F, C>(
         &self,
         caller: &AgentCall,
         patience: Duration,
@@ -152,7 +152,7 @@ impl Agent {
         let evidence = Evidence { echoed: answer.echoed, in_form: answer.in_form, is_poll };
         let is_believed = mark.handle_answer(evidence, self.site.wire.now());
         self.mark.set(mark);
-        is_believed
+        is_believed || answer.in_form && planted(Bug::BelieveFormAlone)
     }
 
     /// The control plane's clock, as far as this agent knows it.
@@ -177,7 +177,8 @@ impl<T: Body> Answer<T> {
         let RawAnswer { status, content_type, body, retry_after, .. } = raw;
         let is_success = (200..300).contains(&status);
         let problem = if is_success { None } else { form::problem(content_type, body) };
-        let is_good = is_success && form::is_success(status, content_type, body, T::EXPECTED);
+        let is_good = is_success
+            && (planted(Bug::BelieveAnySuccess) || form::is_success(status, content_type, body, T::EXPECTED));
         let malformed = || LinkError::Malformed { detail: "not what was asked for".to_owned() };
         Self {
             in_form: is_good || problem.is_some(),
@@ -193,7 +194,7 @@ impl<T: Body> Answer<T> {
 }
 
 /// What a failed call means to the agent.
-fn failure_of(error: &LinkError) -> Failure {
+pub(super) fn failure_of(error: &LinkError) -> Failure {
     match error {
         LinkError::Refused { status, problem, retry_after } => {
             Failure::of_refusal(*status, &problem.error, *retry_after)

@@ -200,7 +200,11 @@ impl Agent {
         }
         self.session().handle_failure(failure, self.now(), self.random());
         let state = self.session().state();
-        let may_be_refused = self.site.is_deleted() || self.site.world.weather.upheaval().is_some();
+        let weather = &self.site.world.weather;
+        let may_be_refused = self.site.is_deleted()
+            || self.site.has_twin()
+            || weather.upheaval().is_some()
+            || weather.strict_rotation;
         let is_good = !matches!(state, State::Rejected(_)) || may_be_refused;
         self.site.world.history.holds("I11 rotation", is_good, || {
             format!("{} was rejected with the credential it holds: {state:?}", self.site.name)

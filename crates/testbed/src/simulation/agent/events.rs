@@ -150,7 +150,11 @@ impl Agent {
         }
         let too_large = failure == Failure::TooLarge;
         let delivery = if too_large { Delivery::TooLarge } else { Delivery::Failed };
+        let waiting = outbox.teller.outbox().len();
         outbox.teller.handle_delivery(delivery, now);
+        self.site.world.history.holds("I5 events", outbox.teller.outbox().len() >= waiting, || {
+            format!("{} lost events that were not taken: {failure:?}", self.site.name)
+        });
         if link != *self.link.borrow() {
             // What an earlier connection met says nothing about the one in use.
             return;
@@ -190,6 +194,7 @@ impl Agent {
         let mut divergence = self.divergence.borrow_mut();
         divergence.handle_answer(before, self.settled(), answer.report_digest.as_deref());
         let may_differ = self.site.world.weather.upheaval().is_some()
+            || self.site.has_twin()
             || self.outbox.borrow().teller.outbox().dropped() > 0;
         let is_alarmed = divergence.is_diverged() && !may_differ;
         self.site.world.history.holds("I5 events", !is_alarmed, || {

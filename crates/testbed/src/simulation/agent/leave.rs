@@ -52,6 +52,8 @@ impl Agent {
         seen: &mut SeenDeleted,
         spacing: &mut Spacing<Secret>,
     ) -> Option<Left> {
+        // Of a plain v1 control plane that rotated and was not heard nobody holds the credential that works.
+        let is_unknown = self.site.world.weather.strict_rotation && held.lost_rotation().is_some();
         for (n, token) in held.tokens().enumerate() {
             let is_last = n + 1 == held.tokens().count();
             let now = self.now();
@@ -66,7 +68,7 @@ impl Agent {
             let told = departure(told);
             self.note(&format!("tells that it leaves: {told:?}"));
             match told {
-                Departure::Told => break,
+                Departure::Told => return Some(Left::Told),
                 Departure::Dead => {}
                 Departure::Refused if !is_last => {}
                 Departure::Again(asked) if self.now() < ends => {
@@ -76,6 +78,6 @@ impl Agent {
                 Departure::Refused | Departure::Again(_) => return Some(Left::Untold),
             }
         }
-        Some(Left::Told)
+        Some(if is_unknown { Left::Untold } else { Left::Told })
     }
 }

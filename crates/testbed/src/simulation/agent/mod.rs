@@ -17,6 +17,7 @@ mod shards;
 use super::{
     api::{Api, Object},
     executor::Group,
+    nemesis::Pods,
     wire::Wire,
     world::{World, time_of_day},
 };
@@ -61,9 +62,18 @@ pub struct Site {
     pub clock: ControlClock,
     /// What the checks at the end compare with.
     pub seen: RefCell<Seen>,
+    /// Another cluster has the same credential.
+    pub is_twin: Cell<bool>,
+    /// That cluster, of the one that was there first.
+    pub twin: RefCell<Option<Rc<Pods>>>,
 }
 
 impl Site {
+    /// Whether another cluster has the same credential: then nobody can say which of the two does what.
+    pub fn has_twin(&self) -> bool {
+        self.is_twin.get()
+    }
+
     /// Whether its Cluster object was deleted: it leaves, or has left.
     pub fn is_deleted(&self) -> bool {
         self.api.state().deleted_at.is_some()

@@ -1,17 +1,23 @@
 //! How the cluster gets its first credential, and its next.
 
-use super::{Agent, CALL};
-use crate::simulation::api::ApiError;
+use super::{Agent, CALL, answers::failure_of};
+use crate::simulation::{api::ApiError, wire::refused};
 use jiff::{SignedDuration, Timestamp};
-use std::{rc::Rc, time::Duration};
-use vworkspace_core::agent::{
-    credentials::{Fetched, Held, Settled},
-    rotation::{Cause, Life, Rotation, rotation, rotation_by_job},
-    session::rejection_delay,
-    spacing::Spacing,
+use std::{cell::Cell, rc::Rc, time::Duration};
+use vworkspace_core::{
+    agent::{
+        credentials::{Fetched, Held, LostRotation, Settled},
+        rotation::{Cause, Life, Rotation, rotation, rotation_by_job},
+        session::{Failure, rejection_delay},
+        spacing::Spacing,
+    },
+    planted::{Bug, planted},
 };
-use vworkspace_protocol::{JobId, ObjectRef, Secret, credential::RegisterRequest};
-use vworkspace_transport::{AgentLink as _, EchoMark};
+use vworkspace_protocol::{
+    ClusterId, JobId, ObjectRef, Secret,
+    credential::{RegisterRequest, RegisterResponse},
+};
+use vworkspace_transport::{AgentLink as _, EchoMark, LinkError};
 
 /// How often in a row the control plane refused the registration token, and when it is asked again.
 #[derive(Default)]
@@ -42,78 +48,109 @@ impl Agent {
         }
     }
 
-    /// The id is stored before the first try, so that a repeated exchange is the same one.
     async fn register(&self, rejected: &mut Rejected) -> Option<()> {
         if rejected.not_before.is_some_and(|at| self.now() < at) {
             return Some(());
         }
-        let token = self.site.registration_token.borrow().clone()?;
-        let api = &self.site.api;
-        let fresh = format!("{}-registration-{}", self.site.name, self.site.world.dice.roll(1 << 30));
-        let id = api.call(|state| state.registration_id.get_or_insert(fresh).clone()).await.ok()?;
-        let request = RegisterRequest {
-            registration_token: token,
-            cluster_id: None,
-            display_name: self.site.name.clone(),
-            registration_id: id,
-        };
-        let caller = self.caller_with(None);
-        let answer = self.ask(&caller, CALL, move |link| {
-            let request = request.clone();
-            async move { link.register(&request).await }
-        });
-        let answer = match answer.await {
+        let answer = match self.exchange(None).await? {
             Ok(answer) => answer,
             Err(failure) => {
-                self.note(&format!("is not registered: {failure:?}"));
                 if failure.is_rejection() {
+                    self.site.world.weather.handle_token_refused();
                     rejected.handle(self.now(), self.random());
                 }
                 return None;
             }
         };
         self.note("is registered");
-        let issued_at = self.now();
-        let life = answer.expires_at.map(|expires_at| Life { issued_at, expires_at });
-        let held = Held::new(answer.cluster_id, answer.token, life);
+        let held = Held::new(answer.cluster_id, answer.token, self.life(answer.expires_at));
         self.store(None, held.with_echo(self.mark.get().is_set())).await
+    }
+
+    /// Exchanges the token. The id is stored before the first try, so that a repeated exchange is the same one. Absent: there
+    /// is no token, or no id yet.
+    async fn exchange(&self, cluster_id: Option<ClusterId>) -> Option<Result<RegisterResponse, Failure>> {
+        let token = self.site.registration_token.borrow().clone()?;
+        let api = &self.site.api;
+        let fresh = format!("{}-registration-{}", self.site.name, self.site.world.dice.roll(1 << 30));
+        let id = api.call(|state| state.registration_id.get_or_insert(fresh).clone()).await.ok()?;
+        let request = RegisterRequest {
+            registration_token: token,
+            cluster_id,
+            display_name: self.site.name.clone(),
+            registration_id: id,
+        };
+        let caller = self.caller_with(None);
+        let answer = self.answer_to(&caller, CALL, move |link| {
+            let request = request.clone();
+            async move { link.register(&request).await }
+        });
+        Some(answer.await.map_err(|error| {
+            self.note(&format!("is not registered: {error}"));
+            match error {
+                LinkError::Unexpected { status: 401, .. } if planted(Bug::SpendToken) => {
+                    *self.site.registration_token.borrow_mut() = None;
+                    Failure::Unauthorized
+                }
+                error => failure_of(&error),
+            }
+        }))
+    }
+
+    /// Registers under the identity that is held, once: the answer to a rotation was lost, and every credential is rejected.
+    async fn register_again(&self, held: Held) -> Option<()> {
+        let again = match self.exchange(Some(held.cluster.clone())).await? {
+            Ok(answer) if answer.cluster_id == held.cluster => {
+                self.site.world.weather.count("registered again after a lost rotation");
+                let life = self.life(answer.expires_at);
+                let rotation = format!("{}-again-{}", self.site.name, self.site.world.dice.roll(1 << 30));
+                held.fetched(Fetched { token: answer.token, life, rotation }, &Cause::RegisteredAgain)
+            }
+            Ok(_) => held.with_lost_rotation(LostRotation::RegisteredAgain),
+            Err(failure) if failure.is_rejection() => held.with_lost_rotation(LostRotation::RegisteredAgain),
+            Err(_) => return None,
+        };
+        self.store(Some(held), again).await
+    }
+
+    fn life(&self, expires_at: Option<Timestamp>) -> Option<Life> {
+        let issued_at = self.now();
+        expires_at.map(|expires_at| Life { issued_at, expires_at })
     }
 
     /// Stores how a rotation ended, or begins one where none is under way.
     async fn settle(&self, held: Held, rotating: &mut Spacing<Secret>) -> Option<()> {
-        let echoes = match self.mark.get() {
-            EchoMark::Unset => held.echoes(),
-            mark => mark.is_set(),
-        };
-        if echoes != held.echoes() {
-            return self.store(Some(held.clone()), held.with_echo(echoes)).await;
-        }
         let settled = held.settled(&self.verdicts.borrow(), self.now());
+        let kept = settled.as_ref().map_or(&held, Settled::held).clone();
+        let kept = match self.mark.get() {
+            EchoMark::Unset => kept,
+            mark => kept.with_echo(mark.is_set()),
+        };
+        let is_lost = held.lost_rotation() == Some(LostRotation::Asked);
+        if is_lost && held.is_refused(&self.verdicts.borrow()) {
+            return self.register_again(held).await;
+        }
+        if kept != held {
+            self.store(Some(held.clone()), kept.clone()).await?;
+        }
         match settled {
-            Some(Settled::Promoted(now)) => {
-                self.store(Some(held), now).await?;
+            Some(Settled::Promoted(_)) => {
                 self.note("has one credential: the new one");
                 rotating.handle_success();
-                Some(())
             }
-            Some(Settled::Dropped(now)) => {
-                let token = now.token.clone();
-                self.store(Some(held), now).await?;
+            Some(Settled::Dropped(_)) => {
                 self.note("has one credential: the old one");
                 self.site.world.weather.count("new credential dropped");
-                rotating.handle_failure(token, None, self.now(), self.random());
-                Some(())
+                rotating.handle_failure(kept.token, None, self.now(), self.random());
             }
-            Some(Settled::CameBack(now)) => {
-                self.store(Some(held), now).await?;
+            Some(Settled::CameBack(_)) => {
                 self.note("goes on with a credential that it had before");
                 self.site.world.weather.count("former credential accepted");
-                Some(())
             }
-            None if held.next().is_some() => Some(()),
-            None if rotating.not_before(&held.token, self.now()).is_some() => Some(()),
-            None => self.rotate_if_due(held).await,
+            None if kept.next().is_some() || rotating.not_before(&kept.token, self.now()).is_some() => {}
+            None => return self.rotate_if_due(kept, rotating).await,
         }
+        Some(())
     }
 
     /// Has the credential rotated for a job: `keep_registered` does it, as it does all rotations. Absent: not yet.
@@ -140,15 +177,15 @@ impl Agent {
     }
 
     /// Both credentials work until the new one is used, which is after it is stored.
-    async fn rotate_if_due(&self, held: Held) -> Option<()> {
+    async fn rotate_if_due(&self, held: Held, rotating: &mut Spacing<Secret>) -> Option<()> {
         if held.came_back() {
-            return self.rotate(held, Cause::CameBack).await;
+            return self.rotate(held, Cause::CameBack, rotating).await;
         }
         let ordered = self.ordered.borrow().clone();
         if let Some(job) = ordered
             && rotation_by_job(&job, held.fulfilled.job.as_ref()) == Rotation::Due
         {
-            return self.rotate(held, Cause::Job(job)).await;
+            return self.rotate(held, Cause::Job(job), rotating).await;
         }
         let wish = self.site.api.state().wish;
         match rotation(held.life, wish, held.fulfilled.wish, self.now()) {
@@ -157,20 +194,62 @@ impl Agent {
                 let taken_back: Result<(), ApiError> = self.site.api.call(|state| state.wish = None).await;
                 taken_back.ok()
             }
-            Rotation::Due => self.rotate(held, wish.map_or(Cause::Age, Cause::Wish)).await,
+            Rotation::Due => self.rotate(held, wish.map_or(Cause::Age, Cause::Wish), rotating).await,
         }
     }
 
-    async fn rotate(&self, held: Held, cause: Cause) -> Option<()> {
-        let caller = self.caller_with(Some(held.token.clone()));
-        let answer = self.ask(&caller, CALL, |link| async move { link.rotate().await });
-        let answer = answer.await.ok()?;
+    /// That a rotation is asked for is stored before it is: a plain v1 control plane ends the old credential at once, and the
+    /// answer may be lost.
+    async fn rotate(&self, held: Held, cause: Cause, rotating: &mut Spacing<Secret>) -> Option<()> {
+        let was_asked = held.lost_rotation() == Some(LostRotation::Asked);
+        let asked = match held.lost_rotation() {
+            Some(LostRotation::Asked) => held,
+            Some(LostRotation::RegisteredAgain) | None => {
+                let asked = held.with_lost_rotation(LostRotation::Asked);
+                self.store(Some(held), asked.clone()).await?;
+                asked
+            }
+        };
+        let caller = self.caller_with(Some(asked.token.clone()));
+        let (wire, strict) = (self.site.wire.clone(), self.site.world.weather.strict_rotation);
+        let is_dead = Rc::new(Cell::new(false));
+        let answer = self.ask(&caller, CALL, move |link| {
+            let (wire, is_dead) = (wire.clone(), is_dead.clone());
+            async move {
+                if strict && is_dead.replace(true) {
+                    return Err(refused(401, "unauthenticated", None));
+                }
+                let answer = link.rotate().await;
+                if let Ok(answer) = &answer
+                    && strict
+                {
+                    wire.use_at_once(answer.token.clone()).await;
+                }
+                answer
+            }
+        });
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.note(&format!("its credential is not rotated: {failure:?}"));
+                rotating.handle_failure(
+                    asked.token.clone(),
+                    failure.retry_after(),
+                    self.now(),
+                    self.random(),
+                );
+                // An earlier request may have rotated it, or this one that arrived twice.
+                if !was_asked && !failure.is_rejection() && failure.is_refusal() {
+                    self.store(Some(asked.clone()), asked.without_lost_rotation()).await?;
+                }
+                return None;
+            }
+        };
         self.note("has a new credential beside the current one");
-        let issued_at = self.now();
-        let life = answer.expires_at.map(|expires_at| Life { issued_at, expires_at });
         let rotation = format!("{}-rotation-{}", self.site.name, self.site.world.dice.roll(1 << 30));
-        let both = held.fetched(Fetched { token: answer.token, life, rotation }, &cause);
-        self.store(Some(held), both).await
+        let fetched = Fetched { token: answer.token, life: self.life(answer.expires_at), rotation };
+        let both = asked.fetched(fetched, &cause);
+        self.store(Some(asked), both).await
     }
 
     /// Writes the Secret over what was read of it.

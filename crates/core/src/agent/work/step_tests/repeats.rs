@@ -127,3 +127,24 @@ fn other_payload_under_the_id_of_an_open_job_is_not_acknowledged() {
         assert_eq!(matches!(command, Some(Command::Ack(..))), is_acknowledged, "{payload}");
     }
 }
+
+/// As a control plane does that was restored from a backup.
+#[test]
+fn replay_after_its_expiry_answers_with_what_was_done() {
+    let mut work = Work::default();
+    work.handle_link(true);
+    let expires_at = (NOW + SignedDuration::from_secs(5)).to_string();
+    let expiring = || serde_json::json!({ "expiresAt": expires_at });
+    offer_job(&mut work, "one", Deed::Apply, expiring());
+    let one = takes(&mut work, "one", 1);
+    work.handle_observed(one, Some(ready(1)), NOW);
+    assert!(handed_over(&mut work, NOW).is_empty() && work.is_empty());
+    offer_job(&mut work, "one", Deed::Apply, expiring());
+    let (handed, ended) = handed_over_and_ended(&mut work, NOW + SignedDuration::from_secs(60));
+    assert!(handed.is_empty());
+    let applied = ended[0].applied_ref.as_ref().map(|object| object.uid.as_str());
+    assert_eq!(
+        (ended.len(), ended[0].outcome, ended[0].error.as_str(), applied),
+        (1, Outcome::Noop, "", Some("u"))
+    );
+}
