@@ -151,7 +151,7 @@ impl Control {
                 is_ready.set(true);
             }
             Err(error) => {
-                self.world.history.broke("the world itself", &format!("nothing can be held: {error}"))
+                self.world.history.broke("the world itself", &format!("nothing can be held: {error}"));
             }
         }
     }

@@ -132,7 +132,9 @@ async fn account(testbed: &Testbed) -> Testbed {
         registry: Some(testbed.registry().to_owned()),
     };
     let kubeconfig = Some(testbed.kubeconfig().to_owned());
-    Testbed::start_with(Options { kubeconfig, operator_kubeconfig: None, charts }).await.unwrap()
+    Testbed::start_with(Options { kubeconfig, operator_kubeconfig: None, charts, without_flux: false })
+        .await
+        .unwrap()
 }
 
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
