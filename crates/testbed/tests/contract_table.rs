@@ -1,4 +1,4 @@
-//! `docs/CONTRACT-TESTS.md` and `docs/TRAPS.md` name tests; a name that no test bears proves nothing.
+//! `docs/CONTRACT-TESTS.md`, `docs/TRAPS.md` and `docs/OPEN-WORLD.md` name tests; a name that no test bears proves nothing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -30,6 +30,18 @@ fn every_trap_has_one_row_with_tests_that_exist_or_a_reason() {
         assert!(reasoned || !quoted(proof).is_empty(), "{}: nothing stands for it", cells[0]);
     }
     let named: Vec<_> = rows.iter().flat_map(|cells| quoted(&cells[2])).collect();
+    assert_eq!(missing(&named), BTreeSet::<&String>::new(), "no test is called like that");
+}
+
+#[test]
+fn every_test_that_the_open_world_names_exists() {
+    let rows = rows_of("docs/OPEN-WORLD.md");
+    let rows: Vec<_> = rows.into_iter().filter(|cells| cells.len() == 5 && cells[0] != "input").collect();
+    assert!(rows.len() >= 60, "only {} rows were read", rows.len());
+    for cells in &rows {
+        assert!(!quoted(&cells[4]).is_empty(), "{}: {}: no test is named", cells[0], cells[1]);
+    }
+    let named: Vec<_> = rows.iter().flat_map(|cells| quoted(&cells[4])).collect();
     assert_eq!(missing(&named), BTreeSet::<&String>::new(), "no test is called like that");
 }
 

@@ -58,9 +58,15 @@ fn agent(stranger: Stranger, body: fn(&Owned) -> Option<Value>) -> Route {
     Route::Agent { query: |_| String::new(), body, stranger }
 }
 
+type Routes = BTreeMap<(&'static str, &'static str), Route>;
+
 /// One entry for each operation of the document: one that is missing here fails the walk.
-fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
-    use Stranger::{Forbidden, Leaves, NotFound, OwnView};
+fn routes() -> Routes {
+    [routes_of_everybody(), routes_of_clusters(), routes_of_agents()].into_iter().flatten().collect()
+}
+
+fn routes_of_everybody() -> Routes {
+    use Stranger::{Forbidden, NotFound, OwnView};
     BTreeMap::from([
         (("get", "/livez"), Route::Public),
         (("get", "/readyz"), Route::Public),
@@ -91,6 +97,12 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
             ("delete", "/api/v1/organizations/{organizationId}/api-tokens/{tokenId}"),
             Route::Person { query: "?force=true", body: |_| None, stranger: NotFound },
         ),
+    ])
+}
+
+fn routes_of_clusters() -> Routes {
+    use Stranger::{NotFound, OwnView};
+    BTreeMap::from([
         (("get", "/api/v1/clusters"), person(OwnView)),
         (
             ("post", "/api/v1/clusters"),
@@ -125,6 +137,12 @@ fn routes() -> BTreeMap<(&'static str, &'static str), Route> {
         ),
         (("get", "/api/v1/clusters/{clusterId}/resources"), person(NotFound)),
         (("get", "/api/v1/clusters/{clusterId}/events"), person(NotFound)),
+    ])
+}
+
+fn routes_of_agents() -> Routes {
+    use Stranger::{Forbidden, Leaves, NotFound, OwnView};
+    BTreeMap::from([
         (("post", "/api/agent/register"), Route::Registration),
         (
             ("get", "/api/agent/jobs"),
