@@ -28,6 +28,7 @@ mod controllers;
 pub(crate) mod dice;
 mod ends;
 mod executor;
+mod forget;
 mod history;
 mod nemesis;
 mod people;

@@ -7,6 +7,7 @@ use super::{
     checks,
     control::Control,
     executor::Executor,
+    forget,
     nemesis::{self, Pods},
     people::{self, Wishes},
     rest, twins,
@@ -162,7 +163,8 @@ fn site(world: &World, control: &Rc<Control>, n: usize, token: Secret) -> Rc<Sit
     })
 }
 
-type Sites = [(Rc<Site>, Rc<Wishes>)];
+/// The clusters and what their people asked for.
+pub(super) type Sites = [(Rc<Site>, Rc<Wishes>)];
 
 /// Waits until all is done, probes every cluster, and checks.
 fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]) {
@@ -216,10 +218,16 @@ fn settle(world: &World, control: &Rc<Control>, sites: &Sites, pods: &[Rc<Pods>]
             world.history.broke("I7 liveness", "the control plane does not answer");
         }
     }
+    if world.history.broken().is_none()
+        && world.dice.happens(250)
+        && let Err(error) = forget::check(world, control, sites, pods)
+    {
+        world.history.broke("the world itself", &format!("{error:#}"));
+    }
 }
 
 /// Whether, within the time, nothing is left to do; what is left is noted as broken.
-fn all_settled(
+pub(super) fn all_settled(
     world: &World,
     control: &Rc<Control>,
     sites: &Sites,
