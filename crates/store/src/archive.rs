@@ -35,7 +35,9 @@ impl Store {
                 None => Ok(()),
             }
         })
-        .await
+        .await?;
+        self.inner.presence.unregistered(row, now);
+        Ok(())
     }
 
     /// Takes the tenant out of use: its tokens end, and each of its clusters is archived as one transaction with it.
@@ -51,21 +53,25 @@ impl Store {
     ) -> Result<(), Error> {
         let (row, by) = (organization.row, installation.by.clone());
         let audit = Record::new(&by, "archive_organization", "").organization(row);
-        self.write(move |connection| {
-            let archived = connection.run(
-                "UPDATE organization SET archived_at = ?2 WHERE row = ?1 AND archived_at IS NULL",
-                params![row, micros(now)],
-            )?;
-            if archived == 0 {
-                return Ok(());
-            }
-            connection.run("DELETE FROM api_token WHERE organization = ?1", [row])?;
-            let in_use = "SELECT row FROM cluster WHERE organization = ?1 AND archived_at IS NULL";
-            let clusters = connection.rows(in_use, [row], |row| row.get(0))?;
-            clusters.into_iter().try_for_each(|row| close(connection, row, &by, now))?;
-            audit.write(connection, now)
-        })
-        .await
+        let closed = self
+            .write(move |connection| {
+                let archived = connection.run(
+                    "UPDATE organization SET archived_at = ?2 WHERE row = ?1 AND archived_at IS NULL",
+                    params![row, micros(now)],
+                )?;
+                if archived == 0 {
+                    return Ok(Vec::new());
+                }
+                connection.run("DELETE FROM api_token WHERE organization = ?1", [row])?;
+                let in_use = "SELECT row FROM cluster WHERE organization = ?1 AND archived_at IS NULL";
+                let clusters: Vec<i64> = connection.rows(in_use, [row], |row| row.get(0))?;
+                clusters.iter().try_for_each(|row| close(connection, *row, &by, now))?;
+                audit.write(connection, now)?;
+                Ok(clusters)
+            })
+            .await?;
+        closed.into_iter().for_each(|row| self.inner.presence.unregistered(row, now));
+        Ok(())
     }
 }
 

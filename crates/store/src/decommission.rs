@@ -37,7 +37,9 @@ impl Store {
             report_digest::forget(connection, row)?;
             audit.write(connection, now)
         })
-        .await
+        .await?;
+        self.inner.presence.unregistered(row, now);
+        Ok(())
     }
 }
 

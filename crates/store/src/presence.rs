@@ -146,6 +146,13 @@ struct Entry {
 }
 
 impl Entry {
+    /// Forgets who was heard under the identity.
+    fn forget_sessions(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.known.sessions).conflict().is_some() {
+            self.announce(Change::Ended, now);
+        }
+    }
+
     fn announce(&mut self, change: Change, now: Timestamp) {
         if self.announcements.len() >= MOST_ANNOUNCEMENTS {
             self.announcements.remove(0);
@@ -179,7 +186,7 @@ impl PresenceMap {
         let rows = connection.rows(
             "SELECT p.cluster, p.session, p.last_seen, p.break_at, p.user_agent, p.capabilities, p.operator_version,
                     p.kubernetes_version, iif(c.registered_at >= p.last_seen, '[]', p.conditions), c.registered_at,
-                    p.sessions, c.id
+                    iif(c.registered_at IS NULL, '{}', p.sessions), c.id
              FROM presence p JOIN cluster c ON c.row = p.cluster",
             [],
             |row| {
@@ -353,13 +360,19 @@ impl PresenceMap {
         if let Some(entry) = self.entries().get_mut(&cluster) {
             if !repeated {
                 entry.kept = None;
-                if std::mem::take(&mut entry.known.sessions).conflict().is_some() {
-                    entry.announce(Change::Ended, now);
-                }
+                entry.forget_sessions(now);
             }
             entry.known.sighting.handle_registration(now);
             entry.known.conditions.clear();
             entry.offer_again = true;
+            entry.dirty = true;
+        }
+    }
+
+    /// Every credential of the cluster has ended: nobody shares its identity any more.
+    pub(crate) fn unregistered(&self, cluster: i64, now: Timestamp) {
+        if let Some(entry) = self.entries().get_mut(&cluster) {
+            entry.forget_sessions(now);
             entry.dirty = true;
         }
     }

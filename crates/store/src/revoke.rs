@@ -19,17 +19,22 @@ impl Store {
     ) -> Result<bool, Error> {
         let row = cluster.row;
         let audit = Record::new(&cluster.by, "revoke_cluster", "").cluster(row);
-        self.write(move |connection| {
-            let Ended { credentials, tokens } = end_access(connection, row, now)?;
-            if credentials + tokens == 0 {
-                return Ok(false);
-            }
-            connection.run("UPDATE cluster SET registered_at = NULL WHERE row = ?1", [row])?;
-            let detail = format!("ended {credentials} credentials and {tokens} open registration tokens");
-            Record { detail, ..audit.clone() }.write(connection, now)?;
-            Ok(true)
-        })
-        .await
+        let has_ended = self
+            .write(move |connection| {
+                let Ended { credentials, tokens } = end_access(connection, row, now)?;
+                if credentials + tokens == 0 {
+                    return Ok(false);
+                }
+                connection.run("UPDATE cluster SET registered_at = NULL WHERE row = ?1", [row])?;
+                let detail = format!("ended {credentials} credentials and {tokens} open registration tokens");
+                Record { detail, ..audit.clone() }.write(connection, now)?;
+                Ok(true)
+            })
+            .await?;
+        if has_ended {
+            self.inner.presence.unregistered(row, now);
+        }
+        Ok(has_ended)
     }
 }
 

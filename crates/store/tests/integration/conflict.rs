@@ -65,6 +65,25 @@ pub async fn kept_session_is_known_after_a_crash(world: World) {
     assert_eq!(polls(&world, &agent, "b3", 18), Sighted::Known(Standing::Served, None));
 }
 
+/// Revoked, archived or gone: an alarm about its identity would never end.
+pub async fn cluster_without_access_is_in_no_conflict(world: World) {
+    let tenant = world.tenant("o").await;
+    let (revoked, archived, left) =
+        (world.agent(&tenant, "c").await, world.agent(&tenant, "d").await, world.agent(&tenant, "e").await);
+    for agent in [&revoked, &archived, &left] {
+        make_conflict(&world, agent);
+    }
+    world.store.flush_presence().await.unwrap();
+    assert_eq!(world.store.identity_conflicts().len(), 3);
+    let managed = async |id| world.store.lookup_cluster::<Manage>(&world.admin, id).await.unwrap();
+    world.store.revoke_cluster(&managed(&revoked.id).await, at(9)).await.unwrap();
+    world.store.archive_cluster(&managed(&archived.id).await, at(9)).await.unwrap();
+    world.store.decommission(&left.serve, &left.credential, at(9)).await.unwrap();
+    assert!(world.store.identity_conflicts().is_empty());
+    let world = world.crashed().await;
+    assert!(world.store.identity_conflicts().is_empty(), "the note of it was not written");
+}
+
 pub async fn unknown_results_are_bounded_and_the_oldest_goes(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;
