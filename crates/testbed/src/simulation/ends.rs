@@ -52,8 +52,8 @@ impl Reasons<'_> {
                 (!asked).then_some("nobody withdrew it")
             }
             JobState::Superseded => {
-                let is_apply = !wish.deletes && !wish.rotates;
-                (!is_apply || !self.is_replaced(job)).then_some("nothing took its place")
+                let may_be = was_held(job) || !wish.deletes && !wish.rotates;
+                (!may_be || !self.is_replaced(job)).then_some("nothing took its place")
             }
             JobState::Undeliverable => {
                 let lost = job.timeline.iter().rev().take_while(|entry| entry.state != JobState::Acked);
@@ -116,8 +116,11 @@ impl Reasons<'_> {
     fn is_replaced(&self, job: &Job) -> bool {
         let cause = job.timeline.last().map_or("", |entry| &entry.cause);
         let Some(by) = cause.strip_prefix("superseded by job ") else { return false };
-        // More is said of one that was held since a restore.
         let by = JobId::new(by.split(',').next().unwrap_or(by));
+        // Of one that was held since a restore: whatever came later for the object is not undone by it.
+        if was_held(job) {
+            return self.later(job, &by).is_some();
+        }
         let taken = self.wishes.taken.borrow();
         // A job whose answer was lost is in no list of wishes.
         let replaces = |later: &Job| match taken.get(&later.id) {
@@ -156,6 +159,11 @@ impl Reasons<'_> {
         let mut behind = self.jobs.iter().skip_while(|other| other.id != job.id).skip(1);
         behind.find(|other| other.id == *id && other.target == job.target)
     }
+}
+
+/// Whether it was held since a restore.
+fn was_held(job: &Job) -> bool {
+    job.timeline.iter().any(|entry| entry.cause.starts_with("held: "))
 }
 
 /// Progress that was told of a job that is handed out is told in the same state.

@@ -77,18 +77,17 @@ impl Backup {
         world.weather.count("control plane restored from a backup");
         world.weather.handle_upheaval(world.executor.now());
         world.history.note("control", "is set back to a backup");
+        if world.weather.says_restored {
+            // They do it in the end, whatever goes wrong meanwhile.
+            let people = world.executor.group();
+            for (_, wishes) in clusters {
+                let (world, control, wishes) = (world.clone(), control.clone(), wishes.clone());
+                world.clone().executor.spawn(people, async move { wishes.release(&world, &control).await });
+            }
+        }
         world.sleep(away).await;
         if let Err(error) = control.start() {
             world.history.broke("the world itself", &format!("a backup does not open: {error}"));
-        }
-        if !world.weather.says_restored {
-            return;
-        }
-        // They do it in the end, whatever goes wrong meanwhile.
-        let people = world.executor.group();
-        for (_, wishes) in clusters {
-            let (world, control, wishes) = (world.clone(), control.clone(), wishes.clone());
-            world.clone().executor.spawn(people, async move { wishes.release(&world, &control).await });
         }
     }
 }
