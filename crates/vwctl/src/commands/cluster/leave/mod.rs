@@ -154,8 +154,8 @@ fn operator_text(runs: bool) -> &'static str {
 fn say_what_is_left(found: &Found, was_cut_off: bool) {
     if was_cut_off {
         say(
-            "The control plane was not told, because no operator runs: end the cluster's credentials there, as \
-             docs/walkthroughs/uninstall.md says.",
+            "The control plane was not told, because no operator runs: end the cluster's credentials there with \
+             `vwctl cluster revoke NAME`.",
         );
     }
     let held = found.objects.iter().filter(|object| object.is_held()).count();
