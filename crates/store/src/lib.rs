@@ -62,13 +62,14 @@ use cursor::CursorKey;
 use known::Known;
 use presence::PresenceMap;
 use reader::Readers;
-use rusqlite::{Connection, backup::Backup};
+use rusqlite::{
+    Connection,
+    backup::{Backup, StepResult},
+};
 use std::{
-    ffi::c_int,
     fs::{File, OpenOptions},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 use writer::Writer;
 
@@ -248,12 +249,15 @@ impl Memory {
     /// A copy of what is committed, as a backup is: later writes to one do not show in the other.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`]; [`Error::Busy`] while something is written.
     pub fn copy(&self) -> Result<Self, Error> {
         let mut copy = connection::open_memory()?;
         {
             let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Backup::new(&connection, &mut copy)?.run_to_completion(c_int::MAX, Duration::ZERO, None)?;
+            // One step that does not wait: nobody else could end what is under way, since the connection is held.
+            if Backup::new(&connection, &mut copy)?.step(-1)? != StepResult::Done {
+                return Err(Error::Busy);
+            }
         }
         Ok(Self(Arc::new(Mutex::new(copy))))
     }
