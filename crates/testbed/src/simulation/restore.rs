@@ -67,6 +67,7 @@ impl Backup {
         for (then, (site, wishes)) in self.clusters.into_iter().zip(clusters) {
             site.wire.reset();
             let seen = &mut *site.seen.borrow_mut();
+            seen.set_backs += 1;
             seen.done_before.extend(seen.offered.iter().cloned());
             seen.taken_results = then.results;
             seen.taken_events = then.events;

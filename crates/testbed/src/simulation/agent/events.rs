@@ -39,6 +39,8 @@ pub(super) struct Outbox {
     snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
     /// Of the teller's outbox, when the batch on its way was taken from it.
     posted_at: u64,
+    /// How often the control plane had been set back when the batch was posted.
+    set_backs: u32,
 }
 
 type Posted = Result<EventsAnswer, Failure>;
@@ -109,6 +111,7 @@ impl Agent {
             let outbox = &mut *self.outbox.borrow_mut();
             let batch = outbox.teller.poll_batch(now)?;
             outbox.posted_at = outbox.teller.outbox().added();
+            outbox.set_backs = self.site.seen.borrow().set_backs;
             batch
         };
         self.check_keys(&batch);
@@ -166,8 +169,13 @@ impl Agent {
     }
 
     fn handle_taken(&self, caller: &AgentCall, link: u64, batch: &EventsRequest, answer: &EventsAnswer) {
-        let keys = batch.events.iter().map(|event| event.event_key.clone());
-        self.site.seen.borrow_mut().taken_events.extend(keys);
+        {
+            let seen = &mut *self.site.seen.borrow_mut();
+            // A process that stood still reads the answer when it goes on.
+            if seen.set_backs == self.outbox.borrow().set_backs {
+                seen.taken_events.extend(batch.events.iter().map(|event| event.event_key.clone()));
+            }
+        }
         self.good(caller);
         let unchanged = {
             let outbox = &mut *self.outbox.borrow_mut();

@@ -158,7 +158,7 @@ impl Agent {
 
     async fn post_result(&self, job: &JobId, result: JobResult) -> Result<(), Failure> {
         self.flush_events();
-        let outcome = result.outcome;
+        let (outcome, asked_at) = (result.outcome, self.site.seen.borrow().set_backs);
         let told = self.tell(job, Message::Result, outcome.as_str(), move |link, job| {
             let result = result.clone();
             async move { link.result(&job, &result).await }
@@ -166,7 +166,10 @@ impl Agent {
         let told = told.await;
         if told.is_ok() {
             let mut seen = self.site.seen.borrow_mut();
-            seen.taken_results.insert(job.clone(), outcome.as_str().to_owned());
+            // A process that stood still reads the answer when it goes on.
+            if seen.set_backs == asked_at {
+                seen.taken_results.insert(job.clone(), outcome.as_str().to_owned());
+            }
         }
         told
     }

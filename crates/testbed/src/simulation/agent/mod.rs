@@ -91,6 +91,8 @@ pub struct Seen {
     pub expired: BTreeSet<JobId>,
     /// Jobs that were offered again although their result had been taken.
     pub repeated: BTreeSet<JobId>,
+    /// How often the control plane was set back to a backup: what it answered before counts no more.
+    pub set_backs: u32,
     /// Jobs that were offered before the control plane was set back to a backup: what became of them then it may not know.
     pub done_before: BTreeSet<JobId>,
     /// What each key of an event stood for when it was first told.
