@@ -10,17 +10,25 @@ use vworkspace_protocol::{
 pub(crate) fn is_legal(job: &Job) -> bool {
     let states: Vec<JobState> = job.timeline.iter().map(|entry| entry.state).collect();
     states.first() == Some(&JobState::Queued)
-        && job.timeline.windows(2).all(|pair| may_follow(pair[0].state, &pair[1]))
+        && job.timeline.windows(2).all(|pair| may_follow(pair[0].state, &pair[1], is_known_from_before(job)))
         && states.last() == Some(&job.state)
 }
 
-fn may_follow(before: JobState, after: &TimelineEntry) -> bool {
+/// Whether an agent may have the job although the record says that it was never handed out: it was, after the backup.
+fn is_known_from_before(job: &Job) -> bool {
+    job.timeline.iter().any(is_about_a_restore)
+}
+
+fn may_follow(before: JobState, after: &TimelineEntry, is_known_from_before: bool) -> bool {
     if before.is_terminal() {
         return false;
     }
     match after.state {
         // Held since a restore, and released: it stays in its state.
-        JobState::Queued => before == JobState::Queued && is_about_a_restore(after),
+        JobState::Queued => {
+            let is_progress = is_known_from_before && after.cause.starts_with("progress: ");
+            before == JobState::Queued && (is_about_a_restore(after) || is_progress)
+        }
         // Handed out, also again; and offered again after a session broke.
         JobState::Leased | JobState::Acked | JobState::Closed | JobState::Cancelled => true,
         JobState::Expired | JobState::Undeliverable => before != JobState::Acked,

@@ -124,6 +124,7 @@ impl Agent {
         self.check_quiet();
         let wanted = Duration::from_secs(5 + self.site.world.dice.roll(26));
         let wait = poll_wait(wanted, DISCONNECT_AFTER);
+        let asked_at = self.site.seen.borrow().set_backs;
         let started = self.site.world.executor.now();
         let answer = tokio::select! {
             biased;
@@ -135,6 +136,7 @@ impl Agent {
         };
         match answer {
             Ok(mut jobs) => {
+                self.handle_late_offer(&jobs, asked_at);
                 self.accepted(&caller);
                 self.bare.borrow_mut().handle_poll();
                 self.cut.set(0);
@@ -146,6 +148,14 @@ impl Agent {
                 self.site.world.sleep(pause_after_poll(new, took)).await;
             }
             Err(failure) => self.failed(failure),
+        }
+    }
+
+    /// A process that stood still reads the answer when it goes on: the control plane may know none of the jobs any more.
+    fn handle_late_offer(&self, jobs: &[Job], asked_at: u32) {
+        let seen = &mut *self.site.seen.borrow_mut();
+        if seen.set_backs != asked_at {
+            seen.done_before.extend(jobs.iter().map(|job| job.id.clone()));
         }
     }
 
