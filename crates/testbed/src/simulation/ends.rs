@@ -148,11 +148,18 @@ impl Reasons<'_> {
         by.is_some_and(|wish| wish.is_none_or(|wish| wish.deletes || changed.contains(&wish.n)))
     }
 
-    /// Whether it is a later job of the same object that the control plane does not know any more.
+    /// Whether it is a later job of the same object that the control plane does not know any more. Of one whose answer
+    /// its people never got, too, nobody is left who knows the object.
     fn is_followed_by_lost(&self, wish: &Wish, by: &JobId) -> bool {
         let taken = self.wishes.taken.borrow();
-        let by = taken.get(by).filter(|_| self.wishes.lost.borrow().contains(by));
-        by.is_some_and(|by| by.object == wish.object && by.n > wish.n)
+        let is_known = || self.jobs.iter().any(|job| job.id == *by);
+        match taken.get(by) {
+            Some(later) if self.wishes.lost.borrow().contains(by) => {
+                later.object == wish.object && later.n > wish.n
+            }
+            Some(_) => false,
+            None => self.done_before.contains(by) && !is_known(),
+        }
     }
 
     fn later(&self, job: &Job, id: &JobId) -> Option<&Job> {
