@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
-use vworkspace_core::agent::{credentials::Held, shards::Number};
+use vworkspace_core::{
+    agent::{credentials::Held, shards::Number},
+    planted::{Bug, planted},
+};
 use vworkspace_protocol::{Condition, JobId, ObjectRef, Secret};
 
 /// Where the applications are.
@@ -328,6 +331,7 @@ impl Api {
     /// Refused or lost.
     pub async fn apply(self: &Rc<Self>, name: &str, by: u64, found: Option<Object>) -> Result<Put, ApiError> {
         let (this, name, creates) = (self.clone(), name.to_owned(), found.is_none());
+        let found = found.filter(|_| !planted(Bug::WriteUnconditionally));
         let effect = move |state: &mut State| {
             let put = state.apply(&name, by, found.as_ref());
             if let Put::Taken(object) = &put {

@@ -6,16 +6,13 @@ use crate::simulation::api::{
 };
 use serde_json::Value;
 use std::{rc::Rc, time::Duration};
-use vworkspace_core::{
-    agent::{
-        ObjectKey,
-        bare_answers::Message,
-        dedup::Ledger,
-        job_run::{Goal, Observed, Taken},
-        session::{Failure, State},
-        work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
-    },
-    planted::{Bug, planted},
+use vworkspace_core::agent::{
+    ObjectKey,
+    bare_answers::Message,
+    dedup::Ledger,
+    job_run::{Goal, Observed, Taken},
+    session::{Failure, State},
+    work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
 };
 use vworkspace_protocol::{
     Job, JobId, JobKind, WaitFor,
@@ -257,7 +254,6 @@ impl Agent {
                 Ok(found) => found,
                 Err(error) => return self.not_applied(error),
             };
-            let found = found.filter(|_| !planted(Bug::WriteUnconditionally));
             if found.as_ref().is_some_and(Object::is_deleting) {
                 return self.later("the object is still being deleted", true);
             }
