@@ -195,10 +195,15 @@ pub async fn restore_control(
     if !world.weather.is_healed() && backup.is_known_to(&sites) {
         let away = world.dice.between(Duration::from_millis(50), Duration::from_secs(5));
         backup.put_back(&world, &control, &sites, away).await;
-        // It offers what was acked to another session alone.
-        for pod in pods.iter().filter(|_| !world.weather.says_restored) {
-            pod.replace_all();
-        }
+        replace_if_due(&world, &pods);
+    }
+}
+
+/// Restarts the operators of a control plane that was set back in silence, if nobody has.
+pub fn replace_if_due(world: &World, pods: &[Rc<Pods>]) {
+    if world.weather.is_restart_due() {
+        pods.iter().for_each(|pod| pod.replace_all());
+        world.weather.set_restart_due(false);
     }
 }
 

@@ -143,6 +143,7 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     world.history.note("CHECK", "faults end");
     world.weather.heal();
     pods.iter().for_each(|pod| pod.ensure());
+    nemesis::replace_if_due(world, &pods);
     settle(world, &control, &sites, &pods);
     *jobs = sites.iter().map(|(_, wishes)| wishes.taken.borrow().len() as u64).sum();
     Ok(())
