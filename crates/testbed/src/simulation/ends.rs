@@ -133,7 +133,9 @@ impl Reasons<'_> {
             let left_the_queue = matches!(other.state, JobState::Cancelled | JobState::Expired);
             !left_the_queue && taken.get(&other.id).is_some_and(|wish| wish.deletes)
         });
-        !has_deletion && self.later(job, &by).is_some_and(replaces)
+        // A control plane that was set back knows less of a deletion than is known here, so it is not judged by that.
+        let was_set_back = !self.done_before.is_empty();
+        (was_set_back || !has_deletion) && self.later(job, &by).is_some_and(replaces)
     }
 
     /// Whether a later job of the same object had an effect, as far as is known of it; or is there at all, where this one was

@@ -57,8 +57,15 @@ async fn polled(world: &World, control_plane: &StrictV1) {
     polled.unwrap_or_else(|_| panic!("no poll; the operator's log:\n{}", world.stack.operator.log()));
 }
 
-/// Asks for a rotation as the cluster's admin would.
+/// Asks for a rotation as the cluster's admin would, once an earlier wish has been fulfilled.
 async fn lose_a_rotation(world: &World, control_plane: &StrictV1) {
+    let is_free = |cluster: Option<&Cluster>| {
+        cluster.is_some_and(|cluster| cluster.spec.rotate_credentials != Some(true))
+    };
+    let free =
+        tokio::time::timeout(PATIENCE, await_condition(clusters(world), "control-plane", is_free)).await;
+    free.unwrap_or_else(|_| panic!("the wish stays; the operator's log:\n{}", world.stack.operator.log()))
+        .unwrap();
     control_plane.lose_next_rotation();
     let wish = Patch::Merge(json!({ "spec": { "rotateCredentials": true } }));
     clusters(world).patch("control-plane", &PatchParams::default(), &wish).await.unwrap();
