@@ -92,7 +92,11 @@ impl Reasons<'_> {
 
     fn failed_wrong(&self, job: &Job, wish: &Wish, ended: Timestamp) -> Option<&'static str> {
         if let Some(by) = superseded_by(job) {
-            let is_followed = self.is_followed(job, &by) || self.is_followed_by_lost(wish, &by);
+            // Around a restore an earlier job may come to its agent behind a later one.
+            let is_same = |other: &Job| other.id == by && other.target == job.target;
+            let is_reordered = !self.done_before.is_empty() && self.jobs.iter().any(is_same);
+            let is_followed =
+                is_reordered || self.is_followed(job, &by) || self.is_followed_by_lost(wish, &by);
             return (!is_followed).then_some("no later job took its place");
         }
         if job.error.starts_with("DeadlineExceeded: ") {
