@@ -21,7 +21,7 @@ use vworkspace_protocol::{
     ClusterId, JobId, Outcome, Secret,
     admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
     credential::RegisterRequest,
-    event::{EventsRequest, kind},
+    event::EventsRequest,
 };
 use vworkspace_server::app::{self, App, access::Person, page::PageParams};
 use vworkspace_store::ResourceFilter;
@@ -122,8 +122,6 @@ pub struct Central {
     resources: Vec<Resource>,
     /// What is kept under which key.
     events: Vec<(String, String)>,
-    /// Whether it found two agents under the identity, which no cluster here has.
-    in_conflict: bool,
 }
 
 /// Asks the control plane for all it says about a cluster. `None`: it did not answer.
@@ -134,7 +132,6 @@ pub async fn ask(control: &Rc<Control>, cluster: ClusterId) -> Option<Central> {
 
 async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, app::Error> {
     let (mut jobs, mut resources, mut events) = (Vec::new(), Vec::new(), Vec::new());
-    let mut in_conflict = false;
     let mut cursor = None;
     loop {
         let page = app::jobs::list(app, by, cluster, None, &page(cursor.as_deref())).await?;
@@ -159,7 +156,6 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
     loop {
         let page = app::reports::events(app, by, cluster, None, &page(cursor.as_deref())).await?;
         let body = |event: &EventRecord| body_of(&event.kind, &event.resource_ref, &event.conditions);
-        in_conflict |= page.items.iter().any(|event| event.kind == kind::IDENTITY_CONFLICT);
         events.extend(page.items.into_iter().map(|event| (event.event_key.clone(), body(&event))));
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -167,7 +163,7 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
         }
     }
     let cluster = app::clusters::read(app, by, cluster).await?;
-    Ok(Central { cluster, jobs, resources, events, in_conflict })
+    Ok(Central { cluster, jobs, resources, events })
 }
 
 fn page(cursor: Option<&str>) -> PageParams {
@@ -247,19 +243,11 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, lease: Duration, h
     }
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
-    // After a crash a late call of an operator that has ended may look like a newer one's (ROADMAP.md, known limits).
-    let may_forget = site.world.weather.control_lives < NEVER;
-    history.holds("I8 fencing", may_forget || !central.in_conflict, || {
-        format!("{} is said to have two agents under its identity", site.name)
-    });
     let connected = central.cluster.presence == Presence::Connected;
     history.holds("I7 liveness", connected || site.is_deleted(), || {
         format!("{} is shown as {:?}", site.name, central.cluster.presence)
     });
 }
-
-/// A control plane that lives so long crashes in no play.
-const NEVER: Duration = Duration::from_secs(600);
 
 struct Checks<'a> {
     central: &'a Central,
