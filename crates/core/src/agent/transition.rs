@@ -175,10 +175,7 @@ impl TransitionLog {
         conditions: &[Condition],
         now: Timestamp,
     ) -> Vec<News> {
-        // That one was taken away may have been told to nobody.
-        let removed = self.absent(object, conditions, now);
-        let all: Vec<_> = conditions.iter().cloned().chain(removed).collect();
-        all.into_iter().filter_map(|condition| self.tell(object, condition, now, Key::Stored)).collect()
+        self.snapshot(object, conditions, now, Key::Stored)
     }
 
     /// As [`TransitionLog::handle_snapshot`], with every condition counted anew: the control plane takes its events for
@@ -189,9 +186,20 @@ impl TransitionLog {
         conditions: &[Condition],
         now: Timestamp,
     ) -> Vec<News> {
+        self.snapshot(object, conditions, now, Key::New)
+    }
+
+    fn snapshot(
+        &mut self,
+        object: &ObjectRef,
+        conditions: &[Condition],
+        now: Timestamp,
+        key: Key,
+    ) -> Vec<News> {
+        // That one was taken away may have been told to nobody.
         let removed = self.absent(object, conditions, now);
         let all: Vec<_> = conditions.iter().cloned().chain(removed).collect();
-        all.into_iter().filter_map(|condition| self.tell(object, condition, now, Key::New)).collect()
+        all.into_iter().filter_map(|condition| self.tell(object, condition, now, key)).collect()
     }
 
     /// Events for those of an object's conditions that were last told otherwise, or never, and for those that were told and
