@@ -212,8 +212,10 @@ impl PresenceMap {
         )?;
         // Of an agent that no note was written of, what it holds is known all the same.
         let unnoted = held.iter().map(|(row, latest)| {
-            let sighting = Sighting { latest: Some(*latest), ..Sighting::default() };
-            (*row, Entry { known: AgentRecord { sighting, ..AgentRecord::default() }, ..Entry::default() })
+            let mut entry = Entry { offer_again: true, ..Entry::default() };
+            entry.known.sighting.latest = Some(*latest);
+            entry.known.sighting.handle_start();
+            (*row, entry)
         });
         let mut entries: HashMap<i64, Entry> = unnoted.collect();
         for (row, mut known, [capabilities, conditions, sessions], id) in rows {
@@ -221,7 +223,10 @@ impl PresenceMap {
             known.conditions = from_json("conditions", &conditions)?;
             known.sessions = from_json("sessions", &sessions)?;
             let id = known.sessions.conflict().map(|_| id);
-            // Whether every job was offered again before the last stop is not known: look once.
+            // In a conflict each of the two goes on with what it holds.
+            if id.is_none() {
+                known.sighting.handle_start();
+            }
             entries.insert(row, Entry { known, id, offer_again: true, ..Entry::default() });
         }
         for (row, kept) in Kept::load(connection)? {

@@ -6,27 +6,23 @@ use vworkspace_protocol::{
 };
 
 /// Whether the job's timeline begins where jobs begin, only takes legal steps, ends at most once, and ends where the
-/// job is.
-pub(crate) fn is_legal(job: &Job) -> bool {
+/// job is. Where the control plane `was_set_back`, its agent may have the job although the record says that it was never
+/// handed out: it was, after the backup.
+pub(crate) fn is_legal(job: &Job, was_set_back: bool) -> bool {
     let states: Vec<JobState> = job.timeline.iter().map(|entry| entry.state).collect();
     states.first() == Some(&JobState::Queued)
-        && job.timeline.windows(2).all(|pair| may_follow(pair[0].state, &pair[1], is_known_from_before(job)))
+        && job.timeline.windows(2).all(|pair| may_follow(pair[0].state, &pair[1], was_set_back))
         && states.last() == Some(&job.state)
 }
 
-/// Whether an agent may have the job although the record says that it was never handed out: it was, after the backup.
-fn is_known_from_before(job: &Job) -> bool {
-    job.timeline.iter().any(is_about_a_restore)
-}
-
-fn may_follow(before: JobState, after: &TimelineEntry, is_known_from_before: bool) -> bool {
+fn may_follow(before: JobState, after: &TimelineEntry, was_set_back: bool) -> bool {
     if before.is_terminal() {
         return false;
     }
     match after.state {
         // Held since a restore, and released: it stays in its state.
         JobState::Queued => {
-            let is_progress = is_known_from_before && after.cause.starts_with("progress: ");
+            let is_progress = was_set_back && after.cause.starts_with("progress: ");
             before == JobState::Queued && (is_about_a_restore(after) || is_progress)
         }
         // Handed out, also again; and offered again after a session broke.

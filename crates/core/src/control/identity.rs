@@ -1,13 +1,16 @@
 //! Detects two agents that use one identity, and decides which of them the control plane serves.
 //!
 //! ```text
-//!   A polls ── B polls ── A polls ── ≥ 5 s ── A polls: conflict      A is served, B gets 409
-//!   A polls ── B polls ── A's queued results: none                   A was a leader that ends
-//!   A polls ── B polls: none                                         A was restarted as B
+//!   A polls ─ B polls ─ A polls ─ B polls ─ A polls: conflict      A is served, B gets 409
+//!                       └──── ≥ 5 s ───────┘
+//!   A polls ─ B polls ─ A's queued results: none                   A was a leader that ends
+//!   A polls ─ B polls: none                                        A was restarted as B
+//!   A polls ─ B polls ─ A polls ─ A polls: none                    B ended before A began, and its poll came late
 //! ```
 //!
-//! A new session is served at once: a restart looks the same. Only an earlier session that *polls* again proves a copy:
-//! a process that lost its leader-election lease flushes its queue, but polls no more.
+//! A new session is served at once: a restart looks the same. Only two sessions that *poll* in turns prove a copy: a
+//! process that lost its leader-election lease flushes its queue, but polls no more; and of a process that ended one
+//! last poll may come after the first one of its successor.
 //!
 //! The former session stays served for as long as it calls, so that two copies never displace each other in turns. A
 //! session that was silent for ten minutes is forgotten; a conflict ends when no more than one session is left.
@@ -22,7 +25,8 @@ use vworkspace_protocol::{
     id::SessionId,
 };
 
-/// Shortest time between the two polls that prove a conflict. A paused process resumes all its calls within a moment.
+/// Shortest time between the two polls of the former session that prove a conflict. A paused process resumes all its
+/// calls within a moment.
 pub const PROOF: Duration = Duration::from_secs(5);
 /// Most sessions remembered of one cluster. Overflow rule: the one silent for longest is forgotten, never the served one.
 const MOST_SESSIONS: usize = 4;
@@ -45,6 +49,8 @@ struct Heard {
     last: Timestamp,
     /// Its first poll after a newer session was heard.
     again: Option<Timestamp>,
+    /// A newer session polled after that.
+    answered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +124,7 @@ impl Sessions {
     /// Forgets all sessions but this one, which ends a conflict; returns `true` if there was one.
     pub fn keep(&mut self, session: &SessionId) -> bool {
         self.heard.retain(|heard| heard.session == *session);
-        self.heard.iter_mut().for_each(|heard| heard.again = None);
+        self.heard.iter_mut().for_each(Heard::forget_turns);
         self.conflict.take().is_some()
     }
 
@@ -139,7 +145,7 @@ impl Sessions {
         let conflict = self.conflict.as_mut()?;
         if self.heard.len() <= 1 {
             self.conflict = None;
-            self.heard.iter_mut().for_each(|heard| heard.again = None);
+            self.heard.iter_mut().for_each(Heard::forget_turns);
             return Some(Change::Ended);
         }
         if !self.heard.iter().any(|heard| heard.session == conflict.served)
@@ -152,26 +158,29 @@ impl Sessions {
 
     /// Notes the call; returns `true` if it proves a conflict.
     fn hear(&mut self, session: &SessionId, call: Call<'_>, now: Timestamp) -> bool {
-        let newest = self.heard.len().saturating_sub(1);
-        let place = self.heard.iter().position(|heard| heard.session == *session);
-        let Some((place, heard)) = place.and_then(|place| Some((place, self.heard.get_mut(place)?))) else {
-            self.add(session, call.address, now);
-            return false;
-        };
+        let known = self.heard.iter().position(|heard| heard.session == *session);
+        let place = known.unwrap_or_else(|| self.add(session, now));
+        let (former, rest) = self.heard.split_at_mut(place);
+        let Some((heard, newer)) = rest.split_first_mut() else { return false };
         heard.last = now;
         heard.address = call.address;
-        if place == newest || !call.is_poll || self.conflict.is_some() {
+        if !call.is_poll {
             return false;
         }
-        let first = *heard.again.get_or_insert(now);
-        let is_proof = elapsed(first, now) >= PROOF;
+        former.iter_mut().for_each(|former| former.answered |= former.again.is_some());
+        if newer.is_empty() || self.conflict.is_some() {
+            return false;
+        }
+        let again = *heard.again.get_or_insert(now);
+        let is_proof = heard.answered && elapsed(again, now) >= PROOF;
         if is_proof {
             self.conflict = Some(Conflict { since: now, served: session.clone() });
         }
         is_proof
     }
 
-    fn add(&mut self, session: &SessionId, address: Option<IpAddr>, now: Timestamp) {
+    /// Adds a session; returns its place.
+    fn add(&mut self, session: &SessionId, now: Timestamp) -> usize {
         if self.heard.len() >= MOST_SESSIONS {
             let served = self.conflict.as_ref().map(|conflict| &conflict.served);
             let others = self.heard.iter().enumerate().filter(|(_, heard)| Some(&heard.session) != served);
@@ -180,11 +189,24 @@ impl Sessions {
             }
         }
         let session = session.clone();
-        self.heard.push(Heard { session, address, first: now, last: now, again: None });
+        self.heard.push(Heard {
+            session,
+            address: None,
+            first: now,
+            last: now,
+            again: None,
+            answered: false,
+        });
+        self.heard.len() - 1
     }
 }
 
 impl Heard {
+    /// Makes what it polled so far prove nothing.
+    fn forget_turns(&mut self) {
+        (self.again, self.answered) = (None, false);
+    }
+
     fn shown(&self) -> AgentSession {
         AgentSession {
             session: self.session.clone(),

@@ -26,8 +26,8 @@ const INSTANT: Duration = Duration::from_micros(1);
 /// What is remembered of one agent's calls.
 ///
 /// Acked jobs are offered again when the session changes or has been silent for too long (contract, section 2), when
-/// a session that is gone says that it holds one, and when the cluster registers. All are breaks: the agent that acked
-/// may not be the one that asks now.
+/// a session that is gone says that it holds one, when the cluster registers, and when the control plane starts. All are
+/// breaks: the agent that acked may not be the one that asks now, or has told what the control plane no longer knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
     /// The run of the agent that called last; plain v1 agents name none.
@@ -78,6 +78,14 @@ impl Sighting {
     /// all one can tell, because plain v1 agents name none.
     pub fn handle_registration(&mut self, now: Timestamp) {
         self.break_off(now);
+    }
+
+    /// The control plane starts. It may have been set back to a backup, and notes are lost in a crash: what an agent acked
+    /// and finished since is asked for once more.
+    pub fn handle_start(&mut self) {
+        if let Some(latest) = self.latest {
+            self.break_off(latest);
+        }
     }
 
     fn break_off(&mut self, now: Timestamp) {
@@ -154,6 +162,17 @@ mod tests {
             assert!(Some(sighting.hold(at(now))) >= sighting.break_at);
             assert!(Some(sighting.hold(at(0))) >= sighting.break_at);
         }
+    }
+
+    #[test]
+    fn start_of_the_control_plane_is_a_break_for_all_that_is_held() {
+        let mut sighting = Sighting::default();
+        sighting.handle_start();
+        assert_eq!(sighting.break_at, None, "nobody holds anything");
+        sighting.handle_call(None, at(0), STALE);
+        let held = sighting.hold(at(9));
+        sighting.handle_start();
+        assert!(sighting.break_at > Some(held));
     }
 
     #[test]

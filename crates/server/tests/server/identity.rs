@@ -20,7 +20,9 @@ async fn make_conflict(first: &Run<'_>, copy: &Run<'_>) {
     for run in [first, copy, first] {
         assert_eq!(run.poll(0).await.status, 200, "{}", run.session);
     }
-    first.server.pass(5);
+    first.server.pass(1);
+    assert_eq!(copy.poll(0).await.status, 200);
+    first.server.pass(4);
     assert_eq!(first.poll(0).await.status, 200);
 }
 
@@ -145,18 +147,34 @@ async fn restart_and_late_calls_are_no_conflict() {
 }
 
 #[tokio::test]
+async fn late_poll_of_an_operator_that_ended_is_no_conflict() {
+    let server = TimedServer::new().await;
+    let (living, ended) = two_runs(&server).await;
+    living.poll(0).await.expect(200);
+    ended.poll(0).await.expect(200);
+    for _ in 0..10 {
+        server.pass(10);
+        assert_eq!(living.poll(0).await.status, 200);
+    }
+    assert_eq!(server.record().await.get("identityConflict"), None);
+    assert_eq!(living.post("credentials/rotate", json!({})).await.status, 200);
+}
+
+#[tokio::test]
 async fn open_poll_of_the_later_session_ends_at_the_proof() {
     let server = TimedServer::new().await;
     let (first, copy) = two_runs(&server).await;
-    first.poll(0).await.expect(200);
+    for run in [&first, &copy, &first] {
+        run.poll(0).await.expect(200);
+    }
+    server.pass(1);
     let mut open = Box::pin(copy.poll(300));
     let cluster = ClusterId::new(server.cluster.as_str());
     tokio::select! {
         answer = &mut open => panic!("nothing to answer yet: {answer:?}"),
         () = eventually(async || server.app.polls.is_waiting(&cluster).then_some(())) => {}
     }
-    first.poll(0).await.expect(200);
-    server.pass(5);
+    server.pass(4);
     first.poll(0).await.expect(200);
     let job = server.enqueue(manifest("web", 1)).await;
     open.await.refused(409, "identity_conflict");

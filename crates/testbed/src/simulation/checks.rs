@@ -21,7 +21,7 @@ use vworkspace_protocol::{
     ClusterId, JobId, Outcome, Secret,
     admin::{Cluster, EventRecord, Job, JobState, Presence, Resource, TimelineEntry},
     credential::RegisterRequest,
-    event::EventsRequest,
+    event::{EventsRequest, kind},
 };
 use vworkspace_server::app::{self, App, access::Person, page::PageParams};
 use vworkspace_store::ResourceFilter;
@@ -122,6 +122,8 @@ pub struct Central {
     resources: Vec<Resource>,
     /// What is kept under which key.
     events: Vec<(String, String)>,
+    /// Whether it found two agents under the identity, which no cluster here has.
+    in_conflict: bool,
 }
 
 /// Asks the control plane for all it says about a cluster. `None`: it did not answer.
@@ -132,6 +134,7 @@ pub async fn ask(control: &Rc<Control>, cluster: ClusterId) -> Option<Central> {
 
 async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, app::Error> {
     let (mut jobs, mut resources, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    let mut in_conflict = false;
     let mut cursor = None;
     loop {
         let page = app::jobs::list(app, by, cluster, None, &page(cursor.as_deref())).await?;
@@ -156,6 +159,7 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
     loop {
         let page = app::reports::events(app, by, cluster, None, &page(cursor.as_deref())).await?;
         let body = |event: &EventRecord| body_of(&event.kind, &event.resource_ref, &event.conditions);
+        in_conflict |= page.items.iter().any(|event| event.kind == kind::IDENTITY_CONFLICT);
         events.extend(page.items.into_iter().map(|event| (event.event_key.clone(), body(&event))));
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -163,7 +167,7 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
         }
     }
     let cluster = app::clusters::read(app, by, cluster).await?;
-    Ok(Central { cluster, jobs, resources, events })
+    Ok(Central { cluster, jobs, resources, events, in_conflict })
 }
 
 fn page(cursor: Option<&str>) -> PageParams {
@@ -236,13 +240,15 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, lease: Duration, h
         checks.changes_go_forward();
         checks.effects_fit_states();
         checks.a_job_rotates_once();
-        // A control plane that was set back hands out what was queued then, also what a later job had taken the place of.
-        if !checks.was_set_back() {
+        if !site.was_set_back_in_silence() {
             checks.objects_are_what_was_asked_for();
         }
     }
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
+    history.holds("I8 fencing", !central.in_conflict, || {
+        format!("{} is said to have two agents under its identity", site.name)
+    });
     let connected = central.cluster.presence == Presence::Connected;
     history.holds("I7 liveness", connected || site.is_deleted(), || {
         format!("{} is shown as {:?}", site.name, central.cluster.presence)
@@ -284,8 +290,9 @@ impl Checks<'_> {
     }
 
     fn every_timeline_is_legal(&self) {
+        let was_set_back = self.site.seen.borrow().set_backs > 0;
         for job in &self.central.jobs {
-            self.history.holds("I2 one end", timeline::is_legal(job), || {
+            self.history.holds("I2 one end", timeline::is_legal(job, was_set_back), || {
                 format!("it went a way that there is not: {}", told(job, self.history))
             });
         }
@@ -324,18 +331,12 @@ impl Checks<'_> {
         }
     }
 
-    /// Whether the control plane was set back to a backup, and nobody said so to it.
-    fn was_set_back(&self) -> bool {
-        let says_restored = self.site.world.weather.says_restored;
-        !says_restored && !self.site.seen.borrow().done_before.is_empty()
-    }
-
     /// Each job has its effect at most once, and never after a later one's, unless the control plane was set back.
     fn changes_go_forward(&self) {
         let (mut last, mut done): (BTreeMap<String, u64>, BTreeSet<u64>) = Default::default();
         for change in &self.site.api.state().changes {
             let before = last.insert(change.object.clone(), change.by).unwrap_or(0);
-            let is_later = before < change.by || self.was_set_back();
+            let is_later = before < change.by || self.site.was_set_back_in_silence();
             let is_first = done.insert(change.by);
             self.history.holds("I3 one effect, I4 order", is_first && is_later, || {
                 format!("{} of {} went from change {before} to {}", change.object, self.site.name, change.by)

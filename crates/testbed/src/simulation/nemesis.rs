@@ -61,12 +61,6 @@ impl Pods {
         }
     }
 
-    /// Another process in the place of each.
-    fn replace_all(&self) {
-        self.running.take().iter().for_each(|agent| agent.kill());
-        self.ensure();
-    }
-
     fn kill_one(&self) {
         let mut running = self.running.borrow_mut();
         let chosen = self.site.world.dice.roll(running.len() as u64);
@@ -178,12 +172,7 @@ pub async fn let_strangers_in(world: World, pods: Rc<Pods>) {
 }
 
 /// Takes a backup of the control plane at some moment, and sets it back to that at another.
-pub async fn restore_control(
-    world: World,
-    control: Rc<Control>,
-    sites: Vec<(Rc<Site>, Rc<Wishes>)>,
-    pods: Vec<Rc<Pods>>,
-) {
+pub async fn restore_control(world: World, control: Rc<Control>, sites: Vec<(Rc<Site>, Rc<Wishes>)>) {
     let backup = loop {
         world.sleep_between(Duration::from_millis(500), Duration::from_secs(15)).await;
         if let Some(backup) = Backup::take(&control, &sites) {
@@ -195,15 +184,6 @@ pub async fn restore_control(
     if !world.weather.is_healed() && backup.is_known_to(&sites) {
         let away = world.dice.between(Duration::from_millis(50), Duration::from_secs(5));
         backup.put_back(&world, &control, &sites, away).await;
-        replace_if_due(&world, &pods);
-    }
-}
-
-/// Restarts the operators of a control plane that was set back in silence, if nobody has.
-pub fn replace_if_due(world: &World, pods: &[Rc<Pods>]) {
-    if world.weather.is_restart_due() {
-        pods.iter().for_each(|pod| pod.replace_all());
-        world.weather.set_restart_due(false);
     }
 }
 

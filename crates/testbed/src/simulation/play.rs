@@ -99,10 +99,7 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     executor.spawn(fate, nemesis::turn_clock(world.clone(), control.clone()));
     // Of a plain v1 control plane nobody asks for what was acked before it was set back.
     if world.weather.restores && !world.weather.never_offers_again {
-        executor.spawn(
-            fate,
-            nemesis::restore_control(world.clone(), control.clone(), sites.clone(), pods.clone()),
-        );
+        executor.spawn(fate, nemesis::restore_control(world.clone(), control.clone(), sites.clone()));
     }
     if world.weather.twins
         && !world.weather.restores
@@ -143,7 +140,6 @@ fn stage(world: &World, jobs: &mut u64) -> anyhow::Result<()> {
     world.history.note("CHECK", "faults end");
     world.weather.heal();
     pods.iter().for_each(|pod| pod.ensure());
-    nemesis::replace_if_due(world, &pods);
     settle(world, &control, &sites, &pods);
     *jobs = sites.iter().map(|(_, wishes)| wishes.taken.borrow().len() as u64).sum();
     Ok(())

@@ -77,7 +77,6 @@ impl Backup {
         }
         world.weather.count("control plane restored from a backup");
         world.weather.handle_upheaval(world.executor.now());
-        world.weather.set_restart_due(!world.weather.says_restored);
         world.history.note("control", "is set back to a backup");
         if world.weather.says_restored {
             // They do it in the end, whatever goes wrong meanwhile.

@@ -86,8 +86,6 @@ pub struct Weather {
     upheaval: Cell<Option<Duration>>,
     /// A registration token was refused in form: nothing is known yet by which a stranger could be told.
     token_refused: Cell<bool>,
-    /// Whether the operators are still to be restarted after a restore.
-    restart_due: Cell<bool>,
     fired: RefCell<BTreeMap<&'static str, u64>>,
 }
 
@@ -147,7 +145,6 @@ impl Weather {
             healed: Cell::new(false),
             upheaval: Cell::new(None),
             token_refused: Cell::new(false),
-            restart_due: Cell::new(false),
             fired: RefCell::default(),
         }
     }
@@ -170,17 +167,6 @@ impl Weather {
     /// When the control plane's memory last was exchanged for another, if it ever was.
     pub fn upheaval(&self) -> Option<Duration> {
         self.upheaval.get()
-    }
-
-    /// A control plane that was set back in silence offers what was acked at the backup to another session alone: people
-    /// have to restart the operators, or have done so.
-    pub fn set_restart_due(&self, is_due: bool) {
-        self.restart_due.set(is_due);
-    }
-
-    /// Whether the operators are still to be restarted.
-    pub fn is_restart_due(&self) -> bool {
-        self.restart_due.get()
     }
 
     /// A registration token was refused in form.

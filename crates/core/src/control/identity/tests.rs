@@ -20,7 +20,7 @@ fn poll(sessions: &mut Sessions, name: &str, second: i64) -> (Standing, Option<C
 /// `a` was there first, `b` is its copy.
 fn in_conflict() -> Sessions {
     let mut sessions = Sessions::default();
-    for (name, second) in [("a", 0), ("b", 10), ("a", 20)] {
+    for (name, second) in [("a", 0), ("b", 10), ("a", 20), ("b", 21)] {
         assert_eq!(poll(&mut sessions, name, second), (Standing::Served, None), "{name} {second}");
     }
     assert_eq!(poll(&mut sessions, "a", 25), (Standing::ServedInConflict, Some(Change::Began)));
@@ -28,7 +28,7 @@ fn in_conflict() -> Sessions {
 }
 
 #[test]
-fn former_session_that_polls_twice_proves_a_conflict() {
+fn sessions_that_poll_in_turns_prove_a_conflict() {
     let mut sessions = in_conflict();
     assert_eq!(poll(&mut sessions, "b", 26), (Standing::Refused, None));
     assert_eq!(poll(&mut sessions, "a", 27), (Standing::ServedInConflict, None));
@@ -54,6 +54,16 @@ fn queued_reports_of_a_leader_that_ends_prove_nothing() {
     poll(&mut sessions, "b", 10);
     for second in 20..60 {
         assert_eq!(call(&mut sessions, "a", second, false), (Standing::Served, None));
+    }
+}
+
+#[test]
+fn late_poll_of_a_session_that_ended_before_proves_nothing() {
+    let mut sessions = Sessions::default();
+    poll(&mut sessions, "living", 0);
+    poll(&mut sessions, "ended", 1);
+    for second in (2..900).step_by(30) {
+        assert_eq!(poll(&mut sessions, "living", second), (Standing::Served, None), "{second}");
     }
 }
 
@@ -89,7 +99,9 @@ fn conflict_ends_when_the_later_session_is_silent() {
     assert_eq!(poll(&mut sessions, "a", 629), (Standing::ServedInConflict, None));
     assert_eq!(poll(&mut sessions, "a", 630), (Standing::Served, Some(Change::Ended)));
     assert_eq!(poll(&mut sessions, "b", 640), (Standing::Served, None), "a new session is served at once");
-    assert_eq!(poll(&mut sessions, "a", 641), (Standing::Served, None));
+    for (name, second) in [("a", 641), ("b", 642)] {
+        assert_eq!(poll(&mut sessions, name, second), (Standing::Served, None));
+    }
     assert_eq!(poll(&mut sessions, "a", 646), (Standing::ServedInConflict, Some(Change::Began)));
 }
 

@@ -223,6 +223,8 @@ impl Agent {
         let (name, by) = target_of(job);
         let reached = match Task::of(job) {
             _ if result.outcome != Outcome::Succeeded => true,
+            // An older job may have made the object again since.
+            Task::Delete if self.site.was_set_back_in_silence() => true,
             Task::Put if job.wait_for == Some(WaitFor::Accepted) => true,
             Task::Put => state.reached_since(&name, by).next().is_some(),
             Task::Delete => state.objects.get(&name).is_none_or(|object| object.value > by),

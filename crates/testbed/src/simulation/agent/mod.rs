@@ -74,6 +74,12 @@ impl Site {
         self.is_twin.get()
     }
 
+    /// Whether the control plane was set back to a backup, and nobody said so to it: it hands out what was queued then,
+    /// also what a later job had taken the place of.
+    pub fn was_set_back_in_silence(&self) -> bool {
+        !self.world.weather.says_restored && self.seen.borrow().set_backs > 0
+    }
+
     /// Whether its Cluster object was deleted: it leaves, or has left.
     pub fn is_deleted(&self) -> bool {
         self.api.state().deleted_at.is_some()

@@ -158,7 +158,7 @@ impl Checks<'_> {
             if job.state == JobState::Closed && job.outcome.is_none() {
                 self.about("I2 one end", wish, &format!("job {id} is closed without an outcome"));
             }
-            if !timeline::is_legal(job) {
+            if !timeline::is_legal(job, false) {
                 let states: Vec<_> = job.timeline.iter().map(|entry| entry.state.as_str()).collect();
                 self.about("I2 one end", wish, &format!("job {id} is {} and went {states:?}", job.state));
             }
