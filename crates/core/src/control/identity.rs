@@ -1,16 +1,15 @@
 //! Detects two agents that use one identity, and decides which of them the control plane serves.
 //!
 //! ```text
-//!   A polls ─ B polls ─ A polls ─ B polls ─ A polls: conflict      A is served, B gets 409
-//!                       └──── ≥ 5 s ───────┘
-//!   A polls ─ B polls ─ A's queued results: none                   A was a leader that ends
+//!   A polls ─ B polls ─ A polls ─ B polls ─ ≥ 5 s ─ A polls ─ B polls: conflict      A is served, B gets 409
 //!   A polls ─ B polls: none                                        A was restarted as B
-//!   A polls ─ B polls ─ A polls ─ A polls: none                    B ended before A began, and its poll came late
+//!   A polls ─ B polls ─ A's queued results: none                   A was a leader that ends
+//!   A polls ─ B polls ─ A polls ─ ≥ 5 s ─ A polls: none            B had ended before, and its poll came late
 //! ```
 //!
-//! A new session is served at once: a restart looks the same. Only two sessions that *poll* in turns prove a copy: a
-//! process that lost its leader-election lease flushes its queue, but polls no more; and of a process that ended one
-//! last poll may come after the first one of its successor.
+//! A new session is served at once: a restart looks the same. Only two sessions that *go on polling* beside each other
+//! prove a copy: a process that lost its leader-election lease flushes its queue, but polls no more; and the last polls
+//! of a process that ended may come after the first ones of its successor.
 //!
 //! The former session stays served for as long as it calls, so that two copies never displace each other in turns. A
 //! session that was silent for ten minutes is forgotten; a conflict ends when no more than one session is left.
@@ -25,8 +24,8 @@ use vworkspace_protocol::{
     id::SessionId,
 };
 
-/// Shortest time between the two polls of the former session that prove a conflict. A paused process resumes all its
-/// calls within a moment.
+/// For how long a session polls after another one did until it is proved to live beside it. What a paused process or a
+/// broken line held back comes within a moment.
 pub const PROOF: Duration = Duration::from_secs(5);
 /// Most sessions remembered of one cluster. Overflow rule: the one silent for longest is forgotten, never the served one.
 const MOST_SESSIONS: usize = 4;
@@ -37,6 +36,8 @@ const MOST_SESSIONS: usize = 4;
 pub struct Sessions {
     /// In the order in which they were first heard.
     heard: Vec<Heard>,
+    /// Which polled last.
+    polled: Option<SessionId>,
     conflict: Option<Conflict>,
 }
 
@@ -47,10 +48,10 @@ struct Heard {
     address: Option<IpAddr>,
     first: Timestamp,
     last: Timestamp,
-    /// Its first poll after a newer session was heard.
+    /// Its first poll after another session had polled since its last.
     again: Option<Timestamp>,
-    /// A newer session polled after that.
-    answered: bool,
+    /// It polled for [`PROOF`] since then.
+    goes_on: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,23 +161,23 @@ impl Sessions {
     fn hear(&mut self, session: &SessionId, call: Call<'_>, now: Timestamp) -> bool {
         let known = self.heard.iter().position(|heard| heard.session == *session);
         let place = known.unwrap_or_else(|| self.add(session, now));
-        let (former, rest) = self.heard.split_at_mut(place);
-        let Some((heard, newer)) = rest.split_first_mut() else { return false };
+        let Some(heard) = self.heard.get_mut(place) else { return false };
         heard.last = now;
         heard.address = call.address;
         if !call.is_poll {
             return false;
         }
-        former.iter_mut().for_each(|former| former.answered |= former.again.is_some());
-        if newer.is_empty() || self.conflict.is_some() {
+        let is_other = self.polled.as_ref().is_some_and(|polled| polled != session);
+        if known.is_some() && (is_other || heard.again.is_some()) {
+            heard.goes_on |= elapsed(*heard.again.get_or_insert(now), now) >= PROOF;
+        }
+        self.polled = Some(session.clone());
+        let mut going_on = self.heard.iter().filter(|heard| heard.goes_on);
+        let (Some(former), Some(_), None) = (going_on.next(), going_on.next(), &self.conflict) else {
             return false;
-        }
-        let again = *heard.again.get_or_insert(now);
-        let is_proof = heard.answered && elapsed(again, now) >= PROOF;
-        if is_proof {
-            self.conflict = Some(Conflict { since: now, served: session.clone() });
-        }
-        is_proof
+        };
+        self.conflict = Some(Conflict { since: now, served: former.session.clone() });
+        true
     }
 
     /// Adds a session; returns its place.
@@ -188,15 +189,10 @@ impl Sessions {
                 self.heard.remove(place);
             }
         }
+        // They have to be heard beside this one, too.
+        self.heard.iter_mut().for_each(Heard::forget_turns);
         let session = session.clone();
-        self.heard.push(Heard {
-            session,
-            address: None,
-            first: now,
-            last: now,
-            again: None,
-            answered: false,
-        });
+        self.heard.push(Heard { session, address: None, first: now, last: now, again: None, goes_on: false });
         self.heard.len() - 1
     }
 }
@@ -204,7 +200,7 @@ impl Sessions {
 impl Heard {
     /// Makes what it polled so far prove nothing.
     fn forget_turns(&mut self) {
-        (self.again, self.answered) = (None, false);
+        (self.again, self.goes_on) = (None, false);
     }
 
     fn shown(&self) -> AgentSession {

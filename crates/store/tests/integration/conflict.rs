@@ -9,7 +9,7 @@ fn polls(world: &World, agent: &Agent, session: &str, second: i64) -> Sighted {
 }
 
 fn make_conflict(world: &World, agent: &Agent) {
-    for (session, second) in [("a", 1), ("b", 2), ("a", 3), ("b", 4)] {
+    for (session, second) in [("a", 1), ("b", 2), ("a", 3), ("b", 3), ("b", 8)] {
         assert_eq!(polls(world, agent, session, second), Sighted::Known(Standing::Served, None));
     }
     let began = Sighted::Known(Standing::ServedInConflict, Some(Change::Began));

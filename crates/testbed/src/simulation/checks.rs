@@ -122,8 +122,8 @@ pub struct Central {
     resources: Vec<Resource>,
     /// What is kept under which key.
     events: Vec<(String, String)>,
-    /// Whether it found two agents under the identity, which no cluster here has.
-    in_conflict: bool,
+    /// What it said about two agents under the identity, which no cluster here has.
+    conflicts: Vec<String>,
 }
 
 /// Asks the control plane for all it says about a cluster. `None`: it did not answer.
@@ -134,7 +134,7 @@ pub async fn ask(control: &Rc<Control>, cluster: ClusterId) -> Option<Central> {
 
 async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, app::Error> {
     let (mut jobs, mut resources, mut events) = (Vec::new(), Vec::new(), Vec::new());
-    let mut in_conflict = false;
+    let mut conflicts = Vec::new();
     let mut cursor = None;
     loop {
         let page = app::jobs::list(app, by, cluster, None, &page(cursor.as_deref())).await?;
@@ -159,7 +159,8 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
     loop {
         let page = app::reports::events(app, by, cluster, None, &page(cursor.as_deref())).await?;
         let body = |event: &EventRecord| body_of(&event.kind, &event.resource_ref, &event.conditions);
-        in_conflict |= page.items.iter().any(|event| event.kind == kind::IDENTITY_CONFLICT);
+        let told = page.items.iter().filter(|event| event.kind == kind::IDENTITY_CONFLICT);
+        conflicts.extend(told.map(|event| format!("{}: {:?}", event.received_at, event.conditions)));
         events.extend(page.items.into_iter().map(|event| (event.event_key.clone(), body(&event))));
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -167,7 +168,7 @@ async fn read(app: &App, by: &Person, cluster: &ClusterId) -> Result<Central, ap
         }
     }
     let cluster = app::clusters::read(app, by, cluster).await?;
-    Ok(Central { cluster, jobs, resources, events, in_conflict })
+    Ok(Central { cluster, jobs, resources, events, conflicts })
 }
 
 fn page(cursor: Option<&str>) -> PageParams {
@@ -246,8 +247,8 @@ pub fn check(central: &Central, site: &Site, wishes: &Wishes, lease: Duration, h
     }
     checks.events_are_there_once();
     checks.nothing_was_offered_elsewhere();
-    history.holds("I8 fencing", !central.in_conflict, || {
-        format!("{} is said to have two agents under its identity", site.name)
+    history.holds("I8 fencing", central.conflicts.is_empty(), || {
+        format!("{} is said to have two agents under its identity: {:?}", site.name, central.conflicts)
     });
     let connected = central.cluster.presence == Presence::Connected;
     history.holds("I7 liveness", connected || site.is_deleted(), || {

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const SILENCE: Duration = Duration::from_secs(600);
 
@@ -20,7 +21,7 @@ fn poll(sessions: &mut Sessions, name: &str, second: i64) -> (Standing, Option<C
 /// `a` was there first, `b` is its copy.
 fn in_conflict() -> Sessions {
     let mut sessions = Sessions::default();
-    for (name, second) in [("a", 0), ("b", 10), ("a", 20), ("b", 21)] {
+    for (name, second) in [("a", 0), ("b", 10), ("a", 20), ("b", 20), ("b", 25)] {
         assert_eq!(poll(&mut sessions, name, second), (Standing::Served, None), "{name} {second}");
     }
     assert_eq!(poll(&mut sessions, "a", 25), (Standing::ServedInConflict, Some(Change::Began)));
@@ -28,7 +29,7 @@ fn in_conflict() -> Sessions {
 }
 
 #[test]
-fn sessions_that_poll_in_turns_prove_a_conflict() {
+fn sessions_that_go_on_beside_each_other_prove_a_conflict() {
     let mut sessions = in_conflict();
     assert_eq!(poll(&mut sessions, "b", 26), (Standing::Refused, None));
     assert_eq!(poll(&mut sessions, "a", 27), (Standing::ServedInConflict, None));
@@ -58,12 +59,26 @@ fn queued_reports_of_a_leader_that_ends_prove_nothing() {
 }
 
 #[test]
-fn late_poll_of_a_session_that_ended_before_proves_nothing() {
+fn late_polls_of_a_session_that_ended_before_prove_nothing() {
     let mut sessions = Sessions::default();
-    poll(&mut sessions, "living", 0);
-    poll(&mut sessions, "ended", 1);
+    for (name, second) in
+        [("living", 0), ("ended", 1), ("living", 1), ("ended", 1), ("living", 1), ("ended", 2)]
+    {
+        assert_eq!(poll(&mut sessions, name, second), (Standing::Served, None));
+    }
     for second in (2..900).step_by(30) {
         assert_eq!(poll(&mut sessions, "living", second), (Standing::Served, None), "{second}");
+    }
+}
+
+#[test]
+fn late_polls_after_a_restart_prove_nothing_by_what_was_before() {
+    let mut sessions = Sessions::default();
+    // The second was proved to go on beside the first; then it ends, too.
+    for (name, second) in
+        [("1", 0), ("2", 1), ("1", 2), ("2", 3), ("2", 60), ("3", 61), ("2", 62), ("3", 63), ("3", 90)]
+    {
+        assert_eq!(poll(&mut sessions, name, second), (Standing::Served, None), "{name} {second}");
     }
 }
 
@@ -99,7 +114,7 @@ fn conflict_ends_when_the_later_session_is_silent() {
     assert_eq!(poll(&mut sessions, "a", 629), (Standing::ServedInConflict, None));
     assert_eq!(poll(&mut sessions, "a", 630), (Standing::Served, Some(Change::Ended)));
     assert_eq!(poll(&mut sessions, "b", 640), (Standing::Served, None), "a new session is served at once");
-    for (name, second) in [("a", 641), ("b", 642)] {
+    for (name, second) in [("a", 641), ("b", 641), ("b", 646)] {
         assert_eq!(poll(&mut sessions, name, second), (Standing::Served, None));
     }
     assert_eq!(poll(&mut sessions, "a", 646), (Standing::ServedInConflict, Some(Change::Began)));
@@ -154,23 +169,20 @@ proptest! {
         calls in prop::collection::vec((0u8..4, 0i64..120, any::<bool>()), 1..300)
     ) {
         let mut sessions = Sessions::default();
-        let (mut now, mut served) = (0, None::<(String, i64)>);
+        let (mut now, mut served, mut heard) = (0, None::<String>, BTreeMap::new());
         for (who, pause, is_poll) in calls {
             now += pause;
             let name = format!("s{who}");
             let (standing, _) = call(&mut sessions, &name, now, is_poll);
-            match sessions.conflict() {
-                None => served = None,
-                Some(conflict) => {
-                    let current = conflict.served.session.as_str().to_owned();
-                    prop_assert_eq!(standing == Standing::Refused, current != name);
-                    if let Some((former, last)) = &served && *former != current {
-                        prop_assert!(now - last >= 600, "{} gave way to {} too soon", former, current);
-                    }
-                    let last = if current == name { now } else { served.map_or(now, |(_, last)| last) };
-                    served = Some((current, last));
+            let current = sessions.conflict().map(|conflict| conflict.served.session.as_str().to_owned());
+            if let Some(current) = &current {
+                prop_assert_eq!(standing == Standing::Refused, *current != name);
+                if let Some(former) = served.filter(|former| former != current) {
+                    prop_assert!(now - heard[&former] >= 600, "{} gave way to {} too soon", former, current);
                 }
             }
+            served = current;
+            heard.insert(name, now);
         }
     }
 }
