@@ -28,7 +28,10 @@ fn may_follow(before: JobState, after: &TimelineEntry, was_set_back: bool) -> bo
         // Handed out, also again; and offered again after a session broke.
         JobState::Leased | JobState::Acked | JobState::Closed | JobState::Cancelled => true,
         JobState::Expired | JobState::Undeliverable => before != JobState::Acked,
-        JobState::Superseded => before == JobState::Queued,
+        // What was handed out before a restore is replaced while it is held.
+        JobState::Superseded => {
+            before == JobState::Queued || after.cause.ends_with("while this one was held")
+        }
     }
 }
 
