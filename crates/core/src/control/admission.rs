@@ -1,8 +1,8 @@
 //! From an enqueue request to a job that can be stored: every rule about its shape is here.
 
-use crate::canonical::{sha256, to_bytes};
+use crate::canonical::{self, sha256};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 use vworkspace_protocol::{
     JobKind, WaitFor,
@@ -23,7 +23,7 @@ const APPLICATION_INSTANCE_API: &str = "apps.vworkspace.io/v1alpha1";
 #[derive(Clone, Debug)]
 pub struct AdmittedJob {
     kind: JobKind,
-    payload: String,
+    payload: Box<RawValue>,
     target: JobTarget,
     lane: Lane,
     explicit: Option<ExplicitKey>,
@@ -87,8 +87,21 @@ pub enum Refused {
         /// What would be right.
         rule: &'static str,
     },
-    /// Over 512 KiB as compact JSON.
-    #[error("the payload is {0} bytes as compact JSON; at most {JOB_PAYLOAD_BYTES} are accepted")]
+    /// A member stands twice, or the payload is nested too deep.
+    #[error("the payload is not accepted: {0}")]
+    Ambiguous(String),
+    /// A number that the cluster's API server would round.
+    #[error(
+        "the payload is not accepted: {path} is {number}, which no Kubernetes API server holds exactly; write it as a text"
+    )]
+    InexactNumber {
+        /// Where it stands.
+        path: String,
+        /// As it is written, cut to 64 bytes.
+        number: String,
+    },
+    /// Over 512 KiB.
+    #[error("the payload is {0} bytes; at most {JOB_PAYLOAD_BYTES} are accepted")]
     PayloadTooLarge(usize),
     /// Over 512 bytes.
     #[error("idempotencyKey is {0} bytes; at most {IDEMPOTENCY_KEY_BYTES} are accepted")]
@@ -109,7 +122,9 @@ impl Refused {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::PayloadTooLarge(_) | Self::KeyTooLong(_) => code::PAYLOAD_TOO_LARGE,
-            Self::UnknownKind(_)
+            Self::Ambiguous(_)
+            | Self::InexactNumber { .. }
+            | Self::UnknownKind(_)
             | Self::UnknownIntent(_)
             | Self::Member { .. }
             | Self::EmptyKey
@@ -126,23 +141,25 @@ impl Refused {
 /// The first rule it breaks.
 pub fn admit(request: EnqueueJob) -> Result<AdmittedJob, Refused> {
     let kind = known_kind(&request.kind)?;
-    let (target, write) = target(&kind, &request.payload)?;
-    let payload = request.payload.to_string();
+    let payload = request.payload.get();
     if payload.len() > JOB_PAYLOAD_BYTES {
         return Err(Refused::PayloadTooLarge(payload.len()));
     }
+    let canonical = canonical_form(payload)?;
+    let value = serde_json::from_str(payload).map_err(|error| Refused::Ambiguous(error.to_string()))?;
+    let (target, write) = target(&kind, &value)?;
     if request.deadline_seconds.is_some_and(|s| !(1..=MAX_DEADLINE.as_secs()).contains(&s.into())) {
         return Err(Refused::Deadline);
     }
     let explicit = match request.idempotency_key {
-        Some(key) => Some(explicit_key(key, &kind, &request.payload, &payload)?),
+        Some(key) => Some(explicit_key(key, &kind, &canonical)?),
         None => None,
     };
     Ok(AdmittedJob {
         lane: lane(&target),
         write,
         kind,
-        payload,
+        payload: request.payload,
         target,
         explicit,
         expires_at: request.expires_at,
@@ -157,9 +174,9 @@ impl AdmittedJob {
         &self.kind
     }
 
-    /// Compact JSON.
+    /// JSON, as it came.
     pub fn payload(&self) -> &str {
-        &self.payload
+        self.payload.get()
     }
 
     /// The object it is about.
@@ -327,13 +344,21 @@ impl Within<'_> {
     }
 }
 
-fn explicit_key(key: String, kind: &JobKind, value: &Value, compact: &str) -> Result<ExplicitKey, Refused> {
+/// What is equal for equal payloads. Numbers that would be rounded on the way to the cluster are refused, and so is what
+/// each reader may read in another way.
+fn canonical_form(payload: &str) -> Result<Vec<u8>, Refused> {
+    let form = canonical::read(payload).map_err(|error| Refused::Ambiguous(error.to_string()))?;
+    match form.inexact {
+        Some(found) => Err(Refused::InexactNumber { path: found.path, number: clipped(&found.number) }),
+        None => Ok(form.bytes),
+    }
+}
+
+fn explicit_key(key: String, kind: &JobKind, canonical: &[u8]) -> Result<ExplicitKey, Refused> {
     match key.len() {
         0 => Err(Refused::EmptyKey),
         1..=IDEMPOTENCY_KEY_BYTES => {
-            // A value without canonical form is still equal to itself as written.
-            let canonical = to_bytes(value).unwrap_or_else(|_| compact.as_bytes().to_vec());
-            let content = sha256(&[kind.as_str().as_bytes(), b"\0", &canonical].concat());
+            let content = sha256(&[kind.as_str().as_bytes(), b"\0", canonical].concat());
             Ok(ExplicitKey { key, content })
         }
         long => Err(Refused::KeyTooLong(long)),
@@ -478,10 +503,34 @@ mod tests {
         assert_eq!(admit(late).unwrap().start_by(Timestamp::UNIX_EPOCH), Err(Refused::Expired));
     }
 
+    fn admit_text(payload: &str) -> Result<AdmittedJob, Refused> {
+        let payload = RawValue::from_string(payload.to_owned()).unwrap();
+        admit(EnqueueJob { payload, ..EnqueueJob::new("apply", Value::Null) })
+    }
+
+    #[test]
+    fn payload_stays_as_it_came() {
+        let text =
+            r#"{ "kind": "A","apiVersion":"a", "metadata": {"name":"n"}, "n": [1.0, 9007199254740993] }"#;
+        assert_eq!(admit_text(text).unwrap().payload(), text);
+    }
+
+    #[test]
+    fn numbers_that_would_be_rounded_and_repeated_members_are_refused_by_path() {
+        let with = |spec: &str| {
+            let text = format!(r#"{{"apiVersion":"a","kind":"A","metadata":{{"name":"n"}},"spec":{spec}}}"#);
+            admit_text(&text).unwrap_err().to_string()
+        };
+        let rounded = with(r#"{"n": [123456789012345678901]}"#);
+        assert!(rounded.contains("spec.n[0] is 123456789012345678901"), "{rounded}");
+        let repeated = with(r#"{"a": {"x": 1, "x": 2}}"#);
+        assert!(repeated.contains("spec.a.x stands twice"), "{repeated}");
+    }
+
     #[test]
     fn equal_content_under_one_key_does_not_depend_on_member_order() {
         let with_key = |text: &str| {
-            let mut job = EnqueueJob::new("apply", serde_json::from_str(text).unwrap());
+            let mut job = EnqueueJob::new("apply", serde_json::from_str::<Value>(text).unwrap());
             job.idempotency_key = Some("k".into());
             admit(job).unwrap().explicit_key().unwrap().content
         };

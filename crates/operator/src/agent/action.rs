@@ -3,7 +3,10 @@
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
-use vworkspace_core::agent::{ObjectKey, job_run::Goal};
+use vworkspace_core::{
+    agent::{ObjectKey, job_run::Goal},
+    canonical,
+};
 use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE, is_name};
 use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget, limits::clip};
 
@@ -85,12 +88,25 @@ pub enum Refusal {
 /// # Errors
 /// See [`Refusal`]; it concerns this job alone.
 pub fn of_job(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
+    check_text(job.payload.get())?;
     match &job.kind {
         JobKind::Apply => apply(read(job.payload.get())?, job, cluster),
         JobKind::Delete => delete(read::<DeleteTarget>(job.payload.get())?),
         JobKind::Intent => intent(job, cluster),
         JobKind::Other(kind) => Err(Refusal::UnknownKind(kind.clone())),
     }
+}
+
+/// Refuses what the API server would hold as something else than what was asked.
+fn check_text(payload: &str) -> Result<(), Refusal> {
+    let form = canonical::read(payload).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    form.inexact.map_or(Ok(()), |found| {
+        let number = clip(&found.number, 64);
+        let path = found.path;
+        Err(Refusal::Malformed(format!(
+            "{path} is {number}, which the API server would round; write it as a text"
+        )))
+    })
 }
 
 fn intent(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {

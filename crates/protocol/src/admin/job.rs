@@ -1,19 +1,20 @@
 use crate::{ClusterId, Condition, JobId, ObjectRef, Outcome, WaitFor, outcome::FieldConflict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use std::fmt;
 
 /// Body of `POST /api/v1/clusters/{id}/jobs`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnqueueJob {
     /// `apply`, `delete` or `intent`.
     pub kind: String,
-    /// At most 512 KiB as compact JSON; the shape is the kind's.
+    /// At most 512 KiB of JSON, delivered as it comes; the shape is the kind's. No member may stand twice, and every
+    /// number must be one that a Kubernetes API server holds exactly.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub payload: Value,
+    pub payload: Box<RawValue>,
     /// At most 512 bytes. Absent: the server makes a unique one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
@@ -31,7 +32,10 @@ pub struct EnqueueJob {
 
 impl EnqueueJob {
     /// A job of this kind, everything else left to the server.
-    pub fn new(kind: &str, payload: Value) -> Self {
+    pub fn new(kind: &str, payload: impl Into<Value>) -> Self {
+        // A `Value` is JSON, however it is printed.
+        let payload =
+            RawValue::from_string(payload.into().to_string()).unwrap_or_else(|_| RawValue::NULL.to_owned());
         Self {
             kind: kind.to_owned(),
             payload,

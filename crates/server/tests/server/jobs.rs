@@ -95,6 +95,42 @@ async fn the_same_key_is_the_same_job_or_a_conflict() {
     assert_eq!(agent.poll(0).await.len(), 1);
 }
 
+fn job_text(key: &str, spec: &str) -> String {
+    format!(
+        r#"{{"kind": "apply", "idempotencyKey": "{key}", "payload": {{ "apiVersion": "apps.vworkspace.io/v1alpha1",
+            "kind": "ApplicationInstance", "metadata": {{"namespace": "org-a", "name": "web"}}, "spec": {spec}}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn numbers_are_delivered_and_compared_as_they_are_written() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let path = format!("/api/v1/clusters/{}/jobs", agent.cluster);
+    let post = async |spec: &str| tenant.client.send(Method::POST, &path, Some(job_text("k", spec))).await;
+    let job = post(r#"{"a": 1.0,  "b": 9007199254740993}"#).await.expect(201)["id"].clone();
+    post(r#"{"b": 9007199254740993, "a": 1.0}"#).await.expect(200);
+    post(r#"{"a": 1.0, "b": 9007199254740992}"#).await.refused(409, "already_exists");
+    for digit in [1, 2] {
+        let refused = post(&format!(r#"{{"n": [12345678901234567890{digit}]}}"#)).await;
+        let refused = refused.refused(400, "invalid_request");
+        assert!(refused.text.contains("spec.n[0] is 12345678901234567890"), "{}", refused.text);
+    }
+    let polled = agent.client.get(&agent.poll_path(0)).await;
+    assert!(polled.text.contains(r#""spec": {"a": 1.0,  "b": 9007199254740993}"#), "{}", polled.text);
+    assert_eq!(polled.expect(200)["jobs"][0]["id"], job);
+}
+
+#[tokio::test]
+async fn member_that_stands_twice_is_refused_by_path() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let path = format!("/api/v1/clusters/{}/jobs", agent.cluster);
+    let job = job_text("k", r#"{"a": {"x": 1, "x": 2}}"#);
+    let refused = tenant.client.send(Method::POST, &path, Some(job)).await.refused(400, "invalid_request");
+    assert!(refused.text.contains("spec.a.x stands twice"), "{}", refused.text);
+}
+
 #[tokio::test]
 async fn a_newer_job_for_the_object_supersedes_one_that_was_never_leased() {
     let server = TestServer::start().await;

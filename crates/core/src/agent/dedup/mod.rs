@@ -59,7 +59,7 @@ fn computed_key(job: &Job, object: &ObjectKey, digest: &str) -> String {
 
 /// 16 hex digits over the canonical payload; over the bytes as they came where it has no canonical form.
 fn payload_digest(payload: &str) -> String {
-    let canonical = serde_json::from_str(payload).ok().and_then(|value| canonical::to_bytes(&value).ok());
+    let canonical = canonical::read(payload).map(|form| form.bytes);
     let digest = canonical::sha256(canonical.as_deref().unwrap_or(payload.as_bytes()));
     hex::encode(digest.first_chunk::<8>().unwrap_or(&[0; 8]))
 }
