@@ -50,7 +50,7 @@ macro_rules! conformance {
                 an_acked_job_is_offered_again_to_a_new_session_once,
                 a_new_session_that_acks_by_itself_is_not_offered_the_job,
                 an_acked_job_is_offered_again_after_ten_silent_minutes,
-                a_restarted_server_still_offers_what_an_old_session_acked,
+                a_started_server_offers_once_more_what_was_acked,
                 a_later_job_for_the_object_never_overtakes_one_that_may_be_lost,
                 ten_unacked_deliveries_park_the_job_and_an_ack_sets_the_count_back,
                 a_job_whose_time_passed_is_not_handed_out,
