@@ -68,7 +68,7 @@ async fn refusal_in_a_conflict_names_the_whole_command() {
         |session: &str| format!("`vwctl cluster keep --cluster {} --session {session}`", server.cluster);
     for refused in [copy.poll(0).await, copy.post("events", heartbeat()).await] {
         let refused = refused.refused(409, "identity_conflict");
-        assert!(refused.text.contains(&command(&copy.session)), "{}", refused.text);
+        assert!(refused.text.contains(&command(copy.session)), "{}", refused.text);
     }
     let refused = copy.post("credentials/rotate", json!({})).await.refused(409, "identity_conflict");
     assert!(refused.text.contains(&command("SESSION")), "{}", refused.text);
