@@ -206,24 +206,28 @@ fn the_end_of_every_recording_has_its_right_reason() {
     for (name, recording) in recordings() {
         let told = replay(&recording);
         let drifted = told.last().unwrap().reading.drift.as_ref().is_some_and(|drift| drift.found);
-        let end = match last(&told) {
-            Progress::Starting { .. } => "Starting".to_owned(),
-            Progress::SourceFailing { reason, .. } => format!("SourceFailing {reason}"),
-            Progress::SourceStalled { reason, .. } => format!("SourceStalled {reason}"),
-            Progress::Waiting { reason, .. } => format!("Waiting {reason}"),
-            Progress::Retrying { running: Some(running), .. } => {
-                format!("Retrying, runs {}", running.rsplit(' ').next().unwrap())
-            }
-            Progress::Retrying { running: None, .. } => "Retrying".to_owned(),
-            Progress::Failed { running: Some(running), .. } => {
-                format!("Failed, runs {}", running.rsplit(' ').next().unwrap())
-            }
-            Progress::Failed { running: None, .. } => "Failed".to_owned(),
-            Progress::Suspended => "Suspended".to_owned(),
-            Progress::Done { .. } | Progress::Resting if drifted => "Done drifted".to_owned(),
-            Progress::Done { .. } | Progress::Resting => "Done".to_owned(),
-        };
+        let end = words_of(last(&told), drifted);
         assert_eq!(ends.get(name.as_str()), Some(&end), "{name}");
+    }
+}
+
+fn words_of(progress: &Progress, drifted: bool) -> String {
+    match progress {
+        Progress::Starting { .. } => "Starting".to_owned(),
+        Progress::SourceFailing { reason, .. } => format!("SourceFailing {reason}"),
+        Progress::SourceStalled { reason, .. } => format!("SourceStalled {reason}"),
+        Progress::Waiting { reason, .. } => format!("Waiting {reason}"),
+        Progress::Retrying { running: Some(running), .. } => {
+            format!("Retrying, runs {}", running.rsplit(' ').next().unwrap())
+        }
+        Progress::Retrying { running: None, .. } => "Retrying".to_owned(),
+        Progress::Failed { running: Some(running), .. } => {
+            format!("Failed, runs {}", running.rsplit(' ').next().unwrap())
+        }
+        Progress::Failed { running: None, .. } => "Failed".to_owned(),
+        Progress::Suspended => "Suspended".to_owned(),
+        Progress::Done { .. } | Progress::Resting if drifted => "Done drifted".to_owned(),
+        Progress::Done { .. } | Progress::Resting => "Done".to_owned(),
     }
 }
 
