@@ -139,6 +139,8 @@ pub mod reasons {
     pub const APPLICATION_CHANGED: &str = "ApplicationChanged";
     /// Our rules refuse the object.
     pub const VALIDATION_FAILED: &str = "ValidationFailed";
+    /// Blocked: a source of the chart has an address, chart or version that Flux has given up on. Ready names Flux's reason.
+    pub const SOURCE_STALLED: &str = "SourceStalled";
     /// The namespace is not opened by its admin.
     pub const NAMESPACE_NOT_GATED: &str = "NamespaceNotGated";
     /// Flux is absent or too old.

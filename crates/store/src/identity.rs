@@ -212,7 +212,7 @@ pub(crate) fn condition(conflict: &IdentityConflict) -> Condition {
         reason: reasons::TWO_SESSIONS.to_owned(),
         message: format!(
             "two agents use this cluster's identity: session {} is served, session {} is not; decide with \
-             `vwctl cluster keep`",
+             `vwctl cluster keep --cluster CLUSTER --session SESSION`",
             shown(&conflict.served),
             refused.join(" and session "),
         ),

@@ -16,4 +16,4 @@ pub mod provenance;
 pub use control::{AgentCall, ControlPort, Refusal};
 pub use link::{AgentLink, LinkError};
 pub use memory::MemoryLink;
-pub use provenance::{EchoMark, Evidence, Witness};
+pub use provenance::{EchoMark, Evidence, Unechoed, Witness};

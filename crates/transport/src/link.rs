@@ -22,7 +22,7 @@ use vworkspace_protocol::{
 /// - **Order.** A call made after another one was answered MUST arrive after it. Lists keep their order.
 /// - **Independence.** Calls of one link that are under way together MUST NOT wait for one another.
 /// - **Refusals are data.** What the port refuses MUST arrive as [`LinkError::Refused`] with the same status, code and
-///   message, and with a `retry_after` that is not sooner and less than a second later; beyond an hour it MAY be cut
+///   message (a message beyond 1 KiB or a code beyond 128 bytes MAY be cut), and with a `retry_after` that is not sooner and less than a second later; beyond an hour it MAY be cut
 ///   to an hour.
 /// - **Bounds.** A request of up to [`REQUEST_BODY_BYTES`](vworkspace_protocol::limits::REQUEST_BODY_BYTES) as JSON
 ///   MUST pass, a larger one MUST be refused with 413 `payload_too_large` without reaching the port. An answer of up
@@ -34,7 +34,7 @@ use vworkspace_protocol::{
 /// - **Provenance.** Only the control plane's word MUST be returned as success, as [`LinkError::Refused`] or as
 ///   [`LinkError::Malformed`]. What something on the way answered in its place MUST be [`LinkError::Unexpected`], and
 ///   MUST NOT set a clock ([`provenance`](crate::provenance) decides).
-/// - **Secrecy.** No error tells a bearer.
+/// - **Secrecy.** No error shows a bearer or a registration token, not even one that quotes the answer.
 pub trait AgentLink: Send + Sync + 'static {
     /// Exchanges a registration token. The token MUST be the bearer of this one call, whatever the link's own is. An
     /// answer without identity or credential MUST be [`LinkError::Malformed`]: it would overwrite good ones.

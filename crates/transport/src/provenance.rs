@@ -20,6 +20,8 @@ use std::{
 /// For this long every poll must be in form and without the echo before the mark is dropped: then a proxy on the way
 /// strips headers, and waiting longer would cut the cluster off.
 pub const STRIPPED_AFTER: Duration = Duration::from_secs(3600);
+/// Two polls further apart than this are not "every poll": the agent asks far more often, so it was paused or cut off.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// What an answer shows about who gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +42,38 @@ pub enum EchoMark {
     Unset,
     /// It has echoed. Left when the echo is missing for [`STRIPPED_AFTER`].
     Set {
-        /// Monotonic time of the first of the polls in a row that were in form and without the echo.
-        unechoed_since: Option<Duration>,
+        /// The latest polls, if they were answered in form and without the echo.
+        unechoed: Option<Unechoed>,
     },
     /// It used to echo, and something on the way removes the header now. Left by the next echo.
     Stripped,
 }
 
+/// Polls in a row that were answered in form and without the echo, in monotonic time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unechoed {
+    /// The answer to the first.
+    since: Duration,
+    /// The answer to the last.
+    last: Duration,
+}
+
+impl Unechoed {
+    /// The run with one more answer, or a new one after a pause.
+    fn and(run: Option<Self>, now: Duration) -> Self {
+        let run = run.filter(|run| now.saturating_sub(run.last) <= LONGEST_PAUSE);
+        Self { since: run.map_or(now, |run| run.since), last: now }
+    }
+
+    fn is_over(self) -> bool {
+        self.last.saturating_sub(self.since) >= STRIPPED_AFTER
+    }
+}
+
 impl EchoMark {
     /// The mark as it was stored.
     pub fn stored(is_set: bool) -> Self {
-        if is_set { Self::Set { unechoed_since: None } } else { Self::Unset }
+        if is_set { Self::Set { unechoed: None } } else { Self::Unset }
     }
 
     /// Whether an answer without the echo is nobody's word.
@@ -63,22 +86,27 @@ impl EchoMark {
     pub fn handle_answer(&mut self, answer: Evidence, now: Duration) -> bool {
         let Evidence { echoed, in_form, is_poll } = answer;
         if echoed {
-            *self = Self::Set { unechoed_since: None };
+            *self = Self::Set { unechoed: None };
             return in_form;
         }
         match self {
             Self::Unset | Self::Stripped => in_form,
-            Self::Set { unechoed_since } => {
-                if is_poll {
-                    *unechoed_since = in_form.then(|| unechoed_since.unwrap_or(now));
-                }
-                let is_stripped =
-                    unechoed_since.is_some_and(|since| now.saturating_sub(since) >= STRIPPED_AFTER);
+            Self::Set { .. } if !is_poll => false,
+            Self::Set { unechoed } => {
+                *unechoed = in_form.then(|| Unechoed::and(*unechoed, now));
+                let is_stripped = unechoed.is_some_and(Unechoed::is_over);
                 if is_stripped {
                     *self = Self::Stripped;
                 }
-                is_stripped && in_form
+                is_stripped
             }
+        }
+    }
+
+    /// A poll got no answer, or none that could be read to its end: not every poll was answered in form.
+    pub fn handle_unanswered_poll(&mut self) {
+        if let Self::Set { unechoed } = self {
+            *unechoed = None;
         }
     }
 }
@@ -105,6 +133,11 @@ impl Witness {
     pub fn judge(&self, answer: Evidence) -> bool {
         let now = self.born.elapsed();
         self.mark.lock().unwrap_or_else(PoisonError::into_inner).handle_answer(answer, now)
+    }
+
+    /// As [`EchoMark::handle_unanswered_poll`].
+    pub fn note_unanswered_poll(&self) {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).handle_unanswered_poll();
     }
 }
 
@@ -172,6 +205,38 @@ mod tests {
             assert!(!mark.handle_answer(BARE_POLL, minutes(61)));
             assert!(mark.is_set());
         }
+    }
+
+    #[test]
+    fn unanswered_poll_restarts_the_hour_without_echo() {
+        let mut mark = EchoMark::stored(true);
+        mark.handle_answer(BARE_POLL, minutes(0));
+        for minute in 1..60 {
+            mark.handle_unanswered_poll();
+            assert!(mark.is_set(), "{minute}");
+        }
+        assert!(!mark.handle_answer(BARE_POLL, minutes(61)));
+        assert!(mark.is_set());
+    }
+
+    #[test]
+    fn pause_between_polls_restarts_the_hour_without_echo() {
+        let mut mark = EchoMark::stored(true);
+        for minute in [0, 10, 20, 31, 41, 51, 61, 71, 81] {
+            assert!(!mark.handle_answer(BARE_POLL, minutes(minute)), "{minute}");
+        }
+        assert!(mark.handle_answer(BARE_POLL, minutes(91)));
+    }
+
+    #[test]
+    fn only_a_poll_drops_the_mark() {
+        let mut mark = EchoMark::stored(true);
+        for minute in 0..60 {
+            mark.handle_answer(BARE_POLL, minutes(minute));
+        }
+        assert!(!mark.handle_answer(Evidence { is_poll: false, ..BARE_POLL }, minutes(60)));
+        assert!(mark.is_set());
+        assert!(mark.handle_answer(BARE_POLL, minutes(60)));
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl BareAnswers {
         self.polls += 1;
     }
 
+    /// The agent speaks to another control plane now, by URL, CA or cluster: what the earlier one answered does not count.
+    pub fn handle_another_target(&mut self) {
+        *self = Self::default();
+    }
+
     /// A message was answered in form, or not at all: what came before says nothing any more.
     pub fn handle_other(&mut self, job: &JobId, message: Message) {
         self.rows.remove(&(job.clone(), message));
@@ -153,6 +158,19 @@ mod tests {
         bare.handle_poll();
         assert_eq!(bare.handle_bare(&job, Message::Result, 404, at(20)), None);
         assert_eq!(bare.handle_bare(&job, Message::Ack, 409, at(40)), None, "another message");
+    }
+
+    #[test]
+    fn another_control_plane_starts_the_count_again() {
+        let (mut bare, job) = (BareAnswers::default(), JobId::new("j"));
+        let answered = |bare: &mut BareAnswers, minute| {
+            bare.handle_poll();
+            bare.handle_bare(&job, Message::Ack, 404, at(minute))
+        };
+        assert!((0..10).all(|minute| answered(&mut bare, minute).is_none()));
+        bare.handle_another_target();
+        assert!((10..20).all(|minute| answered(&mut bare, minute).is_none()));
+        assert_eq!(answered(&mut bare, 20), Some(Failure::NotFound));
     }
 
     #[test]

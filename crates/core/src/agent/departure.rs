@@ -42,6 +42,54 @@ pub fn departure(answer: Result<(), Failure>) -> Departure {
     }
 }
 
+/// The answers to the decommission, one credential of the cluster after the other; `P` says why one was refused.
+///
+/// A credential that is dead proves nothing about the others: a control plane that forbids the current one, or does not
+/// know the route at all, keeps it, although a former one is dead.
+#[derive(Debug)]
+pub struct Farewell<P> {
+    refusal: Option<P>,
+}
+
+/// How a farewell ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left<P> {
+    /// Every credential of the cluster is dead.
+    Decommissioned,
+    /// The control plane was not told, or has refused: a credential may live on.
+    NotDecommissioned(P),
+    /// Tell it again, after this time if it was asked for.
+    Again(Option<Duration>, P),
+}
+
+impl<P> Default for Farewell<P> {
+    fn default() -> Self {
+        Self { refusal: None }
+    }
+}
+
+impl<P> Farewell<P> {
+    /// The control plane answered to one credential; `None`: the next one is tried. `may_wait` is whether there is time for
+    /// another try.
+    pub fn handle_answer(&mut self, departure: Departure, problem: P, may_wait: bool) -> Option<Left<P>> {
+        match departure {
+            Departure::Told => Some(Left::Decommissioned),
+            Departure::Dead => None,
+            Departure::Refused => {
+                self.refusal.get_or_insert(problem);
+                None
+            }
+            Departure::Again(asked) if may_wait => Some(Left::Again(asked, problem)),
+            Departure::Again(_) => Some(Left::NotDecommissioned(problem)),
+        }
+    }
+
+    /// No credential is left to try.
+    pub fn finish(self) -> Left<P> {
+        self.refusal.map_or(Left::Decommissioned, Left::NotDecommissioned)
+    }
+}
+
 /// Since when a Cluster object is known to be deleted, by the clock of this process.
 #[derive(Debug, Default)]
 pub struct SeenDeleted {
@@ -81,6 +129,36 @@ mod tests {
             assert_eq!(departure(Err(Failure::of_status(status, asked))), departure_is, "{status}");
         }
         assert_eq!(departure(Ok(())), Departure::Told);
+    }
+
+    /// The end of a farewell with these answers, the current credential's first.
+    fn farewell(answers: &[(Departure, &'static str)], may_wait: bool) -> Left<&'static str> {
+        let mut farewell = Farewell::default();
+        let ended = answers.iter().find_map(|(answer, why)| farewell.handle_answer(*answer, *why, may_wait));
+        ended.unwrap_or_else(|| farewell.finish())
+    }
+
+    #[test]
+    fn refusal_is_remembered_when_a_former_credential_is_dead() {
+        use Departure::{Dead, Refused, Told};
+        for (answers, left) in [
+            (vec![(Dead, "a"), (Dead, "b")], Left::Decommissioned),
+            (vec![(Dead, "a"), (Told, "b")], Left::Decommissioned),
+            (vec![(Refused, "a"), (Told, "b")], Left::Decommissioned),
+            (vec![(Refused, "a")], Left::NotDecommissioned("a")),
+            (vec![(Refused, "a"), (Dead, "b")], Left::NotDecommissioned("a")),
+            (vec![(Dead, "a"), (Refused, "b"), (Refused, "c")], Left::NotDecommissioned("b")),
+        ] {
+            assert_eq!(farewell(&answers, true), left, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn answer_that_may_pass_is_waited_for_while_there_is_time() {
+        let asked = Some(Duration::from_secs(3));
+        let answers = [(Departure::Refused, "a"), (Departure::Again(asked), "b")];
+        assert_eq!(farewell(&answers, true), Left::Again(asked, "b"));
+        assert_eq!(farewell(&answers, false), Left::NotDecommissioned("b"));
     }
 
     #[test]

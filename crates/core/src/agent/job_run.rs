@@ -368,7 +368,12 @@ fn ready_verdict(applied: i64, observed: &Observed) -> Verdict {
         return Verdict::Waits;
     }
     let works = observed.condition(types::RECONCILING).is_some_and(|c| c.status != ConditionStatus::False);
-    let for_good = matches!(ready.reason.as_str(), reasons::HELM_RELEASE_FAILED | reasons::VALIDATION_FAILED);
+    let blocked = observed.condition(types::BLOCKED).filter(|blocked| {
+        blocked.status == ConditionStatus::True && observed.generation_of(blocked) >= applied
+    });
+    let for_good = matches!(ready.reason.as_str(), reasons::HELM_RELEASE_FAILED | reasons::VALIDATION_FAILED)
+        // Ready carries the source's own reason then, whatever Flux calls it.
+        || blocked.is_some_and(|blocked| blocked.reason == reasons::SOURCE_STALLED);
     match ready.status {
         ConditionStatus::True => Verdict::Succeeded,
         ConditionStatus::False if !works && for_good => Verdict::Failed(told(ready)),

@@ -183,6 +183,14 @@ impl Failure {
         }
     }
 
+    /// The same without the time to come back: who asked for it is not asked next.
+    pub fn without_pause(self) -> Self {
+        match self.retry_after() {
+            Some(_) => Self::Unavailable { retry_after: None },
+            None => self,
+        }
+    }
+
     /// Whether there may be no link at all, and nobody said when to come back.
     fn is_silence(self) -> bool {
         matches!(self, Self::Unavailable { retry_after: None })

@@ -108,6 +108,11 @@ impl Conversation {
         });
     }
 
+    /// It is with another control plane from now on, by URL, CA or cluster.
+    pub fn another_target(&self) {
+        self.bare().handle_another_target();
+    }
+
     /// What is known of the control plane's echo.
     pub fn echo(&self, echo: Echo) {
         self.publish(|state| state.echo = Some(echo));

@@ -345,6 +345,7 @@ impl Driver {
                 written.as_ref().filter(|now| !known.as_ref().is_some_and(|k| now.continues(k)))
             {
                 witness = Arc::new(Witness::new(EchoMark::stored(identity.held.echoes())));
+                self.conversation.another_target();
             }
             known.clone_from(&written);
             known_wish = wish;

@@ -91,6 +91,8 @@ pub struct EventLoop {
     /// Of the outbox, when the batch on its way was taken from it.
     posted_at: u64,
     storing: Option<Storing>,
+    /// The connection that `backoff` and `not_before` are about.
+    met: Option<Arc<Connection>>,
     backoff: Backoff,
     not_before: Timestamp,
     snapshots: Vec<Asked>,
@@ -115,6 +117,7 @@ impl EventLoop {
             on_its_way: None,
             posted_at: 0,
             storing: None,
+            met: None,
             backoff: Backoff::default(),
             not_before: Timestamp::MIN,
             snapshots: Vec::new(),
@@ -149,7 +152,7 @@ impl EventLoop {
                 () = job_ended.notified() => self.teller.handle_flush(clock::now()),
                 () = at(due) => {}
                 () = conversation.talkable(), if !conversation.may_talk() => {}
-                () = another(&links, connection.as_ref()) => self.not_before = Timestamp::MIN,
+                () = another(&links, connection.as_ref()) => {}
             }
             let outbox = self.teller.outbox();
             self.conversation.outbox(outbox.len(), outbox.dropped(), outbox.is_overflowing());
@@ -197,6 +200,7 @@ impl EventLoop {
     /// Begins what is due, as far as there is somebody to talk to.
     fn start(&mut self) {
         let now = clock::now();
+        self.meet();
         if self.on_its_way.is_some() || now < self.not_before || !self.conversation.may_talk() {
             return;
         }
@@ -210,6 +214,16 @@ impl EventLoop {
         if let Some(batch) = self.teller.poll_batch(now) {
             self.posted_at = self.teller.outbox().added();
             self.on_its_way = Some(Box::pin(post(connection, batch)));
+        }
+    }
+
+    /// What an earlier connection asked for, or failed with, spaces nothing on another one.
+    fn meet(&mut self) {
+        let Some(connection) = self.links.now() else { return };
+        if !self.met.as_ref().is_some_and(|met| Arc::ptr_eq(met, &connection)) {
+            self.met = Some(connection);
+            self.not_before = Timestamp::MIN;
+            self.backoff.handle_success();
         }
     }
 
@@ -415,6 +429,24 @@ mod tests {
         events.handle_answer(&connection, Err(refused));
         let line: serde_json::Value = serde_json::from_str(&lines.text()).unwrap();
         assert_eq!(line["request_id"], "r-1", "{line}");
+    }
+
+    #[tokio::test]
+    async fn pause_asked_for_by_an_earlier_connection_does_not_hold_events_back() {
+        let connection = connection_to_nowhere();
+        let (sender, links) = watch::channel(Some(connection.clone()));
+        let mut events = event_loop(links);
+        events.start();
+        for _ in 0..9 {
+            let (problem, retry_after) = Default::default();
+            let busy = LinkError::Refused { status: 429, problem, retry_after };
+            events.handle_answer(&connection, Err(busy));
+        }
+        events.start();
+        assert!(events.not_before > clock::now());
+        sender.send_replace(Some(connection_to_nowhere()));
+        events.start();
+        assert_eq!((events.not_before, events.backoff.failures()), (Timestamp::MIN, 0));
     }
 
     #[tokio::test]

@@ -65,6 +65,9 @@ impl Snapshots {
                     let delay = backoff.handle_failure(failure.retry_after(), rand::random());
                     tracing::warn!(?failure, ?delay, "snapshot not accepted, retrying");
                     links.pause(&connection, delay).await;
+                    if !links.is_current(&connection) {
+                        backoff.handle_success();
+                    }
                 }
             }
         }

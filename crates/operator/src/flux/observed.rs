@@ -80,6 +80,8 @@ pub struct Source {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SourceSpec {
+    /// HelmChart: name of the chart asked for.
+    pub chart: Option<String>,
     /// HelmChart: the version or range asked for.
     pub version: Option<String>,
     /// OCIRepository: which artifact is asked for.
@@ -103,6 +105,8 @@ pub struct SourceStatus {
     pub conditions: Vec<Condition>,
     /// The generation that was carried through; -1 before the first.
     pub observed_generation: i64,
+    /// HelmChart: revision of the repository's index in which the chart was looked for last.
+    pub observed_source_artifact_revision: Option<String>,
     /// What was fetched last.
     pub artifact: Option<Artifact>,
 }

@@ -83,9 +83,17 @@ pub enum Progress {
         /// Flux's message.
         message: String,
     },
-    /// The chart cannot be had. Flux tries for ever (fact 3); only a deadline ends it.
+    /// The chart cannot be fetched for now. Flux tries for ever (fact 3); only a deadline ends it.
     SourceFailing {
         /// The deepest failing source's reason.
+        reason: String,
+        /// Its message.
+        message: String,
+    },
+    /// The address, the chart or its version is wrong: Flux has given up on the source (fact 22). Left by a corrected spec,
+    /// or when the repository gets what was missing.
+    SourceStalled {
+        /// The stalled source's reason.
         reason: String,
         /// Its message.
         message: String,
@@ -149,8 +157,8 @@ impl Running {
 /// Reads Flux's objects.
 ///
 /// # Guarantees
-/// `Done` is never reported before the release is what was asked for, `Failed` never before Flux has given up on exactly
-/// that; passing states of Flux between two tries do not show. `Resting` only where `reported.is_ready`.
+/// `Done` is never reported before the release is what was asked for, `Failed` and `SourceStalled` never before Flux has
+/// given up on exactly that; passing states of Flux between two tries do not show. `Resting` only where `reported.is_ready`.
 pub fn read(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> Reading {
     let drifted = seen.release.and_then(|release| release.current("Drifted"));
     let drift = drifted.map(|c| Drift { found: c.status == "True", message: c.message.clone() });
@@ -177,7 +185,8 @@ fn progress(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> (P
     if view.is_at_rest() {
         return (Progress::Resting, None);
     }
-    let unfinished = view.failed().or_else(|| source_failure(seen)).or_else(|| view.trouble());
+    let unfinished = view.failed().or_else(|| source_stalled(wanted, seen)).or_else(|| source_failure(seen));
+    let unfinished = unfinished.or_else(|| view.trouble());
     (unfinished.unwrap_or_else(|| view.under_way()), None)
 }
 
@@ -190,6 +199,13 @@ fn done(reported: &Reported<'_>, running: &Running, ready: &Condition) -> Progre
         None => ready.message.clone(),
     };
     Progress::Done { message }
+}
+
+fn source_stalled(wanted: &Wanted<'_>, seen: &Seen<'_>) -> Option<Progress> {
+    sources::stalled(wanted, seen).map(|condition| Progress::SourceStalled {
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    })
 }
 
 fn source_failure(seen: &Seen<'_>) -> Option<Progress> {

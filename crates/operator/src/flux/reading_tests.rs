@@ -269,3 +269,57 @@ fn other_content_than_reported_is_done_anew() {
     assert!(matches!(&changed.progress, Progress::Done { message } if message.ends_with("digest sha256:b")));
     assert_eq!(changed.running.unwrap().digest.as_deref(), Some("sha256:b"));
 }
+
+/// A HelmChart that Flux has given up on, looked for in the index of this revision.
+fn stalled_chart(chart: &str, version: &str, index: &str) -> Source {
+    let given_up = |type_, status| condition(type_, status, "InvalidChartReference", 1);
+    serde_json::from_value(json!({
+        "metadata": {"generation": 1},
+        "spec": {"chart": chart, "version": version},
+        "status": {
+            "observedGeneration": 1,
+            "observedSourceArtifactRevision": index,
+            "conditions": [given_up("Stalled", "True"), given_up("Ready", "False")],
+        },
+    }))
+    .unwrap()
+}
+
+fn is_stalled(chart: &Source, repository: &Source) -> bool {
+    let release = release(&json!({"observedGeneration": -1}));
+    let seen = Seen { release: Some(&release), chart: Some(chart), source: Some(repository) };
+    let progress = read(&wanted(SourceType::Helm, "1.0.0"), &seen, &Reported::default()).progress;
+    matches!(progress, Progress::SourceStalled { .. })
+}
+
+#[test]
+fn chart_that_stalled_on_an_earlier_wish_blocks_nothing() {
+    let repository = source(1, 1, "index-1");
+    assert!(is_stalled(&stalled_chart("hello", "1.0.0", "index-1"), &repository));
+    assert!(!is_stalled(&stalled_chart("hello", "latest", "index-1"), &repository), "another version");
+    assert!(!is_stalled(&stalled_chart("helo", "1.0.0", "index-1"), &repository), "another chart");
+    let stalled = stalled_chart("hello", "1.0.0", "index-1");
+    assert!(!is_stalled(&stalled, &source(2, 1, "index-1")), "another address, not fetched yet");
+    assert!(!is_stalled(&stalled, &source(2, 2, "index-2")), "another index, not looked into yet");
+}
+
+#[test]
+fn source_that_stalls_does_not_touch_what_runs() {
+    let release = with_conditions("1.0.0", &[condition("Ready", "False", "SourceNotReady", 1)]);
+    let (chart, repository) = (stalled_chart("hello", "1.0.0", "index-1"), source(1, 1, "index-1"));
+    let seen = Seen { release: Some(&release), chart: Some(&chart), source: Some(&repository) };
+    let reading = read(&wanted(SourceType::Helm, "1.0.0"), &seen, &READY);
+    assert_eq!(reading.progress, Progress::Resting);
+    assert!(matches!(reading.reach, Reach::Unreachable { reason, .. } if reason == "InvalidChartReference"));
+}
+
+#[test]
+fn repository_that_fails_for_now_is_the_deeper_fault() {
+    let mut repository = source(1, 1, "index-1");
+    let failed = condition("Ready", "False", "Failed", 1);
+    repository.status.conditions = vec![serde_json::from_value(failed).unwrap()];
+    assert!(!is_stalled(&stalled_chart("hello", "1.0.0", "index-1"), &repository));
+    let stalled = condition("Stalled", "True", "URLInvalid", 1);
+    repository.status.conditions.push(serde_json::from_value(stalled).unwrap());
+    assert!(is_stalled(&stalled_chart("hello", "1.0.0", "index-1"), &repository));
+}

@@ -2,11 +2,13 @@
 
 use super::{
     observed::{Condition, Observed as _, Source},
-    reading::Seen,
+    reading::{Seen, Wanted},
 };
 
 /// The HelmChart's word that the fault, if there is one, is its HelmRepository's.
 const NO_SOURCE_ARTIFACT: &str = "NoSourceArtifact";
+/// Reasons with which Flux gives up on a source.
+const STALLING: [&str; 2] = ["InvalidChartReference", "URLInvalid"];
 
 /// Whether the sources of a release can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,34 @@ pub(super) fn reach(seen: &Seen<'_>) -> Reach {
 pub(super) fn failure<'a>(seen: &Seen<'a>) -> Option<&'a Condition> {
     let of_chart = || seen.chart.and_then(failing).filter(|condition| condition.reason != NO_SOURCE_ARTIFACT);
     seen.source.and_then(failing).or_else(of_chart)
+}
+
+/// The word of the deepest failing source that has given up on exactly what is asked for (fact 22): only another address,
+/// chart or version helps, or another index.
+///
+/// # Guarantees
+/// A HelmChart that is about an earlier wish says nothing: Flux rewrites it only after the HelmRelease, and looks into a
+/// new index only after the HelmRepository has stored it.
+pub(super) fn stalled<'a>(wanted: &Wanted<'_>, seen: &Seen<'a>) -> Option<&'a Condition> {
+    let source = seen.source?;
+    if failing(source).is_some() {
+        return given_up(source);
+    }
+    let chart = seen.chart.filter(|chart| {
+        let spec = (chart.spec.chart.as_deref(), chart.spec.version.as_deref());
+        let index = source.status.artifact.as_ref().map(|artifact| &artifact.revision);
+        spec == (Some(wanted.chart), Some(wanted.version))
+            && source.is_settled()
+            && index.is_some()
+            && chart.status.observed_source_artifact_revision.as_ref() == index
+    });
+    chart.and_then(given_up)
+}
+
+/// `Stalled` goes while Flux looks once more at the same spec, where the failure's reason stays.
+fn given_up(source: &Source) -> Option<&Condition> {
+    let by_reason = || failing(source).filter(|failure| STALLING.contains(&failure.reason.as_str()));
+    source.current_true("Stalled").or_else(by_reason).filter(|_| source.is_settled())
 }
 
 /// `FetchFailed` stays between two tries, when `Ready` flips.

@@ -123,7 +123,14 @@ fn a_missing_chart_is_told_in_the_sources_own_words_before_the_release_names_it(
         let namespace = world.gated("missing").await?;
         world.create(&namespace, world.helm(&namespace, "nope", "1.0.0")).await?;
         let told = world
-            .told(&namespace, &["Ready=False/InvalidChartReference", "Reconciling=True/Progressing"])
+            .told(
+                &namespace,
+                &[
+                    "Ready=False/InvalidChartReference",
+                    "Reconciling=False/Stable",
+                    "Blocked=True/SourceStalled",
+                ],
+            )
             .await?;
         ensure!(!condition(&told, "Ready")?.message.is_empty());
         let release = world.flux(FluxKind::HelmRelease, &namespace).get("shop").await?;

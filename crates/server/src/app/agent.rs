@@ -88,7 +88,7 @@ impl AgentPort {
         let seat = if wait.is_zero() { None } else { Some(self.seat(agent)?) };
         loop {
             if identity::standing(&self.app, agent)? == Standing::Refused {
-                return Err(identity::refuse(agent.session.as_ref()));
+                return Err(identity::refuse(agent));
             }
             let Leased { jobs, next_due, .. } = Box::pin(self.lease(agent)).await?;
             let Some(seat) = seat.as_ref().filter(|_| jobs.is_empty()) else {
@@ -172,7 +172,7 @@ impl ControlPort for AgentPort {
                 return Err(Refusal::new(403, code::WRONG_CLUSTER, message));
             }
             if agent.standing == Standing::Refused {
-                return Err(Box::pin(identity::hold(&self.app, agent.session.as_ref(), wait)).await.into());
+                return Err(Box::pin(identity::hold(&self.app, &agent, wait)).await.into());
             }
             Ok(self.wait_for_jobs(&agent, wait).await?)
         }
@@ -222,7 +222,7 @@ impl ControlPort for AgentPort {
     async fn events(&self, call: AgentCall, batch: EventsRequest) -> Result<EventsAnswer, Refusal> {
         let agent = self.agent(call, false).await?;
         if agent.standing == Standing::Refused {
-            return Err(identity::refuse(agent.session.as_ref()).into());
+            return Err(identity::refuse(&agent).into());
         }
         Ok(self.store_events(&agent, batch).await?)
     }
@@ -230,7 +230,7 @@ impl ControlPort for AgentPort {
     async fn rotate(&self, call: AgentCall) -> Result<RotateResponse, Refusal> {
         let agent = self.agent(call, true).await?;
         if agent.standing != Standing::Served {
-            return Err(identity::refuse_rotation().into());
+            return Err(identity::refuse_rotation(&agent).into());
         }
         let (bearer, now) = (&agent.bearer, self.app.clock.now());
         let rotated = self.app.store.rotate(&agent.cluster, bearer, now).await.map_err(Error::from)?;
@@ -238,14 +238,14 @@ impl ControlPort for AgentPort {
         // credential, and it is dropped unused.
         match identity::standing(&self.app, &agent)? {
             Standing::Served => Ok(rotated),
-            Standing::ServedInConflict | Standing::Refused => Err(identity::refuse_rotation().into()),
+            Standing::ServedInConflict | Standing::Refused => Err(identity::refuse_rotation(&agent).into()),
         }
     }
 
     async fn decommission(&self, call: AgentCall) -> Result<(), Refusal> {
         let agent = self.agent(call, false).await?;
         if agent.standing == Standing::Refused {
-            return Err(identity::refuse(agent.session.as_ref()).into());
+            return Err(identity::refuse(&agent).into());
         }
         let (bearer, now) = (&agent.bearer, self.app.clock.now());
         self.app.store.decommission(&agent.cluster, bearer, now).await.map_err(Error::from)?;

@@ -107,8 +107,8 @@ fn of_store(error: &store::Error) -> Refusal {
             ..Refusal::new(
                 409,
                 code::IDENTITY_CONFLICT,
-                "two agents use this identity, so an exchange cannot be repeated; decide with `vwctl cluster keep` which \
-                 session keeps it, or register with a new token",
+                "two agents use this identity, so an exchange cannot be repeated; decide with \
+                 `vwctl cluster keep --cluster CLUSTER --session SESSION` which session keeps it, or register with a new token",
             )
         },
         Store::AlreadyExists { .. } => Refusal::new(409, code::ALREADY_EXISTS, error.to_string()),

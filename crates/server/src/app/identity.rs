@@ -61,24 +61,26 @@ pub(super) fn standing(app: &App, agent: &Agent) -> Result<Standing, Error> {
 }
 
 /// Holds the poll of a refused session for a while, and answers what to refuse it with.
-pub(super) async fn hold(app: &App, session: Option<&SessionId>, wait: Duration) -> Error {
+pub(super) async fn hold(app: &App, agent: &Agent, wait: Duration) -> Error {
     if wait.is_zero() {
-        return refused(session, HOLD);
+        return refused(agent, HOLD);
     }
     let _ = app.stop.run_until_cancelled(app.clock.sleep(wait.min(HOLD))).await;
-    refused(session, AFTER_HOLD)
+    refused(agent, AFTER_HOLD)
 }
 
 /// The refusal of a call that a session may not make.
-pub(super) fn refuse(session: Option<&SessionId>) -> Error {
-    refused(session, HOLD)
+pub(super) fn refuse(agent: &Agent) -> Error {
+    refused(agent, HOLD)
 }
 
-fn refused(session: Option<&SessionId>, retry_after: Duration) -> Error {
-    let session = session.map(SessionId::as_str).unwrap_or_default();
+fn refused(agent: &Agent, retry_after: Duration) -> Error {
+    let cluster = agent.cluster.id();
+    let session = agent.session.as_ref().map(SessionId::as_str).unwrap_or_default();
     let message = format!(
         "another agent uses this identity and was there first, so session {session} gets no jobs and cannot rotate; if this \
-         is the right agent, run `vwctl cluster keep --session {session}`, else register its cluster as one of its own"
+         is the right agent, run `vwctl cluster keep --cluster {cluster} --session {session}`, else register its cluster \
+         as one of its own"
     );
     Error::Told(Refusal {
         retry_after: Some(retry_after),
@@ -87,8 +89,11 @@ fn refused(session: Option<&SessionId>, retry_after: Duration) -> Error {
 }
 
 /// The refusal of a rotation while two agents use the identity, for either of them.
-pub(super) fn refuse_rotation() -> Error {
-    let message = "two agents use this identity, so its credential cannot be rotated; decide with `vwctl cluster keep` \
-                   which session keeps it";
+pub(super) fn refuse_rotation(agent: &Agent) -> Error {
+    let cluster = agent.cluster.id();
+    let message = format!(
+        "two agents use this identity, so its credential cannot be rotated; run `vwctl cluster get {cluster}` to see both \
+         sessions, then `vwctl cluster keep --cluster {cluster} --session SESSION` with the one that keeps it"
+    );
     Error::Told(Refusal { retry_after: Some(HOLD), ..Refusal::new(409, code::IDENTITY_CONFLICT, message) })
 }

@@ -54,7 +54,7 @@ pub async fn expire_jobs(app: Arc<App>) {
 /// Cancels the next open jobs of archived clusters that the request to archive left open.
 pub async fn cancel_archived(app: Arc<App>) {
     if let Err(error) = archive::cancel_jobs(&app, 1).await {
-        tracing::warn!(%error, "cannot cancel the jobs of archived clusters; retrying in a moment");
+        log_failure(&error, "cannot cancel the jobs of archived clusters; retrying");
     }
 }
 

@@ -60,6 +60,21 @@ async fn former_session_keeps_the_jobs_in_a_conflict() {
 }
 
 #[tokio::test]
+async fn refusal_in_a_conflict_names_the_whole_command() {
+    let server = TimedServer::new().await;
+    let (first, copy) = two_runs(&server).await;
+    make_conflict(&first, &copy).await;
+    let command =
+        |session: &str| format!("`vwctl cluster keep --cluster {} --session {session}`", server.cluster);
+    for refused in [copy.poll(0).await, copy.post("events", heartbeat()).await] {
+        let refused = refused.refused(409, "identity_conflict");
+        assert!(refused.text.contains(&command(copy.session)), "{}", refused.text);
+    }
+    let refused = copy.post("credentials/rotate", json!({})).await.refused(409, "identity_conflict");
+    assert!(refused.text.contains(&command("SESSION")), "{}", refused.text);
+}
+
+#[tokio::test]
 async fn later_session_finishes_its_jobs_and_changes_no_record() {
     let server = TimedServer::new().await;
     let (first, copy) = two_runs(&server).await;

@@ -169,6 +169,47 @@ async fn database_held_by_another_process_is_degraded() {
     assert_eq!((warnings.len(), told(&warnings)), (1, 1), "{warnings:?}");
 }
 
+#[tokio::test]
+async fn archived_jobs_left_open_add_no_warning_while_writes_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path());
+    let token = program.lines[0].strip_prefix("admin token (shown once): ").unwrap();
+    let admin = Client::plain(&program.url, Some(token));
+    let organization = admin.post("/api/v1/organizations", json!({ "name": "one" })).await.expect(201);
+    let body = json!({ "name": "c", "organizationId": organization["id"] });
+    admin.post("/api/v1/clusters", body).await.expect(201);
+    // As after a crash between archiving and the last batch. The background task may be faster than the lock: once more.
+    let other = rusqlite::Connection::open(folder.path().join("vworkspace.db")).unwrap();
+    let is_left =
+        || other.query_row("SELECT count(*) FROM archival", [], |row| row.get::<_, i64>(0)) == Ok(1);
+    loop {
+        other
+            .execute_batch("INSERT INTO archival SELECT row, 'admin', 'a' FROM cluster; BEGIN IMMEDIATE")
+            .unwrap();
+        if is_left() {
+            break;
+        }
+        other.execute_batch("ROLLBACK").unwrap();
+    }
+    let what = "database writes fail; requests that need them are answered 503";
+    let warnings = |lines: Vec<Value>| -> Vec<Value> {
+        lines.into_iter().filter(|line| line["level"] == "WARN" || line["level"] == "ERROR").collect()
+    };
+    crate::support::eventually(async || (!warnings(program.logged()).is_empty()).then_some(())).await;
+    admin.post("/api/v1/organizations", json!({ "name": "two" })).await.refused(503, "unavailable");
+
+    other.execute_batch("ROLLBACK").unwrap();
+    crate::support::eventually(async || {
+        (other.query_row("SELECT count(*) FROM archival", [], |row| row.get::<_, i64>(0)) == Ok(0))
+            .then_some(())
+    })
+    .await;
+    program.terminate();
+    assert_eq!(program.exit_code().await, Some(0));
+    let told = warnings(program.logged());
+    assert!(told.len() == 1 && told[0]["message"] == what, "{told:?}");
+}
+
 #[test]
 fn a_wrong_flag_or_address_is_told_in_one_line() {
     let run = |args: &[&str]| {

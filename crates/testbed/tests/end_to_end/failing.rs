@@ -11,12 +11,12 @@ use vworkspace_protocol::{
 };
 
 #[tokio::test]
-async fn a_missing_chart_is_named_by_its_source_at_once_and_ends_the_job_at_its_deadline() {
+async fn missing_chart_fails_the_job_at_once_in_its_sources_words() {
     let world = world().await;
     let namespace = world.namespace().await;
     let mut instance = world.hello(&namespace, "typo", "1.0.0");
     instance["spec"]["chart"]["name"] = json!("helo");
-    let job = world.deploy(instance, Duration::from_secs(15)).await;
+    let job = world.deploy(instance, Duration::from_secs(600)).await;
 
     world.until(&namespace, "typo", READY, |c| c.reason == "InvalidChartReference").await;
     let release = world.releases(&namespace).get("typo").await.unwrap();
@@ -27,11 +27,7 @@ async fn a_missing_chart_is_named_by_its_source_at_once_and_ends_the_job_at_its_
 
     let job = world.end_of(&job).await;
     assert_eq!(job.outcome, Some(Outcome::Failed));
-    assert!(
-        job.error.starts_with("DeadlineExceeded: ") && job.error.contains("InvalidChartReference"),
-        "{}",
-        job.error
-    );
+    assert!(job.error.starts_with("InvalidChartReference: invalid chart reference: "), "{}", job.error);
 }
 
 /// The API server answers a typo with a status 500: it must not look like a server in trouble, nor hold up the correction.
@@ -82,7 +78,8 @@ async fn a_later_job_for_the_same_object_overtakes_one_that_waits() {
     let world = world().await;
     let namespace = world.namespace().await;
     let mut wrong = world.hello(&namespace, "web", "1.0.0");
-    wrong["spec"]["chart"]["version"] = json!("9.9.9");
+    // Nobody listens there: Flux tries for ever.
+    wrong["spec"]["chart"]["url"] = json!("http://127.0.0.1:1");
     let waiting = world.deploy(wrong, Duration::from_secs(600)).await;
     world.until(&namespace, "web", READY, |c| c.status == ConditionStatus::False).await;
 

@@ -175,16 +175,15 @@ impl HttpLink {
     ) -> Result<(Head, Bytes), LinkError> {
         let expected = request.expected;
         let bearer = request.bearer.cloned().or_else(|| self.bearer.clone());
-        let response = self.builder(request, bearer.as_ref())?.send().await.map_err(|e| unreachable(&e))?;
-        let head = Head::of(&response);
-        let most = match expected {
-            Expected::Object | Expected::Jobs if head.is_success() && form::is_json(&head.content_type) => {
-                ANSWER_BYTES
+        let builder = self.builder(request, bearer.as_ref())?;
+        let (head, Body { bytes, is_whole }) = answer(builder, expected).await.inspect_err(|_| {
+            if expected.is_poll() {
+                self.witness.note_unanswered_poll();
             }
-            Expected::Nothing | Expected::Object | Expected::Jobs => PROBLEM_BYTES,
-        };
-        let Body { bytes, is_whole } = read(response, most).await?;
-        let problem = if head.is_success() { None } else { form::problem(&head.content_type, &bytes) };
+        })?;
+        let secrets = [bearer.as_ref().map(Secret::expose).unwrap_or_default()];
+        let problem =
+            if head.is_success() { None } else { form::problem(&head.content_type, &bytes, &secrets) };
         let is_good = head.is_success()
             && if is_whole {
                 form::is_success(head.status, &head.content_type, &bytes, expected)
@@ -194,18 +193,25 @@ impl HttpLink {
         let evidence = Evidence {
             echoed: head.session.as_ref() == Some(&self.session),
             in_form: is_good || problem.is_some(),
-            is_poll: expected == Expected::Jobs,
+            is_poll: expected.is_poll(),
         };
         if !self.witness.judge(evidence) {
-            let secret = bearer.as_ref().map(Secret::expose).unwrap_or_default();
-            return Err(head.unexpected(&bytes, secret));
+            return Err(head.unexpected(&bytes, &secrets));
         }
         self.learn_clock(head.date);
         match problem {
-            Some(problem) => Err(head.refused(problem)),
+            Some(problem) => Err(head.refused(problem, &secrets)),
             None if is_whole => Ok((head, bytes)),
             None => Err(LinkError::too_large()),
         }
+    }
+
+    /// The jobs of a poll; the error of an unreadable answer quotes a part of it, and no credential.
+    fn read_jobs(&self, body: &[u8]) -> Result<Vec<Job>, LinkError> {
+        let read: Result<JobsResponse, _> = serde_json::from_slice(body);
+        let bearer = self.bearer.as_ref().map(Secret::expose).unwrap_or_default();
+        let detail = |e: serde_json::Error| form::excerpt(e.to_string().as_bytes(), &[bearer]);
+        read.map(|read| read.jobs).map_err(|e| LinkError::Malformed { detail: detail(e) })
     }
 
     fn builder<B: Serialize + Sync>(
@@ -287,19 +293,18 @@ impl Head {
         (200..300).contains(&self.status)
     }
 
-    fn refused(self, mut problem: Problem) -> LinkError {
+    fn refused(self, mut problem: Problem, secrets: &[&str]) -> LinkError {
         if problem.request_id.is_empty() {
-            problem.request_id = self.request_id;
+            problem.request_id = form::bounded(&self.request_id, REQUEST_ID_BYTES, secrets);
         }
         LinkError::Refused { status: self.status, problem, retry_after: self.retry_after }
     }
 
-    fn unexpected(self, body: &[u8], bearer: &str) -> LinkError {
-        let secrets = [bearer];
+    fn unexpected(self, body: &[u8], secrets: &[&str]) -> LinkError {
         LinkError::Unexpected {
             status: self.status,
-            content_type: form::excerpt(self.content_type.as_bytes(), &secrets),
-            excerpt: form::excerpt(body, &secrets),
+            content_type: form::excerpt(self.content_type.as_bytes(), secrets),
+            excerpt: form::excerpt(body, secrets),
             retry_after: self.retry_after,
         }
     }
@@ -321,7 +326,7 @@ impl AgentLink for HttpLink {
         let call = Request { method: Method::GET, url, bearer: None, body: None::<&()>, timeout, expected };
         let body = self.call(call).await?;
         // A 204 is a poll without jobs.
-        if body.is_empty() { Ok(Vec::new()) } else { Ok(read_json::<JobsResponse>(&body)?.jobs) }
+        if body.is_empty() { Ok(Vec::new()) } else { self.read_jobs(&body) }
     }
 
     async fn ack(&self, job: &JobId) -> Result<(), LinkError> {
@@ -444,6 +449,20 @@ struct Body {
     is_whole: bool,
 }
 
+/// Sends the request and reads its answer, to the bound.
+async fn answer(builder: reqwest::RequestBuilder, expected: Expected) -> Result<(Head, Body), LinkError> {
+    let response = builder.send().await.map_err(|e| unreachable(&e))?;
+    let head = Head::of(&response);
+    let most = match expected {
+        Expected::Object | Expected::Jobs if head.is_success() && form::is_json(&head.content_type) => {
+            ANSWER_BYTES
+        }
+        Expected::Nothing | Expected::Object | Expected::Jobs => PROBLEM_BYTES,
+    };
+    let body = read(response, most).await?;
+    Ok((head, body))
+}
+
 async fn read(mut response: reqwest::Response, most: usize) -> Result<Body, LinkError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
@@ -456,11 +475,7 @@ async fn read(mut response: reqwest::Response, most: usize) -> Result<Body, Link
     Ok(Body { bytes: body.into(), is_whole: true })
 }
 
-fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
-    serde_json::from_slice(body).map_err(|e| LinkError::Malformed { detail: e.to_string() })
-}
-
-/// As [`read_json`], of a body that holds a credential: its error names the place and quotes nothing.
+/// Reads a body that holds a credential: the error names the place and quotes nothing.
 fn read_credential<T: DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
     serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());

@@ -4,10 +4,14 @@
 //! their content type; a 204 is empty. Anything else was said by something in between.
 
 use serde_json::Value;
-use vworkspace_protocol::{Problem, headers::MEDIA_TYPE};
+use vworkspace_protocol::{Problem, headers::MEDIA_TYPE, limits};
 
 /// Most characters of a foreign body that are shown.
 pub const EXCERPT_CHARACTERS: usize = 200;
+/// Longest code and request id of an error in form; ours have at most 32 characters.
+pub const CODE_BYTES: usize = 128;
+/// Longest message of an error in form: it is shown in conditions, logs and Events.
+pub const MESSAGE_BYTES: usize = 1024;
 /// Every credential of ours begins so.
 const SECRET_PREFIX: &str = "vwksp-";
 const CUT_OUT: &str = "[removed]";
@@ -21,6 +25,13 @@ pub enum Expected {
     Object,
     /// An object with the array `jobs`, which may be null or absent; or a 204.
     Jobs,
+}
+
+impl Expected {
+    /// Whether the call is a poll for jobs.
+    pub fn is_poll(self) -> bool {
+        self == Self::Jobs
+    }
 }
 
 /// Whether the content type is JSON or the protocol's own; parameters do not matter.
@@ -48,32 +59,42 @@ pub fn is_success(status: u16, content_type: &str, body: &[u8], expected: Expect
     }
 }
 
-/// The error of an answer that is not 2xx, if it is in form.
-pub fn problem(content_type: &str, body: &[u8]) -> Option<Problem> {
+/// The error of an answer that is not 2xx, if it is in form. Its texts are bounded and hold no credential: a gateway can
+/// answer in form, too, and may quote the request. `secrets` are those of the request.
+pub fn problem(content_type: &str, body: &[u8], secrets: &[&str]) -> Option<Problem> {
     if !is_json(content_type) {
         return None;
     }
     let value: Value = serde_json::from_slice(body).ok()?;
-    let text = |member: &str| value.get(member).and_then(Value::as_str).map(str::to_owned);
-    let (error, message) = (text("error")?, text("message")?);
-    Some(Problem { error, message, request_id: text("requestId").unwrap_or_default() })
+    let text = |member: &str, most| {
+        let text = value.get(member)?.as_str()?;
+        Some(bounded(text, most, secrets))
+    };
+    let (error, message) = (text("error", CODE_BYTES)?, text("message", MESSAGE_BYTES)?);
+    Some(Problem { error, message, request_id: text("requestId", CODE_BYTES).unwrap_or_default() })
+}
+
+/// The text without credentials, cut to `most` bytes.
+pub(super) fn bounded(text: &str, most: usize, secrets: &[&str]) -> String {
+    limits::clip(&redacted(text, secrets), most).to_owned()
 }
 
 /// The beginning of a foreign text, for people: one line of printable characters, with every credential cut out.
 /// `secrets` are those of the request; whatever looks like one of ours goes, too.
 pub fn excerpt(body: &[u8], secrets: &[&str]) -> String {
-    let mut text = String::from_utf8_lossy(body).into_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, CUT_OUT);
-    }
-    let text = without_credentials(&text);
+    let text = redacted(&String::from_utf8_lossy(body), secrets);
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
     let printable = line.chars().filter(|c| !is_invisible(*c));
     printable.take(EXCERPT_CHARACTERS).collect()
 }
 
-fn without_credentials(text: &str) -> String {
+/// The text with each of the secrets, and whatever looks like one of ours, cut out.
+fn redacted(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, CUT_OUT);
+    }
     let mut pieces = text.split(SECRET_PREFIX);
     let mut kept = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
@@ -122,7 +143,7 @@ mod tests {
 
     #[test]
     fn error_needs_both_text_members() {
-        let read = |content_type, body: &str| problem(content_type, body.as_bytes());
+        let read = |content_type, body: &str| problem(content_type, body.as_bytes(), &[]);
         let whole = read(JSON, r#"{"error":"e","message":"m","requestId":"r"}"#).unwrap();
         assert_eq!(
             (whole.error.as_str(), whole.message.as_str(), whole.request_id.as_str()),
@@ -135,6 +156,19 @@ mod tests {
             assert!(read(JSON, foreign).is_none(), "{foreign}");
         }
         assert!(read("text/html", r#"{"error":"e","message":"m"}"#).is_none());
+    }
+
+    #[test]
+    fn error_in_form_is_bounded_and_without_credentials() {
+        let long = format!("bad token vwksp-reg-0aF_- of hunter2\n{}", "é".repeat(40_000));
+        let body = serde_json::json!({"error": long, "message": long, "requestId": long}).to_string();
+        let read = problem(JSON, body.as_bytes(), &["hunter2", ""]).unwrap();
+        for (text, most) in
+            [(read.error, CODE_BYTES), (read.message, MESSAGE_BYTES), (read.request_id, CODE_BYTES)]
+        {
+            assert!(text.starts_with("bad token [removed] of [removed]\né"), "{text}");
+            assert!(text.len() <= most, "{}", text.len());
+        }
     }
 
     #[test]

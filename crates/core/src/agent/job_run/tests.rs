@@ -67,6 +67,28 @@ fn failed_now_only_for_good_and_when_nothing_works_on_it() {
 }
 
 #[test]
+fn job_fails_with_the_words_of_a_stalled_source() {
+    let seen = |blocked: ConditionStatus, rule, reconciling, generation| {
+        let mut run = waiting(Goal::Ready, 2);
+        run.handle_observed(observed(&[
+            condition("Ready", False, "InvalidChartReference", 2),
+            condition("Reconciling", reconciling, "Stable", 2),
+            condition("Blocked", blocked, rule, generation),
+        ]));
+        run.result().map(|result| result.error.clone())
+    };
+    assert_eq!(seen(True, reasons::SOURCE_STALLED, False, 2).unwrap(), "InvalidChartReference: m");
+    for waits in [
+        seen(True, reasons::SOURCE_STALLED, False, 1),
+        seen(True, reasons::SOURCE_STALLED, True, 2),
+        seen(False, reasons::SOURCE_STALLED, False, 2),
+        seen(True, reasons::DEPENDENCY_MISSING, False, 2),
+    ] {
+        assert_eq!(waits, None);
+    }
+}
+
+#[test]
 fn job_fails_when_the_namespace_loses_its_rights() {
     let ready = |reason| observed(&[condition("Ready", False, reason, 1)]);
     let mut run = waiting(Goal::Ready, 1);

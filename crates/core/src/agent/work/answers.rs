@@ -149,6 +149,23 @@ fn progress_that_is_not_taken_costs_nothing_unless_the_job_is_unknown_or_closed(
 }
 
 #[test]
+fn pause_asked_for_by_another_control_plane_does_not_hold_messages_back() {
+    let hour = Some(Duration::from_secs(3_600));
+    let mut work = telling();
+    work.handle_status(0, Err(Failure::RateLimited { retry_after: hour }), at(0));
+    observe(&mut work, ConditionStatus::False, 1);
+    assert!(due(&mut work, 10).is_empty());
+    work.handle_another_target();
+    assert!(matches!(due(&mut work, 10)[..], [Command::Status(0, ..)]));
+
+    let mut work = posting();
+    work.handle_posted(0, Err(Failure::RateLimited { retry_after: hour }), at(0), 0.0);
+    assert!(due(&mut work, 10).is_empty());
+    work.handle_another_target();
+    assert!(matches!(due(&mut work, 10)[..], [Command::Post(0, ..)]));
+}
+
+#[test]
 fn a_rejected_credential_silences_jobs_until_there_is_another() {
     let mut work = posting();
     work.handle_posted(0, Err(Failure::Unauthorized), at(0), 0.0);

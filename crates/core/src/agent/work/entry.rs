@@ -185,6 +185,21 @@ impl Entry {
         self.quiet_until.filter(|until| *until > now)
     }
 
+    /// Whether the control plane asked for a pause of status updates.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.asked_for_quiet.is_some() || self.quiet_until.is_some()
+    }
+
+    /// Another control plane asked for no pause, and nothing failed there yet. What failed at the API server keeps its
+    /// distance.
+    pub(super) fn handle_another_target(&mut self) {
+        (self.asked_for_quiet, self.quiet_until) = (None, None);
+        if self.wants_link() {
+            self.not_before = None;
+            self.backoff.handle_success();
+        }
+    }
+
     /// Answered: the next effect may be given, and the next failure waits for the shortest time again.
     pub(super) fn calm(&mut self) {
         self.busy = false;

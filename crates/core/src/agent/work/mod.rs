@@ -210,6 +210,19 @@ impl Work {
         }
     }
 
+    /// The agent speaks to another control plane now, by URL or CA: neither the pause that the earlier one asked for nor
+    /// the failures met there hold a message back.
+    pub fn handle_another_target(&mut self) {
+        let waiting = self.jobs.iter_mut().filter(|(_, entry)| entry.wants_link() || entry.is_quiet());
+        let due: Vec<Ticket> = waiting
+            .map(|(ticket, entry)| {
+                entry.handle_another_target();
+                *ticket
+            })
+            .collect();
+        due.into_iter().for_each(|ticket| self.touch(ticket));
+    }
+
     /// Answers [`Command::Save`].
     pub fn handle_saved(
         &mut self,

@@ -5,10 +5,10 @@ use crate::agent::{
     action::{self, Action},
     applier::{ApplyError, Deletion},
     ledger::keys_text,
-    links::failure_of,
+    links::{Connection, failure_of},
 };
 use std::{
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -93,7 +93,7 @@ impl Inner {
             self.means.conversation.good(&connection.credentials.token);
         }
         let failed = told.map_err(|error| {
-            let failure = self.meaning(job, message, &error);
+            let failure = self.meaning(job, message, &connection, &error);
             let request_id = error.request_id();
             tracing::warn!(%error, request_id, job_id = %job, ?message, ?failure, "message about a job not accepted");
             failure
@@ -104,10 +104,20 @@ impl Inner {
         failed
     }
 
-    /// What an error of the link means, that of a plain v1 control plane included that does not answer in form.
-    fn meaning(&self, job: &JobId, message: Message, error: &LinkError) -> Failure {
+    /// What an error of the link means, that of a plain v1 control plane included that does not answer in form. A pause
+    /// that an earlier connection was asked for holds nothing back on the one in use, and its bare answers do not count.
+    fn meaning(
+        &self,
+        job: &JobId,
+        message: Message,
+        connection: &Arc<Connection>,
+        error: &LinkError,
+    ) -> Failure {
+        if !self.means.links.is_current(connection) {
+            return failure_of(error).without_pause();
+        }
         let conversation = &self.means.conversation;
-        let proves_itself = self.means.links.now().is_some_and(|connection| connection.echo().mark.is_set());
+        let proves_itself = connection.echo().mark.is_set();
         let believed = match error {
             LinkError::Unexpected { status, .. } if !proves_itself => {
                 conversation.bare_answer(job, message, *status)

@@ -156,13 +156,16 @@ impl Jobs {
                     // What an earlier credential failed with says nothing about this one.
                     work.handle_link(false);
                 }
+                if is_another_target(spoken_by.as_ref(), connection.as_ref()) {
+                    work.handle_another_target();
+                }
                 work.handle_link(active && connection.is_some());
                 let (now, control_plane_now) = (clock::now(), inner.means.links.control_plane_now());
                 let commands: Vec<_> =
                     std::iter::from_fn(|| work.poll_command(now, control_plane_now)).collect();
                 (commands, work.poll_timeout())
             };
-            spoken_by = connection;
+            spoken_by = connection.or(spoken_by);
             commands.into_iter().for_each(|command| inner.perform(command));
             tokio::select! {
                 () = inner.answered.notified() => {}
@@ -230,6 +233,10 @@ fn same(one: Option<&Arc<Connection>>, other: Option<&Arc<Connection>>) -> bool 
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (None, Some(_)) | (Some(_), None) => false,
     }
+}
+
+fn is_another_target(one: Option<&Arc<Connection>>, other: Option<&Arc<Connection>>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one.credentials.target() != other.credentials.target())
 }
 
 async fn sleep_until(due: Option<Timestamp>) {

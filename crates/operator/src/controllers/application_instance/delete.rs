@@ -1,8 +1,12 @@
 //! Deleting an instance: the release goes first, and is really gone before the instance is.
 //!
-//! The sources go with the instance, by ownership. Where the release cannot be followed any more, because Flux, the
-//! namespace or our rights in it have gone, ownership alone removes it: nothing of ours keeps a namespace from
-//! ending.
+//! The sources go with the instance, by ownership. Ownership alone removes the release, too, where it cannot be followed
+//! any more: Flux is not served, the admin has closed the namespace, or the namespace ends. Nothing of ours keeps a
+//! namespace from ending.
+//!
+//! Where our rights are missing in an open namespace that stays, the instance waits and says which command gives them
+//! back: a delete job succeeds only once the release is gone, which nobody could see. Whoever wants to give the release
+//! up instead closes the namespace.
 
 use super::{
     Shared, apply,
@@ -127,8 +131,14 @@ mod tests {
             let body = Body::from(instance(&[]).to_string().into_bytes());
             Ok::<_, BoxError>(http::Response::new(body))
         });
-        let client = Client::new(answers, "n");
-        let (reporter, mut observations) = Reporter::channel();
+        let (shared, mut observations) = shared(&Client::new(answers, "n"), &["team"]);
+        let instance = serde_json::from_value(instance(finalizers)).unwrap();
+        assert_eq!(advance(&shared, &instance).await.unwrap(), None);
+        observations.try_recv().ok()
+    }
+
+    fn shared(client: &Client, open: &[&str]) -> (Shared, mpsc::Receiver<Observation>) {
+        let (reporter, observations) = Reporter::channel();
         let (wakes, _woken) = mpsc::channel(1);
         let shared = Shared {
             announcer: Announcer::new(client.clone(), "c"),
@@ -139,7 +149,7 @@ mod tests {
                 own_namespace: "n".to_owned(),
                 cluster_id: watch::channel(None).1,
                 reporter,
-                gates: Gates::fixed(["team"]),
+                gates: Gates::fixed(open.iter().copied()),
                 access: NamespaceAccess::new(client.clone()),
                 metrics: Metrics::new().0,
             },
@@ -149,9 +159,43 @@ mod tests {
             patience: Patience::default(),
             changes: ReportedChanges::default(),
         };
-        let instance = serde_json::from_value(instance(finalizers)).unwrap();
-        assert_eq!(advance(&shared, &instance).await.unwrap(), None);
-        observations.try_recv().ok()
+        (shared, observations)
+    }
+
+    /// Whether an instance with a release is let go by an API server that denies everything about the release.
+    async fn is_let_go_without_rights(namespace_ends: bool, open: &[&str]) -> bool {
+        let answers = tower::service_fn(move |request: http::Request<Body>| async move {
+            let path = request.uri().path();
+            let (code, body) = if path.contains("helmreleases") {
+                let message = "helmreleases is forbidden";
+                (
+                    403,
+                    json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": message}),
+                )
+            } else if path.contains("applicationinstances") {
+                (200, instance(&[]))
+            } else {
+                let ends = namespace_ends.then_some("2026-01-01T00:00:00Z");
+                (200, json!({"metadata": {"name": "team", "deletionTimestamp": ends}}))
+            };
+            let body = Body::from(body.to_string().into_bytes());
+            Ok::<_, BoxError>(http::Response::builder().status(code).body(body).unwrap())
+        });
+        let (shared, mut observations) = shared(&Client::new(answers, "n"), open);
+        let mut instance = instance(&[key::APPLICATION_INSTANCE_FINALIZER]);
+        instance["spec"]["release"] = json!({"name": "shop", "namespace": "team"});
+        let ended = advance(&shared, &serde_json::from_value(instance).unwrap()).await;
+        let is_denied = matches!(&ended, Err(Error::Call { source, .. }) if is_denied(source));
+        assert!(is_denied || matches!(ended, Ok(None)), "{ended:?}");
+        assert_eq!(observations.try_recv().is_ok(), !is_denied);
+        !is_denied
+    }
+
+    #[tokio::test]
+    async fn missing_rights_hold_an_instance_unless_its_namespace_ends_or_closes() {
+        assert!(!is_let_go_without_rights(false, &["team"]).await);
+        assert!(is_let_go_without_rights(true, &["team"]).await);
+        assert!(is_let_go_without_rights(false, &[]).await);
     }
 
     #[tokio::test]

@@ -147,8 +147,9 @@ fn never_done_too_early_and_never_failed_before_flux_gave_up() {
 #[test]
 fn the_end_of_every_recording_has_its_right_reason() {
     let source = |reason: &str| format!("SourceFailing {reason}");
+    let stalled = |reason: &str| format!("SourceStalled {reason}");
     let ends = BTreeMap::from([
-        ("chart-missing", source("InvalidChartReference")),
+        ("chart-missing", stalled("InvalidChartReference")),
         ("depends-on", "Done".into()),
         ("drift-enabled", "Done".into()),
         ("drift-object-deleted", "Done drifted".into()),
@@ -170,7 +171,7 @@ fn the_end_of_every_recording_has_its_right_reason() {
         ("oci-semver", "Done".into()),
         ("oci-tag-missing", source("OCIArtifactPullFailed")),
         ("oci-tag-moved", "Done".into()),
-        ("oci-url-with-tag", source("URLInvalid")),
+        ("oci-url-with-tag", stalled("URLInvalid")),
         ("quota-then-retry", "Done".into()),
         ("record-too-large", "Retrying".into()),
         ("removed-by-hand", "Done".into()),
@@ -188,7 +189,7 @@ fn the_end_of_every_recording_has_its_right_reason() {
         ("uninstall", "Starting".into()),
         ("uninstall-never-installed", "Starting".into()),
         ("unknown-kind", "Retrying".into()),
-        ("upgrade-chart-missing", source("InvalidChartReference")),
+        ("upgrade-chart-missing", stalled("InvalidChartReference")),
         ("upgrade-fails-before-storage", "Done".into()),
         ("upgrade-ready-too-early", "Failed, runs 1.0.0".into()),
         ("upgrade-timeout", "Failed, runs 1.0.0".into()),
@@ -200,28 +201,33 @@ fn the_end_of_every_recording_has_its_right_reason() {
         ("values-target-path", "Waiting ValuesError".into()),
         ("values-target-path-set", "Done".into()),
         ("values-two-documents", "Done".into()),
-        ("version-missing", source("InvalidChartReference")),
+        ("version-missing", stalled("InvalidChartReference")),
     ]);
     for (name, recording) in recordings() {
         let told = replay(&recording);
         let drifted = told.last().unwrap().reading.drift.as_ref().is_some_and(|drift| drift.found);
-        let end = match last(&told) {
-            Progress::Starting { .. } => "Starting".to_owned(),
-            Progress::SourceFailing { reason, .. } => format!("SourceFailing {reason}"),
-            Progress::Waiting { reason, .. } => format!("Waiting {reason}"),
-            Progress::Retrying { running: Some(running), .. } => {
-                format!("Retrying, runs {}", running.rsplit(' ').next().unwrap())
-            }
-            Progress::Retrying { running: None, .. } => "Retrying".to_owned(),
-            Progress::Failed { running: Some(running), .. } => {
-                format!("Failed, runs {}", running.rsplit(' ').next().unwrap())
-            }
-            Progress::Failed { running: None, .. } => "Failed".to_owned(),
-            Progress::Suspended => "Suspended".to_owned(),
-            Progress::Done { .. } | Progress::Resting if drifted => "Done drifted".to_owned(),
-            Progress::Done { .. } | Progress::Resting => "Done".to_owned(),
-        };
+        let end = words_of(last(&told), drifted);
         assert_eq!(ends.get(name.as_str()), Some(&end), "{name}");
+    }
+}
+
+fn words_of(progress: &Progress, drifted: bool) -> String {
+    match progress {
+        Progress::Starting { .. } => "Starting".to_owned(),
+        Progress::SourceFailing { reason, .. } => format!("SourceFailing {reason}"),
+        Progress::SourceStalled { reason, .. } => format!("SourceStalled {reason}"),
+        Progress::Waiting { reason, .. } => format!("Waiting {reason}"),
+        Progress::Retrying { running: Some(running), .. } => {
+            format!("Retrying, runs {}", running.rsplit(' ').next().unwrap())
+        }
+        Progress::Retrying { running: None, .. } => "Retrying".to_owned(),
+        Progress::Failed { running: Some(running), .. } => {
+            format!("Failed, runs {}", running.rsplit(' ').next().unwrap())
+        }
+        Progress::Failed { running: None, .. } => "Failed".to_owned(),
+        Progress::Suspended => "Suspended".to_owned(),
+        Progress::Done { .. } | Progress::Resting if drifted => "Done drifted".to_owned(),
+        Progress::Done { .. } | Progress::Resting => "Done".to_owned(),
     }
 }
 
@@ -231,8 +237,43 @@ fn a_missing_chart_is_named_by_its_source_long_before_the_release_does() {
     for (name, named_by_release_at) in [("chart-missing", 29_747), ("upgrade-chart-missing", 39_888)] {
         let told = replay(&recordings[name]);
         let named =
-            told.iter().find(|told| matches!(told.reading.progress, Progress::SourceFailing { .. })).unwrap();
+            told.iter().find(|told| matches!(told.reading.progress, Progress::SourceStalled { .. })).unwrap();
         assert!(named.at_ms + 25_000 < named_by_release_at, "{name}: {} ms", named.at_ms);
+    }
+}
+
+/// The steps between which a source has given up on what is asked for, by the recordings: from, to, its reason.
+const STALLED: [(&str, u64, u64, &str); 6] = [
+    ("chart-missing", 1_301, u64::MAX, "InvalidChartReference"),
+    ("helm-version-impossible", 967, 12_104, "InvalidChartReference"),
+    ("oci-url-with-tag", 931, u64::MAX, "URLInvalid"),
+    ("uninstall-never-installed", 1_734, 8_820, "InvalidChartReference"),
+    ("upgrade-chart-missing", 10_676, u64::MAX, "InvalidChartReference"),
+    ("version-missing", 1_518, u64::MAX, "InvalidChartReference"),
+];
+
+#[test]
+fn stalled_source_blocks_at_once_and_only_what_is_asked_for() {
+    for (name, recording) in recordings() {
+        let mut cluster = Cluster::default();
+        for line in lines(&recording) {
+            let Some(reading) = cluster.play(&line) else { continue };
+            let at = line["t_ms"].as_u64().unwrap();
+            let stalls = STALLED.iter().find(|(of, from, to, _)| *of == name && (*from..*to).contains(&at));
+            let found = match &reading.progress {
+                Progress::SourceStalled { reason, message } => {
+                    assert!(!message.is_empty());
+                    Some(reason.as_str())
+                }
+                _ => None,
+            };
+            assert_eq!(
+                found,
+                stalls.map(|(.., reason)| *reason),
+                "{name} at {at} ms: {:?}",
+                reading.progress
+            );
+        }
     }
 }
 

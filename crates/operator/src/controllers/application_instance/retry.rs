@@ -23,9 +23,11 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 pub(super) fn action(situation: &Situation) -> Action {
     Action::requeue(match situation {
         Situation::Flux(reading) => match reading.progress {
-            Progress::Done { .. } | Progress::Resting | Progress::Failed { .. } | Progress::Suspended => {
-                AT_REST
-            }
+            Progress::Done { .. }
+            | Progress::Resting
+            | Progress::Failed { .. }
+            | Progress::SourceStalled { .. }
+            | Progress::Suspended => AT_REST,
             Progress::Starting { .. }
             | Progress::SourceFailing { .. }
             | Progress::Waiting { .. }

@@ -97,7 +97,9 @@ impl Table {
             }
             _ => self.clear(types::SUSPENDED, reasons::RESUMED),
         }
-        self.clear(types::BLOCKED, reasons::UNBLOCKED);
+        if !matches!(progress, Progress::SourceStalled { .. }) {
+            self.clear(types::BLOCKED, reasons::UNBLOCKED);
+        }
         match progress {
             Progress::Resting => {}
             Progress::Starting { reason, message } => {
@@ -107,6 +109,10 @@ impl Table {
             Progress::SourceFailing { reason, message } | Progress::Waiting { reason, message } => {
                 self.set(types::READY, false, reason, message);
                 self.set(types::RECONCILING, true, reasons::PROGRESSING, "Flux tries again by itself");
+            }
+            Progress::SourceStalled { reason, message } => {
+                self.standing_still(reason, message);
+                self.set(types::BLOCKED, true, reasons::SOURCE_STALLED, message);
             }
             Progress::Retrying { message, running } => {
                 self.set(types::READY, false, reasons::HELM_RELEASE_FAILED, message);
@@ -218,6 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn stalled_source_blocks_in_its_own_words_until_it_is_corrected() {
+        let message = "invalid chart reference: no chart name found".to_owned();
+        let stalled = flux(Progress::SourceStalled { reason: "InvalidChartReference".into(), message });
+        assert_eq!(
+            told(&stalled),
+            "Ready=False/InvalidChartReference Reconciling=False/Stable Blocked=True/SourceStalled"
+        );
+        let before = conditions(&[], &stalled, 1, Timestamp::UNIX_EPOCH);
+        assert!(before.iter().filter(|c| c.type_ != types::RECONCILING).all(|c| c.message.contains("chart")));
+        let starting = flux(Progress::Starting { reason: "Progressing".into(), message: "x".into() });
+        let after = conditions(&before, &starting, 2, Timestamp::UNIX_EPOCH);
+        let blocked = after.iter().find(|c| c.type_ == types::BLOCKED).unwrap();
+        assert_eq!((blocked.status.as_str(), blocked.reason.as_str()), ("False", "Unblocked"));
+    }
+
+    #[test]
     fn done_clears_what_stood_in_the_way() {
         let blocked = Situation::Refused(Refusal::NamespaceNotGated { namespace: "a".into() });
         let before = conditions(&[], &blocked, 1, Timestamp::UNIX_EPOCH);
@@ -235,6 +257,7 @@ mod tests {
     fn every_row_is_told_the_same_way_twice() {
         let rows = [
             flux(Progress::Suspended),
+            flux(Progress::SourceStalled { reason: "URLInvalid".into(), message: "x".into() }),
             flux(Progress::Retrying { message: "x".into(), running: None }),
             flux(Progress::Done { message: "x".into() }),
             Situation::Placeholder,

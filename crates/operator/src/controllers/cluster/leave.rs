@@ -19,7 +19,7 @@ use kube::{
 };
 use serde_json::json;
 use std::time::Duration;
-use vworkspace_core::agent::departure::{Departure, TRY_FOR, departure};
+use vworkspace_core::agent::departure::{Departure, Farewell, Left, TRY_FOR, departure};
 use vworkspace_crds::{Cluster, cluster::ClusterPhase, key::CLUSTER_FINALIZER};
 use vworkspace_transport::AgentLink as _;
 
@@ -49,8 +49,9 @@ impl Registrar {
         announcer: &Announcer,
     ) -> Option<Timestamp> {
         let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
-        for (n, way) in ways.iter().enumerate() {
-            let is_last = n + 1 == ways.len();
+        let mut farewell = Farewell::default();
+        let mut left = None;
+        for way in ways {
             let now = clock::now();
             let deleted_at = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
             let ends = self.seen_deleted.gives_up_at(uid, deleted_at, now);
@@ -58,30 +59,28 @@ impl Registrar {
                 return Some(at.min(ends));
             }
             let (departure, untold) = self.tell_departure(way, until(ends, now).max(TRY_FOR)).await;
-            let Untold { problem, request_id } = untold;
-            match departure {
-                Departure::Told => break,
-                Departure::Dead => {}
-                Departure::Refused if !is_last => {}
-                Departure::Again(asked) if clock::now() < ends => {
-                    let text = "the control plane could not be told that this cluster leaves";
-                    tracing::warn!(problem, request_id, "{text}");
-                    let now = clock::now();
-                    return Some(
-                        self.leaving.handle_failure(way.clone(), asked, now, rand::random()).min(ends),
-                    );
-                }
-                Departure::Refused | Departure::Again(_) => {
-                    let text = "the control plane was not told that this cluster leaves; it goes";
-                    tracing::warn!(problem, request_id, "{text}");
-                    let object = cluster.object_ref(&());
-                    announcer.tell(&object, EventType::Warning, "NotDecommissioned", &problem).await;
-                    return None;
-                }
+            left = farewell.handle_answer(departure, untold, clock::now() < ends);
+            if let Some(Left::Again(asked, Untold { problem, request_id })) = &left {
+                tracing::warn!(problem, request_id, "decommission failed, retrying");
+                let at = self.leaving.handle_failure(way.clone(), *asked, clock::now(), rand::random());
+                return Some(at.min(ends));
+            }
+            if left.is_some() {
+                break;
             }
         }
-        if !ways.is_empty() {
-            tracing::info!("the cluster is decommissioned; its credentials are dead");
+        match left.unwrap_or_else(|| farewell.finish()) {
+            Left::Decommissioned if ways.is_empty() => {}
+            Left::Decommissioned => {
+                tracing::info!("the cluster is decommissioned; its credentials are no longer valid");
+            }
+            Left::NotDecommissioned(untold) | Left::Again(_, untold) => {
+                let Untold { problem, request_id } = untold;
+                let text = "the control plane did not decommission this cluster; deleting the Cluster anyway";
+                tracing::warn!(problem, request_id, "{text}");
+                let object = cluster.object_ref(&());
+                announcer.tell(&object, EventType::Warning, "NotDecommissioned", &problem).await;
+            }
         }
         None
     }

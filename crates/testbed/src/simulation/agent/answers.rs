@@ -125,8 +125,10 @@ impl Agent {
         C: Fn(MemoryLink<AgentPort>) -> F + 'static,
         F: Future<Output = Result<T, LinkError>> + 'static,
     {
-        let silence = || LinkError::Unreachable { detail: "no answer".to_owned() };
-        let reply = self.site.wire.call(caller, patience, call).await.ok_or_else(silence)?;
+        let Some(reply) = self.site.wire.call(caller, patience, call).await else {
+            self.note_silence(T::EXPECTED);
+            return Err(LinkError::Unreachable { detail: "no answer".to_owned() });
+        };
         let now = self.site.wire.now();
         let answer = match reply {
             Reply::Control(told, clock) => {
@@ -148,11 +150,19 @@ impl Agent {
     /// Whether the answer is the control plane's word.
     fn judge<T: Body>(&self, answer: &Answer<T>) -> bool {
         let mut mark = self.mark.get();
-        let is_poll = T::EXPECTED == Expected::Jobs;
-        let evidence = Evidence { echoed: answer.echoed, in_form: answer.in_form, is_poll };
+        let evidence =
+            Evidence { echoed: answer.echoed, in_form: answer.in_form, is_poll: T::EXPECTED.is_poll() };
         let is_believed = mark.handle_answer(evidence, self.site.wire.now());
         self.mark.set(mark);
         is_believed || answer.in_form && planted(Bug::BelieveFormAlone)
+    }
+
+    fn note_silence(&self, expected: Expected) {
+        let mut mark = self.mark.get();
+        if expected.is_poll() {
+            mark.handle_unanswered_poll();
+        }
+        self.mark.set(mark);
     }
 
     /// The control plane's clock, as far as this agent knows it.
@@ -176,7 +186,7 @@ impl<T: Body> Answer<T> {
     fn of_stranger(raw: RawAnswer, now: Duration) -> Self {
         let RawAnswer { status, content_type, body, retry_after, .. } = raw;
         let is_success = (200..300).contains(&status);
-        let problem = if is_success { None } else { form::problem(content_type, body) };
+        let problem = if is_success { None } else { form::problem(content_type, body, &[]) };
         let is_good = is_success
             && (planted(Bug::BelieveAnySuccess) || form::is_success(status, content_type, body, T::EXPECTED));
         let malformed = || LinkError::Malformed { detail: "not what was asked for".to_owned() };

@@ -6,7 +6,7 @@ use crate::simulation::api::Left;
 use std::{rc::Rc, time::Duration};
 use vworkspace_core::agent::{
     credentials::Held,
-    departure::{Departure, SeenDeleted, TRY_FOR, departure},
+    departure::{self, Farewell, SeenDeleted, TRY_FOR, departure},
     spacing::Spacing,
 };
 use vworkspace_protocol::Secret;
@@ -54,8 +54,8 @@ impl Agent {
     ) -> Option<Left> {
         // Of a plain v1 control plane that rotated and was not heard nobody holds the credential that works.
         let is_unknown = self.site.world.weather.strict_rotation && held.lost_rotation().is_some();
-        for (n, token) in held.tokens().enumerate() {
-            let is_last = n + 1 == held.tokens().count();
+        let mut farewell = Farewell::default();
+        for token in held.tokens() {
             let now = self.now();
             let deleted_at = self.site.api.state().deleted_at.unwrap_or(now);
             let ends = seen.gives_up_at("cluster", deleted_at, now);
@@ -67,17 +67,17 @@ impl Agent {
             let told = self.ask(&caller, patience, |link| async move { link.decommission().await }).await;
             let told = departure(told);
             self.note(&format!("tells that it leaves: {told:?}"));
-            match told {
-                Departure::Told => return Some(Left::Told),
-                Departure::Dead => {}
-                Departure::Refused if !is_last => {}
-                Departure::Again(asked) if self.now() < ends => {
+            match farewell.handle_answer(told, (), self.now() < ends) {
+                None => {}
+                Some(departure::Left::Again(asked, ())) => {
                     spacing.handle_failure(token.clone(), asked, self.now(), self.random());
                     return None;
                 }
-                Departure::Refused | Departure::Again(_) => return Some(Left::Untold),
+                Some(departure::Left::Decommissioned) => return Some(Left::Told),
+                Some(departure::Left::NotDecommissioned(())) => return Some(Left::Untold),
             }
         }
-        Some(if is_unknown { Left::Untold } else { Left::Told })
+        let is_told = farewell.finish() == departure::Left::Decommissioned && !is_unknown;
+        Some(if is_told { Left::Told } else { Left::Untold })
     }
 }

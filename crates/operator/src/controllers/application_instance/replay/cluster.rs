@@ -108,7 +108,7 @@ impl Cluster {
                 self.release = (!is_gone).then(|| serde_json::from_value(release).unwrap());
             }
             "HelmChart" if name.ends_with("-app") => {
-                let chart = object(&json!({ "version": self.spec["chart"]["spec"]["version"] }));
+                let chart = object(&self.chart_spec(&line["generation"]));
                 self.chart = (!is_gone).then(|| serde_json::from_value(chart).unwrap());
             }
             "HelmRepository" | "OCIRepository" => {
@@ -116,6 +116,18 @@ impl Cluster {
                 self.source = (!is_gone).then(|| serde_json::from_value(source).unwrap());
             }
             _ => {}
+        }
+    }
+
+    /// What a HelmChart of this generation asks for: Flux rewrites it some time after the HelmRelease.
+    fn chart_spec(&self, generation: &Value) -> Value {
+        let same = self.chart.as_ref().filter(|chart| json!(chart.metadata.generation) == *generation);
+        match same {
+            Some(chart) => json!({ "chart": chart.spec.chart, "version": chart.spec.version }),
+            None => {
+                let template = &self.spec["chart"]["spec"];
+                json!({ "chart": template["chart"], "version": template["version"] })
+            }
         }
     }
 

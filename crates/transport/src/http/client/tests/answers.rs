@@ -36,9 +36,9 @@ const CALLS: [Call; 8] = [
 const WAIT: Duration = Duration::from_secs(120);
 
 impl Call {
-    async fn make(self, link: &HttpLink) -> Meaning {
+    async fn ask(self, link: &HttpLink) -> Result<(), LinkError> {
         let job = JobId::new("j");
-        let made = match self {
+        match self {
             Self::Register => {
                 let request = RegisterRequest {
                     registration_token: Secret::new("vwksp-reg-test"),
@@ -63,8 +63,11 @@ impl Call {
             Self::Events => link.events(&EventsRequest::default()).await.map(drop),
             Self::Rotate => link.rotate().await.map(drop),
             Self::Decommission => link.decommission().await,
-        };
-        match made {
+        }
+    }
+
+    async fn make(self, link: &HttpLink) -> Meaning {
+        match self.ask(link).await {
             Ok(()) => Meaning::Good,
             Err(LinkError::Refused { status, retry_after, .. }) => {
                 Meaning::Refused(status, retry_after.map(|after| after.as_secs()))
@@ -276,6 +279,27 @@ async fn first_echo_sets_the_mark_that_later_answers_need() {
     assert_eq!(Call::Events.make(&another_session).await, Meaning::Unexpected(204));
 }
 
+/// The hour after which a missing echo counts is one in which every poll was answered.
+#[tokio::test]
+async fn unanswered_poll_is_noted_by_the_witness() {
+    let bare = "HTTP/1.1 204 No Content\r\n\r\n".to_owned();
+    let half = answer("200 OK", "Content-Type: application/json\r\n", 500, "{");
+    for silence in [String::new(), half] {
+        let witness = Arc::new(Witness::new(EchoMark::stored(true)));
+        let restarted = witness.mark();
+        assert_eq!(
+            Call::Jobs.make(&linked(Script::Say(bare.clone()), &witness).await).await,
+            Meaning::Unexpected(204)
+        );
+        assert_ne!(witness.mark(), restarted);
+        let dead = linked(Script::Say(silence), &witness).await;
+        assert_eq!(Call::Events.make(&dead).await, Meaning::Unreachable);
+        assert_ne!(witness.mark(), restarted, "not a poll");
+        assert_eq!(Call::Jobs.make(&dead).await, Meaning::Unreachable);
+        assert_eq!(witness.mark(), restarted);
+    }
+}
+
 #[tokio::test]
 async fn foreign_body_is_shown_without_the_bearer() {
     let body = "<p>vwksp-agt-test and vwksp-agt-other</p>";
@@ -284,6 +308,31 @@ async fn foreign_body_is_shown_without_the_bearer() {
     let text = format!("{error} {error:?}");
     assert!(text.contains("403") && text.contains("text/html") && text.contains("<p>"), "{text}");
     assert!(!text.contains("vwksp"), "{text}");
+}
+
+/// Before the first echo a gateway that answers in form is believed, and may quote the request.
+#[tokio::test]
+async fn error_in_form_is_shown_without_the_callers_credentials() {
+    let message = "bad token vwksp-reg-test or vwksp-agt-test of vwksp-agt-other";
+    let body = format!(r#"{{"error":"vwksp-agt-test","message":"{message}"}}"#);
+    let head = "Content-Type: application/json\r\nX-Request-Id: vwksp-agt-test\r\n";
+    let link = scripted(Script::Say(answer("401 Unauthorized", head, body.len(), &body))).await;
+    for call in CALLS {
+        let error = call.ask(&link).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("bad token [removed] or [removed] of [removed]"), "{call:?}: {text}");
+        assert!(!text.contains("vwksp"), "{call:?}: {text}");
+    }
+}
+
+/// An error of the JSON reader quotes what it read.
+#[tokio::test]
+async fn unreadable_jobs_are_shown_without_credentials() {
+    let body = r#"{"jobs":["vwksp-agt-test"]}"#;
+    let script = Script::Say(answer("200 OK", "Content-Type: application/json\r\n", body.len(), body));
+    let error = scripted(script).await.jobs(&ClusterId::new("c"), WAIT).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("[removed]") && !text.contains("vwksp"), "{text}");
 }
 
 #[tokio::test]
