@@ -192,7 +192,7 @@ impl Shared {
         }
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
         let link = self.link.borrow().clone();
-        let told = status::status(&found, &plan, &exchange, &link, clock::now());
+        let told = status::status(&found, &plan, &exchange, &link, &self.registrar.session, clock::now());
         status::write(&self.context, &self.announcer, &found.cluster, told, &self.credential).await?;
         Ok(match (exchange, plan) {
             (Exchange::Waits { at } | Exchange::Failed { at, .. } | Exchange::Rejected { at, .. }, _)
