@@ -107,6 +107,8 @@ pub enum Bug {
     StayWithFormerCredential,
     /// Nothing says that the answer to a rotation may have been lost.
     ForgetLostRotation,
+    /// A credential that the control plane rejects is rotated all the same.
+    RotateWhenRejected,
     /// An answer without the echo is believed in form, though the control plane echoes.
     BelieveFormAlone,
     /// Whether the control plane echoes is not known after a restart.
@@ -125,7 +127,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::AckBeforeJournal,
         Self::ResultBeforeJournal,
         Self::ForgetLedger,
@@ -176,6 +178,7 @@ impl Bug {
         Self::ForgetFormerCredentials,
         Self::StayWithFormerCredential,
         Self::ForgetLostRotation,
+        Self::RotateWhenRejected,
         Self::BelieveFormAlone,
         Self::ForgetEcho,
         Self::BelieveAnySuccess,

@@ -18,7 +18,10 @@
 //! Former credentials are for a control plane that was restored from a backup: it knows none of the newer ones. They
 //! are bound to everything they were accepted with, see [`History`].
 
-use super::rotation::{Cause, Fulfilled, Life};
+use super::{
+    rotation::{Cause, Fulfilled, Life},
+    session::Failure,
+};
 use crate::{
     canonical::sha256_hex,
     planted::{Bug, planted},
@@ -71,9 +74,10 @@ struct Past {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LostRotation {
-    /// It was asked for. Left when its answer is stored.
+    /// It was asked for. Left when its answer is stored, or when the control plane refuses it for good.
     Asked,
-    /// The cluster has registered again because of it, and was refused. It does so once.
+    /// The cluster has registered again because of it, and was refused. It does so once: only a rotation that begins
+    /// later, which takes an accepted credential, replaces this.
     RegisteredAgain,
 }
 
@@ -203,17 +207,35 @@ impl Held {
         self.past.lost
     }
 
-    /// As it is to be stored before a rotation is asked for, and after its loss was acted upon.
-    #[must_use]
-    pub fn with_lost_rotation(&self, lost: LostRotation) -> Self {
+    /// As it is to be stored before a rotation is asked for: its answer may be lost, and the old credential may be dead by
+    /// then. `None` if an earlier request is marked still.
+    pub fn asking_for_rotation(&self) -> Option<Self> {
+        let is_asked = self.past.lost == Some(LostRotation::Asked);
+        (!is_asked).then(|| self.with_lost_rotation(LostRotation::Asked))
+    }
+
+    /// As it is to be stored after the cluster has registered again: with the credential it was given, or with the mark
+    /// that keeps it from doing so twice. `None` if the answer decides nothing and the exchange is to be repeated.
+    pub fn registered_again(&self, answer: Result<(ClusterId, Fetched), Failure>) -> Option<Self> {
+        match answer {
+            Ok((cluster, fetched)) if cluster == self.cluster => {
+                Some(self.fetched(fetched, &Cause::RegisteredAgain))
+            }
+            Err(failure) if !failure.is_rejection() && !failure.is_final() => None,
+            Ok(_) | Err(_) => Some(self.with_lost_rotation(LostRotation::RegisteredAgain)),
+        }
+    }
+
+    fn with_lost_rotation(&self, lost: LostRotation) -> Self {
         let lost = Some(lost).filter(|_| !planted(Bug::ForgetLostRotation));
         Self { past: Past { lost, ..self.past.clone() }, ..self.clone() }
     }
 
-    /// As it is to be stored once the control plane has refused to rotate: nothing was lost.
-    #[must_use]
-    pub fn without_lost_rotation(&self) -> Self {
-        Self { past: Past { lost: None, ..self.past.clone() }, ..self.clone() }
+    /// Whether this is another identity than `earlier`, or holds a credential that was not held then. What the operator
+    /// writes down about the credentials it holds (marks, their order, one that is dropped) makes no difference.
+    pub fn is_news(&self, earlier: &Self) -> bool {
+        let is_new = |token| !earlier.tokens().any(|earlier| earlier == token);
+        self.cluster != earlier.cluster || self.tokens().any(is_new)
     }
 
     /// All there are, in the order in which they are to be tried where no answer was given yet.
@@ -358,10 +380,14 @@ impl Verdicts {
         self.refused.clear();
     }
 
-    /// A call with this credential was refused with 401 or 403. What was accepted before says nothing from here on.
+    /// A call with this credential was refused with 401 or 403. What was accepted before says nothing from here on, and
+    /// where it was this one, the control plane is another: what was refused before is worth another try.
     pub fn handle_refused(&mut self, token: &Secret, held: &Held) {
         if !held.tokens().any(|other| other == token) {
             return;
+        }
+        if self.accepts(token) {
+            self.refused.clear();
         }
         self.accepted = None;
         self.refused.retain(|refused| held.tokens().any(|other| other == refused));
@@ -370,218 +396,15 @@ impl Verdicts {
         }
     }
 
+    /// Whether the last good answer was to this credential, and none was refused since.
+    pub fn accepts(&self, token: &Secret) -> bool {
+        self.accepted.as_ref() == Some(token)
+    }
+
     fn is_refused(&self, token: &Secret) -> bool {
         self.refused.contains(token)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use jiff::Timestamp;
-    use vworkspace_protocol::JobId;
-
-    fn secret(text: &str) -> Secret {
-        Secret::new(text)
-    }
-
-    fn life(second: i64) -> Option<Life> {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        Some(Life { issued_at: at(second), expires_at: at(second + 90) })
-    }
-
-    fn held() -> Held {
-        Held::new(ClusterId::new("c"), secret("old"), life(0))
-    }
-
-    fn rotating() -> Held {
-        let fetched = Fetched { token: secret("new"), life: life(60), rotation: "r".to_owned() };
-        held().fetched(fetched, &Cause::Job(JobId::new("j")))
-    }
-
-    /// What is read again of what is stored beside `current`.
-    fn stored(next: &Next, current: Held) -> Held {
-        let text = serde_json::to_string(next).unwrap();
-        current.beside(Some(serde_json::from_str(&text).unwrap()))
-    }
-
-    fn now() -> Timestamp {
-        Timestamp::from_second(70).unwrap()
-    }
-
-    /// Three rotations later: `new` is the current one.
-    fn rotated() -> Held {
-        let mut held = Held::new(ClusterId::new("c"), secret("first"), None);
-        for token in ["second", "third", "new"] {
-            held = promoted(&held, token);
-        }
-        held
-    }
-
-    fn promoted(held: &Held, token: &str) -> Held {
-        let fetched = Fetched { token: secret(token), life: None, rotation: "r".to_owned() };
-        let mut verdicts = Verdicts::default();
-        verdicts.handle_accepted(&secret(token));
-        match held.fetched(fetched, &Cause::Age).settled(&verdicts, now()) {
-            Some(Settled::Promoted(held)) => held,
-            _ => panic!("not promoted"),
-        }
-    }
-
-    fn tokens(held: &Held) -> Vec<&str> {
-        held.tokens().map(Secret::expose).collect()
-    }
-
-    fn refuse(held: &Held, tokens: &[&str]) -> Verdicts {
-        let mut verdicts = Verdicts::default();
-        tokens.iter().for_each(|token| verdicts.handle_refused(&secret(token), held));
-        verdicts
-    }
-
-    #[test]
-    fn next_credential_is_used_first_and_replaces_the_current_one() {
-        let mut verdicts = Verdicts::default();
-        assert!(held().presented(&verdicts) == &secret("old") && held().settled(&verdicts, now()).is_none());
-        verdicts.handle_accepted(&secret("old"));
-        let rotating = rotating();
-        assert!(rotating.presented(&verdicts) == &secret("new"));
-        assert!(rotating.settled(&verdicts, now()).is_none());
-        verdicts.handle_accepted(&secret("new"));
-        let Some(Settled::Promoted(after)) = rotating.settled(&verdicts, now()) else {
-            panic!("not promoted")
-        };
-        assert_eq!(tokens(&after), ["new", "old"]);
-        assert!(after.next().is_none() && after.presented(&verdicts) == &secret("new"));
-        assert_eq!((after.life, after.rotation.as_deref()), (life(60), Some("r")));
-        assert_eq!(after.fulfilled.job, Some(JobId::new("j")));
-    }
-
-    #[test]
-    fn refused_next_credential_is_dropped_once_the_current_one_works() {
-        let (mut verdicts, rotating) = (Verdicts::default(), rotating());
-        verdicts.handle_accepted(&secret("old"));
-        verdicts.handle_refused(&secret("new"), &rotating);
-        assert!(rotating.presented(&verdicts) == &secret("old"));
-        assert!(rotating.settled(&verdicts, now()).is_none(), "what was answered before says nothing");
-        verdicts.handle_accepted(&secret("old"));
-        assert!(rotating.settled(&verdicts, now()) == Some(Settled::Dropped(held())));
-        assert_eq!(held().fulfilled, Fulfilled::default());
-    }
-
-    /// An empty control plane may answer 401 to everything: the newest may be the one that works afterwards.
-    #[test]
-    fn all_credentials_are_kept_while_all_are_refused() {
-        let rotating = rotating();
-        let mut verdicts = refuse(&rotating, &["new", "old"]);
-        assert!(rotating.is_refused(&verdicts) && rotating.settled(&verdicts, now()).is_none());
-        assert!(rotating.presented(&verdicts) == &secret("new"));
-        verdicts.handle_change();
-        assert!(!rotating.is_refused(&verdicts));
-    }
-
-    #[test]
-    fn refusal_counts_for_that_credential_until_a_good_answer() {
-        let rotating = rotating();
-        let mut verdicts = refuse(&rotating, &["new"]);
-        let fetched = Fetched { token: secret("newer"), life: None, rotation: "s".to_owned() };
-        let again = held().fetched(fetched, &Cause::Age);
-        assert!(again.presented(&verdicts) == &secret("newer"));
-        verdicts.handle_accepted(&secret("new"));
-        assert!(rotating.presented(&verdicts) == &secret("new"));
-    }
-
-    #[test]
-    fn former_credentials_are_tried_newest_first() {
-        let held = rotated();
-        assert_eq!(tokens(&held), ["new", "third", "second", "first"]);
-        assert!(held.presented(&refuse(&held, &["new"])) == &secret("third"));
-        assert!(held.presented(&refuse(&held, &["new", "third", "second"])) == &secret("first"));
-    }
-
-    #[test]
-    fn four_former_credentials_are_kept_until_they_expire() {
-        let held = promoted(&promoted(&rotated(), "newer"), "newest");
-        assert_eq!(tokens(&held), ["newest", "newer", "new", "third", "second"]);
-        let mut short = rotated();
-        short.past.former[1].expires_at = now();
-        assert_eq!(tokens(&promoted(&short, "newer")), ["newer", "new", "third", "first"]);
-    }
-
-    #[test]
-    fn accepted_former_credential_comes_back_and_is_rotated_at_once() {
-        let held = rotated();
-        let mut verdicts = refuse(&held, &["new", "third"]);
-        verdicts.handle_accepted(&secret("second"));
-        let Some(Settled::CameBack(back)) = held.settled(&verdicts, now()) else { panic!("not back") };
-        assert_eq!(tokens(&back), ["second", "new", "third", "first"]);
-        assert!(back.came_back() && back.life.is_none());
-        let after = promoted(&back, "newer");
-        assert!(!after.came_back());
-        assert_eq!(tokens(&after), ["newer", "second", "new", "third", "first"]);
-    }
-
-    #[test]
-    fn unused_next_credential_is_kept_when_a_former_one_comes_back() {
-        let fetched = Fetched { token: secret("newer"), life: None, rotation: "r".to_owned() };
-        let held = rotated().fetched(fetched, &Cause::Age);
-        let mut verdicts = refuse(&held, &["newer", "new"]);
-        verdicts.handle_accepted(&secret("third"));
-        let Some(Settled::CameBack(back)) = held.settled(&verdicts, now()) else { panic!("not back") };
-        assert_eq!(tokens(&back), ["third", "newer", "new", "second", "first"]);
-    }
-
-    #[test]
-    fn late_answer_to_a_replaced_credential_is_no_return() {
-        let held = rotated();
-        let mut verdicts = Verdicts::default();
-        verdicts.handle_accepted(&secret("third"));
-        assert!(held.settled(&verdicts, now()).is_none());
-    }
-
-    #[test]
-    fn history_is_bound_to_target_identity_and_current_credential() {
-        let held = rotated().with_echo(true);
-        let stored = || {
-            let text = serde_json::to_string(&held.history("https://x ca").unwrap()).unwrap();
-            Some(serde_json::from_str::<History>(&text).unwrap())
-        };
-        let current = || Held::new(ClusterId::new("c"), secret("new"), None);
-        let again = current().after(stored(), "https://x ca");
-        assert!(again.echoes() && tokens(&again) == tokens(&held));
-        let by_hand = Held { token: secret("by hand"), ..current() };
-        let other_identity = Held { cluster: ClusterId::new("d"), ..current() };
-        for (other, target) in
-            [(current(), "https://y ca"), (by_hand, "https://x ca"), (other_identity, "https://x ca")]
-        {
-            assert!(other.clone().after(stored(), target) == other);
-        }
-        assert!(current().history("https://x ca").is_none(), "nothing to remember, nothing to store");
-        assert!(held.moved().history("https://x ca").is_none());
-    }
-
-    #[test]
-    fn lost_rotation_is_marked_until_an_answer_is_stored() {
-        let asked = held().with_lost_rotation(LostRotation::Asked);
-        assert_eq!(asked.lost_rotation(), Some(LostRotation::Asked));
-        let fetched = Fetched { token: secret("new"), life: None, rotation: "r".to_owned() };
-        assert_eq!(asked.fetched(fetched, &Cause::Age).lost_rotation(), None);
-    }
-
-    #[test]
-    fn a_next_credential_is_read_again_beside_the_one_it_follows_and_no_other() {
-        let rotating = rotating();
-        let next = rotating.next().unwrap();
-        assert!(stored(next, held()) == rotating);
-        let by_hand = Held { token: secret("by hand"), ..held() };
-        let other_identity = Held { cluster: ClusterId::new("d"), ..held() };
-        for current in [by_hand, other_identity] {
-            assert!(stored(next, current.clone()) == current);
-        }
-    }
-
-    #[test]
-    fn what_is_stored_of_a_next_credential_does_not_tell_the_one_it_follows() {
-        let text = serde_json::to_string(rotating().next().unwrap()).unwrap();
-        assert!(text.contains("\"token\":\"new\"") && !text.contains("old"), "{text}");
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
 //!   divergence does the control plane still hold what was reported? (Divergence, Settled)
 //!   departure  what follows from the answer to a decommission
+//!   identity_step what follows for the identity: register, rotate, keep (next_step)
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
 //!   rotation   when the credential is exchanged, and for whom (Life, Cause)
@@ -24,6 +25,7 @@ pub mod credentials;
 pub mod dedup;
 pub mod departure;
 pub mod divergence;
+pub mod identity_step;
 pub mod job_run;
 pub mod object_key;
 pub mod outbox;

@@ -163,11 +163,6 @@ impl Failure {
         }
     }
 
-    /// Whether the control plane itself has answered, and has done nothing.
-    pub fn is_refusal(self) -> bool {
-        !matches!(self, Self::Unavailable { .. } | Self::TooLarge)
-    }
-
     /// When the other side asked to come back.
     pub fn retry_after(self) -> Option<Duration> {
         match self {

@@ -1,5 +1,6 @@
 //! The tries of one call that is made again until it succeeds (contract, section 4).
 
+use super::session::Failure;
 use crate::backoff::Backoff;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -40,11 +41,32 @@ impl<C: PartialEq> Spacing<C> {
         now: Timestamp,
         random: f64,
     ) -> Timestamp {
+        self.fail(call, now, |backoff| backoff.handle_failure(asked, random))
+    }
+
+    /// The same for a call that the control plane answered; `None` if there is no way to it. A conflict of identity lasts
+    /// until a person decides, so there the delay grows beyond what the control plane asks for.
+    pub fn handle_answer(
+        &mut self,
+        call: C,
+        answer: Option<Failure>,
+        now: Timestamp,
+        random: f64,
+    ) -> Timestamp {
+        self.fail(call, now, |backoff| match answer {
+            Some(Failure::IdentityConflict { retry_after: Some(least) }) => {
+                backoff.handle_failure(None, random).max(least)
+            }
+            answer => backoff.handle_failure(answer.and_then(Failure::retry_after), random),
+        })
+    }
+
+    fn fail(&mut self, call: C, now: Timestamp, delay: impl FnOnce(&mut Backoff) -> Duration) -> Timestamp {
         let mut backoff = match self.failed.take() {
             Some(failed) if failed.call == call => failed.backoff,
             Some(_) | None => Backoff::default(),
         };
-        let delay = SignedDuration::try_from(backoff.handle_failure(asked, random));
+        let delay = SignedDuration::try_from(delay(&mut backoff));
         let not_before = now.saturating_add(delay.unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
         self.failed = Some(Failed { call, not_before, backoff });
         not_before
@@ -81,5 +103,17 @@ mod tests {
         let mut widest = |call| spacing.handle_failure(call, None, at(0), 1.0).as_second();
         assert_eq!([widest("a"), widest("a"), widest("a")], [2, 4, 8]);
         assert_eq!([widest("b"), widest("a")], [2, 2]);
+    }
+
+    #[test]
+    fn delays_grow_beyond_what_is_asked_for_in_a_conflict_of_identity() {
+        let mut spacing = Spacing::default();
+        let conflict = Some(Failure::IdentityConflict { retry_after: Some(Duration::from_secs(30)) });
+        let delays: [i64; 7] =
+            std::array::from_fn(|_| spacing.handle_answer("a", conflict, at(0), 1.0).as_second());
+        assert_eq!(delays, [30, 30, 30, 30, 32, 60, 60]);
+        let limited = Some(Failure::RateLimited { retry_after: Some(Duration::from_secs(17)) });
+        assert_eq!(spacing.handle_answer("a", limited, at(0), 1.0), at(17), "taken exactly");
+        assert_eq!(spacing.handle_answer("b", None, at(0), 1.0), at(2));
     }
 }

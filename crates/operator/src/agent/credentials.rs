@@ -44,6 +44,11 @@ impl Identity {
         self.target() == earlier.target() && self.held.cluster == earlier.held.cluster
     }
 
+    /// Whether more has changed than what the operator notes down about the credentials it holds.
+    fn is_news(&self, earlier: &Self) -> bool {
+        !self.continues(earlier) || self.marks != earlier.marks || self.held.is_news(&earlier.held)
+    }
+
     /// What it speaks with, now that these answers were given.
     pub fn presented(&self, verdicts: &Verdicts) -> Credentials {
         Credentials {
@@ -52,6 +57,15 @@ impl Identity {
             token: self.held.presented(verdicts).clone(),
             ca_pem: self.ca_pem.clone(),
         }
+    }
+}
+
+/// Whether what was refused is worth another try, now that the Secret was written: somebody else has changed it, or there
+/// is a credential that was not held before.
+pub fn is_news(written: Option<&Identity>, known: Option<&Identity>) -> bool {
+    match (written, known) {
+        (Some(written), Some(known)) => written.is_news(known),
+        (written, known) => written.is_some() != known.is_some(),
     }
 }
 

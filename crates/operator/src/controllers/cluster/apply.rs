@@ -1,21 +1,12 @@
-//! Step 4: carries the plan out: finalizer, exchange of the token, credentials Secret.
+//! Step 4: carries the plan out: finalizer and credentials Secret; the calls are in `register`, `rotate` and `leave`.
 
 use super::{
     Error, build,
     dereference::{Found, Stored, Way},
-    validate::{Plan, Registration, RejectedToken, endpoint, has_finalizer},
+    rejected_token::RejectedToken,
+    validate::{Plan, Registration, endpoint, has_finalizer},
 };
-use crate::{
-    agent::{
-        credentials::text,
-        links::{USER_AGENT, failure_of},
-        problem::Problem,
-    },
-    announce::Announcer,
-    args::Args,
-    clock,
-    report::Reporter,
-};
+use crate::{agent::problem::Problem, announce::Announcer, args::Args, clock, report::Reporter};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{
@@ -26,34 +17,13 @@ use kube::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vworkspace_core::agent::{
-    credentials::{Fetched, Held, LostRotation},
-    departure::SeenDeleted,
-    rotation::{Cause, Life},
-    session::Failure,
-    spacing::Spacing,
+    credentials::Fetched, departure::SeenDeleted, rotation::Life, spacing::Spacing,
 };
 use vworkspace_crds::{
     Cluster,
     key::{CLUSTER_FINALIZER, OPERATOR_FIELD_MANAGER},
 };
-use vworkspace_protocol::{
-    ClusterId,
-    condition::reasons,
-    credential::{RegisterRequest, RegisterResponse},
-    id::SessionId,
-};
-use vworkspace_transport::{
-    AgentLink as _, Witness,
-    http::client::{HttpLink, LinkSettings},
-};
-
-/// Secret with the id under which the current token is exchanged: stored before the first try, so that a repeated
-/// exchange is the same one (contract, section 4).
-const REGISTRATION_SECRET: &str = "vworkspace-agent-registration";
-/// Key of [`REGISTRATION_SECRET`].
-const REGISTRATION_ID: &str = "registration-id";
-/// Key of [`REGISTRATION_SECRET`]: which token the id belongs to.
-const TOKEN_FINGERPRINT: &str = "token-fingerprint";
+use vworkspace_protocol::{ClusterId, Secret, id::SessionId};
 
 /// What came of the exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,10 +63,10 @@ pub(super) struct Registrar {
     pub(super) reporter: Reporter,
     /// The run of this process: what rotates is what polls.
     pub(super) session: SessionId,
-    rejected: Option<RejectedToken>,
-    registering: Spacing<Registration>,
+    pub(super) rejected: Option<RejectedToken>,
+    pub(super) registering: Spacing<Registration>,
     /// What went wrong with the last exchange.
-    problem: Problem,
+    pub(super) problem: Problem,
     pub(super) rotating: Spacing<Way>,
     pub(super) leaving: Spacing<Way>,
     pub(super) seen_deleted: SeenDeleted,
@@ -119,10 +89,6 @@ impl Registrar {
             seen_deleted: SeenDeleted::default(),
             told_rotation: None,
         }
-    }
-
-    pub(super) fn rejected(&self) -> Option<&RejectedToken> {
-        self.rejected.as_ref()
     }
 
     pub(super) async fn apply(
@@ -163,174 +129,6 @@ impl Registrar {
                 self.register_again(&found.cluster, stored, registration, announcer).await
             }
         }
-    }
-
-    async fn register(
-        &mut self,
-        found: &Found,
-        registration: &Registration,
-        announcer: &Announcer,
-    ) -> Result<Exchange, Error> {
-        if let Some(at) = self.registering.not_before(registration, clock::now()) {
-            return Ok(Exchange::Waits { at });
-        }
-        let cluster = &found.cluster;
-        let registration_id = self.registration_id(&registration.fingerprint).await?;
-        let witness = registration.witness(found.stored.as_ref());
-        let asked = cluster.spec.cluster_id.clone().filter(|id| !id.is_empty()).map(ClusterId::new);
-        let exchanged = self.exchange(cluster, registration, asked, registration_id, &witness).await;
-        let answer = match exchanged {
-            Ok(answer) => answer,
-            Err(unregistered) => {
-                let exchange = self.handle_unregistered(cluster, registration, unregistered);
-                if let Exchange::Rejected { reason, .. } = &exchange {
-                    let object = cluster.object_ref(&());
-                    announcer
-                        .tell(&object, EventType::Warning, reasons::REGISTRATION_TOKEN_INVALID, reason)
-                        .await;
-                }
-                return Ok(exchange);
-            }
-        };
-        let held = Held::new(answer.cluster_id.clone(), answer.token, answer.expires_at.map(issued_now));
-        let stored = Stored {
-            base_url: registration.base_url.clone(),
-            held: held.with_echo(witness.mark().is_set()),
-            ca_pem: registration.ca_pem.clone(),
-            owner: None,
-            version: None,
-        };
-        self.write_secret(Some(cluster), &stored).await?;
-        (self.rejected, self.problem) = (None, Problem::default());
-        self.registering.handle_success();
-        self.record(cluster, &answer.cluster_id, announcer).await?;
-        tracing::info!(cluster_id = %answer.cluster_id, "this cluster is registered");
-        Ok(Exchange::Done { fingerprint: registration.fingerprint.clone() })
-    }
-
-    /// Registers under the identity that is held, since the answer to a rotation was lost and every credential is
-    /// rejected. The new credential is stored beside the others until the control plane has accepted it.
-    async fn register_again(
-        &mut self,
-        cluster: &Cluster,
-        stored: &Stored,
-        registration: &Registration,
-        announcer: &Announcer,
-    ) -> Result<Exchange, Error> {
-        if let Some(at) = self.registering.not_before(registration, clock::now()) {
-            return Ok(Exchange::Waits { at });
-        }
-        let id = &stored.held.cluster;
-        let registration_id = self.registration_id(&registration.fingerprint).await?;
-        let witness = registration.witness(Some(stored));
-        let exchanged =
-            self.exchange(cluster, registration, Some(id.clone()), registration_id, &witness).await;
-        let refused = match exchanged {
-            Ok(answer) if answer.cluster_id == *id => {
-                let life = answer.expires_at.map(issued_now);
-                let fetched =
-                    Fetched { token: answer.token, life, rotation: uuid::Uuid::new_v4().to_string() };
-                let held = stored.held.fetched(fetched, &Cause::RegisteredAgain);
-                self.write_secret(Some(cluster), &Stored { held, ..stored.clone() }).await?;
-                self.registering.handle_success();
-                tracing::info!(cluster_id = %id, "registered again, since the answer to a rotation was lost");
-                return Ok(Exchange::None);
-            }
-            Ok(_) => "the control plane answered with another cluster id, which is not taken".to_owned(),
-            Err(Unregistered { problem, failure, .. }) if failure.is_some_and(Failure::is_rejection) => {
-                problem.message
-            }
-            Err(unregistered) => {
-                self.handle_unregistered(cluster, registration, unregistered);
-                let at = self.registering.not_before(registration, clock::now());
-                return Ok(at.map_or(Exchange::None, |at| Exchange::Waits { at }));
-            }
-        };
-        let held = stored.held.with_lost_rotation(LostRotation::RegisteredAgain);
-        self.write_secret(Some(cluster), &Stored { held, ..stored.clone() }).await?;
-        tracing::warn!(cluster_id = %id, reason = refused, "could not register again after a lost rotation");
-        let object = cluster.object_ref(&());
-        announcer.tell(&object, EventType::Warning, "RegistrationRefused", &refused).await;
-        Ok(Exchange::None)
-    }
-
-    async fn exchange(
-        &self,
-        cluster: &Cluster,
-        registration: &Registration,
-        cluster_id: Option<ClusterId>,
-        registration_id: String,
-        witness: &Arc<Witness>,
-    ) -> Result<RegisterResponse, Unregistered> {
-        let link = HttpLink::new(&LinkSettings {
-            base_url: registration.base_url.clone(),
-            ca_pem: registration.ca_pem.clone(),
-            bearer: None,
-            session: SessionId::new(registration_id.clone()),
-            user_agent: USER_AGENT.to_owned(),
-            allow_insecure_http: self.args.allow_insecure_http,
-            witness: witness.clone(),
-        })
-        .map_err(|error| Unregistered {
-            problem: error.to_string().as_str().into(),
-            request_id: None,
-            failure: None,
-        })?;
-        let request = RegisterRequest {
-            registration_token: registration.token.clone(),
-            cluster_id,
-            display_name: cluster.name_any(),
-            registration_id,
-        };
-        link.register(&request).await.map_err(|error| Unregistered {
-            problem: Problem::from(&error),
-            request_id: error.request_id().map(str::to_owned),
-            failure: Some(failure_of(&error)),
-        })
-    }
-
-    /// What the control plane rejects is tried again seldom; everything else is, when it is due.
-    fn handle_unregistered(
-        &mut self,
-        cluster: &Cluster,
-        registration: &Registration,
-        unregistered: Unregistered,
-    ) -> Exchange {
-        let Unregistered { problem, request_id, failure } = unregistered;
-        let (reason, now) = (problem.message.clone(), clock::now());
-        tracing::warn!(reason, request_id, ?failure, "the registration token was not exchanged");
-        if failure.is_some_and(Failure::is_rejection) {
-            let earlier = self.rejected.take();
-            let rejected = RejectedToken::new(earlier, registration, cluster, reason, now, rand::random());
-            let (reason, at) = (rejected.message(), rejected.retry_at);
-            self.rejected = Some(rejected);
-            return Exchange::Rejected { reason, at };
-        }
-        let asked = failure.and_then(Failure::retry_after);
-        let at = self.registering.handle_failure(registration.clone(), asked, now, rand::random());
-        problem.replace(&mut self.problem);
-        Exchange::Failed { problem: self.problem.clone(), at }
-    }
-
-    /// The id of this token's exchange, made and stored on first use.
-    async fn registration_id(&self, fingerprint: &str) -> Result<String, Error> {
-        let stored = self
-            .secrets()
-            .get_opt(REGISTRATION_SECRET)
-            .await
-            .map_err(Error::api("reading the registration Secret"))?
-            .filter(|secret| text(secret, TOKEN_FINGERPRINT).as_deref() == Some(fingerprint))
-            .and_then(|secret| text(&secret, REGISTRATION_ID));
-        if let Some(id) = stored {
-            return Ok(id);
-        }
-        let id = uuid::Uuid::new_v4().to_string();
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": REGISTRATION_SECRET},
-            "stringData": {REGISTRATION_ID: id, TOKEN_FINGERPRINT: fingerprint},
-        });
-        self.put_secret(REGISTRATION_SECRET, &secret, "writing the registration Secret").await?;
-        Ok(id)
     }
 
     async fn keep(&self, found: &Found) -> Result<(), Error> {
@@ -379,7 +177,7 @@ impl Registrar {
         }
     }
 
-    async fn put_secret(
+    pub(super) async fn put_secret(
         &self,
         name: &str,
         secret: &Value,
@@ -392,7 +190,12 @@ impl Registrar {
     }
 
     /// Fills in the identity and takes away what has been used.
-    async fn record(&self, cluster: &Cluster, id: &ClusterId, announcer: &Announcer) -> Result<(), Error> {
+    pub(super) async fn record(
+        &self,
+        cluster: &Cluster,
+        id: &ClusterId,
+        announcer: &Announcer,
+    ) -> Result<(), Error> {
         if build::cluster_patch(cluster, cluster, id.as_str()).is_none() {
             return Ok(());
         }
@@ -422,19 +225,14 @@ impl Registrar {
         set_finalizers(&self.client, cluster, &finalizers, "adding the finalizer").await
     }
 
-    fn secrets(&self) -> Api<KubeSecret> {
+    pub(super) fn secrets(&self) -> Api<KubeSecret> {
         Api::namespaced(self.client.clone(), &self.args.agent_credentials_namespace)
     }
 }
 
-/// Why the token was not exchanged.
-struct Unregistered {
-    /// What went wrong.
-    problem: Problem,
-    /// What the control plane's answer means; absent: there is no way to it.
-    failure: Option<Failure>,
-    /// What the control plane's log calls the request, if it told.
-    request_id: Option<String>,
+/// A credential that was just given.
+pub(super) fn fetched(token: Secret, expires_at: Option<Timestamp>) -> Fetched {
+    Fetched { token, life: expires_at.map(issued_now), rotation: uuid::Uuid::new_v4().to_string() }
 }
 
 pub(super) fn issued_now(expires_at: Timestamp) -> Life {
@@ -467,8 +265,7 @@ mod tests {
     use kube::client::Body;
     use std::sync::Mutex;
     use tower::BoxError;
-    use vworkspace_core::agent::credentials::Verdicts;
-    use vworkspace_protocol::Secret;
+    use vworkspace_core::agent::credentials::{Held, Verdicts};
 
     /// What was sent to an API server that takes everything: methods, paths, bodies.
     type Sent = Arc<Mutex<Vec<(http::Method, String, Value)>>>;

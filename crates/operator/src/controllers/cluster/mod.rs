@@ -7,6 +7,8 @@ pub mod apply;
 pub mod build;
 pub mod dereference;
 mod leave;
+mod register;
+mod rejected_token;
 mod rotate;
 mod settle;
 pub mod status;
@@ -183,14 +185,14 @@ impl Shared {
     async fn reconcile(&mut self, cluster: Cluster, is_in_charge: bool) -> Result<Again, Error> {
         let found = dereference::dereference(&self.context.client, &self.args, cluster, is_in_charge).await?;
         let verdicts = self.link.borrow().verdicts.clone();
-        let plan = validate::plan(&found, self.registrar.rejected(), &verdicts, clock::now());
+        let plan = validate::plan(&found, self.registrar.rejected.as_ref(), &verdicts, clock::now());
         if let Plan::Finalize { ways } = &plan {
             let again = self.registrar.leave(&found.cluster, ways, &self.announcer).await?;
             return Ok(again.map_or(Again::OnChange, Again::At));
         }
         let exchange = self.registrar.apply(&found, &plan, &self.announcer).await?;
         let link = self.link.borrow().clone();
-        let told = status::status(&found, &plan, &exchange, &link, clock::now());
+        let told = status::status(&found, &plan, &exchange, &link, &self.registrar.session, clock::now());
         status::write(&self.context, &self.announcer, &found.cluster, told, &self.credential).await?;
         Ok(match (exchange, plan) {
             (Exchange::Waits { at } | Exchange::Failed { at, .. } | Exchange::Rejected { at, .. }, _)
@@ -208,7 +210,8 @@ impl Shared {
         let answer = match self.clusters().await {
             Ok(clusters) => {
                 let cluster = validate::in_charge(&clusters);
-                self.registrar.rotate_for(&order.job, cluster, &self.announcer).await
+                let verdicts = self.link.borrow().verdicts.clone();
+                self.registrar.rotate_for(&order.job, cluster, &verdicts, &self.announcer).await
             }
             Err(error) => Some(Err(RotationError::Later(error.to_string()))),
         };

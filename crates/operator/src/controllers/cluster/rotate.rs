@@ -3,7 +3,7 @@
 
 use super::{
     Error,
-    apply::{Registrar, issued_now},
+    apply::{Registrar, fetched},
     build::object_ref_or_identity,
     dereference::{Stored, Way, credential},
     validate::belongs,
@@ -23,7 +23,8 @@ use kube::{
 use serde_json::json;
 use std::sync::Arc;
 use vworkspace_core::agent::{
-    credentials::{Fetched, LostRotation},
+    credentials::Verdicts,
+    identity_step::{Withheld, withheld},
     rotation::{Cause, Rotation, rotation_by_job},
     session::Failure,
 };
@@ -60,32 +61,24 @@ impl Registrar {
             let reason = format!("it failed a moment ago and is tried again at {at}");
             return Ok(Err(Unrotated { reason, at, for_good: false }));
         }
-        // An earlier answer may have been lost: what is answered now says nothing about that one.
-        let is_first = stored.held.lost_rotation() != Some(LostRotation::Asked);
-        let stored = &self.with_lost_rotation(cluster, stored).await?;
+        let asking = self.asking_for_rotation(cluster, stored).await?;
         let answer = match self.ask_for_another(&way).await {
             Ok(answer) => answer,
             Err((reason, failure)) => {
-                let held = stored.held.without_lost_rotation();
-                // A rejection may be the answer to this very request, which arrived twice.
-                let is_refused =
-                    failure.is_some_and(|failure| failure.is_refusal() && !failure.is_rejection());
-                if is_first && is_refused && held != stored.held {
-                    self.write_secret(cluster, &Stored { held, ..stored.clone() }).await?;
+                let for_good = failure.is_some_and(Failure::is_final);
+                // Nothing was lost, unless an earlier request was: what is answered now says nothing about that one.
+                if let Some(asking) = asking.filter(|_| for_good) {
+                    let held = stored.held.clone();
+                    self.write_secret(cluster, &Stored { held, ..asking }).await?;
                 }
                 tracing::warn!(reason, ?cause, "the credential was not rotated; the old one goes on working");
                 tell(announcer, cluster, EventType::Warning, "RotationFailed", &reason).await;
-                let asked = failure.and_then(Failure::retry_after);
-                let at = self.rotating.handle_failure(way, asked, clock::now(), rand::random());
-                let for_good = failure.is_some_and(Failure::is_final);
+                let at = self.rotating.handle_answer(way, failure, clock::now(), rand::random());
                 return Ok(Err(Unrotated { reason, at, for_good }));
             }
         };
-        let fetched = Fetched {
-            token: answer.token,
-            life: answer.expires_at.map(issued_now),
-            rotation: uuid::Uuid::new_v4().to_string(),
-        };
+        let stored = asking.as_ref().unwrap_or(stored);
+        let fetched = fetched(answer.token, answer.expires_at);
         let both = Stored { held: stored.held.fetched(fetched, cause), ..stored.clone() };
         self.write_secret(cluster, &both).await?;
         tracing::info!(cluster_id = %stored.held.cluster, ?cause, "a new credential is stored beside the current one");
@@ -93,23 +86,27 @@ impl Registrar {
     }
 
     /// Stores that a rotation is asked for, before it is: the old credential may be dead once the control plane has
-    /// answered, and the answer may be lost.
-    async fn with_lost_rotation(&self, cluster: Option<&Cluster>, stored: &Stored) -> Result<Stored, Error> {
-        if self.exchanged_elsewhere().is_some() || stored.held.lost_rotation() == Some(LostRotation::Asked) {
-            return Ok(stored.clone());
-        }
-        let mut asked =
-            Stored { held: stored.held.with_lost_rotation(LostRotation::Asked), ..stored.clone() };
-        asked.version = self.write_secret(cluster, &asked).await?;
-        Ok(asked)
+    /// answered, and the answer may be lost. `None` if that is stored already. It stays there while the rotation is to be
+    /// asked for again, so that tries in a row cost no write.
+    async fn asking_for_rotation(
+        &self,
+        cluster: Option<&Cluster>,
+        stored: &Stored,
+    ) -> Result<Option<Stored>, Error> {
+        let held = stored.held.asking_for_rotation().filter(|_| self.exchanged_elsewhere().is_none());
+        let Some(held) = held else { return Ok(None) };
+        let mut asking = Stored { held, ..stored.clone() };
+        asking.version = self.write_secret(cluster, &asking).await?;
+        Ok(Some(asking))
     }
 
     /// Rotates for a job, once however often the job asks. Absent: a rotation is under way, this one's or another, and
-    /// the job is to be asked about again when it is settled.
+    /// the job is to be asked about again when it is settled. `verdicts` are the answers to the credentials held.
     pub(super) async fn rotate_for(
         &mut self,
         job: &JobId,
         cluster: Option<&Cluster>,
+        verdicts: &Verdicts,
         announcer: &Announcer,
     ) -> Option<Answer> {
         if let Some(why) = self.exchanged_elsewhere() {
@@ -122,12 +119,16 @@ impl Registrar {
         let Some(stored) = stored else {
             return Some(Err(RotationError::Later("there is no credential".to_owned())));
         };
-        match rotation_by_job(job, stored.held.fulfilled.job.as_ref()) {
-            Rotation::Fulfilled | Rotation::No => {
-                return Some(Ok(object_ref_or_identity(cluster, stored.held.cluster.as_str())));
+        if rotation_by_job(job, stored.held.fulfilled.job.as_ref()) != Rotation::Due {
+            return Some(Ok(object_ref_or_identity(cluster, stored.held.cluster.as_str())));
+        }
+        match withheld(&stored.held, verdicts) {
+            Some(Withheld::UnderWay) => return None,
+            Some(Withheld::NotAccepted) => {
+                let why = "the control plane has not accepted the current credential";
+                return Some(Err(RotationError::Later(why.to_owned())));
             }
-            Rotation::Due if stored.held.next().is_some() => return None,
-            Rotation::Due => {}
+            None => {}
         }
         match self.rotate(cluster, &stored, &Cause::Job(job.clone()), announcer).await {
             Ok(Ok(())) => None,
@@ -200,17 +201,25 @@ mod tests {
     use crate::{args::Args, report::Reporter};
     use clap::Parser as _;
     use kube::{Client, client::Body};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tower::BoxError;
-    use vworkspace_protocol::id::SessionId;
+    use vworkspace_core::agent::credentials::Held;
+    use vworkspace_crds::key::{SECRET_CLUSTER_ID, SECRET_TOKEN, SECRET_URL};
+    use vworkspace_protocol::{ClusterId, Secret, id::SessionId};
+
+    fn registrar(client: Client, flag: &str) -> Registrar {
+        let args = Arc::new(Args::try_parse_from(["vworkspace-operator", flag]).unwrap());
+        Registrar::new(client, Reporter::off(), args, SessionId::new("s".to_owned()))
+    }
 
     /// What a job hears that asks for a rotation, of an operator that reaches no API server.
     async fn answer_with(flag: &str) -> Option<Answer> {
         let unreached = tower::service_fn(async |_| Err::<http::Response<Body>, BoxError>("no way".into()));
         let client = Client::new(unreached, "n");
-        let args = Arc::new(Args::try_parse_from(["vworkspace-operator", flag]).unwrap());
-        let mut registrar =
-            Registrar::new(client.clone(), Reporter::off(), args, SessionId::new("s".to_owned()));
-        registrar.rotate_for(&JobId::new("j"), None, &Announcer::new(client, "c")).await
+        let mut registrar = registrar(client.clone(), flag);
+        let announcer = Announcer::new(client, "c");
+        registrar.rotate_for(&JobId::new("j"), None, &Verdicts::default(), &announcer).await
     }
 
     #[tokio::test]
@@ -220,5 +229,79 @@ mod tests {
         };
         assert!(why.contains("given by flag"), "{why}");
         assert!(matches!(answer_with("--agent-token=").await, Some(Err(RotationError::Later(_)))));
+    }
+
+    /// A control plane that answers each rotation like this.
+    async fn control_plane(status: &'static str, code: &'static str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    asked.push(stream.read_u8().await.unwrap());
+                }
+                let body = json!({"error": code, "message": "m"}).to_string();
+                let head =
+                    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close");
+                let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        url
+    }
+
+    /// How often the credentials Secret is written when a rotation is refused like this, without and with the mark of an
+    /// earlier request.
+    async fn writes_when_refused(status: &'static str, code: &'static str) -> [usize; 2] {
+        let base_url = control_plane(status, code).await;
+        let current = Held::new(ClusterId::new("c"), Secret::new("t"), None);
+        let mut writes = [0, 0];
+        for (written, held) in
+            writes.iter_mut().zip([current.clone(), current.asking_for_rotation().unwrap()])
+        {
+            let count = Arc::<AtomicUsize>::default();
+            let counted = count.clone();
+            let api = tower::service_fn(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+                std::future::ready(Ok::<_, BoxError>(http::Response::new(Body::from(
+                    secret.to_string().into_bytes(),
+                ))))
+            });
+            let client = Client::new(api, "n");
+            let mut registrar = registrar(client.clone(), "--agent-token=");
+            let (ca_pem, owner, version) = (None, None, Some("1".to_owned()));
+            let stored = Stored { base_url: base_url.clone(), held, ca_pem, owner, version };
+            let announcer = Announcer::new(client, "c");
+            let rotated = registrar.rotate(None, &stored, &Cause::Age, &announcer).await.unwrap();
+            assert!(rotated.is_err());
+            *written = count.load(Ordering::Relaxed);
+        }
+        writes
+    }
+
+    #[tokio::test]
+    async fn rotation_refused_in_a_conflict_of_identity_is_marked_once() {
+        assert_eq!(writes_when_refused("409 Conflict", "identity_conflict").await, [1, 0]);
+        assert_eq!(writes_when_refused("429 Too Many Requests", "rate_limited").await, [1, 0]);
+        assert_eq!(writes_when_refused("404 Not Found", "not_found").await, [2, 0], "nothing was lost");
+    }
+
+    #[tokio::test]
+    async fn job_waits_while_its_credential_is_not_accepted() {
+        let data = json!({SECRET_URL: "aHR0cDovL3g=", SECRET_CLUSTER_ID: "Yw==", SECRET_TOKEN: "dA=="});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": data});
+        let api = tower::service_fn(move |_| {
+            let body = Body::from(secret.to_string().into_bytes());
+            std::future::ready(Ok::<_, BoxError>(http::Response::new(body)))
+        });
+        let client = Client::new(api, "n");
+        let mut registrar = registrar(client.clone(), "--agent-token=");
+        let announcer = Announcer::new(client, "c");
+        let answer = registrar.rotate_for(&JobId::new("j"), None, &Verdicts::default(), &announcer).await;
+        let Some(Err(RotationError::Later(why))) = answer else { panic!("it was not held back") };
+        assert!(why.contains("not accepted"), "{why}");
     }
 }

@@ -1,7 +1,7 @@
 //! What makes the loop look again: Clusters (but not their status), Secrets of the own namespace (but not the journal), the
 //! link.
 
-use crate::{agent::conversation::LinkState, steady_watch::steady};
+use crate::{agent::conversation::LinkState, marks::marks, steady_watch::steady};
 use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
@@ -52,7 +52,7 @@ fn clusters(client: Client) -> BoxStream<'static, ()> {
     events.filter_map(move |event| std::future::ready(is_news(&mut seen, event).then_some(()))).boxed()
 }
 
-/// Whether it is anything but a change of the status: of generation, annotations, deletion. A list that is made again is:
+/// Whether it is anything but a change of the status: of generation, labels, annotations, deletion. A list that is made again is:
 /// who vanished meanwhile is told by nothing else.
 fn is_news(seen: &mut BTreeMap<Option<String>, Shape>, event: watcher::Result<Event<Cluster>>) -> bool {
     match event {
@@ -74,11 +74,12 @@ fn is_news(seen: &mut BTreeMap<Option<String>, Shape>, event: watcher::Result<Ev
     }
 }
 
-type Shape = (Option<i64>, BTreeMap<String, String>, bool);
+/// Generation, labels and annotations, deletion.
+type Shape = (Option<i64>, String, bool);
 
 fn shape_of(cluster: &Cluster) -> Shape {
     let metadata = &cluster.metadata;
-    (metadata.generation, cluster.annotations().clone(), metadata.deletion_timestamp.is_some())
+    (metadata.generation, marks(metadata), metadata.deletion_timestamp.is_some())
 }
 
 #[cfg(test)]
@@ -101,6 +102,21 @@ mod tests {
         assert!(!is_news(Event::Apply(cluster())));
         assert!(!is_news(Event::Init) && is_news(Event::InitDone));
         assert!(is_news(Event::Apply(cluster())), "it is there again");
+    }
+
+    #[test]
+    fn label_of_a_cluster_wakes_as_an_annotation_does() {
+        let kind = serde_json::json!({"apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Cluster",
+            "metadata": {"name": "c", "uid": "u"}, "spec": {}});
+        let mut cluster = serde_json::from_value::<Cluster>(kind).unwrap();
+        let mut seen = BTreeMap::new();
+        let mut is_news = |cluster: &Cluster| is_news(&mut seen, Ok(Event::Apply(cluster.clone())));
+        assert!(is_news(&cluster));
+        let touched = || Some([("touched".to_owned(), "by hand".to_owned())].into());
+        cluster.metadata.labels = touched();
+        assert!(is_news(&cluster) && !is_news(&cluster));
+        cluster.metadata.annotations = touched();
+        assert!(is_news(&cluster) && !is_news(&cluster));
     }
 
     #[tokio::test]

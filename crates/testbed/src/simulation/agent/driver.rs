@@ -41,9 +41,15 @@ impl Agent {
         if self.mark.get() == EchoMark::Unset {
             self.mark.set(EchoMark::stored(stored.is_some_and(Held::echoes)));
         }
-        self.verdicts.borrow_mut().handle_change();
-        self.session().handle_change();
-        self.heard.notify_one();
+        let is_news = match (stored, &*self.held.borrow()) {
+            (Some(now), Some(before)) => now.is_news(before),
+            (now, before) => now.is_some() != before.is_some(),
+        };
+        if is_news {
+            self.verdicts.borrow_mut().handle_change();
+            self.session().handle_change();
+            self.heard.notify_one();
+        }
     }
 
     /// Makes another connection where another credential is to be presented. Answers whether one was made.
@@ -210,6 +216,9 @@ impl Agent {
         }
         self.session().handle_failure(failure, self.now(), self.random());
         let state = self.session().state();
+        if matches!(state, State::Rejected(_)) {
+            self.is_accepted.set(false);
+        }
         let weather = &self.site.world.weather;
         let may_be_refused = self.site.is_deleted()
             || self.site.has_twin()

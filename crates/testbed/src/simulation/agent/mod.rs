@@ -111,6 +111,8 @@ pub struct Seen {
     pub most_waiting: usize,
     /// Processes started.
     pub starts: u64,
+    /// How often it registered again since a credential was last accepted.
+    pub registered_again: u32,
 }
 
 /// One run of the operator.
@@ -138,6 +140,8 @@ pub struct Agent {
     held: RefCell<Option<Held>>,
     /// What was answered to which credential.
     verdicts: RefCell<Verdicts>,
+    /// Whether a call was answered well since the last rejection: for the checks alone.
+    is_accepted: Cell<bool>,
     /// Whether the control plane proves that an answer is its own.
     mark: Cell<EchoMark>,
     /// What a plain v1 control plane answered out of form.
@@ -193,6 +197,7 @@ impl Agent {
             view: RefCell::default(),
             held: RefCell::default(),
             verdicts: RefCell::default(),
+            is_accepted: Cell::default(),
             mark: Cell::default(),
             bare: RefCell::default(),
             ordered: RefCell::default(),
@@ -304,6 +309,8 @@ impl Agent {
     fn accepted(&self, caller: &AgentCall) {
         if let Some(token) = &caller.bearer {
             self.verdicts.borrow_mut().handle_accepted(token);
+            self.is_accepted.set(true);
+            self.site.seen.borrow_mut().registered_again = 0;
         }
     }
 

@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use std::{cell::Cell, rc::Rc, time::Duration};
 use vworkspace_core::{
     agent::{
-        credentials::{Fetched, Held, LostRotation, Settled},
-        rotation::{Cause, Life, Rotation, rotation, rotation_by_job},
+        credentials::{Fetched, Held, Settled},
+        identity_step::{IdentityStep, Known, Token, next_step, withheld},
+        rotation::{Cause, Life, Rotation, rotation_by_job},
         session::{Failure, rejection_delay},
         spacing::Spacing,
     },
@@ -99,18 +100,22 @@ impl Agent {
 
     /// Registers under the identity that is held, once: the answer to a rotation was lost, and every credential is rejected.
     async fn register_again(&self, held: Held) -> Option<()> {
-        let again = match self.exchange(Some(held.cluster.clone())).await? {
-            Ok(answer) if answer.cluster_id == held.cluster => {
-                self.site.world.weather.count("registered again after a lost rotation");
-                let life = self.life(answer.expires_at);
-                let rotation = format!("{}-again-{}", self.site.name, self.site.world.dice.roll(1 << 30));
-                held.fetched(Fetched { token: answer.token, life, rotation }, &Cause::RegisteredAgain)
-            }
-            Ok(_) => held.with_lost_rotation(LostRotation::RegisteredAgain),
-            Err(failure) if failure.is_rejection() => held.with_lost_rotation(LostRotation::RegisteredAgain),
-            Err(_) => return None,
-        };
-        self.store(Some(held), again).await
+        let answer = self.exchange(Some(held.cluster.clone())).await?.map(|answer| {
+            let life = self.life(answer.expires_at);
+            let rotation = format!("{}-again-{}", self.site.name, self.site.world.dice.roll(1 << 30));
+            (answer.cluster_id, Fetched { token: answer.token, life, rotation })
+        });
+        let again = held.registered_again(answer)?;
+        if again.lost_rotation().is_none() {
+            self.site.world.weather.count("registered again after a lost rotation");
+        }
+        self.store(Some(held), again).await?;
+        let times = self.site.seen.borrow().registered_again + 1;
+        self.site.seen.borrow_mut().registered_again = times;
+        self.site.world.history.holds("I11 rotation", times == 1, || {
+            format!("{} registered again {times} times, and no credential was accepted between", self.site.name)
+        });
+        Some(())
     }
 
     fn life(&self, expires_at: Option<Timestamp>) -> Option<Life> {
@@ -126,10 +131,6 @@ impl Agent {
             EchoMark::Unset => kept,
             mark => kept.with_echo(mark.is_set()),
         };
-        let is_lost = held.lost_rotation() == Some(LostRotation::Asked);
-        if is_lost && held.is_refused(&self.verdicts.borrow()) {
-            return self.register_again(held).await;
-        }
         if kept != held {
             self.store(Some(held.clone()), kept.clone()).await?;
         }
@@ -147,8 +148,7 @@ impl Agent {
                 self.note("goes on with a credential that it had before");
                 self.site.world.weather.count("former credential accepted");
             }
-            None if kept.next().is_some() || rotating.not_before(&kept.token, self.now()).is_some() => {}
-            None => return self.rotate_if_due(kept, rotating).await,
+            None => return self.next_step(kept, rotating).await,
         }
         Some(())
     }
@@ -176,40 +176,53 @@ impl Agent {
         rotated
     }
 
-    /// Both credentials work until the new one is used, which is after it is stored.
-    async fn rotate_if_due(&self, held: Held, rotating: &mut Spacing<Secret>) -> Option<()> {
-        if held.came_back() {
-            return self.rotate(held, Cause::CameBack, rotating).await;
-        }
-        let ordered = self.ordered.borrow().clone();
+    /// Does what is next about the identity, for a job or by the step that is due.
+    async fn next_step(&self, held: Held, rotating: &mut Spacing<Secret>) -> Option<()> {
+        let (ordered, verdicts) = (self.ordered.borrow().clone(), self.verdicts.borrow().clone());
         if let Some(job) = ordered
             && rotation_by_job(&job, held.fulfilled.job.as_ref()) == Rotation::Due
+            && withheld(&held, &verdicts).is_none()
         {
             return self.rotate(held, Cause::Job(job), rotating).await;
         }
-        let wish = self.site.api.state().wish;
-        match rotation(held.life, wish, held.fulfilled.wish, self.now()) {
-            Rotation::No => Some(()),
-            Rotation::Fulfilled => {
+        let is_there = self.site.registration_token.borrow().is_some();
+        let step = next_step(&Known {
+            held: Some(&held),
+            verdicts: &verdicts,
+            token: if is_there { Token::Used } else { Token::None },
+            is_recorded: true,
+            wish: self.site.api.state().wish,
+            now: self.now(),
+        });
+        match step {
+            IdentityStep::RegisterAgain => self.register_again(held).await,
+            IdentityStep::Rotate(cause) => self.rotate(held, cause, rotating).await,
+            IdentityStep::TakeBackWish => {
                 let taken_back: Result<(), ApiError> = self.site.api.call(|state| state.wish = None).await;
                 taken_back.ok()
             }
-            Rotation::Due => self.rotate(held, wish.map_or(Cause::Age, Cause::Wish), rotating).await,
+            IdentityStep::Wait | IdentityStep::Register | IdentityStep::Adopt | IdentityStep::Keep => {
+                Some(())
+            }
         }
     }
 
+    /// Both credentials work until the new one is used, which is after it is stored.
+    ///
     /// That a rotation is asked for is stored before it is: a plain v1 control plane ends the old credential at once, and the
     /// answer may be lost.
     async fn rotate(&self, held: Held, cause: Cause, rotating: &mut Spacing<Secret>) -> Option<()> {
-        let was_asked = held.lost_rotation() == Some(LostRotation::Asked);
-        let asked = match held.lost_rotation() {
-            Some(LostRotation::Asked) => held,
-            Some(LostRotation::RegisteredAgain) | None => {
-                let asked = held.with_lost_rotation(LostRotation::Asked);
-                self.store(Some(held), asked.clone()).await?;
-                asked
-            }
-        };
+        if rotating.not_before(&held.token, self.now()).is_some() {
+            return Some(());
+        }
+        self.site.world.history.holds("I11 rotation", self.is_accepted.get(), || {
+            format!("{} rotates a credential that was not accepted since the last rejection", self.site.name)
+        });
+        let marked = held.asking_for_rotation();
+        if let Some(asking) = &marked {
+            self.store(Some(held.clone()), asking.clone()).await?;
+        }
+        let asked = marked.as_ref().unwrap_or(&held);
         let caller = self.caller_with(Some(asked.token.clone()));
         let (wire, strict) = (self.site.wire.clone(), self.site.world.weather.strict_rotation);
         let is_dead = Rc::new(Cell::new(false));
@@ -232,15 +245,10 @@ impl Agent {
             Ok(answer) => answer,
             Err(failure) => {
                 self.note(&format!("its credential is not rotated: {failure:?}"));
-                rotating.handle_failure(
-                    asked.token.clone(),
-                    failure.retry_after(),
-                    self.now(),
-                    self.random(),
-                );
-                // An earlier request may have rotated it, or this one that arrived twice.
-                if !was_asked && !failure.is_rejection() && failure.is_refusal() {
-                    self.store(Some(asked.clone()), asked.without_lost_rotation()).await?;
+                rotating.handle_answer(held.token.clone(), Some(failure), self.now(), self.random());
+                // An earlier request may have rotated it.
+                if failure.is_final() && marked.is_some() {
+                    self.store(marked, held).await?;
                 }
                 return None;
             }
@@ -249,7 +257,7 @@ impl Agent {
         let rotation = format!("{}-rotation-{}", self.site.name, self.site.world.dice.roll(1 << 30));
         let fetched = Fetched { token: answer.token, life: self.life(answer.expires_at), rotation };
         let both = asked.fetched(fetched, &cause);
-        self.store(Some(asked), both).await
+        self.store(Some(asked.clone()), both).await
     }
 
     /// Writes the Secret over what was read of it.

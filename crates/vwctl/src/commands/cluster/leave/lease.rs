@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Duration of a lease that names none.
 const DEFAULT_DURATION: Duration = Duration::from_secs(15);
-/// Longest duration that is waited for, whatever the lease says.
-const MOST_DURATION: Duration = Duration::from_secs(60);
+/// Longest duration that is waited for, whatever the lease says: so long the command may wait for a dead operator.
+const MOST_DURATION: Duration = Duration::from_secs(10 * 60);
 
 /// One reading of the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,14 @@ pub(super) struct Reading {
     pub is_held: bool,
     /// For how long it holds without being renewed, in seconds.
     pub duration_seconds: Option<i32>,
+}
+
+impl Reading {
+    /// How long the lease holds without being renewed.
+    pub(super) fn duration(&self) -> Duration {
+        let seconds = self.duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        seconds.map_or(DEFAULT_DURATION, Duration::from_secs).min(MOST_DURATION)
+    }
 }
 
 /// What was seen of the lease so far.
@@ -45,9 +53,7 @@ impl LeaseSight {
                 now
             }
         };
-        let seconds = lease.duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let duration = seconds.map_or(DEFAULT_DURATION, Duration::from_secs).min(MOST_DURATION);
-        let has_run_out = now.saturating_duration_since(since) > duration;
+        let has_run_out = now.saturating_duration_since(since) > lease.duration();
         if has_run_out { Some(false) } else { self.renewed.then_some(true) }
     }
 }
@@ -78,6 +84,22 @@ mod tests {
         assert_eq!(sight.handle_reading(Some(&reading("1")), start), None);
         let late = start + Duration::from_secs(16);
         assert_eq!(sight.handle_reading(Some(&reading("1")), late), Some(false));
+    }
+
+    #[test]
+    fn long_lease_is_waited_for_as_long_as_it_holds() {
+        let judged_after = |duration_seconds, seconds| {
+            let (start, mut sight) = (Instant::now(), LeaseSight::default());
+            let lease = Reading { duration_seconds, ..reading("1") };
+            assert_eq!(sight.handle_reading(Some(&lease), start), None);
+            sight.handle_reading(Some(&lease), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(judged_after(Some(120), 120), None);
+        assert_eq!(judged_after(Some(120), 121), Some(false));
+        assert_eq!(judged_after(Some(i32::MAX), 600), None);
+        assert_eq!(judged_after(Some(i32::MAX), 601), Some(false), "nobody waits for ever");
+        assert_eq!(judged_after(None, 16), Some(false));
+        assert_eq!(judged_after(Some(-1), 16), Some(false));
     }
 
     #[test]

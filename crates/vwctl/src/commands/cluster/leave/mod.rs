@@ -131,10 +131,17 @@ impl Leave {
 impl Leaving {
     /// Reads the cluster, and the lease until it is known whether an operator runs.
     async fn look(&mut self) -> Result<Found, Error> {
+        let mut is_told = false;
         let operator_runs = loop {
             let lease = self.access.lease().await?;
             if let Some(runs) = self.sight.handle_reading(lease.as_ref(), Instant::now()) {
                 break runs;
+            }
+            if let Some(lease) = lease.filter(|_| !std::mem::replace(&mut is_told, true)) {
+                say(&format!(
+                    "Watching for up to {} s whether an operator renews its leader-election lease.",
+                    lease.duration().as_secs()
+                ));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         };
