@@ -113,7 +113,10 @@ impl Agent {
         let times = self.site.seen.borrow().registered_again + 1;
         self.site.seen.borrow_mut().registered_again = times;
         self.site.world.history.holds("I11 rotation", times == 1, || {
-            format!("{} registered again {times} times, and no credential was accepted between", self.site.name)
+            format!(
+                "{} registered again {times} times, and no credential was accepted between",
+                self.site.name
+            )
         });
         Some(())
     }
