@@ -31,7 +31,7 @@ pub struct Args {
     /// Namespace of that Secret, and of everything else the operator keeps for itself
     #[arg(long, env = "POD_NAMESPACE", default_value = vworkspace_crds::key::DEFAULT_NAMESPACE)]
     pub agent_credentials_namespace: String,
-    /// No good round trip for so long is told as Disconnected; a poll waits for half of it at most
+    /// Time without a successful request after which the cluster counts as Disconnected; a poll waits for half of it at most
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub disconnect_after: Duration,
     /// Send the credential over http:// to other machines too

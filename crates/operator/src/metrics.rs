@@ -206,7 +206,11 @@ impl Inner {
         ours.register("applied_jobs", "Jobs that succeeded", self.applied_jobs.clone());
         ours.register("job_results", "Jobs that ended, by outcome", self.job_results.clone());
         ours.register("event_buffer_occupancy", "Events that wait for delivery", link.event_buffer.clone());
-        ours.register("events_dropped", "Events dropped for want of room", link.events_dropped.clone());
+        ours.register(
+            "events_dropped",
+            "Events dropped because the buffer was full",
+            link.events_dropped.clone(),
+        );
         ours.register(
             "credential_age_seconds",
             "Time since the credential was issued",

@@ -47,7 +47,7 @@ pub struct Serve {
     /// Serve plain HTTP on an address that is not loopback. Tokens then travel readable.
     #[arg(long, env = "VWORKSPACE_SERVER_ALLOW_INSECURE_HTTP")]
     pub allow_insecure_http: bool,
-    /// How long a delivered job stays hidden before it is offered again, unless acked.
+    /// How long a delivered job stays hidden before it is redelivered, unless acked.
     #[arg(long, env = "VWORKSPACE_SERVER_JOB_LEASE", default_value = "30s", value_parser = duration)]
     pub job_lease: Duration,
     /// How long an agent's session may be silent before its acked jobs are offered again.
@@ -65,7 +65,7 @@ pub struct Serve {
     /// Days that audit records are kept.
     #[arg(long, env = "VWORKSPACE_SERVER_KEEP_AUDIT_DAYS", default_value_t = 365, value_parser = days())]
     pub keep_audit_days: u32,
-    /// Days that credentials and registration tokens are kept after their life is over, or after they were dropped unused.
+    /// Days that credentials and registration tokens are kept after they expired, or after they were dropped unused.
     #[arg(long, env = "VWORKSPACE_SERVER_KEEP_TOKENS_DAYS", default_value_t = 30, value_parser = days())]
     pub keep_tokens_days: u32,
     /// Most requests at a time, waiting polls included; one more is answered 503. Of connections there may be 1,000 more,

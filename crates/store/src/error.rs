@@ -58,7 +58,7 @@ pub enum Error {
     #[error("the registration token was used before")]
     TokenConsumed,
     /// The registration token's life ended unused.
-    #[error("the registration token's life is over")]
+    #[error("the registration token has expired")]
     TokenExpired,
     /// A terminal result is recorded; the first one counts.
     #[error("a terminal result is recorded already")]

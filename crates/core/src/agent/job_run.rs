@@ -435,7 +435,7 @@ fn last_word(taken: &Taken, last: Option<&Observed>) -> String {
             taken.applied.generation
         ),
         None if taken.goal == Goal::Gone => "the object is still there".to_owned(),
-        None => format!("the object never told its {type_} condition"),
+        None => format!("the object never reported its {type_} condition"),
     }
 }
 

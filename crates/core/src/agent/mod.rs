@@ -7,13 +7,13 @@
 //!   dedup      is this job a replay?                  (JobKey, Ledger)
 //!   divergence does the control plane still hold what was reported? (Divergence, Settled)
 //!   departure  what follows from the answer to a decommission
+//!   event_reporter  keys, log and outbox: stored before sent (EventReporter)
 //!   identity_step what follows for the identity: register, rotate, keep (next_step)
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
 //!   rotation   when the credential is exchanged, and for whom (Life, Cause)
 //!   spacing    the tries of one call that is made again
 //!   transition event keys that tell flaps apart       (TransitionLog)
-//!   teller     outbox and log: stored before told     (Teller)
 //!   work       all open jobs: journal, lanes, effects (Work)
 //!   shards     which record is stored where          (Shards)
 //! ```
@@ -25,6 +25,7 @@ pub mod credentials;
 pub mod dedup;
 pub mod departure;
 pub mod divergence;
+pub mod event_reporter;
 pub mod identity_step;
 pub mod job_run;
 pub mod object_key;
@@ -35,7 +36,6 @@ pub mod session;
 pub mod shards;
 mod shelf;
 pub mod spacing;
-pub mod teller;
 pub mod transition;
 pub mod work;
 

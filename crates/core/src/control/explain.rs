@@ -67,12 +67,12 @@ fn held_back(state: JobState) -> Vec<NextStep> {
 
 fn handed_out(around: &Surroundings) -> NextStep {
     let what = match (&around.behind, around.presence) {
-        (_, Presence::Unregistered) => "it is handed out once the cluster's agent has registered".to_owned(),
-        (_, Presence::Disconnected) => "it is handed out once the cluster's agent is back".to_owned(),
+        (_, Presence::Unregistered) => "it is delivered once the cluster's agent has registered".to_owned(),
+        (_, Presence::Disconnected) => "it is delivered once the cluster's agent is back".to_owned(),
         (Some(earlier), Presence::Connected) => {
-            format!("it is handed out once job {earlier} for the same object is acked")
+            format!("it is delivered once job {earlier} for the same object is acked")
         }
-        (None, Presence::Connected) => "it is handed out at the agent's next poll".to_owned(),
+        (None, Presence::Connected) => "it is delivered at the agent's next poll".to_owned(),
     };
     NextStep { at: None, what }
 }
@@ -82,7 +82,7 @@ fn on_its_way(job: &Job, around: &Surroundings) -> Vec<NextStep> {
     let what = if job.deliveries >= MOST_DELIVERIES {
         "given up as undeliverable".to_owned()
     } else {
-        format!("offered again (delivery {} of {MOST_DELIVERIES})", job.deliveries + 1)
+        format!("redelivered (delivery {} of {MOST_DELIVERIES})", job.deliveries + 1)
     };
     match around.presence {
         Presence::Connected => vec![
@@ -99,24 +99,24 @@ fn on_its_way(job: &Job, around: &Surroundings) -> Vec<NextStep> {
 
 fn held(job: &Job, around: &Surroundings) -> Vec<NextStep> {
     let told = match around.presence {
-        Presence::Connected => "the agent tells progress and, in the end, the result",
-        Presence::Disconnected => "the agent goes on with it, and tells the result once it is back",
+        Presence::Connected => "the agent reports progress and finally the result",
+        Presence::Disconnected => "the agent continues with it and reports the result once it is back",
         Presence::Unregistered => {
-            let left = "the cluster has left; the agent that registers next is offered it again";
+            let left = "the cluster has left; it is redelivered to the agent that registers next";
             return vec![step(None, left)];
         }
     };
     let silent = around.last_seen.map(|seen| seen + around.stale_session);
     let again = if silent.is_some_and(|silent| silent <= job.as_of) {
-        step(None, "it is offered again at the agent's next call")
+        step(None, "it is redelivered at the agent's next call")
     } else {
         let what =
-            "it is offered again if the agent's session is not seen until then, or at once when it changes";
+            "it is redelivered if the agent's session is not seen until then, or at once when it changes";
         step(silent, what)
     };
     let first = around.ahead.as_ref().map(|ahead| {
         let what = format!(
-            "the agent begins once the cluster has taken job {ahead} for the same object, or that one is over"
+            "the agent begins once the API server has accepted job {ahead} for the same object, or that job has finished"
         );
         step(None, &what)
     });
@@ -184,7 +184,7 @@ mod tests {
     fn a_queued_job_names_what_it_waits_for() {
         let (holder, next) = told(JobState::Queued, &around(Presence::Connected));
         assert_eq!(holder, Holder::ControlPlane);
-        assert_eq!(next[0], "it is handed out at the agent's next poll");
+        assert_eq!(next[0], "it is delivered at the agent's next poll");
         assert_eq!(next[1], "500 it expires unless the agent has acked it");
         let behind = Surroundings { behind: Some(JobId::new("i")), ..around(Presence::Connected) };
         assert!(told(JobState::Queued, &behind).1[0].contains("job i for the same object"));
@@ -195,7 +195,7 @@ mod tests {
     fn a_leased_job_is_offered_again_or_given_up_at_the_end_of_its_lease() {
         let (holder, next) = told(JobState::Leased, &around(Presence::Connected));
         assert_eq!(holder, Holder::OnTheWay);
-        assert_eq!(next[1], "30 it is offered again (delivery 2 of 10) unless acked before");
+        assert_eq!(next[1], "30 it is redelivered (delivery 2 of 10) unless acked before");
         let last = Job { deliveries: MOST_DELIVERIES, ..job(JobState::Leased) };
         let explained = explain(last, &around(Presence::Connected));
         assert!(explained.next[1].what.contains("undeliverable"));
@@ -208,18 +208,18 @@ mod tests {
         assert_eq!(holder, Holder::OnTheWay);
         assert_eq!(
             next[1],
-            "it is offered again (delivery 2 of 10) once the agent is back, unless acked before"
+            "it is redelivered (delivery 2 of 10) once the agent is back, unless acked before"
         );
         let last = Job { deliveries: MOST_DELIVERIES, ..job(JobState::Leased) };
         let given_up = &explain(last, &away).next[1];
         assert!(given_up.at.is_none() && given_up.what.contains("undeliverable"), "{given_up:?}");
         let left = told(JobState::Leased, &around(Presence::Unregistered)).1;
-        assert_eq!(left[0], "it is offered again (delivery 2 of 10) once an agent has registered");
+        assert_eq!(left[0], "it is redelivered (delivery 2 of 10) once an agent has registered");
 
         let silent = Surroundings { ever_acked: true, ..away };
         let late = Job { as_of: at(605), ..job(JobState::Acked) };
         let again = &explain(late, &silent).next[1];
-        assert_eq!((again.at, again.what.as_str()), (None, "it is offered again at the agent's next call"));
+        assert_eq!((again.at, again.what.as_str()), (None, "it is redelivered at the agent's next call"));
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         let second = Surroundings { ahead: Some(JobId::new("i")), ..acked };
         assert!(
             told(JobState::Acked, &second).1[0]
-                .contains("once the cluster has taken job i for the same object")
+                .contains("once the API server has accepted job i for the same object")
         );
         let left = told(JobState::Acked, &around(Presence::Unregistered)).1;
         assert!(left[0].contains("registers next"), "{left:?}");

@@ -37,7 +37,7 @@ pub struct LinkState {
     pub last_heartbeat: Option<Timestamp>,
     /// What went wrong last; empty while all is well.
     pub problem: Problem,
-    /// Events dropped for want of room, ever.
+    /// Events dropped because the buffer was full, ever.
     pub dropped_events: u64,
     /// Whether events were dropped since the outbox was last empty.
     pub overflowing: bool,

@@ -1,6 +1,6 @@
 //! Delivers events: from observations to batches, one on its way at a time, each after what it depends on is stored.
 //!
-//! What is stored and sent when is decided in `core/agent/teller`.
+//! What is stored and sent when is decided in `core/agent/event_reporter`.
 
 use crate::{
     agent::{
@@ -21,7 +21,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use vworkspace_core::{
     agent::{
-        divergence::Depth, outbox::Delivery, session::Failure, teller::Teller, transition::TransitionLog,
+        divergence::Depth, event_reporter::EventReporter, outbox::Delivery, session::Failure,
+        transition::TransitionLog,
     },
     backoff::Backoff,
 };
@@ -81,7 +82,7 @@ type Storing = BoxFuture<'static, bool>;
 
 /// The loop's own state.
 pub struct EventLoop {
-    teller: Teller,
+    event_reporter: EventReporter,
     store: ShardStore,
     links: Links,
     conversation: Arc<Conversation>,
@@ -108,7 +109,7 @@ impl EventLoop {
         job_ended: Arc<Notify>,
     ) -> Self {
         Self {
-            teller: Teller::default(),
+            event_reporter: EventReporter::default(),
             store,
             links,
             conversation,
@@ -133,7 +134,7 @@ impl EventLoop {
         shutdown: CancellationToken,
     ) {
         let Some(shards) = shutdown.run_until_cancelled(self.store.load()).await else { return };
-        self.teller = Teller::new(TransitionLog::restore(shards));
+        self.event_reporter = EventReporter::new(TransitionLog::restore(shards));
         loop {
             self.start();
             let (links, job_ended) = (self.links.clone(), self.job_ended.clone());
@@ -149,23 +150,23 @@ impl EventLoop {
                 Some(done) = OptionFuture::from(self.storing.as_mut()) => self.handle_stored(done),
                 Some(snapshot) = snapshots.recv() => self.handle_snapshot(snapshot),
                 Some(observation) = observations.recv() => self.handle_observation(observation),
-                () = job_ended.notified() => self.teller.handle_flush(clock::now()),
+                () = job_ended.notified() => self.event_reporter.handle_flush(clock::now()),
                 () = at(due) => {}
                 () = conversation.talkable(), if !conversation.may_talk() => {}
                 () = another(&links, connection.as_ref()) => {}
             }
-            let outbox = self.teller.outbox();
+            let outbox = self.event_reporter.outbox();
             self.conversation.outbox(outbox.len(), outbox.dropped(), outbox.is_overflowing());
             // Before the next round may post something: an answer that knows of it must not be compared with this.
-            self.check.settle(self.teller.settled());
+            self.check.settle(self.event_reporter.settled());
         }
         while let Ok(observation) = observations.try_recv() {
             self.handle_observation(observation);
         }
         if tokio::time::timeout(LAST_FLUSH, self.flush()).await.is_err() {
             tracing::warn!(
-                events = self.teller.outbox().len(),
-                "events were left behind; the next snapshot repairs it"
+                events = self.event_reporter.outbox().len(),
+                "events left unsent at shutdown; the next snapshot reports the current conditions"
             );
         }
     }
@@ -174,7 +175,7 @@ impl EventLoop {
     async fn flush(&mut self) {
         self.not_before = Timestamp::MIN;
         loop {
-            self.teller.handle_flush(clock::now());
+            self.event_reporter.handle_flush(clock::now());
             self.start();
             let failed = if let Some(post) = self.on_its_way.as_mut() {
                 let (connection, answer) = post.await;
@@ -207,12 +208,12 @@ impl EventLoop {
         let Some(connection) = self.links.now() else {
             return;
         };
-        if let Some(writes) = self.teller.poll_writes(now) {
+        if let Some(writes) = self.event_reporter.poll_writes(now) {
             let store = self.store.clone();
             self.storing = Some(Box::pin(async move { store.write(&writes).await }));
         }
-        if let Some(batch) = self.teller.poll_batch(now) {
-            self.posted_at = self.teller.outbox().added();
+        if let Some(batch) = self.event_reporter.poll_batch(now) {
+            self.posted_at = self.event_reporter.outbox().added();
             self.on_its_way = Some(Box::pin(post(connection, batch)));
         }
     }
@@ -230,12 +231,12 @@ impl EventLoop {
     /// When something may be stored or go out; absent while there is nothing to do or nobody to talk to.
     fn due(&self) -> Option<Timestamp> {
         let idle = self.on_its_way.is_none() && self.links.now().is_some() && self.conversation.may_talk();
-        self.teller.poll_timeout().filter(|_| idle).map(|due| due.max(self.not_before))
+        self.event_reporter.poll_timeout().filter(|_| idle).map(|due| due.max(self.not_before))
     }
 
     fn handle_stored(&mut self, done: bool) {
         self.storing = None;
-        self.teller.handle_written(done, clock::now(), rand::random());
+        self.event_reporter.handle_written(done, clock::now(), rand::random());
     }
 
     fn handle_observation(&mut self, observation: Observation) {
@@ -243,19 +244,21 @@ impl EventLoop {
         match observation {
             // A write and the watch that brings it back come here by two ways: who is late tells nothing.
             Observation::Conditions { object, version, .. } | Observation::Seen { object, version, .. }
-                if self.teller.is_outdated(&object, version) => {}
+                if self.event_reporter.is_outdated(&object, version) => {}
             Observation::Conditions { object, version, before, after } => {
-                self.teller.handle_transition(&object, &before, &after, now);
-                self.teller.handle_version(&object, version);
+                self.event_reporter.handle_transition(&object, &before, &after, now);
+                self.event_reporter.handle_version(&object, version);
             }
             Observation::Seen { object, version, conditions } => {
-                self.teller.handle_seen(&object, &conditions, now);
-                self.teller.handle_version(&object, version);
+                self.event_reporter.handle_seen(&object, &conditions, now);
+                self.event_reporter.handle_version(&object, version);
             }
-            Observation::Changed { object, change } => self.teller.handle_changed(&object, &change, now),
-            Observation::Deleted { object } => self.teller.handle_deleted(&object, now),
+            Observation::Changed { object, change } => {
+                self.event_reporter.handle_changed(&object, &change, now);
+            }
+            Observation::Deleted { object } => self.event_reporter.handle_deleted(&object, now),
             Observation::Rotated { object, rotation, at } => {
-                self.teller.handle_rotated(&object, &rotation, at, now);
+                self.event_reporter.handle_rotated(&object, &rotation, at, now);
             }
         }
     }
@@ -264,27 +267,32 @@ impl EventLoop {
         let now = clock::now();
         match &snapshot.part {
             Part::Listed(objects) => {
-                self.teller.handle_listed(objects.iter().map(|followed| &followed.object), now);
-                self.teller.handle_ends_again(snapshot.depth, now);
+                self.event_reporter.handle_listed(objects.iter().map(|followed| &followed.object), now);
+                self.event_reporter.handle_ends_again(snapshot.depth, now);
             }
             Part::Conditions(objects) => {
                 for Followed { object, version, observed, .. } in objects.iter().map(AsRef::as_ref) {
                     // A part may wait for those before it, and a watch lags: the newer was told when it was written.
-                    if !self.teller.is_outdated(object, *version) {
-                        self.teller.handle_snapshot_of(snapshot.depth, object, &observed.conditions, now);
-                        self.teller.handle_version(object, *version);
+                    if !self.event_reporter.is_outdated(object, *version) {
+                        self.event_reporter.handle_snapshot_of(
+                            snapshot.depth,
+                            object,
+                            &observed.conditions,
+                            now,
+                        );
+                        self.event_reporter.handle_version(object, *version);
                     }
                 }
             }
         }
-        if self.teller.outbox().is_empty() {
+        if self.event_reporter.outbox().is_empty() {
             // Whoever asked may be gone; then there is nobody to tell.
             let _gone = snapshot.done.send(Ok(Told::Nothing));
             return;
         }
-        self.snapshots.push(Asked { ahead: self.teller.outbox().len(), done: snapshot.done });
+        self.snapshots.push(Asked { ahead: self.event_reporter.outbox().len(), done: snapshot.done });
         self.not_before = Timestamp::MIN;
-        self.teller.handle_flush(now);
+        self.event_reporter.handle_flush(now);
     }
 
     fn handle_answer(&mut self, connection: &Arc<Connection>, answer: Posted) {
@@ -298,21 +306,21 @@ impl EventLoop {
         self.check.failed(&error);
         let failure = failure_of(&error);
         if failure == Failure::Refused {
-            if let Some(poison) = self.teller.handle_delivery(Delivery::Refused, now) {
+            if let Some(poison) = self.event_reporter.handle_delivery(Delivery::Refused, now) {
                 tell_poison(&poison, &error);
                 self.answer_snapshots(1);
             }
             return;
         }
         let delivery = if failure == Failure::TooLarge { Delivery::TooLarge } else { Delivery::Failed };
-        self.teller.handle_delivery(delivery, now);
+        self.event_reporter.handle_delivery(delivery, now);
         if !is_current {
             // What an earlier connection met, for example a credential that was exchanged meanwhile, says nothing
             // about the one in use.
             return;
         }
         let delay = self.backoff.handle_failure(failure.retry_after(), rand::random());
-        let (request_id, events) = (error.request_id(), self.teller.outbox().len());
+        let (request_id, events) = (error.request_id(), self.event_reporter.outbox().len());
         tracing::warn!(%error, request_id, ?delay, events, "events were not delivered and are kept");
         let delay = jiff::SignedDuration::try_from(delay).unwrap_or_default();
         self.not_before = now.saturating_add(delay).unwrap_or(now);
@@ -326,10 +334,10 @@ impl EventLoop {
             self.conversation.good(&connection.credentials.token);
         }
         self.backoff.handle_success();
-        let taken = self.teller.outbox().in_flight().count();
-        self.teller.handle_delivery(Delivery::Taken, clock::now());
+        let taken = self.event_reporter.outbox().in_flight().count();
+        self.event_reporter.handle_delivery(Delivery::Taken, clock::now());
         self.answer_snapshots(taken);
-        let settled = self.teller.settled();
+        let settled = self.event_reporter.settled();
         self.check.settle(settled);
         if is_current {
             let unchanged = settled.filter(|settled| settled.revision == self.posted_at);
@@ -339,7 +347,7 @@ impl EventLoop {
 
     /// So many events have left the outbox. What is seen all the time must not keep a snapshot waiting, and with it all jobs.
     fn answer_snapshots(&mut self, left: usize) {
-        let is_empty = self.teller.outbox().is_empty();
+        let is_empty = self.event_reporter.outbox().is_empty();
         for mut asked in std::mem::take(&mut self.snapshots) {
             asked.ahead = asked.ahead.saturating_sub(left);
             if is_empty || asked.ahead == 0 {
@@ -382,7 +390,7 @@ fn tell_poison(event: &Event, error: &LinkError) {
         request_id = error.request_id(),
         event_key = event.event_key,
         kind = event.kind,
-        "the control plane refuses this event for good; it is dropped, the others go on"
+        "event permanently rejected; dropping it"
     );
 }
 
@@ -489,7 +497,7 @@ mod tests {
         let (object, after) = (object("b"), vec![ready()]);
         events.handle_observation(Observation::Conditions { object, version: 0, before: vec![], after });
         events.handle_answer(&connection, Ok(EventsAnswer::default()));
-        assert_eq!((told.try_recv(), events.teller.outbox().len()), (Ok(Ok(Told::Taken)), 1));
+        assert_eq!((told.try_recv(), events.event_reporter.outbox().len()), (Ok(Ok(Told::Taken)), 1));
     }
 
     #[tokio::test]
@@ -499,9 +507,9 @@ mod tests {
         let object = ObjectRef { uid: "a".to_owned(), ..ObjectRef::default() };
         let failed = || Condition { status: ConditionStatus::False, ..ready() };
         let mut tells = |observation| {
-            let before = events.teller.outbox().len();
+            let before = events.event_reporter.outbox().len();
             events.handle_observation(observation);
-            events.teller.outbox().len() - before
+            events.event_reporter.outbox().len() - before
         };
         let written = |version, before: Vec<Condition>, condition| {
             let (object, after) = (object.clone(), vec![condition]);
@@ -544,7 +552,7 @@ mod tests {
             };
             let part = Part::Conditions(vec![Arc::new(followed)]);
             events.handle_snapshot(Snapshot { part, depth: Depth::Plain, done: oneshot::channel().0 });
-            events.teller.outbox().len()
+            events.event_reporter.outbox().len()
         };
         assert_eq!(snapshot(9, former.clone()), 1, "the watch lags, or the part waited");
         assert_eq!(snapshot(10, ready()), 1, "it is told already");
@@ -558,15 +566,15 @@ mod tests {
         let object = ObjectRef { kind: "ApplicationInstance".to_owned(), ..ObjectRef::default() };
         let after = vec![ready()];
         events.handle_observation(Observation::Conditions { object, version: 0, before: vec![], after });
-        events.teller.handle_flush(clock::now());
+        events.event_reporter.handle_flush(clock::now());
         events.start();
         assert!(events.storing.is_none() && events.on_its_way.is_none());
-        assert_eq!((events.teller.outbox().len(), events.teller.outbox().dropped()), (1, 0));
+        assert_eq!((events.event_reporter.outbox().len(), events.event_reporter.outbox().dropped()), (1, 0));
         connected.send_replace(Some(connection_to_nowhere()));
         events.start();
         assert!(events.storing.is_some(), "what it is called is stored first");
         events.storing = None;
-        events.teller.handle_written(true, clock::now(), 0.0);
+        events.event_reporter.handle_written(true, clock::now(), 0.0);
         events.start();
         assert!(events.on_its_way.is_some());
     }

@@ -78,7 +78,7 @@ impl Snapshots {
         tracing::info!(
             objects = objects.len(),
             ?depth,
-            "status goes first: telling the conditions of all owned objects"
+            "sending the status snapshot before polling for jobs"
         );
         let mut round_trip = false;
         let conditions = objects.chunks(PART).map(|part| Part::Conditions(part.to_vec()));

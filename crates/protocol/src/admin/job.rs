@@ -79,10 +79,10 @@ pub struct Job {
     pub idempotency_key: String,
     /// How often it was handed to an agent since it was last acked.
     pub deliveries: u32,
-    /// Last progress phase the agent told, for example `Reconciling`.
+    /// Last progress phase that the agent reported, for example `Reconciling`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phase: String,
-    /// Conditions of the object as last told with the job's progress.
+    /// Conditions of the object as last reported with the job's progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Since when it is held: the control plane was restored from a backup. It is not delivered before somebody releases it.

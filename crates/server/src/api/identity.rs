@@ -12,7 +12,7 @@ use vworkspace_protocol::{
 use vworkspace_transport::http::server::Refused;
 
 /// Decides which session of the cluster's agent keeps the identity. All others lose it at once: the credential works for
-/// this session alone, until the session uses the new one that a job tells it to ask for. Registration tokens end.
+/// this session alone, until the session uses the new one that a job makes it request. Registration tokens end.
 #[utoipa::path(post, path = "/api/v1/clusters/{clusterId}/keep-session", tag = "admin", security(("bearer" = [])),
     params(("clusterId" = String, Path, description = "Id of the cluster")), request_body = KeepSession,
     responses((status = 200, description = "The cluster", body = Cluster)))]

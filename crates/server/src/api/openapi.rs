@@ -45,7 +45,7 @@ pub fn head() -> openapi::OpenApi {
     #[openapi(
         info(
             title = "vWorkspace control plane",
-            description = "The admin API under `/api/v1` takes intent and tells what became of it. The agent API under \
+            description = "The admin API under `/api/v1` takes intent and reports the outcome. The agent API under \
                 `/api/agent` is protocol v1, spoken by the operator in each cluster. Every error answer has the same \
                 body; its `error` is a stable code, its `requestId` is also the header `x-request-id` and in the \
                 server's log. What belongs to another tenant is answered as if it did not exist.",

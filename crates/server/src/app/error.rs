@@ -89,13 +89,13 @@ fn of_store(error: &store::Error) -> Refusal {
         Store::NotFound => not_found(),
         Store::Forbidden => Refusal::new(403, code::FORBIDDEN, "this bearer may not do this"),
         Store::Unauthenticated => {
-            Refusal::new(401, code::UNAUTHENTICATED, "the bearer is unknown or its life is over")
+            Refusal::new(401, code::UNAUTHENTICATED, "the bearer is unknown or has expired")
         }
         Store::TokenConsumed => {
             Refusal::new(401, code::TOKEN_CONSUMED, "the registration token was used before; issue a new one")
         }
         Store::TokenExpired => {
-            Refusal::new(401, code::TOKEN_EXPIRED, "the registration token's life is over; issue a new one")
+            Refusal::new(401, code::TOKEN_EXPIRED, "the registration token has expired; issue a new one")
         }
         Store::UnknownSession => Refusal::new(
             400,

@@ -240,7 +240,7 @@ async fn a_job_is_explained_at_every_step_by_who_has_it_and_what_comes_next() {
     no_content(&agent.ack(&job).await);
     assert_eq!(explain(&job).await["holder"], "agent");
     let free = explain(&later).await;
-    assert_eq!(free["next"][0]["what"], "it is handed out at the agent's next poll");
+    assert_eq!(free["next"][0]["what"], "it is delivered at the agent's next poll");
     agent.poll(0).await;
     no_content(&agent.ack(&later).await);
     let second = explain(&later).await;
@@ -249,7 +249,7 @@ async fn a_job_is_explained_at_every_step_by_who_has_it_and_what_comes_next() {
     let progress = format!("/api/agent/jobs/{job}/status");
     no_content(&agent.client.post(&progress, json!({ "phase": "Reconciling" })).await);
     let first = explain(&later).await;
-    assert_eq!(first["next"][0]["what"], "the agent tells progress and, in the end, the result");
+    assert_eq!(first["next"][0]["what"], "the agent reports progress and finally the result");
     no_content(&agent.result(&job, json!({ "outcome": "succeeded" })).await);
     let over = explain(&job).await;
     assert_eq!((&over["holder"], over.get("next")), (&json!("nobody"), None));
@@ -276,7 +276,7 @@ async fn an_agent_whose_poll_is_open_is_there_also_in_an_explanation() {
     }
     let cluster = tenant.client.get(&format!("/api/v1/clusters/{}", agent.cluster)).await.expect(200);
     assert_eq!(cluster["presence"], "Connected");
-    assert_eq!(next().await, "the agent tells progress and, in the end, the result");
+    assert_eq!(next().await, "the agent reports progress and finally the result");
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 use vworkspace_core::{
     agent::{
         divergence::{Comparison, Depth, Divergence},
+        event_reporter::EventReporter,
         outbox::Delivery,
-        teller::Teller,
     },
     report_digest::ReportDigest,
 };
@@ -25,7 +25,7 @@ use vworkspace_transport::{
 /// An agent that reports applications, with the operator's own machines and its HTTP link.
 struct Reporting {
     link: HttpLink,
-    teller: Teller,
+    event_reporter: EventReporter,
     divergence: Divergence,
     objects: Vec<ObjectRef>,
     now: Timestamp,
@@ -59,8 +59,8 @@ fn ready() -> Vec<Condition> {
 
 impl Reporting {
     fn new(link: HttpLink) -> Self {
-        let (teller, divergence) = (Teller::default(), Divergence::default());
-        Self { link, teller, divergence, objects: Vec::new(), now: Timestamp::UNIX_EPOCH, batches: 0 }
+        let (event_reporter, divergence) = (EventReporter::default(), Divergence::default());
+        Self { link, event_reporter, divergence, objects: Vec::new(), now: Timestamp::UNIX_EPOCH, batches: 0 }
     }
 
     async fn create(&mut self, name: &str) {
@@ -72,7 +72,7 @@ impl Reporting {
             uid: format!("uid-{name}"),
             generation: 1,
         };
-        self.teller.handle_transition(&object, &[], &ready(), self.now);
+        self.event_reporter.handle_transition(&object, &[], &ready(), self.now);
         self.objects.push(object);
         self.flush().await;
     }
@@ -80,7 +80,7 @@ impl Reporting {
     async fn delete(&mut self, name: &str) {
         let place = self.objects.iter().position(|object| object.name == name).unwrap();
         let object = self.objects.remove(place);
-        self.teller.handle_deleted(&object, self.now);
+        self.event_reporter.handle_deleted(&object, self.now);
         self.flush().await;
     }
 
@@ -88,15 +88,15 @@ impl Reporting {
     async fn flush(&mut self) {
         self.now += SignedDuration::from_secs(2);
         loop {
-            if self.teller.poll_writes(self.now).is_some() {
-                self.teller.handle_written(true, self.now, 0.0);
+            if self.event_reporter.poll_writes(self.now).is_some() {
+                self.event_reporter.handle_written(true, self.now, 0.0);
             }
-            self.teller.handle_flush(self.now);
-            let Some(batch) = self.teller.poll_batch(self.now) else { break };
+            self.event_reporter.handle_flush(self.now);
+            let Some(batch) = self.event_reporter.poll_batch(self.now) else { break };
             self.batches += 1;
             let answer = self.link.events(&batch).await.unwrap();
-            self.teller.handle_delivery(Delivery::Taken, self.now);
-            let settled = self.teller.settled();
+            self.event_reporter.handle_delivery(Delivery::Taken, self.now);
+            let settled = self.event_reporter.settled();
             self.divergence.handle_answer(settled, settled, answer.report_digest.as_deref());
         }
     }
@@ -113,10 +113,10 @@ impl Reporting {
             sequence: 0,
             timestamp: Some(self.now),
         };
-        let before = self.teller.settled();
+        let before = self.event_reporter.settled();
         let answer = self.link.events(&EventsRequest { events: vec![beat] }).await.unwrap();
         assert!(answer.report_digest.as_deref().is_some_and(|held| held.parse::<ReportDigest>().is_ok()));
-        self.divergence.handle_answer(before, self.teller.settled(), answer.report_digest.as_deref())
+        self.divergence.handle_answer(before, self.event_reporter.settled(), answer.report_digest.as_deref())
     }
 
     /// Takes the snapshot that is due, and returns how deep it was.
@@ -125,10 +125,10 @@ impl Reporting {
             return None;
         }
         let depth = self.divergence.handle_snapshot_begun(self.now);
-        self.teller.handle_listed(self.objects.iter(), self.now);
-        self.teller.handle_ends_again(depth, self.now);
+        self.event_reporter.handle_listed(self.objects.iter(), self.now);
+        self.event_reporter.handle_ends_again(depth, self.now);
         for object in &self.objects {
-            self.teller.handle_snapshot_of(depth, object, &ready(), self.now);
+            self.event_reporter.handle_snapshot_of(depth, object, &ready(), self.now);
         }
         self.flush().await;
         self.divergence.handle_snapshot_ended(true, self.now);

@@ -181,7 +181,7 @@ impl Poll {
 
     fn park(&self, connection: &Connection, job: &Open) -> Result<JobId, Error> {
         let seq = job.candidate.seq;
-        let cause = format!("handed out {} times, never acked", job.candidate.deliveries);
+        let cause = format!("delivered {} times, never acked", job.candidate.deliveries);
         timeline::end(connection, seq, job.steps, JobState::Undeliverable, &cause, self.now)?;
         let record =
             Record::new(&AuditActor::server(), "undeliverable", cause).cluster(self.cluster).job(job.id);

@@ -169,22 +169,22 @@ async fn prove_order(
         object.namespace == namespace && event.received_at >= back && (deleted || object.name == CHANGED)
     };
     let told: Vec<Timestamp> = events.into_iter().filter(is_about).map(|event| event.received_at).collect();
-    let status = told.iter().max().copied().context("nothing was told about what changed")?;
+    let status = told.iter().max().copied().context("no event reported the changes")?;
     let ended = follow(stack, job, "late").await?;
     let leased = ended.timeline.iter().find(|entry| entry.state == JobState::Leased);
-    let leased = leased.context("the job was never handed out")?.at;
+    let leased = leased.context("the job was never delivered")?.at;
     detail("by the control plane's clock:");
     let mut order = [
         (ended.created_at, "the job was enqueued"),
-        (reconnected, "the operator was heard of again"),
-        (status, "the last of what changed was told"),
-        (leased, "the job was handed out"),
+        (reconnected, "the operator was back"),
+        (status, "the last change was reported"),
+        (leased, "the job was delivered"),
     ];
     order.sort_unstable();
     for (at, what) in order {
         detail(&format!("  {at} {what}"));
     }
-    ensure!(status <= leased, "a job was handed out before the status was told");
+    ensure!(status <= leased, "a job was delivered before the status was reported");
     ensure!(ended.outcome == Some(Outcome::Succeeded), "late: {:?} {}", ended.outcome, ended.error);
     Ok(())
 }

@@ -54,7 +54,7 @@ fn dated_conditions(cluster: &Cluster) -> String {
     if table.is_empty() || seen.is_empty() {
         return table;
     }
-    format!("conditions, as told last by the cluster, which was last seen {seen}:\n{table}")
+    format!("conditions as last reported by the cluster, last seen {seen}:\n{table}")
 }
 
 /// What is to be said beside data of a cluster that is not there now.
@@ -64,7 +64,7 @@ pub(crate) fn absence(cluster: &Cluster) -> Option<String> {
     }
     let seen = last_seen(cluster);
     let seen = if seen.is_empty() { seen } else { format!(", last seen {seen}") };
-    Some(format!("{} is Disconnected{seen}: this is what it told last.", cluster.name))
+    Some(format!("{} is Disconnected{seen}: this is its last report.", cluster.name))
 }
 
 /// What is to be said beside a job for a cluster that nobody has registered.

@@ -77,7 +77,7 @@ fn facts(job: &Job) -> String {
 /// Phase and conditions under a heading of their own; nothing where nothing was told.
 fn last_told(job: &Job) -> String {
     let told = below([fields([("phase", plain(&job.phase))]), conditions(&job.conditions)]);
-    if told.is_empty() { told } else { format!("last told before the end:\n{told}") }
+    if told.is_empty() { told } else { format!("last reported before the end:\n{told}") }
 }
 
 /// A job, who has it, and what happens next.
@@ -87,9 +87,9 @@ pub(crate) fn explanation(explained: &Explanation) -> String {
             "the control plane: it is held since a restore from a backup"
         }
         Holder::ControlPlane => "the control plane: it waits in the queue",
-        Holder::OnTheWay => "on its way: handed out, not acked",
+        Holder::OnTheWay => "on its way: delivered, not acked",
         Holder::Agent => "the agent: it is durable in the cluster",
-        Holder::Nobody => "nobody: it is over",
+        Holder::Nobody => "nobody: the job has finished",
     };
     below([job(&explained.job), fields([("held by", holder.to_owned())]), next(&explained.next)])
 }

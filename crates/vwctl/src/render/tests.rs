@@ -26,9 +26,9 @@ fn what_an_absent_cluster_told_is_said_to_be_old() {
     let away = Cluster { presence: Presence::Disconnected, ..fixture::cluster() };
     assert_eq!(
         absence(&away).unwrap(),
-        "clinic-1 is Disconnected, last seen 12s ago: this is what it told last."
+        "clinic-1 is Disconnected, last seen 12s ago: this is its last report."
     );
-    assert!(cluster(&away).contains("which was last seen 12s ago:\nCONDITION"));
+    assert!(cluster(&away).contains("by the cluster, last seen 12s ago:\nCONDITION"));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_was_told_before_another_end_says_so_and_is_not_in_the_list() {
         let outcome = (state == JobState::Closed).then_some(Outcome::Failed);
         let ended = Job { state, outcome, ..fixture::job() };
         let text = job(&ended);
-        let (before, told) = text.split_once("last told before the end:").unwrap();
+        let (before, told) = text.split_once("last reported before the end:").unwrap();
         assert!(!before.contains("Reconciling") && told.contains("Reconciling"), "{text}");
         assert!(told.contains("Progressing"), "{text}");
         let page = JobPage { items: vec![ended], next_cursor: None };
@@ -183,8 +183,8 @@ fn deliveries_are_shown_while_they_are_not_acked() {
 #[test]
 fn an_explanation_says_who_has_the_job_and_what_comes_next() {
     let next = vec![
-        NextStep { at: None, what: "the agent tells the result".to_owned() },
-        NextStep { at: Some(fixture::at(600)), what: "it is offered again".to_owned() },
+        NextStep { at: None, what: "the agent reports the result".to_owned() },
+        NextStep { at: Some(fixture::at(600)), what: "it is redelivered".to_owned() },
     ];
     let explained = Explanation { job: fixture::job(), holder: Holder::Agent, next };
     assert_snapshot!("explanation", explanation(&explained));

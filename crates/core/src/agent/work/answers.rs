@@ -52,7 +52,7 @@ fn acking() -> Work {
     let mut work = Work::default();
     work.handle_link(true);
     let job = serde_json::from_str(r#"{"id":"j","kind":"apply","payload":{}}"#).unwrap();
-    let plan = Plan { lane: ObjectKey::from(&object()), deed: Ok(Deed::Apply) };
+    let plan = Plan { lane: ObjectKey::from(&object()), action: Ok(JobAction::Apply) };
     assert!(work.handle_offered(job, plan, at(0)));
     assert!(matches!(due(&mut work, 0)[..], [Command::Ack(0, _)]));
     work

@@ -2,7 +2,7 @@
 
 use super::{
     Command, Ticket,
-    record::{Deed, Plan, Record},
+    record::{JobAction, Plan, Record},
 };
 use crate::{
     agent::{
@@ -54,7 +54,7 @@ pub(super) enum Phase {
 pub(super) struct Entry {
     pub(super) record: Record,
     pub(super) lane: ObjectKey,
-    pub(super) deed: Result<Deed, String>,
+    pub(super) action: Result<JobAction, String>,
     pub(super) key: JobKey,
     pub(super) run: JobRun,
     pub(super) phase: Phase,
@@ -119,7 +119,7 @@ impl Entry {
             key: JobKey::of(&record.job, &plan.lane),
             record,
             lane: plan.lane,
-            deed: plan.deed,
+            action: plan.action,
             run,
             phase,
             busy: false,
@@ -149,7 +149,7 @@ impl Entry {
     }
 
     pub(super) fn is_deletion(&self) -> bool {
-        self.deed == Ok(Deed::Delete)
+        self.action == Ok(JobAction::Delete)
     }
 
     /// Whether what it does next needs the control plane.
@@ -263,7 +263,7 @@ impl Entry {
     /// Whether it waits for its turn, and is not over at once when that comes: expired, unreadable, not journaled.
     pub(super) fn can_start(&self, control_plane_now: Timestamp) -> bool {
         let is_in_time = self.record.begun || !self.run.is_expired(control_plane_now);
-        self.phase == Phase::Queued && self.run.result().is_none() && self.deed.is_ok() && is_in_time
+        self.phase == Phase::Queued && self.run.result().is_none() && self.action.is_ok() && is_in_time
     }
 
     /// Whether a later job for the object may take its place: it is not on its way to the API server, which does not take

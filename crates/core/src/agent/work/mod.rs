@@ -30,7 +30,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use record::{Deed, Plan, Record};
+pub use record::{JobAction, Plan, Record};
 
 use crate::agent::{
     ObjectKey,

@@ -34,12 +34,12 @@ pub struct Plan {
     /// Its lane.
     pub lane: ObjectKey,
     /// What is done with the object; why nothing can be.
-    pub deed: Result<Deed, String>,
+    pub action: Result<JobAction, String>,
 }
 
 /// What is done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum JobAction {
     /// It is applied, or done in one step. Its lane goes on once that was taken.
     Apply,
     /// It is deleted. Its lane goes on once it is gone.

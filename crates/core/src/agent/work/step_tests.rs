@@ -9,22 +9,22 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn offer(work: &mut Work, id: &str, deed: Deed) {
-    offer_job(work, id, deed, serde_json::json!({ "deadlineSeconds": 60 }));
+fn offer(work: &mut Work, id: &str, action: JobAction) {
+    offer_job(work, id, action, serde_json::json!({ "deadlineSeconds": 60 }));
 }
 
 /// `job` holds what is to be said about it besides the rest.
-fn offer_job(work: &mut Work, id: &str, deed: Deed, job: serde_json::Value) {
-    offer_planned(work, id, Ok(deed), job);
+fn offer_job(work: &mut Work, id: &str, action: JobAction, job: serde_json::Value) {
+    offer_planned(work, id, Ok(action), job);
 }
 
-fn offer_planned(work: &mut Work, id: &str, deed: Result<Deed, String>, mut job: serde_json::Value) {
+fn offer_planned(work: &mut Work, id: &str, action: Result<JobAction, String>, mut job: serde_json::Value) {
     let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name: "web".into() };
     job["id"] = id.into();
     job["kind"] = "apply".into();
     job["payload"] = job["payload"].take();
     let job = serde_json::from_value(job).unwrap();
-    assert!(work.handle_offered(job, Plan { lane, deed }, NOW));
+    assert!(work.handle_offered(job, Plan { lane, action }, NOW));
 }
 
 /// Lets everything happen that the API server has no part in; answers what was handed to it.
@@ -79,8 +79,8 @@ fn ready(generation: i64) -> Observed {
 fn answer_lost() -> (Work, Ticket, Ticket) {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "former", Deed::Apply);
-    offer_job(&mut work, "later", Deed::Apply, serde_json::json!({ "deadlineSeconds": 10 }));
+    offer(&mut work, "former", JobAction::Apply);
+    offer_job(&mut work, "later", JobAction::Apply, serde_json::json!({ "deadlineSeconds": 10 }));
     let former = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(former, taken(Goal::Ready), NOW);
     let later = handed_over(&mut work, NOW)[0].0;
@@ -97,7 +97,7 @@ fn outcome_of(work: &Work, ticket: Ticket) -> Option<Outcome> {
 fn restarted(work: &Work, now: Timestamp) -> Work {
     let records = work.jobs.values();
     let records = records
-        .map(|entry| (entry.record.clone(), Plan { lane: entry.lane.clone(), deed: entry.deed.clone() }))
+        .map(|entry| (entry.record.clone(), Plan { lane: entry.lane.clone(), action: entry.action.clone() }))
         .collect();
     Work::restore(records, Ledger::default(), now)
 }
@@ -135,8 +135,8 @@ fn no_answer() -> Applied {
 fn deletion_under_way() -> (Work, Ticket) {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "gone", Deed::Delete);
-    offer(&mut work, "again", Deed::Apply);
+    offer(&mut work, "gone", JobAction::Delete);
+    offer(&mut work, "again", JobAction::Apply);
     let handed = handed_over(&mut work, NOW);
     let [(deletion, id)] = handed.as_slice() else { panic!("{handed:?}") };
     assert_eq!(id.as_str(), "gone");

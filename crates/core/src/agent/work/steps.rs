@@ -108,7 +108,7 @@ impl Work {
         } else if !entry.record.begun {
             entry.run.handle_start(control_plane_now);
         }
-        if let Err(refusal) = &entry.deed {
+        if let Err(refusal) = &entry.action {
             entry.run.handle_ended(failed(refusal.clone()));
         }
         entry.begin(now);

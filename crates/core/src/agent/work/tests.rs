@@ -126,7 +126,7 @@ fn records_that_bear_the_same_ticket_are_both_gone_on_with() {
         let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: "o".into() };
         (
             Record { ticket: 3, job, begun: false, replayed: false, taken: None, result: None },
-            Plan { lane, deed: Ok(Deed::Apply) },
+            Plan { lane, action: Ok(JobAction::Apply) },
         )
     });
     world.work = Work::restore(records.into(), Ledger::default(), world.now);
@@ -147,7 +147,7 @@ fn after_a_crash(begun: bool) -> (Vec<&'static str>, Option<JobResult>) {
     job.expires_at = Some(world.now - SignedDuration::from_secs(1));
     let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: "o".into() };
     let record = Record { ticket: 3, job, begun, replayed: false, taken: None, result: None };
-    let plan = Plan { lane, deed: Ok(Deed::Apply) };
+    let plan = Plan { lane, action: Ok(JobAction::Apply) };
     world.work = Work::restore(vec![(record, plan)], Ledger::default(), world.now);
     world.work.handle_link(true);
     let (mut done, mut result) = (Vec::new(), None);

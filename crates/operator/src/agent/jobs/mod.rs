@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vworkspace_core::agent::{
     ObjectKey,
     session::State,
-    work::{Command, Deed, Plan, Ticket, Work},
+    work::{Command, JobAction, Plan, Ticket, Work},
 };
 use vworkspace_protocol::{ClusterId, Job};
 
@@ -88,7 +88,7 @@ impl Jobs {
         if !records.is_empty() {
             tracing::info!(jobs = records.len(), "going on with the open jobs of the journal");
         }
-        // Neither lane nor deed depends on whose cluster this is.
+        // Neither lane nor action depends on whose cluster this is.
         let nobody = ClusterId::new("");
         let planned = records.into_iter().map(|record| {
             let plan = plan_of(&record.job, &nobody);
@@ -209,11 +209,11 @@ impl Inner {
 fn plan_of(job: &Job, cluster: &ClusterId) -> Plan {
     match action::of_job(job, cluster) {
         Ok(action) => {
-            let deed = match &action {
-                Action::Apply { .. } | Action::Rotate => Deed::Apply,
-                Action::Delete { .. } => Deed::Delete,
+            let job_action = match &action {
+                Action::Apply { .. } | Action::Rotate => JobAction::Apply,
+                Action::Delete { .. } => JobAction::Delete,
             };
-            Plan { lane: action.key(), deed: Ok(deed) }
+            Plan { lane: action.key(), action: Ok(job_action) }
         }
         // A job that concerns no object has a lane of its own.
         Err(refusal) => Plan {
@@ -222,7 +222,7 @@ fn plan_of(job: &Job, cluster: &ClusterId) -> Plan {
                 namespace: String::new(),
                 name: job.id.as_str().to_owned(),
             },
-            deed: Err(refusal.to_string()),
+            action: Err(refusal.to_string()),
         },
     }
 }

@@ -123,7 +123,7 @@ async fn tell_terminating(client: &Client, cluster: &Cluster) -> Result<(), Erro
     let api = Api::<Cluster>::all(client.clone());
     api.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(&status))
         .await
-        .map_err(Error::api("telling that the Cluster goes"))
+        .map_err(Error::api("setting the phase Terminating of the Cluster"))
         .map(drop)
 }
 

@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use vworkspace_core::{
     agent::{
         divergence::{Depth, Settled},
+        event_reporter::EventReporter,
         outbox::{Delivery, MAX_WAITING},
         session::{Failure, State},
         shards::Stored,
-        teller::Teller,
         transition::{Remembered, TransitionLog},
     },
     backoff::Backoff,
@@ -33,11 +33,11 @@ pub(super) enum Told {
 /// What waits to be told.
 #[derive(Default)]
 pub(super) struct Outbox {
-    teller: Teller,
+    event_reporter: EventReporter,
     backoff: Backoff,
     not_before: Option<Timestamp>,
     snapshots: Vec<oneshot::Sender<Result<Told, Failure>>>,
-    /// Of the teller's outbox, when the batch on its way was taken from it.
+    /// Of the event_reporter's outbox, when the batch on its way was taken from it.
     posted_at: u64,
     /// How often the control plane had been set back when the batch was posted.
     set_backs: u32,
@@ -50,12 +50,12 @@ type Storing = Pin<Box<dyn Future<Output = bool>>>;
 
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.teller.outbox().is_empty()
+        self.event_reporter.outbox().is_empty()
     }
 
     /// Goes on with what was told by earlier processes.
     pub(super) fn restore(&mut self, told: Vec<Stored<Remembered>>) {
-        self.teller = Teller::new(TransitionLog::restore(told));
+        self.event_reporter = EventReporter::new(TransitionLog::restore(told));
     }
 
     fn answer_snapshots(&mut self, answer: Result<Told, Failure>) {
@@ -84,7 +84,7 @@ impl Agent {
                 done = answer_of(&mut storing) => {
                     storing = None;
                     let (now, random) = (self.now(), self.random());
-                    self.outbox.borrow_mut().teller.handle_written(done, now, random);
+                    self.outbox.borrow_mut().event_reporter.handle_written(done, now, random);
                 }
                 () = self.flush.notified() => {}
                 () = self.another_link() => self.outbox.borrow_mut().not_before = None,
@@ -100,7 +100,7 @@ impl Agent {
     }
 
     fn next_store(self: &Rc<Self>) -> Option<Storing> {
-        let writes = self.outbox.borrow_mut().teller.poll_writes(self.now())?;
+        let writes = self.outbox.borrow_mut().event_reporter.poll_writes(self.now())?;
         let agent = self.clone();
         Some(Box::pin(async move { agent.write_shards(writes, |state| &mut state.told).await }))
     }
@@ -109,8 +109,8 @@ impl Agent {
         let (caller, now) = (self.caller()?, self.now());
         let batch = {
             let outbox = &mut *self.outbox.borrow_mut();
-            let batch = outbox.teller.poll_batch(now)?;
-            outbox.posted_at = outbox.teller.outbox().added();
+            let batch = outbox.event_reporter.poll_batch(now)?;
+            outbox.posted_at = outbox.event_reporter.outbox().added();
             outbox.set_backs = self.site.seen.borrow().set_backs;
             batch
         };
@@ -132,7 +132,8 @@ impl Agent {
 
     fn events_due(&self, busy: bool) -> Option<Timestamp> {
         let outbox = self.outbox.borrow();
-        let due = outbox.teller.poll_timeout().filter(|_| !busy && self.credential.borrow().is_some())?;
+        let due =
+            outbox.event_reporter.poll_timeout().filter(|_| !busy && self.credential.borrow().is_some())?;
         Some(outbox.not_before.map_or(due, |at| due.max(at)))
     }
 
@@ -153,9 +154,9 @@ impl Agent {
         }
         let too_large = failure == Failure::TooLarge;
         let delivery = if too_large { Delivery::TooLarge } else { Delivery::Failed };
-        let waiting = outbox.teller.outbox().len();
-        outbox.teller.handle_delivery(delivery, now);
-        self.site.world.history.holds("I5 events", outbox.teller.outbox().len() >= waiting, || {
+        let waiting = outbox.event_reporter.outbox().len();
+        outbox.event_reporter.handle_delivery(delivery, now);
+        self.site.world.history.holds("I5 events", outbox.event_reporter.outbox().len() >= waiting, || {
             format!("{} lost events that were not taken: {failure:?}", self.site.name)
         });
         if link != *self.link.borrow() {
@@ -180,11 +181,11 @@ impl Agent {
         let unchanged = {
             let outbox = &mut *self.outbox.borrow_mut();
             outbox.backoff.handle_success();
-            outbox.teller.handle_delivery(Delivery::Taken, self.now());
+            outbox.event_reporter.handle_delivery(Delivery::Taken, self.now());
             if outbox.is_empty() {
                 outbox.answer_snapshots(Ok(Told::Taken));
             }
-            outbox.teller.settled().filter(|settled| settled.revision == outbox.posted_at)
+            outbox.event_reporter.settled().filter(|settled| settled.revision == outbox.posted_at)
         };
         if link == *self.link.borrow() {
             self.compare(unchanged, answer);
@@ -193,7 +194,7 @@ impl Agent {
 
     /// What was reported and accepted; `None` while something is on its way.
     pub fn settled(&self) -> Option<Settled> {
-        self.outbox.borrow().teller.settled()
+        self.outbox.borrow().event_reporter.settled()
     }
 
     /// Compares what the control plane holds with what was reported. A difference that counts is a false alarm unless the
@@ -203,7 +204,7 @@ impl Agent {
         divergence.handle_answer(before, self.settled(), answer.report_digest.as_deref());
         let may_differ = self.site.world.weather.upheaval().is_some()
             || self.site.has_twin()
-            || self.outbox.borrow().teller.outbox().dropped() > 0;
+            || self.outbox.borrow().event_reporter.outbox().dropped() > 0;
         let is_alarmed = divergence.is_diverged() && !may_differ;
         self.site.world.history.holds("I5 events", !is_alarmed, || {
             format!("{}: {before:?} was reported, and {answer:?} seems to be held", self.site.name)
@@ -246,10 +247,10 @@ impl Agent {
             let now = self.now();
             let outbox = &mut *self.outbox.borrow_mut();
             let listed: Vec<_> = objects.iter().map(|(name, object)| object.reference(name)).collect();
-            outbox.teller.handle_listed(listed.iter(), now);
-            outbox.teller.handle_ends_again(depth, now);
+            outbox.event_reporter.handle_listed(listed.iter(), now);
+            outbox.event_reporter.handle_ends_again(depth, now);
             for (object, reference) in objects.values().zip(&listed) {
-                outbox.teller.handle_snapshot_of(depth, reference, &object.conditions, now);
+                outbox.event_reporter.handle_snapshot_of(depth, reference, &object.conditions, now);
             }
             if outbox.is_empty() {
                 return Ok(Told::Nothing);
@@ -257,7 +258,7 @@ impl Agent {
             let (done, answer) = oneshot::channel();
             outbox.snapshots.push(done);
             outbox.not_before = None;
-            outbox.teller.handle_flush(now);
+            outbox.event_reporter.handle_flush(now);
             answer
         };
         self.flush.notify_one();
@@ -266,7 +267,7 @@ impl Agent {
 
     /// A job has ended: who waits for it looks now.
     pub(super) fn flush_events(&self) {
-        self.outbox.borrow_mut().teller.handle_flush(self.now());
+        self.outbox.borrow_mut().event_reporter.handle_flush(self.now());
         self.flush.notify_one();
     }
 
@@ -294,13 +295,13 @@ impl Agent {
             let outbox = &mut *self.outbox.borrow_mut();
             let gone = before.iter().filter(|(name, object)| !same(name, object));
             for (name, object) in gone {
-                outbox.teller.handle_deleted(&object.reference(name), now);
+                outbox.event_reporter.handle_deleted(&object.reference(name), now);
             }
             for (name, object) in after {
                 let known = before.get(name).filter(|known| known.uid == object.uid);
                 let old = known.map_or(&[][..], |known| &known.conditions);
                 let reference = object.reference(name);
-                outbox.teller.handle_transition(&reference, old, &object.conditions, now);
+                outbox.event_reporter.handle_transition(&reference, old, &object.conditions, now);
             }
         }
         self.flush.notify_one();
@@ -333,7 +334,7 @@ impl Agent {
     }
 
     fn check_bound(&self) {
-        let waiting = self.outbox.borrow().teller.outbox().len();
+        let waiting = self.outbox.borrow().event_reporter.outbox().len();
         let mut seen = self.site.seen.borrow_mut();
         seen.most_waiting = seen.most_waiting.max(waiting);
         let bound = MAX_WAITING + EVENTS_PER_BATCH;

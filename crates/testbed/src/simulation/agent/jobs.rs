@@ -12,7 +12,7 @@ use vworkspace_core::agent::{
     dedup::Ledger,
     job_run::{Goal, Observed, Taken},
     session::{Failure, State},
-    work::{Applied, Command, Deed, Plan, Record, SaveError, Ticket, Work},
+    work::{Applied, Command, JobAction, Plan, Record, SaveError, Ticket, Work},
 };
 use vworkspace_protocol::{
     Job, JobId, JobKind, WaitFor,
@@ -388,10 +388,10 @@ pub(super) fn plan_of(job: &Job) -> Plan {
             ObjectKey { kind: KIND.to_owned(), namespace: NAMESPACE.to_owned(), name: target_of(job).0 }
         }
     };
-    let deed = match task {
-        Task::Put | Task::Rotate => Ok(Deed::Apply),
-        Task::Delete => Ok(Deed::Delete),
+    let action = match task {
+        Task::Put | Task::Rotate => Ok(JobAction::Apply),
+        Task::Delete => Ok(JobAction::Delete),
         Task::Unknown => Err(format!("{API_VERSION} knows no such job")),
     };
-    Plan { lane, deed }
+    Plan { lane, action }
 }

@@ -30,9 +30,7 @@ impl Keep {
     pub(super) async fn run(self, context: &Context, client: &Client) -> Result<(), Error> {
         let cluster = resolve::cluster(client, &self.cluster).await?;
         let kept = client.keep_session(&cluster.id, SessionId::new(self.session)).await?;
-        say(
-            "All other agents are refused from now on; the one that is kept was told to rotate its credential.",
-        );
+        say("All other agents are refused from now on; a job asks the kept one to rotate its credential.");
         print(&context.format.render(&kept, render::cluster)?)
     }
 }

@@ -39,10 +39,10 @@ fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_the_one_before() {
 fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_one_before_it_after_a_crash() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "former", Deed::Apply);
+    offer(&mut work, "former", JobAction::Apply);
     let expires = serde_json::json!({ "expiresAt": NOW + SignedDuration::from_secs(60) });
-    offer_job(&mut work, "withdrawn", Deed::Apply, expires);
-    offer(&mut work, "later", Deed::Apply);
+    offer_job(&mut work, "withdrawn", JobAction::Apply, expires);
+    offer(&mut work, "later", JobAction::Apply);
     let former = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(former, taken(Goal::Ready), NOW);
 
@@ -55,8 +55,8 @@ fn what_a_job_did_whose_fate_is_unknown_is_no_success_of_one_before_it_after_a_c
 fn what_was_held_back_counts_when_the_next_job_was_refused_at_once() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "former", Deed::Apply);
-    offer(&mut work, "later", Deed::Apply);
+    offer(&mut work, "former", JobAction::Apply);
+    offer(&mut work, "later", JobAction::Apply);
     let former = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(former, taken(Goal::Ready), NOW);
     let later = handed_over(&mut work, NOW)[0].0;
@@ -71,9 +71,9 @@ fn what_was_held_back_counts_when_the_next_job_was_refused_at_once() {
 fn another_life_of_the_object_is_no_success() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "former", Deed::Apply);
+    offer(&mut work, "former", JobAction::Apply);
     let former = takes(&mut work, "former", 1);
-    offer(&mut work, "later", Deed::Apply);
+    offer(&mut work, "later", JobAction::Apply);
     assert_eq!(names(&handed_over(&mut work, NOW)), ["later"]);
     work.handle_observed(former, Some(Observed { uid: "v".into(), ..ready(1) }), NOW);
     assert!(work.is_waiting(former), "it took the later job's success for its own");
@@ -95,13 +95,13 @@ fn what_a_job_did_before_it_was_found_to_repeat_another_is_no_success_of_the_one
     let mut work = Work::default();
     work.handle_link(true);
     let keyed = |id| serde_json::json!({ "deadlineSeconds": 60, "idempotencyKey": "k", "payload": id });
-    offer_job(&mut work, "first", Deed::Apply, keyed(1));
+    offer_job(&mut work, "first", JobAction::Apply, keyed(1));
     let first = takes(&mut work, "first", 1);
     work.handle_observed(first, Some(ready(1)), NOW);
     let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
-    offer(&mut work, "former", Deed::Apply);
+    offer(&mut work, "former", JobAction::Apply);
     let former = takes(&mut work, "former", 2);
-    offer_job(&mut work, "repeats", Deed::Apply, keyed(1));
+    offer_job(&mut work, "repeats", JobAction::Apply, keyed(1));
     assert_eq!(names(&handed_over(&mut work, NOW)), ["repeats"]);
     work.handle_saved(late.ticket, Ok(()), NOW, 0.5);
 

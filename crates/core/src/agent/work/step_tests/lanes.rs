@@ -7,7 +7,11 @@ fn offer_other(work: &mut Work, n: usize) {
     let name = n.to_string();
     let job = serde_json::json!({"id": name, "kind": "apply", "payload": {}});
     let lane = ObjectKey { kind: "ApplicationInstance".into(), namespace: "n".into(), name };
-    work.handle_offered(serde_json::from_value(job).unwrap(), Plan { lane, deed: Ok(Deed::Apply) }, NOW);
+    work.handle_offered(
+        serde_json::from_value(job).unwrap(),
+        Plan { lane, action: Ok(JobAction::Apply) },
+        NOW,
+    );
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn none_waits_for_a_place_longer_than_those_that_had_one_meanwhile() {
 fn a_withdrawal_changes_nothing_about_who_gets_the_next_place() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "waits", Deed::Apply);
+    offer(&mut work, "waits", JobAction::Apply);
     let waiting = takes(&mut work, "waits", 1);
     (0..MAX_APPLYING + 2).for_each(|n| offer_other(&mut work, n));
     let handed = handed_over(&mut work, NOW);
@@ -104,8 +108,8 @@ fn a_deletion_that_does_not_end_gives_its_lane_away_at_its_deadline() {
 fn an_apply_that_waits_for_its_goal_holds_nobody() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "broken", Deed::Apply);
-    offer(&mut work, "mended", Deed::Apply);
+    offer(&mut work, "broken", JobAction::Apply);
+    offer(&mut work, "mended", JobAction::Apply);
     let handed = handed_over(&mut work, NOW);
     assert_eq!(names(&handed), ["broken"]);
     work.handle_applied(handed[0].0, taken(Goal::Ready), NOW);
@@ -116,7 +120,7 @@ fn an_apply_that_waits_for_its_goal_holds_nobody() {
 fn a_job_that_is_over_at_its_ack_is_never_handed_to_the_api_server() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "withdrawn", Deed::Apply);
+    offer(&mut work, "withdrawn", JobAction::Apply);
     let Some(Command::Save(record)) = work.poll_command(NOW, NOW) else { panic!("nothing was saved") };
     work.handle_saved(record.ticket, Ok(()), NOW, 0.5);
     let Some(Command::Ack(ticket, _)) = work.poll_command(NOW, NOW) else { panic!("nothing was acked") };
@@ -129,14 +133,14 @@ fn a_job_that_is_over_at_its_ack_is_never_handed_to_the_api_server() {
 fn the_ledger_is_stored_at_most_once_a_second() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "one", Deed::Delete);
+    offer(&mut work, "one", JobAction::Delete);
     let handed = handed_over(&mut work, NOW);
     let gone = Applied::Taken { object: ObjectRef::default(), goal: Goal::Gone, gone: true };
     work.handle_applied(handed[0].0, gone.clone(), NOW);
     // Stored for the first one on the way.
     assert!(handed_over(&mut work, NOW).is_empty());
     assert!(work.is_empty());
-    offer(&mut work, "two", Deed::Delete);
+    offer(&mut work, "two", JobAction::Delete);
     let handed = handed_over(&mut work, NOW);
     work.handle_applied(handed[0].0, gone, NOW);
     assert!(handed_over(&mut work, NOW).is_empty());
@@ -152,11 +156,11 @@ fn the_ledger_is_stored_at_most_once_a_second() {
 fn a_job_that_the_journal_refuses_is_not_acked_and_its_end_is_told() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "large", Deed::Apply);
+    offer(&mut work, "large", JobAction::Apply);
     let Some(Command::Save(record)) = work.poll_command(NOW, NOW) else { panic!("nothing was saved") };
     work.handle_saved(record.ticket, Err(SaveError::Never("it is too large".into())), NOW, 0.5);
     let again = record.job.clone();
-    let plan = Plan { lane: ObjectKey::from(&web()), deed: Ok(Deed::Apply) };
+    let plan = Plan { lane: ObjectKey::from(&web()), action: Ok(JobAction::Apply) };
     assert!(!work.handle_offered(again, plan, NOW));
     let told = work.poll_command(NOW, NOW);
     let Some(Command::Post(_, _, result)) = told else { panic!("{told:?}") };

@@ -24,7 +24,7 @@ fn told(work: &mut Work, now: Timestamp) -> Vec<(Ticket, StatusUpdate)> {
 fn why_the_api_server_does_not_take_a_job_is_told_and_stands_in_its_end() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "late", Deed::Apply);
+    offer(&mut work, "late", JobAction::Apply);
     let late = handed_over(&mut work, NOW)[0].0;
     assert!(told(&mut work, NOW).is_empty(), "being asked is no progress");
     work.handle_applied(late, not_now(), NOW);
@@ -48,8 +48,8 @@ fn a_job_that_is_withdrawn_while_the_api_server_does_not_take_it_gives_its_lane_
     for is_being_asked in [false, true] {
         let mut work = Work::default();
         work.handle_link(true);
-        offer(&mut work, "mistake", Deed::Apply);
-        offer(&mut work, "correction", Deed::Apply);
+        offer(&mut work, "mistake", JobAction::Apply);
+        offer(&mut work, "correction", JobAction::Apply);
         let mistake = handed_over(&mut work, NOW)[0].0;
         work.handle_applied(mistake, no_answer(), NOW);
         assert_eq!(told(&mut work, NOW).len(), 1);
@@ -71,8 +71,8 @@ fn a_job_that_is_withdrawn_after_it_was_told_why_it_is_not_taken_gives_its_lane_
     let second = NOW + SignedDuration::from_secs(2);
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "mistake", Deed::Apply);
-    offer(&mut work, "correction", Deed::Apply);
+    offer(&mut work, "mistake", JobAction::Apply);
+    offer(&mut work, "correction", JobAction::Apply);
     let mistake = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(mistake, no_answer(), NOW);
     assert_eq!(told(&mut work, NOW).len(), 1);
@@ -91,7 +91,7 @@ fn declined(behind: impl Fn(&mut Work)) -> Vec<Work> {
         .map(|is_behind_before| {
             let mut work = Work::default();
             work.handle_link(true);
-            offer(&mut work, "mistake", Deed::Apply);
+            offer(&mut work, "mistake", JobAction::Apply);
             if is_behind_before {
                 behind(&mut work);
             }
@@ -108,8 +108,8 @@ fn declined(behind: impl Fn(&mut Work)) -> Vec<Work> {
 
 #[test]
 fn a_job_that_the_api_server_does_not_take_gives_way_to_a_later_one_for_its_object() {
-    for deed in [Deed::Apply, Deed::Delete] {
-        for mut work in declined(|work| offer(work, "correction", deed)) {
+    for action in [JobAction::Apply, JobAction::Delete] {
+        for mut work in declined(|work| offer(work, "correction", action)) {
             let (handed, ended) = handed_over_and_ended(&mut work, NOW);
             assert_eq!(names(&handed), ["correction"]);
             let [mistake] = ended.as_slice() else { panic!("{ended:?}") };
@@ -123,7 +123,7 @@ fn a_job_that_the_api_server_does_not_take_gives_way_to_a_later_one_for_its_obje
 fn a_job_gives_way_to_none_that_will_not_be_applied() {
     let second = NOW + SignedDuration::from_secs(2);
     let expired = serde_json::json!({"expiresAt": NOW - SignedDuration::from_secs(1)});
-    for mut work in declined(|work| offer_job(work, "late", Deed::Apply, expired.clone())) {
+    for mut work in declined(|work| offer_job(work, "late", JobAction::Apply, expired.clone())) {
         assert_eq!(names(&handed_over(&mut work, second)), ["mistake"]);
     }
     for mut work in declined(|work| offer_illegible(work, "illegible")) {
@@ -137,13 +137,13 @@ fn a_job_gives_way_to_no_repetition_of_an_earlier_one() {
     let mut work = Work::default();
     work.handle_link(true);
     let keyed = || serde_json::json!({"idempotencyKey": "k"});
-    offer_job(&mut work, "first", Deed::Apply, keyed());
+    offer_job(&mut work, "first", JobAction::Apply, keyed());
     let first = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(first, taken(Goal::Ready), NOW);
-    offer(&mut work, "second", Deed::Apply);
+    offer(&mut work, "second", JobAction::Apply);
     let second = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(second, not_now(), NOW);
-    offer_job(&mut work, "first again", Deed::Apply, keyed());
+    offer_job(&mut work, "first again", JobAction::Apply, keyed());
     assert!(handed_over(&mut work, NOW).is_empty());
     assert_eq!(names(&handed_over(&mut work, NOW + SignedDuration::from_secs(2))), ["second"]);
 }
@@ -154,15 +154,15 @@ fn a_job_gives_way_to_a_repetition_of_one_that_failed() {
     let mut work = Work::default();
     work.handle_link(true);
     let keyed = || serde_json::json!({"idempotencyKey": "k"});
-    offer(&mut work, "waits", Deed::Apply);
+    offer(&mut work, "waits", JobAction::Apply);
     takes(&mut work, "waits", 1);
-    offer_job(&mut work, "failed", Deed::Apply, keyed());
+    offer_job(&mut work, "failed", JobAction::Apply, keyed());
     let failed = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(failed, Applied::Refused("no".into()), NOW);
-    offer(&mut work, "mistake", Deed::Apply);
+    offer(&mut work, "mistake", JobAction::Apply);
     let mistake = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(mistake, not_now(), NOW);
-    offer_job(&mut work, "correction", Deed::Apply, keyed());
+    offer_job(&mut work, "correction", JobAction::Apply, keyed());
     assert_eq!(names(&handed_over(&mut work, NOW)), ["correction"]);
 }
 
@@ -171,7 +171,7 @@ fn a_job_gives_way_to_a_repetition_of_one_that_failed() {
 fn a_job_without_an_answer_keeps_its_turn() {
     let second = NOW + SignedDuration::from_secs(2);
     let (mut work, ..) = answer_lost();
-    offer(&mut work, "third", Deed::Apply);
+    offer(&mut work, "third", JobAction::Apply);
     assert!(handed_over(&mut work, NOW).is_empty());
     assert_eq!(names(&handed_over(&mut work, second)), ["later"]);
 }
@@ -181,8 +181,8 @@ fn a_job_without_an_answer_keeps_its_turn() {
 fn a_deletion_that_the_api_server_does_not_take_keeps_its_turn() {
     let mut work = Work::default();
     work.handle_link(true);
-    offer(&mut work, "gone", Deed::Delete);
-    offer(&mut work, "again", Deed::Apply);
+    offer(&mut work, "gone", JobAction::Delete);
+    offer(&mut work, "again", JobAction::Apply);
     let deletion = handed_over(&mut work, NOW)[0].0;
     work.handle_applied(deletion, not_now(), NOW);
     assert_eq!(names(&handed_over(&mut work, NOW + SignedDuration::from_secs(2))), ["gone"]);

@@ -5,7 +5,7 @@ use super::*;
 /// An apply of this payload without a key, from a plain v1 control plane.
 fn offer_payload(work: &mut Work, id: &str, payload: u32) {
     let job = serde_json::json!({ "deadlineSeconds": 60, "payload": payload });
-    offer_job(work, id, Deed::Apply, job);
+    offer_job(work, id, JobAction::Apply, job);
 }
 
 /// Payload 1 was applied and is ready.
@@ -44,10 +44,10 @@ fn a_repetition_under_a_given_key_takes_no_place_in_the_ledger() {
     let mut work = Work::default();
     work.handle_link(true);
     let keyed = || serde_json::json!({ "idempotencyKey": "k" });
-    offer_job(&mut work, "one", Deed::Apply, keyed());
+    offer_job(&mut work, "one", JobAction::Apply, keyed());
     let one = takes(&mut work, "one", 1);
     work.handle_observed(one, Some(ready(1)), NOW);
-    offer_job(&mut work, "one again", Deed::Apply, keyed());
+    offer_job(&mut work, "one again", JobAction::Apply, keyed());
     assert!(handed_over(&mut work, NOW + SignedDuration::from_secs(2)).is_empty());
     let kept: Vec<_> = work.ledger().entries().map(|entry| entry.job.as_str()).collect();
     assert_eq!(kept, ["one"]);
@@ -120,7 +120,7 @@ fn other_payload_under_the_id_of_an_open_job_is_not_acknowledged() {
         assert_eq!(work.contradicts(&job), !is_acknowledged);
         assert!(!work.handle_offered(
             job,
-            Plan { lane: ObjectKey::from(&web()), deed: Ok(Deed::Apply) },
+            Plan { lane: ObjectKey::from(&web()), action: Ok(JobAction::Apply) },
             NOW
         ));
         let command = std::iter::from_fn(|| work.poll_command(NOW, NOW)).next();
@@ -135,11 +135,11 @@ fn replay_after_its_expiry_answers_with_what_was_done() {
     work.handle_link(true);
     let expires_at = (NOW + SignedDuration::from_secs(5)).to_string();
     let expiring = || serde_json::json!({ "expiresAt": expires_at });
-    offer_job(&mut work, "one", Deed::Apply, expiring());
+    offer_job(&mut work, "one", JobAction::Apply, expiring());
     let one = takes(&mut work, "one", 1);
     work.handle_observed(one, Some(ready(1)), NOW);
     assert!(handed_over(&mut work, NOW).is_empty() && work.is_empty());
-    offer_job(&mut work, "one", Deed::Apply, expiring());
+    offer_job(&mut work, "one", JobAction::Apply, expiring());
     let (handed, ended) = handed_over_and_ended(&mut work, NOW + SignedDuration::from_secs(60));
     assert!(handed.is_empty());
     let applied = ended[0].applied_ref.as_ref().map(|object| object.uid.as_str());

@@ -69,9 +69,9 @@ impl World {
     /// What controllers and others do to an object.
     pub(super) fn others(&mut self) {
         let name = format!("o{}", self.dice.roll(self.lanes));
-        let deed = self.dice.roll(if self.faults { 8 } else { 5 });
+        let action = self.dice.roll(if self.faults { 8 } else { 5 });
         let object = self.objects.entry(name).or_default();
-        match deed {
+        match action {
             0 | 1 if object.is_dying => _ = object.vanish(),
             0..=4 => object.is_ready = object.value.is_some(),
             5 if !object.is_dying => {

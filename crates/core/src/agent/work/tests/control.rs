@@ -4,7 +4,7 @@ use super::world::{KIND, World};
 use crate::agent::{
     ObjectKey,
     session::Failure,
-    work::{Deed, Plan},
+    work::{JobAction, Plan},
 };
 use jiff::{SignedDuration, Timestamp};
 use vworkspace_protocol::{Job, JobId, Outcome, outcome::JobResult};
@@ -213,8 +213,8 @@ impl World {
     pub(super) fn plan_of(&self, job: &JobId) -> Plan {
         let job = self.job(job);
         let lane = ObjectKey { kind: KIND.into(), namespace: "n".into(), name: job.object.clone() };
-        let deed = if job.value.is_some() { Deed::Apply } else { Deed::Delete };
-        Plan { lane, deed: if job.is_illegible { Err("illegible".into()) } else { Ok(deed) } }
+        let action = if job.value.is_some() { JobAction::Apply } else { JobAction::Delete };
+        Plan { lane, action: if job.is_illegible { Err("illegible".into()) } else { Ok(action) } }
     }
 
     pub(super) fn job(&self, id: &JobId) -> &Enqueued {

@@ -151,7 +151,7 @@ impl Leaving {
 
 fn operator_text(runs: bool) -> &'static str {
     if runs {
-        "The operator runs: it tells the control plane and removes its own finalizers."
+        "The operator runs: it decommissions the cluster at the control plane and removes its own finalizers."
     } else {
         "No operator renews the leader-election lease. One that was started without --leader-elect has none: stop it \
          first."
@@ -161,7 +161,7 @@ fn operator_text(runs: bool) -> &'static str {
 fn say_what_is_left(found: &Found, was_cut_off: bool) {
     if was_cut_off {
         say(
-            "The control plane was not told, because no operator runs: end the cluster's credentials there with \
+            "The cluster was not decommissioned at the control plane, because no operator runs: end the cluster's credentials there with \
              `vwctl cluster revoke NAME`.",
         );
     }

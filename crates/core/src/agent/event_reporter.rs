@@ -1,4 +1,4 @@
-//! What is told about objects: the log that names events, the outbox that delivers them, and the rule between them.
+//! Reports condition events: keys and queues them, and stores the key counters before a batch is sent.
 //!
 //! ```text
 //!   observed ──► log (n counted up) ──► outbox ──► due? ──► log stored ──► batch posted
@@ -28,16 +28,16 @@ use vworkspace_protocol::{
 /// which a silent cluster is shown as disconnected, by default.
 pub const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
-/// Tells what objects go through, each transition under a key that is never used again.
+/// Reports the transitions of objects, each under a key that is never used again.
 ///
 /// Time and order are the outbox's; at most one write and one batch are on their way.
 #[derive(Debug, Default)]
-pub struct Teller {
+pub struct EventReporter {
     log: TransitionLog,
     outbox: EventBatcher,
 }
 
-impl Teller {
+impl EventReporter {
     /// Goes on with the log as it was stored.
     pub fn new(log: TransitionLog) -> Self {
         Self { log, outbox: EventBatcher::default() }
@@ -92,7 +92,7 @@ impl Teller {
         self.handle_snapshot_of(Depth::Plain, object, conditions, now);
     }
 
-    /// As [`Teller::handle_snapshot`], as part of a snapshot of this depth.
+    /// As [`EventReporter::handle_snapshot`], as part of a snapshot of this depth.
     pub fn handle_snapshot_of(
         &mut self,
         depth: Depth,
@@ -136,19 +136,19 @@ impl Teller {
         self.outbox.handle_flush(now);
     }
 
-    /// What to store now, if anything; ask before [`Teller::poll_batch`], and only while a batch could go out. Answer
-    /// with [`Teller::handle_written`].
+    /// What to store now, if anything; ask before [`EventReporter::poll_batch`], and only while a batch could go out. Answer
+    /// with [`EventReporter::handle_written`].
     pub fn poll_writes(&mut self, now: Timestamp) -> Option<Vec<Write>> {
         self.store_due().filter(|due| *due <= now)?;
         Some(self.log.poll_writes())
     }
 
-    /// Answers [`Teller::poll_writes`]: whether every step was done; `random` in 0..1 spreads the tries.
+    /// Answers [`EventReporter::poll_writes`]: whether every step was done; `random` in 0..1 spreads the tries.
     pub fn handle_written(&mut self, done: bool, now: Timestamp, random: f64) {
         self.log.handle_written(done, now, random);
     }
 
-    /// The next batch, if one is due and may go out. Answer with [`Teller::handle_delivery`].
+    /// The next batch, if one is due and may go out. Answer with [`EventReporter::handle_delivery`].
     pub fn poll_batch(&mut self, now: Timestamp) -> Option<EventsRequest> {
         let patient = self.patience_ends().is_none_or(|end| now < end);
         let stored = if patient { self.log.stored() } else { u64::MAX };

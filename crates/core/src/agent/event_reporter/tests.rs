@@ -95,7 +95,7 @@ fn reference(uid: &str) -> ObjectRef {
 }
 
 struct World {
-    teller: Teller,
+    event_reporter: EventReporter,
     store: BTreeMap<u64, String>,
     server: Server,
     objects: Vec<(ObjectRef, Vec<Condition>)>,
@@ -108,7 +108,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self {
-            teller: Teller::default(),
+            event_reporter: EventReporter::default(),
             store: BTreeMap::new(),
             server: Server::default(),
             objects: Vec::new(),
@@ -140,7 +140,7 @@ impl World {
             message: String::new(),
         }];
         if seen {
-            self.teller.handle_transition(reference, conditions, &after, self.now);
+            self.event_reporter.handle_transition(reference, conditions, &after, self.now);
         }
         *conditions = after;
     }
@@ -149,22 +149,22 @@ impl World {
         let another = self.another();
         let (gone, _) = std::mem::replace(&mut self.objects[object], another);
         if seen {
-            self.teller.handle_deleted(&gone, self.now);
+            self.event_reporter.handle_deleted(&gone, self.now);
         } else {
             self.late.push(gone);
         }
     }
 
     fn snapshot(&mut self) {
-        self.teller.handle_listed(self.objects.iter().map(|(object, _)| object), self.now);
+        self.event_reporter.handle_listed(self.objects.iter().map(|(object, _)| object), self.now);
         for (object, conditions) in &self.objects {
-            self.teller.handle_snapshot(object, conditions, self.now);
+            self.event_reporter.handle_snapshot(object, conditions, self.now);
         }
-        self.teller.handle_flush(self.now);
+        self.event_reporter.handle_flush(self.now);
     }
 
     fn write(&mut self, fate: Fate) -> bool {
-        let Some(writes) = self.teller.poll_writes(self.now) else { return false };
+        let Some(writes) = self.event_reporter.poll_writes(self.now) else { return false };
         let refused_at = if matches!(fate, Fate::Refused) { writes.len() - 1 } else { writes.len() };
         for write in writes.into_iter().take(refused_at) {
             match write {
@@ -172,24 +172,24 @@ impl World {
                 Write::Delete { number } => drop(self.store.remove(&number)),
             }
         }
-        self.teller.handle_written(matches!(fate, Fate::Done), self.now, 0.0);
+        self.event_reporter.handle_written(matches!(fate, Fate::Done), self.now, 0.0);
         true
     }
 
     fn post(&mut self, fate: Fate) -> bool {
-        let Some(batch) = self.teller.poll_batch(self.now) else { return false };
+        let Some(batch) = self.event_reporter.poll_batch(self.now) else { return false };
         if !matches!(fate, Fate::Refused) {
             self.server.take(&batch);
         }
         let delivery = if matches!(fate, Fate::Done) { Delivery::Taken } else { Delivery::Failed };
-        self.teller.handle_delivery(delivery, self.now);
+        self.event_reporter.handle_delivery(delivery, self.now);
         true
     }
 
     /// The process dies with a write and a post on their way, and another one starts.
     fn crash(&mut self, stored: bool, posted: bool) {
-        let writes = self.teller.poll_writes(self.now).unwrap_or_default();
-        let batch = self.teller.poll_batch(self.now);
+        let writes = self.event_reporter.poll_writes(self.now).unwrap_or_default();
+        let batch = self.event_reporter.poll_batch(self.now);
         if stored {
             for write in writes {
                 match write {
@@ -208,17 +208,17 @@ impl World {
         self.late.clear();
         let read = |text: &String| serde_json::from_str(text).ok();
         let shards = self.store.iter().map(|(number, text)| Stored { number: *number, records: read(text) });
-        self.teller = Teller::new(TransitionLog::restore(shards.collect()));
+        self.event_reporter = EventReporter::new(TransitionLog::restore(shards.collect()));
         self.snapshot();
     }
 
     /// Faults end and everything is told.
     fn settle(&mut self) {
         for gone in std::mem::take(&mut self.late) {
-            self.teller.handle_deleted(&gone, self.now);
+            self.event_reporter.handle_deleted(&gone, self.now);
         }
         self.snapshot();
-        while !self.teller.outbox().is_empty() {
+        while !self.event_reporter.outbox().is_empty() {
             self.now += SignedDuration::from_secs(1);
             self.write(Fate::Done);
             self.post(Fate::Done);
@@ -229,7 +229,7 @@ impl World {
 
     /// Whatever happens meanwhile, what is compared is equal.
     fn check_digest(&self) {
-        if let Some(settled) = self.teller.settled() {
+        if let Some(settled) = self.event_reporter.settled() {
             assert_eq!(settled.digest, self.server.digest(), "the digests differ: {:?}", self.server.shown);
         }
     }
@@ -268,16 +268,16 @@ proptest! {
         }
         world.settle();
         world.check();
-        prop_assert!(world.teller.settled().is_some());
+        prop_assert!(world.event_reporter.settled().is_some());
         world.check_digest();
         let known = world.server.content_of.len();
         world.restart();
-        prop_assert!(world.teller.poll_writes(world.now).is_none());
+        prop_assert!(world.event_reporter.poll_writes(world.now).is_none());
         while world.post(Fate::Done) {}
-        prop_assert!(world.teller.outbox().is_empty());
+        prop_assert!(world.event_reporter.outbox().is_empty());
         prop_assert_eq!(world.server.content_of.len(), known, "a snapshot of what did not change was news");
         world.check();
-        prop_assert!(world.teller.settled().is_some(), "nothing is unknown after the snapshot");
+        prop_assert!(world.event_reporter.settled().is_some(), "nothing is unknown after the snapshot");
         world.check_digest();
     }
 }
@@ -286,7 +286,7 @@ proptest! {
 fn a_batch_is_stored_before_it_goes_out() {
     let mut world = World::new();
     world.change(0, true, 0, true);
-    world.teller.handle_flush(world.now);
+    world.event_reporter.handle_flush(world.now);
     assert!(!world.post(Fate::Done), "nothing is stored");
     assert!(world.write(Fate::Done) && world.post(Fate::Done));
 }
@@ -300,28 +300,29 @@ fn one_write_serves_what_gathered_until_a_batch_is_due() {
     }
     world.now += SignedDuration::from_secs(1);
     assert!(world.write(Fate::Done) && !world.write(Fate::Done));
-    assert_eq!(world.teller.poll_batch(world.now).unwrap().events.len(), 10);
+    assert_eq!(world.event_reporter.poll_batch(world.now).unwrap().events.len(), 10);
 }
 
 #[test]
 fn events_wait_for_a_store_that_fails_but_not_for_ever() {
     let mut world = World::new();
     world.change(0, true, 0, true);
-    world.teller.handle_flush(world.now);
+    world.event_reporter.handle_flush(world.now);
     let started = world.now;
     while world.now < started + PATIENCE {
         assert!(!world.post(Fate::Done));
         world.write(Fate::Refused);
-        world.now = world.teller.poll_timeout().unwrap().max(world.now + SignedDuration::from_millis(1));
+        world.now =
+            world.event_reporter.poll_timeout().unwrap().max(world.now + SignedDuration::from_millis(1));
     }
     assert!(world.post(Fate::Done));
     world.change(0, true, 1, true);
-    world.teller.handle_flush(world.now);
+    world.event_reporter.handle_flush(world.now);
     assert!(world.post(Fate::Done), "nothing waits any more");
     world.now += SignedDuration::from_secs(60);
     assert!(world.write(Fate::Done));
     world.change(0, true, 2, true);
-    world.teller.handle_flush(world.now);
+    world.event_reporter.handle_flush(world.now);
     assert!(!world.post(Fate::Done), "a good write ends it");
 }
 
@@ -344,20 +345,20 @@ fn deep_snapshot_repairs_a_control_plane_set_back() {
         world.restart();
         world.settle();
         world.server = backup;
-        let settled = world.teller.settled().unwrap();
+        let settled = world.event_reporter.settled().unwrap();
         assert_ne!(settled.digest, world.server.digest());
-        world.teller.handle_listed(world.objects.iter().map(|(object, _)| object), world.now);
-        world.teller.handle_ends_again(depth, world.now);
+        world.event_reporter.handle_listed(world.objects.iter().map(|(object, _)| object), world.now);
+        world.event_reporter.handle_ends_again(depth, world.now);
         for (object, conditions) in &world.objects {
-            world.teller.handle_snapshot_of(depth, object, conditions, world.now);
+            world.event_reporter.handle_snapshot_of(depth, object, conditions, world.now);
         }
-        assert_eq!(world.teller.settled(), None, "something waits");
-        world.teller.handle_flush(world.now);
+        assert_eq!(world.event_reporter.settled(), None, "something waits");
+        world.event_reporter.handle_flush(world.now);
         world.write(Fate::Done);
         assert!(world.post(Fate::Done));
         world.check();
         world.check_digest();
-        assert_ne!(world.teller.settled().unwrap().revision, settled.revision);
+        assert_ne!(world.event_reporter.settled().unwrap().revision, settled.revision);
     }
 }
 
@@ -373,11 +374,11 @@ fn snapshot_under_new_keys_corrects_what_known_keys_hide() {
     world.change(0, true, 1, false);
     world.restart();
     world.settle();
-    let differs = |world: &World| world.teller.settled().unwrap().digest != world.server.digest();
+    let differs = |world: &World| world.event_reporter.settled().unwrap().digest != world.server.digest();
     assert!(differs(&world), "a repeat changes nothing");
     let (object, conditions) = world.objects[0].clone();
-    world.teller.handle_snapshot_of(Depth::Anew, &object, &conditions, world.now);
-    world.teller.handle_flush(world.now);
+    world.event_reporter.handle_snapshot_of(Depth::Anew, &object, &conditions, world.now);
+    world.event_reporter.handle_flush(world.now);
     assert!(world.write(Fate::Done) && world.post(Fate::Done));
     world.check();
     assert!(!differs(&world));
