@@ -4,16 +4,23 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each crate with the workspace crates its shipped code may use. A new edge is a decision: write it here.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("vworkspace-protocol", &[]),
     ("vworkspace-crds", &[]),
     ("vworkspace-core", &["vworkspace-protocol"]),
-    ("vworkspace-transport", &["vworkspace-protocol"]),
+    ("vworkspace-http", &[]),
+    ("vworkspace-transport", &["vworkspace-protocol", "vworkspace-http"]),
     ("vworkspace-store", &["vworkspace-protocol", "vworkspace-core"]),
-    ("vworkspace-client", &["vworkspace-protocol"]),
+    ("vworkspace-client", &["vworkspace-protocol", "vworkspace-http"]),
     (
         "vworkspace-operator",
-        &["vworkspace-protocol", "vworkspace-crds", "vworkspace-core", "vworkspace-transport"],
+        &[
+            "vworkspace-protocol",
+            "vworkspace-crds",
+            "vworkspace-core",
+            "vworkspace-http",
+            "vworkspace-transport",
+        ],
     ),
     (
         "vworkspace-server",

@@ -2,13 +2,17 @@
 
 use crate::{
     error::Error,
-    settings::{Settings, SettingsError, causes},
+    settings::{Settings, SettingsError},
 };
 use http::{HeaderMap, StatusCode, header};
 use reqwest::RequestBuilder;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{io, time::Duration};
 use url::Url;
+use vworkspace_http::{
+    causes,
+    proxy::{Rules, Way},
+};
 use vworkspace_protocol::Problem;
 
 /// Bound of a call that waits for nothing at the server.
@@ -23,12 +27,14 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 pub(crate) struct Connection {
     http: reqwest::Client,
     base: Url,
+    way: Way,
 }
 
 impl Connection {
     pub(crate) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let base = settings.base()?;
-        Ok(Self { http: settings.http_client(&base)?, base })
+        let way = Rules::from_env()?.way_to(&base);
+        Ok(Self { http: settings.http_client(&base, &way)?, base, way })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(
@@ -109,7 +115,11 @@ impl Connection {
         Error::Unreachable {
             server: self.base.to_string(),
             certificate_refused: blames_certificate(error),
-            detail: causes(error),
+            detail: match &self.way {
+                Way::Direct => causes(error),
+                // It may be the proxy that is not reached.
+                Way::Through(_) => format!("{}: {}", self.way, causes(error)),
+            },
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What a client is made of, and why it may not be made.
 
 use http::{HeaderMap, HeaderValue, header};
-use std::time::Duration;
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
+use vworkspace_http::{
+    causes, client_builder,
+    proxy::{self, NotAProxy, Way},
+};
 use vworkspace_protocol::Secret;
-
-/// Bound of making a connection, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a [`Client`](crate::Client) is made of.
 #[derive(Clone)]
@@ -42,6 +42,9 @@ pub enum SettingsError {
     /// The CA text holds no certificate.
     #[error("the CA file holds no readable PEM certificate")]
     Ca,
+    /// The environment names something else as proxy.
+    #[error(transparent)]
+    Proxy(#[from] NotAProxy),
     /// The token or the user agent holds characters that HTTP forbids.
     #[error("{name} cannot be sent as an HTTP header")]
     Header {
@@ -64,7 +67,7 @@ impl Settings {
         let host = url.host().ok_or_else(invalid)?;
         match url.scheme() {
             "https" => {}
-            "http" if self.allow_insecure_http || is_loopback(&host) => {}
+            "http" if self.allow_insecure_http || proxy::is_loopback(&host) => {}
             "http" => return Err(SettingsError::Insecure { url: shown(text) }),
             _ => return Err(invalid()),
         }
@@ -76,27 +79,9 @@ impl Settings {
         Ok(url)
     }
 
-    pub(crate) fn http_client(&self, base: &Url) -> Result<reqwest::Client, SettingsError> {
-        let mut builder = reqwest::Client::builder()
-            .default_headers(self.default_headers()?)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .tcp_nodelay(true);
-        if let Some(pem) = &self.ca_pem {
-            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| SettingsError::Ca)?;
-            if roots.is_empty() {
-                return Err(SettingsError::Ca);
-            }
-            builder = builder.tls_certs_only(roots);
-        } else if base.scheme() == "http" {
-            // Plain HTTP must work on a machine that has no CA certificates at all.
-            builder = builder.tls_certs_only([]);
-        }
-        if base.host().is_some_and(|host| is_loopback(&host)) {
-            // No proxy can reach our own loopback.
-            builder = builder.no_proxy();
-        }
+    pub(crate) fn http_client(&self, base: &Url, way: &Way) -> Result<reqwest::Client, SettingsError> {
+        let builder = client_builder(base, way, self.ca_pem.as_deref()).map_err(|_| SettingsError::Ca)?;
+        let builder = builder.default_headers(self.default_headers()?);
         builder.build().map_err(|e| SettingsError::Client { detail: causes(&e) })
     }
 
@@ -110,26 +95,6 @@ impl Settings {
         head.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         head.insert(header::USER_AGENT, value("the user agent", &self.user_agent)?);
         Ok(head)
-    }
-}
-
-/// The causes, innermost last: reqwest's own text stops at "error sending request".
-pub(crate) fn causes(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "timed out" } else { "request failed" }.to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}
-
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 
@@ -180,6 +145,6 @@ mod tests {
     fn a_ca_without_certificates_is_refused() {
         let url = Url::parse("https://localhost").unwrap();
         let none = Settings { ca_pem: Some(b"nothing".to_vec()), ..settings("https://localhost") };
-        assert!(matches!(none.http_client(&url), Err(SettingsError::Ca)));
+        assert!(matches!(none.http_client(&url, &Way::Direct), Err(SettingsError::Ca)));
     }
 }

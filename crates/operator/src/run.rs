@@ -6,7 +6,7 @@
 
 use crate::{
     agent::{self, Agent, conversation::LinkState},
-    api_server::{SILENCE, giving_up_after},
+    api_server::{SILENCE, giving_up_after, reached_by},
     args::Args,
     cause::cause,
     context::Context,
@@ -30,6 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use vworkspace_core::backoff::Backoff;
 use vworkspace_crds::key::LEASE;
+use vworkspace_http::proxy::{NotAProxy, Rules};
 use vworkspace_protocol::id::SessionId;
 
 /// How long everything may take to end.
@@ -41,6 +42,9 @@ pub enum Error {
     /// No configuration of a Kubernetes API was found, or it cannot be used.
     #[error("no Kubernetes API to talk to")]
     Client(#[source] Box<kube::Error>),
+    /// The environment names something else as proxy.
+    #[error(transparent)]
+    Proxy(#[from] NotAProxy),
     /// Probes or metrics cannot be served.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -81,7 +85,9 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let ((metrics, gauges), readiness) = (Metrics::new(), watch::Sender::new(Readiness::default()));
     let unusable = |error: kube::Error| Error::Client(Box::new(error));
     let config = Config::infer().await.map_err(|error| unusable(kube::Error::InferConfig(error)))?;
-    let config = giving_up_after(config, SILENCE);
+    let (config, way) = reached_by(giving_up_after(config, SILENCE), &Rules::from_env()?);
+    let host = config.cluster_url.host().unwrap_or_default();
+    tracing::info!(host, "the API server is reached {way}");
     let client = Client::try_from(config.clone()).map_err(unusable)?;
     serve_probes(&args, &readiness, &shutdown).await?;
     metrics_server::start(&args, &client, &metrics, &shutdown).await?;

@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 use thiserror::Error;
+use vworkspace_http::proxy::Way;
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
@@ -141,6 +142,16 @@ impl LinkError {
         }
     }
 
+    /// The same, saying which proxy was in between: it may be the one that is not reached.
+    pub(crate) fn by(self, way: &Way) -> Self {
+        match (self, way) {
+            (Self::Unreachable { detail }, Way::Through(_)) => {
+                Self::Unreachable { detail: format!("{way}: {detail}") }
+            }
+            (error, _) => error,
+        }
+    }
+
     pub(crate) fn too_large() -> Self {
         Self::Malformed { detail: format!("the answer is over {ANSWER_BYTES} bytes") }
     }
@@ -164,4 +175,20 @@ pub(crate) fn whole_rotation(answer: RotateResponse) -> Result<RotateResponse, L
         return Err(LinkError::Malformed { detail: "token is empty".to_owned() });
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_that_may_be_dead_is_named() {
+        let through = Way::Through("http://user:hunter2@proxy.example:3128".parse().unwrap());
+        let unreachable = || LinkError::Unreachable { detail: "request failed".to_owned() };
+        assert_eq!(
+            unreachable().by(&through).to_string(),
+            "control plane not reached: through the proxy http://proxy.example:3128: request failed"
+        );
+        assert_eq!(unreachable().by(&Way::Direct).to_string(), "control plane not reached: request failed");
+    }
 }

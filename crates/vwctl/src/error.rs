@@ -386,6 +386,7 @@ const fn after_settings(error: &client::SettingsError) -> &'static str {
         client::SettingsError::Insecure { .. } => {
             "use https, or --allow-insecure-http on a network you trust"
         }
+        client::SettingsError::Proxy(_) => "mend the variable, or unset it",
         client::SettingsError::Ca => "give --ca a PEM file with certificates",
         client::SettingsError::Header { .. } => {
             "check the token: it may hold a line end or other strange characters"

@@ -51,6 +51,7 @@ impl Connection {
             allow_insecure_http,
             witness: witness.clone(),
         })?;
+        tracing::info!(url = credentials.base_url, "the control plane is reached {}", link.way());
         Ok(Self { link, cluster: credentials.cluster_id.clone(), credentials: credentials.clone(), witness })
     }
 

@@ -20,7 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-use url::{Host, Url, form_urlencoded::byte_serialize};
+use url::{Url, form_urlencoded::byte_serialize};
+use vworkspace_http::{
+    causes, client_builder,
+    proxy::{self, NotAProxy, Way},
+};
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem, Secret,
     credential::{RegisterRequest, RegisterResponse, RotateResponse},
@@ -36,8 +40,6 @@ use vworkspace_protocol::{
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a poll may take beyond the wait it asked for.
 const POLL_MARGIN: Duration = Duration::from_secs(10);
-/// Bound of making a connection, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection is kept that nothing uses. Shorter than a heartbeat's period: an agent at rest holds the one
 /// connection on which its poll waits.
 const POOL_IDLE: Duration = Duration::from_secs(20);
@@ -91,6 +93,9 @@ pub enum SettingsError {
     /// The CA text holds no certificate.
     #[error("the control plane's CA holds no readable PEM certificate")]
     Ca,
+    /// The environment names something else as proxy.
+    #[error(transparent)]
+    Proxy(#[from] NotAProxy),
     /// A header value holds characters that HTTP forbids.
     #[error("{name} cannot be sent as an HTTP header")]
     Header {
@@ -109,6 +114,7 @@ pub enum SettingsError {
 pub struct HttpLink {
     client: reqwest::Client,
     base: Url,
+    way: Way,
     bearer: Option<Secret>,
     session: HeaderValue,
     witness: Arc<Witness>,
@@ -126,16 +132,23 @@ impl HttpLink {
     pub fn new(settings: &LinkSettings) -> Result<Self, SettingsError> {
         let base = base_url(settings)?;
         settings.bearer.as_ref().map(bearer_value).transpose()?;
-        let client = client(settings, &base)?;
+        let way = proxy::Rules::from_env()?.way_to(&base);
+        let client = client(settings, &base, &way)?;
         Ok(Self {
             client,
             base,
+            way,
             bearer: settings.bearer.clone(),
             session: session_value(settings)?,
             witness: settings.witness.clone(),
             born: Instant::now(),
             clock_at_birth: AtomicI64::new(CLOCK_UNKNOWN),
         })
+    }
+
+    /// How the control plane is reached.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// The control plane's clock now, by the `Date` header of its last answer (±1 s) and the time since, whatever our
@@ -176,11 +189,12 @@ impl HttpLink {
         let expected = request.expected;
         let bearer = request.bearer.cloned().or_else(|| self.bearer.clone());
         let builder = self.builder(request, bearer.as_ref())?;
-        let (head, Body { bytes, is_whole }) = answer(builder, expected).await.inspect_err(|_| {
-            if expected.is_poll() {
-                self.witness.note_unanswered_poll();
-            }
-        })?;
+        let (head, Body { bytes, is_whole }) =
+            answer(builder, expected).await.map_err(|error| error.by(&self.way)).inspect_err(|_| {
+                if expected.is_poll() {
+                    self.witness.note_unanswered_poll();
+                }
+            })?;
         let secrets = [bearer.as_ref().map(Secret::expose).unwrap_or_default()];
         let problem =
             if head.is_success() { None } else { form::problem(&head.content_type, &bytes, &secrets) };
@@ -365,7 +379,7 @@ fn base_url(settings: &LinkSettings) -> Result<Url, SettingsError> {
     let host = url.host().ok_or_else(invalid)?;
     match url.scheme() {
         "https" => {}
-        "http" if settings.allow_insecure_http || is_loopback(&host) => {}
+        "http" if settings.allow_insecure_http || proxy::is_loopback(&host) => {}
         "http" => return Err(SettingsError::Insecure { url: shown(text) }),
         _ => return Err(invalid()),
     }
@@ -386,14 +400,6 @@ fn shown(text: &str) -> String {
     }
 }
 
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
 fn bearer_value(secret: &Secret) -> Result<HeaderValue, SettingsError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
         .map_err(|_| SettingsError::Header { name: "the credential" })?;
@@ -401,30 +407,13 @@ fn bearer_value(secret: &Secret) -> Result<HeaderValue, SettingsError> {
     Ok(value)
 }
 
-fn client(settings: &LinkSettings, base: &Url) -> Result<reqwest::Client, SettingsError> {
-    let mut builder = reqwest::Client::builder()
+fn client(settings: &LinkSettings, base: &Url, way: &Way) -> Result<reqwest::Client, SettingsError> {
+    let builder = client_builder(base, way, settings.ca_pem.as_deref()).map_err(|_| SettingsError::Ca)?;
+    let builder = builder
         .default_headers(default_headers(settings)?)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
         .pool_max_idle_per_host(4)
-        .pool_idle_timeout(POOL_IDLE)
-        .tcp_nodelay(true);
-    if let Some(pem) = &settings.ca_pem {
-        let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| SettingsError::Ca)?;
-        if roots.is_empty() {
-            return Err(SettingsError::Ca);
-        }
-        builder = builder.tls_certs_only(roots);
-    } else if base.scheme() == "http" {
-        // Plain HTTP must work in an image that has no CA certificates at all.
-        builder = builder.tls_certs_only([]);
-    }
-    if base.host().is_some_and(|host| is_loopback(&host)) {
-        // To a proxy, loopback is its own machine, and the credential would leave this one in clear.
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|e| SettingsError::Client { detail: chain(&e) })
+        .pool_idle_timeout(POOL_IDLE);
+    builder.build().map_err(|e| SettingsError::Client { detail: causes(&e) })
 }
 
 fn session_value(settings: &LinkSettings) -> Result<HeaderValue, SettingsError> {
@@ -510,19 +499,7 @@ fn date(head: &HeaderMap, name: &header::HeaderName) -> Option<Timestamp> {
 }
 
 fn unreachable(error: &reqwest::Error) -> LinkError {
-    LinkError::Unreachable { detail: chain(error) }
-}
-
-/// The causes, innermost last: reqwest's own text stops at "error sending request".
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { "request failed".to_owned() };
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
+    LinkError::Unreachable { detail: causes(error) }
 }
 
 #[cfg(test)]

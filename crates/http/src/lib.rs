@@ -1,0 +1,13 @@
+//! How a peer is reached: through which proxy, and with which certificates.
+//!
+//! - [`proxy`]: the rules of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, as Go's programs read them;
+//! - [`client_builder`]: what every HTTP client of ours has in common;
+//! - [`causes`]: why a request failed.
+
+pub mod proxy;
+
+mod builder;
+mod causes;
+
+pub use builder::{CaError, client_builder};
+pub use causes::causes;
