@@ -4,7 +4,8 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each crate with the workspace crates its shipped code may use. A new edge is a decision: write it here.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
+    ("vworkspace-values", &[]),
     ("vworkspace-protocol", &[]),
     ("vworkspace-crds", &[]),
     ("vworkspace-core", &["vworkspace-protocol"]),
@@ -13,13 +14,19 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("vworkspace-client", &["vworkspace-protocol"]),
     (
         "vworkspace-operator",
-        &["vworkspace-protocol", "vworkspace-crds", "vworkspace-core", "vworkspace-transport"],
+        &[
+            "vworkspace-values",
+            "vworkspace-protocol",
+            "vworkspace-crds",
+            "vworkspace-core",
+            "vworkspace-transport",
+        ],
     ),
     (
         "vworkspace-server",
         &["vworkspace-protocol", "vworkspace-core", "vworkspace-transport", "vworkspace-store"],
     ),
-    ("vworkspace-vwctl", &["vworkspace-protocol", "vworkspace-client"]),
+    ("vworkspace-vwctl", &["vworkspace-values", "vworkspace-protocol", "vworkspace-client"]),
     (
         "vworkspace-testbed",
         &[
@@ -37,7 +44,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates that must stay pure, and what must not be anywhere below them.
-const PURE: [&str; 2] = ["vworkspace-protocol", "vworkspace-core"];
+const PURE: [&str; 3] = ["vworkspace-values", "vworkspace-protocol", "vworkspace-core"];
 const IMPURE: [&str; 8] = ["tokio", "kube", "rusqlite", "axum", "hyper", "reqwest", "tonic", "async-std"];
 
 /// Never built into anything of ours: one TLS and crypto stack is enough (dependencies, section 5).
