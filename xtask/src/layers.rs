@@ -30,6 +30,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     (
         "vworkspace-testbed",
         &[
+            "vworkspace-values",
             "vworkspace-protocol",
             "vworkspace-crds",
             "vworkspace-core",

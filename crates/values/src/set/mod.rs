@@ -79,6 +79,11 @@ pub fn assignments(flag: &str) -> Vec<Assignment> {
     parser::assignments(flag)
 }
 
+/// Returns `true` if a path leads into a list.
+pub fn is_in_list(path: &str) -> bool {
+    parser::position(path, &['[']).is_some()
+}
+
 /// Writes a text so that Helm reads exactly that text as a value.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

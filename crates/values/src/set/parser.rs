@@ -60,7 +60,7 @@ pub(super) fn assignments(flag: &str) -> Vec<Assignment> {
 }
 
 /// Where the first of these stands without a backslash before it.
-fn position(text: &str, stops: &[char]) -> Option<usize> {
+pub(super) fn position(text: &str, stops: &[char]) -> Option<usize> {
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         if stops.contains(&c) {

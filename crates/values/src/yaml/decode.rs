@@ -1,12 +1,12 @@
 //! From nodes to values.
 
 use super::{
-    Error, WHOLE,
+    Error, Numbers, WHOLE,
     key::Key,
     scalar::{self, Plain},
     tree::{Id, Kind, Tree},
 };
-use crate::Map;
+use crate::{Map, go::Integer};
 use serde_json::{Number, Value};
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -16,12 +16,13 @@ const FEW: f64 = 400_000.0;
 const MANY: f64 = 4_000_000.0;
 
 /// Reads the whole document.
-pub(super) fn decode(tree: &Tree) -> Result<Value, Error> {
-    Decoder { tree, path: Vec::new(), open: Vec::new(), read: 0, read_by_alias: 0 }.value(tree.root)
+pub(super) fn decode(tree: &Tree, numbers: Numbers) -> Result<Value, Error> {
+    Decoder { tree, numbers, path: Vec::new(), open: Vec::new(), read: 0, read_by_alias: 0 }.value(tree.root)
 }
 
 struct Decoder<'t> {
     tree: &'t Tree,
+    numbers: Numbers,
     path: Vec<Step>,
     /// Aliases that are being followed.
     open: Vec<Id>,
@@ -43,7 +44,7 @@ impl Decoder<'_> {
         match &tree.node(id).kind {
             Kind::Alias(target) => self.through(id, |decoder| decoder.value(*target)),
             Kind::Scalar(scalar) => {
-                let value = scalar::read(scalar).and_then(json);
+                let value = scalar::read(scalar).and_then(|value| json(value, self.numbers));
                 value.map_err(|problem| self.wrong(id, problem))
             }
             Kind::Sequence(items) => {
@@ -167,9 +168,11 @@ impl Decoder<'_> {
     }
 }
 
-/// The value in JSON. Helm holds every number as a double.
-fn json(value: Plain) -> Result<Value, &'static str> {
+/// The value in JSON.
+fn json(value: Plain, numbers: Numbers) -> Result<Value, &'static str> {
     Ok(match value {
+        Plain::Integer(Integer::Signed(number)) if numbers == Numbers::Exact => number.into(),
+        Plain::Integer(Integer::Unsigned(number)) if numbers == Numbers::Exact => number.into(),
         Plain::Null => Value::Null,
         Plain::Bool(value) => Value::Bool(value),
         Plain::Integer(number) => Value::Number(double(number.as_f64()).ok_or(NO_JSON)?),

@@ -55,14 +55,33 @@ impl Error {
 /// # Errors
 /// The text is no YAML, no mapping, or nothing that JSON can hold.
 pub fn read(text: &str) -> Result<Map, Error> {
+    read_as(text, Numbers::Doubles)
+}
+
+/// Reads the first document of `text` as [`read`] does, with integers as they are written. So `kubectl` reads objects.
+///
+/// # Errors
+/// As those of [`read`].
+pub fn read_object(text: &str) -> Result<Map, Error> {
+    read_as(text, Numbers::Exact)
+}
+
+fn read_as(text: &str, numbers: Numbers) -> Result<Map, Error> {
     let Some(tree) = tree::parse(text)? else { return Ok(Map::new()) };
-    match decode::decode(&tree)? {
+    match decode::decode(&tree, numbers)? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),
-        _ => {
-            Err(Error::Value { line: 1, path: WHOLE.to_owned(), problem: "is not a mapping of chart values" })
-        }
+        _ => Err(Error::Value { line: 1, path: WHOLE.to_owned(), problem: "is not a mapping" }),
     }
+}
+
+/// How integers are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    /// As doubles, which is all that Helm has.
+    Doubles,
+    /// As they are.
+    Exact,
 }
 
 /// How errors name the whole document.

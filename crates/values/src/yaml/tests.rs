@@ -23,6 +23,13 @@ fn numbers_follow_yaml_1_1() {
 }
 
 #[test]
+fn integers_of_objects_are_not_rounded() {
+    let read = read_object("a: 9007199254740993\nb: 0440\nc: 18446744073709551615\n").unwrap();
+    let expected = json!({"a": 9_007_199_254_740_993_i64, "b": 288, "c": u64::MAX});
+    assert_eq!(Value::Object(read), expected);
+}
+
+#[test]
 fn words_follow_yaml_1_1() {
     let text = "a: y\nb: yEs\nc: Off\nd: ~\ne: 'no'\nf: 2024-01-02\ng: 12:30:45\nh: nUll\ni:\n";
     assert_eq!(
@@ -70,7 +77,7 @@ fn tags_are_checked() {
 #[test]
 fn what_json_cannot_hold_is_refused_by_path_and_never_quoted() {
     assert_eq!(problem("a:\n- b: .inf\n"), "line 2: a[0].b is no finite number, which JSON cannot hold");
-    assert_eq!(problem("- s3cret\n"), "line 1: the document is not a mapping of chart values");
+    assert_eq!(problem("- s3cret\n"), "line 1: the document is not a mapping");
     assert!(!problem("a: !!int s3cret\n").contains("s3cret"));
     assert!(problem("a: 1\nb: [\n").starts_with("line 3: "));
     assert!(problem("a: *b\n").contains("anchor"));
