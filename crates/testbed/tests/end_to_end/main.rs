@@ -14,4 +14,5 @@ mod bad_input;
 mod delivery;
 mod failing;
 mod support;
+mod values;
 mod vwctl;
