@@ -4,7 +4,8 @@ use anyhow::{Context as _, bail};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each crate with the workspace crates its shipped code may use. A new edge is a decision: write it here.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
+    ("vworkspace-values", &[]),
     ("vworkspace-protocol", &[]),
     ("vworkspace-crds", &[]),
     ("vworkspace-core", &["vworkspace-protocol"]),
@@ -15,6 +16,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     (
         "vworkspace-operator",
         &[
+            "vworkspace-values",
             "vworkspace-protocol",
             "vworkspace-crds",
             "vworkspace-core",
@@ -26,10 +28,11 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         "vworkspace-server",
         &["vworkspace-protocol", "vworkspace-core", "vworkspace-transport", "vworkspace-store"],
     ),
-    ("vworkspace-vwctl", &["vworkspace-protocol", "vworkspace-client"]),
+    ("vworkspace-vwctl", &["vworkspace-values", "vworkspace-protocol", "vworkspace-client"]),
     (
         "vworkspace-testbed",
         &[
+            "vworkspace-values",
             "vworkspace-protocol",
             "vworkspace-crds",
             "vworkspace-core",
@@ -44,7 +47,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that must stay pure, and what must not be anywhere below them.
-const PURE: [&str; 2] = ["vworkspace-protocol", "vworkspace-core"];
+const PURE: [&str; 3] = ["vworkspace-values", "vworkspace-protocol", "vworkspace-core"];
 const IMPURE: [&str; 8] = ["tokio", "kube", "rusqlite", "axum", "hyper", "reqwest", "tonic", "async-std"];
 
 /// Never built into anything of ours: one TLS and crypto stack is enough (dependencies, section 5).

@@ -122,7 +122,7 @@ fn default_timeout() -> String {
 
 /// Where the chart's values come from: exactly one source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("self.source == 'inline' ? has(self.inline) && !has(self.secretRef) && !has(self.configMapRef) : self.source == 'secretRef' ? has(self.secretRef) && !has(self.inline) && !has(self.configMapRef) : has(self.configMapRef) && !has(self.inline) && !has(self.secretRef)").message("values need exactly the member that values.source names"))]
+#[x_kube(validation = Rule::new("has(self.inline) == (self.source == 'inline') && has(self.texts) == (self.source == 'text') && has(self.secretRef) == (self.source == 'secretRef') && has(self.configMapRef) == (self.source == 'configMapRef')").message("values need exactly the member that values.source names"))]
 #[serde(rename_all = "camelCase")]
 pub struct Values {
     /// Which member holds them.
@@ -131,6 +131,10 @@ pub struct Values {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::preserved_object")]
     pub inline: Option<Map<String, Value>>,
+    /// Texts that Helm reads itself, in order; of two that set the same, the later one counts. Secrets do not belong here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub texts: Option<Vec<ValuesText>>,
     /// A key of a Secret in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeyRef>,
@@ -145,10 +149,28 @@ pub struct Values {
 pub enum ValuesSource {
     /// [`Values::inline`].
     Inline,
+    /// [`Values::texts`].
+    Text,
     /// [`Values::secret_ref`].
     SecretRef,
     /// [`Values::config_map_ref`].
     ConfigMapRef,
+}
+
+/// A text that reaches Helm unread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ValuesText {
+    /// One YAML document; with `targetPath`, a value as `helm --set` takes it.
+    #[schemars(length(max = 524288))]
+    pub text: String,
+    /// Where the value goes, as in `helm --set`; absent for a document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 250), regex(pattern = r"^([a-zA-Z0-9_\-.\\\/]|\[[0-9]{1,5}\])+$"))]
+    pub target_path: Option<String>,
+    /// The value is exactly this text, whatever it looks like; with `targetPath` only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub literal: bool,
 }
 
 /// A key of a Secret or ConfigMap.
@@ -217,6 +239,9 @@ pub struct ApplicationInstanceStatus {
     /// The release behind the last Ready=True.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_release: Option<RunningRelease>,
+    /// Secrets with values that the operator made for this instance and that may still exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values_secrets: Vec<String>,
     /// When a reconcile last changed this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reconcile_time: Option<Time>,

@@ -11,7 +11,10 @@ pub const CAPABILITIES: &str = "x-vworkspace-capabilities";
 
 /// What this build's agent announces in [`CAPABILITIES`].
 pub const AGENT_CAPABILITIES: &str =
-    "status, wait-for, deadline, conflicts, registration-id, transition-identity";
+    "status, wait-for, deadline, conflicts, registration-id, transition-identity, values-text";
+
+/// Capability: `values.source: text` of an ApplicationInstance.
+pub const VALUES_TEXT: &str = "values-text";
 
 /// Additive, on the 204 to a batch of events: digest of the current conditions that the server holds of the cluster's
 /// objects. The agent compares it with what it reported.
@@ -27,8 +30,15 @@ mod tests {
     #[test]
     fn the_agent_announces_the_capabilities_of_the_contract() {
         let announced: Vec<_> = AGENT_CAPABILITIES.split(", ").collect();
-        let contract =
-            ["status", "wait-for", "deadline", "conflicts", "registration-id", "transition-identity"];
+        let contract = [
+            "status",
+            "wait-for",
+            "deadline",
+            "conflicts",
+            "registration-id",
+            "transition-identity",
+            VALUES_TEXT,
+        ];
         assert_eq!(announced, contract);
     }
 }

@@ -55,10 +55,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A file is over its bound.
-    #[error("{} is larger than {most} bytes", path.display())]
+    #[error("{} holds {bytes} bytes or more, and at most {most} are taken", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
+        /// Its size, as far as it is known.
+        bytes: u64,
         /// The bound.
         most: u64,
     },
@@ -110,14 +112,9 @@ pub enum Error {
         /// The lines around it; may be empty.
         excerpt: String,
     },
-    /// `--values` is not a YAML mapping.
-    #[error("{} is not a YAML mapping of chart values: {detail}", path.display())]
-    Values {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        detail: String,
-    },
+    /// The chart's values cannot be used.
+    #[error(transparent)]
+    Values(#[from] crate::chart_values::Error),
     /// `--file` is not an ApplicationInstance.
     #[error("{} is not an ApplicationInstance: {detail}", path.display())]
     Manifest {
@@ -288,7 +285,7 @@ impl Error {
             }
             Self::NoOrganization => "add --org ORG; `vwctl org list` shows what there is".to_owned(),
             Self::Yaml { .. } => "correct the file, and repeat".to_owned(),
-            Self::Values { .. } => "write the values as the chart's own values.yaml does".to_owned(),
+            Self::Values(error) => error.hint().to_owned(),
             Self::Manifest { .. } => {
                 "correct the file, or use the flags of `vwctl app deploy --help`".to_owned()
             }

@@ -1,27 +1,39 @@
 //! Reading files with a bound.
 
 use crate::Error;
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
 
 /// Largest CA file read.
 pub(crate) const CA_BYTES: u64 = 1024 * 1024;
 
 /// The text of a file of at most `most` bytes; `-` is standard input.
 pub(crate) fn text(path: &Path, most: u64) -> Result<String, Error> {
-    let read = || {
+    let mut bytes = most + 1;
+    let mut read = || -> io::Result<String> {
         let mut text = String::new();
         if path == Path::new("-") {
             std::io::stdin().take(most + 1).read_to_string(&mut text)?;
         } else {
-            File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+            let file = File::open(path)?;
+            bytes = bytes.max(file.metadata()?.len());
+            if bytes > most + 1 {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            file.take(most + 1).read_to_string(&mut text)?;
         }
         Ok(text)
     };
-    let text: String = read().map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    if text.len() as u64 > most {
-        return Err(Error::TooLarge { path: path.to_owned(), most });
+    let too_large = |bytes| Error::TooLarge { path: path.to_owned(), bytes, most };
+    match read() {
+        Ok(text) if text.len() as u64 <= most => Ok(text),
+        Ok(_) => Err(too_large(most + 1)),
+        Err(fault) if fault.kind() == io::ErrorKind::FileTooLarge => Err(too_large(bytes)),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -33,7 +45,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "12345").unwrap();
         assert_eq!(text(file.path(), 5).unwrap(), "12345");
-        assert!(matches!(text(file.path(), 4), Err(Error::TooLarge { .. })));
+        assert!(matches!(text(file.path(), 4), Err(Error::TooLarge { bytes: 5, most: 4, .. })));
+        assert!(matches!(text(file.path(), 2), Err(Error::TooLarge { bytes: 5, most: 2, .. })));
         assert!(matches!(text(Path::new("/does/not/exist"), 4), Err(Error::Read { .. })));
     }
 }

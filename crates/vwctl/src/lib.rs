@@ -10,6 +10,7 @@
 //! people and may change.
 
 pub mod args;
+mod chart_values;
 mod commands;
 mod config;
 mod connect;

@@ -176,4 +176,10 @@ pub struct ValuesReference {
     pub name: String,
     /// Key within it.
     pub values_key: String,
+    /// Where the value goes, as in `helm --set`; absent for a document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_path: Option<String>,
+    /// The value is exactly that text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub literal: bool,
 }

@@ -15,12 +15,14 @@ use std::{
 const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts");
 
 /// Folder below `charts/`, and the version it is packaged as.
-const PACKAGED: [(&str, &str); 6] = [
+const PACKAGED: [(&str, &str); 7] = [
     ("hello", "1.0.0"),
     ("hello", "1.1.0"),
     // Named `hello` too: its pods never get a node.
     ("hello2", "2.0.0"),
     ("broken", "1.0.0"),
+    // Its values as JSON in a ConfigMap.
+    ("echo", "1.0.0"),
     ("stuck", "1.0.0"),
     ("refused", "1.0.0"),
 ];

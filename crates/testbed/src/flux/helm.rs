@@ -1,5 +1,7 @@
 //! Running the real `helm` program.
 
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
@@ -28,6 +32,8 @@ pub(super) struct Helm {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
+    /// A chart that prints its values.
+    echo: PathBuf,
     permits: Semaphore,
 }
 
@@ -36,6 +42,62 @@ pub(super) struct Helm {
 pub(super) struct ReleaseName<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
+}
+
+/// Values as Helm takes them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ValuesInput {
+    /// A file.
+    Document(String),
+    /// `--set`.
+    Set { path: String, value: String },
+    /// `--set-string`.
+    SetString { path: String, value: String },
+    /// `--set-literal`.
+    SetLiteral { path: String, value: String },
+}
+
+impl ValuesInput {
+    /// Helm applies those of a lower rank first.
+    pub(super) const fn rank(&self) -> u8 {
+        match self {
+            Self::Document(_) => 0,
+            Self::Set { .. } => 1,
+            Self::SetString { .. } => 2,
+            Self::SetLiteral { .. } => 3,
+        }
+    }
+}
+
+/// Values on Helm's command line. They may be secret: the files are readable by their owner only, and go with this.
+struct ValuesFlags {
+    flags: Vec<OsString>,
+    _files: Vec<NamedTempFile>,
+}
+
+impl ValuesFlags {
+    fn write(folder: &Path, inputs: &[ValuesInput]) -> Result<Self, HelmFailure> {
+        let failed = |error: std::io::Error| HelmFailure(format!("cannot write values: {error}"));
+        let (mut flags, mut files) = (Vec::new(), Vec::new());
+        for input in inputs {
+            let (flag, value) = match input {
+                ValuesInput::Document(text) => {
+                    let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
+                    file.write_all(text.as_bytes()).map_err(failed)?;
+                    let path = file.path().as_os_str().to_owned();
+                    files.push(file);
+                    ("--values", path)
+                }
+                ValuesInput::Set { path, value } => ("--set", format!("{path}={value}").into()),
+                ValuesInput::SetString { path, value } => ("--set-string", format!("{path}={value}").into()),
+                ValuesInput::SetLiteral { path, value } => {
+                    ("--set-literal", format!("{path}={value}").into())
+                }
+            };
+            flags.extend([flag.into(), value]);
+        }
+        Ok(Self { flags, _files: files })
+    }
 }
 
 /// One revision as `helm history` tells it.
@@ -66,7 +128,9 @@ impl Helm {
     pub(super) fn new(program: PathBuf, kubeconfig: PathBuf, work_dir: &Path) -> anyhow::Result<Self> {
         let home = work_dir.join("helm");
         std::fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
-        Ok(Self { program, kubeconfig, home, permits: Semaphore::new(RUNS_AT_ONCE) })
+        let echo = home.join("echo");
+        write_echo(&echo).with_context(|| format!("make {}", echo.display()))?;
+        Ok(Self { program, kubeconfig, home, echo, permits: Semaphore::new(RUNS_AT_ONCE) })
     }
 
     pub(super) async fn version(&self) -> anyhow::Result<String> {
@@ -84,19 +148,28 @@ impl Helm {
         action: Action,
         release: ReleaseName<'_>,
         chart: &Path,
-        values: &Path,
+        (folder, values): (&Path, &[ValuesInput]),
         timeout: Duration,
     ) -> Result<(), HelmFailure> {
+        let values = ValuesFlags::write(folder, values)?;
         let mut command = self.command(action.word());
-        command
-            .arg(release.name)
-            .arg(chart)
-            .arg("--namespace")
-            .arg(release.namespace)
-            .arg("--values")
-            .arg(values);
+        command.arg(release.name).arg(chart).arg("--namespace").arg(release.namespace).args(&values.flags);
         command.arg("--hide-notes").arg("--wait").arg("--timeout").arg(go_duration(timeout));
         self.run(command, timeout + GRACE).await.map(|_| ())
+    }
+
+    /// What Helm makes of these values. `folder` is for its passing files.
+    pub(super) async fn values(
+        &self,
+        folder: &Path,
+        values: &[ValuesInput],
+    ) -> Result<Map<String, Value>, HelmFailure> {
+        let values = ValuesFlags::write(folder, values)?;
+        let mut command = self.command("template");
+        command.arg("values").arg(&self.echo).args(&values.flags);
+        let printed = self.run(command, QUESTION).await?;
+        let line = printed.lines().find_map(|line| line.strip_prefix(ECHO_PREFIX)).unwrap_or_default();
+        serde_json::from_str(line).map_err(|error| HelmFailure(format!("cannot read values: {error}")))
     }
 
     /// Removes a release and waits until its objects are gone.
@@ -149,6 +222,16 @@ impl Helm {
         }
         Err(HelmFailure(complaint(&String::from_utf8_lossy(&output.stderr))))
     }
+}
+
+/// Begins the line on which the chart prints its values as JSON.
+const ECHO_PREFIX: &str = "# values ";
+
+fn write_echo(folder: &Path) -> std::io::Result<()> {
+    let templates = folder.join("templates");
+    std::fs::create_dir_all(&templates)?;
+    std::fs::write(folder.join("Chart.yaml"), "apiVersion: v2\nname: echo\nversion: 1.0.0\n")?;
+    std::fs::write(templates.join("values.yaml"), format!("{ECHO_PREFIX}{{{{ toJson .Values }}}}\n"))
 }
 
 /// Helm's own sentence without its log lines and headings.

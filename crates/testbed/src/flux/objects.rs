@@ -145,6 +145,8 @@ pub struct ValuesReference {
     #[serde(default)]
     pub(super) target_path: Option<String>,
     #[serde(default)]
+    pub(super) literal: bool,
+    #[serde(default)]
     pub(super) optional: bool,
 }
 

@@ -86,6 +86,24 @@ async fn what_may_be_made() {
             json!({ "values": { "source": "configMapRef", "configMapRef": key } }),
             None,
         ),
+        (
+            "values of texts",
+            json!({ "values": { "source": "text", "texts": [
+                { "text": "a: 0440" }, { "text": "x", "targetPath": "a.b\\.c[0]/d", "literal": true },
+            ] } }),
+            None,
+        ),
+        ("no text", json!({ "values": { "source": "text", "texts": [] } }), Some("spec.values.texts")),
+        (
+            "a text for a path that Flux does not take",
+            json!({ "values": { "source": "text", "texts": [{ "text": "x", "targetPath": "a b" }] } }),
+            Some("targetPath"),
+        ),
+        (
+            "texts beside inline values",
+            json!({ "values": { "source": "text", "texts": [{ "text": "x" }], "inline": {} } }),
+            Some(MEMBERS),
+        ),
         ("values of nothing", json!({ "values": { "source": "inline" } }), Some(MEMBERS)),
         (
             "values of another member",

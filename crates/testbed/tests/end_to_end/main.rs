@@ -15,4 +15,5 @@ mod delivery;
 mod failing;
 mod rest;
 mod support;
+mod values;
 mod vwctl;

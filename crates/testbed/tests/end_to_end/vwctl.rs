@@ -6,7 +6,7 @@ use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
 use vworkspace_protocol::{ConditionStatus, condition::types::READY};
 
 /// Runs `vwctl` without holding up the runtime.
-async fn vwctl(world: &World, arguments: &[&str]) -> Output {
+pub async fn vwctl(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.stack.vwctl.command();
     command.args(arguments);
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
@@ -19,11 +19,11 @@ async fn json(world: &World, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn told(output: &Output) -> String {
+pub fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn deploy<'a>(world: &'a World, namespace: &'a str, name: &'a str, version: &'a str) -> Vec<&'a str> {
+pub fn deploy<'a>(world: &'a World, namespace: &'a str, name: &'a str, version: &'a str) -> Vec<&'a str> {
     let chart =
         ["--chart-url", world.testbed.charts_url(), "--chart-name", "hello", "--chart-version", version];
     let place = ["-c", &world.stack.cluster_name, "-n", namespace, "--timeout", "10s", "--wait"];

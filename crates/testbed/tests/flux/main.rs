@@ -18,10 +18,15 @@ mod recording;
 mod replay;
 mod rest;
 mod settled;
+mod values;
 
 /// The recordings that must be matched. The others come with what they need: remediation, drift detection, dependsOn
 /// and service accounts. (`upgrade-ready-too-early` is a race of the real controllers: no measure of anything.)
-const SCENARIOS: [&str; 25] = [
+const SCENARIOS: [&str; 29] = [
+    "values-dialect",
+    "values-two-documents",
+    "values-target-path",
+    "values-target-path-set",
     "index-changes-and-fails",
     "oci-tag-moved",
     "interval-reconcile",
@@ -87,7 +92,7 @@ fn the_normal_form_is_that_of_the_original() -> anyhow::Result<()> {
         assert_eq!(settled::NormalForm::of(&recorded(&name)?).print(&format!("{name}.jsonl")), expected);
         compared += 1;
     }
-    assert_eq!(compared, 33);
+    assert_eq!(compared, 37);
     Ok(())
 }
 

@@ -35,7 +35,9 @@ impl<'a> Outside<'a> {
         namespace: &'a str,
         recorded: &Recording,
     ) -> anyhow::Result<Option<Self>> {
-        if recorded.steps().all(|step| step.manifest.is_some() || step.kubectl.is_some()) {
+        let is_inside =
+            |step: &Step| step.manifest.is_some() || step.kubectl.is_some() || step.asks_for_values();
+        if recorded.steps().all(is_inside) {
             return Ok(None);
         }
         let dir = tempfile::tempdir()?;

@@ -62,6 +62,13 @@ pub struct Object {
     pub status: Value,
 }
 
+impl Step {
+    /// Changes nothing: asks Helm for the values of the release.
+    pub fn asks_for_values(&self) -> bool {
+        self.command.as_deref().is_some_and(|command| command.starts_with("helm get values"))
+    }
+}
+
 impl Recording {
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let lines = text.lines().filter(|line| !line.trim().is_empty());

@@ -10,6 +10,7 @@ use crate::record::Recorder;
 use crate::recording::{Recording, Step};
 use crate::rest;
 use crate::settled::standing;
+use crate::values::Answers;
 
 /// Nothing may happen for so long before a step is played.
 const QUIET: Duration = Duration::from_secs(2);
@@ -31,10 +32,16 @@ pub async fn play(testbed: &Testbed, name: &str, recorded: &Recording) -> anyhow
     testbed.kubectl(&["create", "namespace", &namespace]).await?;
     let outside = Outside::start(testbed, &namespace, recorded).await?;
     let recorder = Recorder::start(&testbed.admin(), &namespace).await?;
+    let mut answers = Answers::of(name);
     let mut stages = recorded.stages().peekable();
     for step in recorded.steps() {
         recorder.step(step);
-        perform(testbed, &namespace, outside.as_ref(), step).await.with_context(|| step.action.clone())?;
+        let done = if step.asks_for_values() {
+            answers.compare(testbed, &namespace).await
+        } else {
+            perform(testbed, &namespace, outside.as_ref(), step).await
+        };
+        done.with_context(|| step.action.clone())?;
         let stage = stages.next().context("a stage for each step")?;
         let last = stages.peek().is_none();
         settle(&recorder, &stage, if last { WATCH_ON } else { QUIET }).await;

@@ -9,6 +9,7 @@ use super::{
     live::{self, Live, owner_other_than},
     validate::Refusal,
     values_revision::{self, Mark},
+    values_secret,
 };
 use crate::flux::{
     observed::{HelmRelease, Observed, Source},
@@ -69,6 +70,9 @@ pub async fn apply(
     let uid = instance.uid().unwrap_or_default();
     let is_new = found.release.is_none();
     let source: Source = keep(client, &prepared.namespace, &prepared.source, found.source, &uid).await?;
+    if let Some(secret) = &prepared.values_secret {
+        values_secret::keep(client, &prepared.namespace, secret, &uid).await?;
+    }
     let release: HelmRelease =
         keep(client, &prepared.namespace, &prepared.release, found.release, &uid).await?;
     let release = mark_values(client, &prepared.namespace, release, found.values_revision, is_new).await?;

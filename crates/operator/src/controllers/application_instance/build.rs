@@ -1,6 +1,9 @@
 //! Step 3: the Flux objects that the instance leads to. Pure and infallible.
 
-use super::validate::{ChartValues, Managed};
+use super::{
+    validate::{ChartValues, Managed},
+    values_text,
+};
 use crate::flux::{
     version,
     written::{
@@ -9,6 +12,7 @@ use crate::flux::{
     },
 };
 use aws_lc_rs::digest::{SHA256, digest};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource as _, ResourceExt as _, core::ObjectMeta};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -42,6 +46,8 @@ pub struct Prepared {
     pub namespace: String,
     /// The HelmRepository or OCIRepository.
     pub source: Desired,
+    /// The Secret with the texts of values; created once, never applied again.
+    pub values_secret: Option<Secret>,
     /// The HelmRelease.
     pub release: Desired,
     /// The chart, as told in the status.
@@ -70,13 +76,23 @@ pub fn build(managed: &Managed<'_>) -> Prepared {
         chart: release_chart(managed),
         values: match managed.values {
             ChartValues::Inline(values) => Some(values.clone()),
-            ChartValues::Default | ChartValues::Secret(_) | ChartValues::ConfigMap(_) => None,
+            ChartValues::Default
+            | ChartValues::Texts(_)
+            | ChartValues::Secret(_)
+            | ChartValues::ConfigMap(_) => None,
         },
-        values_from: values_from(managed.values),
+        values_from: values_from(managed),
+    };
+    let values_secret = match managed.values {
+        ChartValues::Texts(texts) => {
+            Some(values_text::secret(managed, texts, |name| metadata(managed, name)))
+        }
+        _ => None,
     };
     Prepared {
         namespace: managed.namespace.to_owned(),
         source: desired(managed, source.kind(), source_name(&managed.release.name), &source),
+        values_secret,
         release: desired(managed, FluxKind::HelmRelease, managed.release.name.clone(), &release),
         chart: applied_chart(managed.chart),
     }
@@ -117,13 +133,15 @@ fn release_chart(managed: &Managed<'_>) -> ReleaseChart {
     }
 }
 
-fn values_from(values: ChartValues<'_>) -> Vec<ValuesReference> {
-    let (kind, key) = match values {
+fn values_from(managed: &Managed<'_>) -> Vec<ValuesReference> {
+    let (kind, key) = match managed.values {
+        ChartValues::Texts(texts) => return values_text::references(managed, texts),
         ChartValues::Secret(key) => ("Secret", key),
         ChartValues::ConfigMap(key) => ("ConfigMap", key),
         ChartValues::Default | ChartValues::Inline(_) => return Vec::new(),
     };
-    vec![ValuesReference { kind, name: key.name.clone(), values_key: key.key.clone() }]
+    let (name, values_key) = (key.name.clone(), key.key.clone());
+    vec![ValuesReference { kind, name, values_key, target_path: None, literal: false }]
 }
 
 /// Metadata of every object we make: labels of the reference contract, section 6.4, and the owner on all of them, so
@@ -233,6 +251,16 @@ mod tests {
             &chart,
             &json!({"source": "inline", "inline": {"replicas": 2}})
         )));
+    }
+
+    #[test]
+    fn texts_are_referred_to_in_order_by_an_immutable_secret_of_the_instance() {
+        let chart =
+            json!({"sourceType": "helm", "url": "https://charts.example", "name": "hello", "version": "1.x"});
+        let texts = json!([{"text": "a: 0440\n"}, {"text": "b: on\n"}, {"text": "0440", "targetPath": "c.d", "literal": true}]);
+        let prepared = built(&chart, &json!({"source": "text", "texts": texts}));
+        let secret = serde_json::to_value(prepared.values_secret).unwrap();
+        insta::assert_json_snapshot!(json!([secret, prepared.release.manifest["spec"]["valuesFrom"]]));
     }
 
     #[test]

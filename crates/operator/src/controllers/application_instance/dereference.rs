@@ -5,7 +5,7 @@ use super::{
     build::{source_kind, source_name},
     error::Error,
     live::{self, Live},
-    values_content,
+    values_content, values_text,
 };
 use crate::flux::{
     observed::{HelmRelease, Source},
@@ -93,11 +93,20 @@ pub(super) async fn dereference(
     Ok(Dereferenced { is_gate_open, release, source, chart: chart.map(|chart| chart.view), values_revision })
 }
 
+/// The object whose changes wake the instance: the one that the spec names, or the one that holds its texts.
+pub fn watched_object(instance: &ApplicationInstance) -> Option<ValuesObject> {
+    let of_texts = || {
+        let name = values_text::secret_name(instance)?;
+        Some(ValuesObject { kind: ValuesKind::Secret, name, key: String::new() })
+    };
+    values_object(instance).or_else(of_texts)
+}
+
 /// The values object that the spec names.
 pub fn values_object(instance: &ApplicationInstance) -> Option<ValuesObject> {
-    let Values { source, inline: _, secret_ref, config_map_ref } = instance.spec.values.as_ref()?;
+    let Values { source, inline: _, texts: _, secret_ref, config_map_ref } = instance.spec.values.as_ref()?;
     let (kind, key) = match source {
-        ValuesSource::Inline => return None,
+        ValuesSource::Inline | ValuesSource::Text => return None,
         ValuesSource::SecretRef => (ValuesKind::Secret, secret_ref),
         ValuesSource::ConfigMapRef => (ValuesKind::ConfigMap, config_map_ref),
     };

@@ -21,6 +21,8 @@ mod values;
 mod values_content;
 mod values_key;
 pub mod values_revision;
+mod values_secret;
+pub mod values_text;
 mod watch;
 
 #[cfg(test)]
@@ -159,7 +161,8 @@ async fn keep(shared: &Shared, instance: Arc<ApplicationInstance>) -> Result<Act
         tracing::debug!(namespace, application_instance = name, ?remaining, "something is missing, waiting");
         return Ok(Action::requeue(remaining));
     }
-    let told = status::status(&instance, &situation, applied.as_ref(), clock::now());
+    let mut told = status::status(&instance, &situation, applied.as_ref(), clock::now());
+    told.values_secrets = values_secret::settle(shared, &instance, &situation).await;
     status::write(shared, &instance, told).await?;
     Ok(retry::action(&situation))
 }
@@ -180,13 +183,14 @@ async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Resul
     let client = &shared.context.client;
     let found = dereference::dereference(shared, &instance).await?;
     let validated = validate::validate(&instance, found.is_gate_open);
-    let values = validated.is_ok().then(|| dereference::values_object(&instance)).flatten();
+    let values = validated.is_ok().then(|| dereference::watched_object(&instance)).flatten();
     shared.values.keep(&ObjectRef::from_obj(&*instance), values);
     let prepared = match validated? {
         Validated::Placeholder => return Ok(Established::Placeholder),
         Validated::Managed(managed) => build::build(&managed),
     };
     let instance = with_finalizer(shared, instance).await?;
+    let instance = values_secret::announce(shared, instance).await?;
     apply::apply(client, instance, prepared, found).await.map(Established::Applied)
 }
 

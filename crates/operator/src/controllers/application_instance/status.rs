@@ -93,7 +93,7 @@ pub(super) async fn write(
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ApplicationInstance> = Api::namespaced(shared.context.client.clone(), &namespace);
     // A merge patch leaves out what is absent; members that may go away are named as null.
-    let mut body = json!({ "helmReleaseRef": null, "lastAppliedChart": null, "runningRelease": null, "endpoints": null });
+    let mut body = json!({ "helmReleaseRef": null, "lastAppliedChart": null, "runningRelease": null, "valuesSecrets": null, "endpoints": null });
     let what = || format!("the status of ApplicationInstance {}", instance.name_any());
     let told = serde_json::to_value(&status).map_err(|source| Error::Unreadable { what: what(), source })?;
     if let (Some(body), serde_json::Value::Object(told)) = (body.as_object_mut(), told) {

@@ -3,12 +3,12 @@
 //! The schema's own rules are repeated where a server without CEL would let them pass (contract, section 5);
 //! everything a later step needs is in [`Validated`].
 
-use super::inline_secret;
+use super::{inline_secret, values_text};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use vworkspace_crds::{
     ApplicationInstance,
-    application_instance::{Chart, KeyRef, Mode, Release, SourceType, Values, ValuesSource},
+    application_instance::{Chart, KeyRef, Mode, Release, SourceType, Values, ValuesSource, ValuesText},
     key::is_name,
 };
 use vworkspace_protocol::condition::reasons;
@@ -47,6 +47,8 @@ pub enum ChartValues<'a> {
     Default,
     /// Written inline, without secrets.
     Inline(&'a Map<String, Value>),
+    /// Texts that Helm reads, without secrets.
+    Texts(&'a [ValuesText]),
     /// A key of a Secret.
     Secret(&'a KeyRef),
     /// A key of a ConfigMap.
@@ -83,11 +85,27 @@ pub enum Refusal {
     },
     /// A secret does not belong into a spec that everybody may read.
     #[error(
-        "values.inline{path} looks like secret material; put it into a Secret and refer to it by values.secretRef"
+        "values.{path} looks like secret material; put it into a Secret and refer to it by values.secretRef"
     )]
     InlineSecret {
-        /// Where, without the value.
+        /// Where below `values`, without the value.
         path: String,
+    },
+    /// The texts are too large for a Secret.
+    #[error(
+        "values.texts hold {bytes} bytes, and at most {most} are allowed; put them into a Secret of your own and refer to it by values.secretRef"
+    )]
+    TextsTooLarge {
+        /// Size of all texts.
+        bytes: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// A Secret that the operator did not make has the name that it needs for the texts.
+    #[error("Secret {name} was not made by the operator for this instance; delete it, or change the values")]
+    ForeignValuesSecret {
+        /// Its name.
+        name: String,
     },
     /// Another object has the name that the release needs.
     #[error("{kind} {name} belongs to {owner}")]
@@ -119,6 +137,8 @@ impl Refusal {
             | Self::ReleaseRenamed { .. }
             | Self::ForeignNamespace { .. }
             | Self::NameTaken { .. }
+            | Self::TextsTooLarge { .. }
+            | Self::ForeignValuesSecret { .. }
             | Self::ApiServer { .. } => reasons::VALIDATION_FAILED,
         }
     }
@@ -180,19 +200,22 @@ fn managed<'a>(instance: &'a ApplicationInstance, namespace: &'a str) -> Result<
 }
 
 fn chart_values(values: &Values) -> Result<ChartValues<'_>, Refusal> {
-    let chosen = match (values.source, &values.inline, &values.secret_ref, &values.config_map_ref) {
-        (ValuesSource::Inline, Some(inline), None, None) => ChartValues::Inline(inline),
-        (ValuesSource::SecretRef, None, Some(key), None) => ChartValues::Secret(key),
-        (ValuesSource::ConfigMapRef, None, None, Some(key)) => ChartValues::ConfigMap(key),
+    let Values { source, inline, texts, secret_ref, config_map_ref } = values;
+    let chosen = match (source, inline, texts, secret_ref, config_map_ref) {
+        (ValuesSource::Inline, Some(inline), None, None, None) => ChartValues::Inline(inline),
+        (ValuesSource::Text, None, Some(texts), None, None) => ChartValues::Texts(texts),
+        (ValuesSource::SecretRef, None, None, Some(key), None) => ChartValues::Secret(key),
+        (ValuesSource::ConfigMapRef, None, None, None, Some(key)) => ChartValues::ConfigMap(key),
         _ => {
             return Err(Refusal::Spec("values need exactly the member that values.source names"));
         }
     };
     match chosen {
         ChartValues::Inline(inline) => match inline_secret::find(inline) {
-            Some(path) => Err(Refusal::InlineSecret { path }),
+            Some(path) => Err(Refusal::InlineSecret { path: format!("inline{path}") }),
             None => Ok(chosen),
         },
+        ChartValues::Texts(texts) => values_text::check(texts).map(|()| chosen),
         ChartValues::Secret(key) if !is_name(&key.name) => {
             Err(Refusal::Spec("values.secretRef.name is no name of a Secret"))
         }

@@ -1,9 +1,7 @@
 //! Having Helm install or upgrade, and telling the status piece by piece what comes of it.
 
-use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::super::Flux;
@@ -52,13 +50,10 @@ async fn helm(
     timeout: Duration,
 ) -> anyhow::Result<Outcome> {
     let before = newest_stored(flux, key).await?.map(|stored| stored.version);
-    // Values may be secret: the file is readable by its owner only and goes with this variable.
-    let mut values =
-        tempfile::NamedTempFile::new_in(flux.store.scratch()).context("make a file for values")?;
-    values.write_all(&prepared.values.to_json()?)?;
+    let values = (flux.store.scratch(), prepared.values.inputs());
     let name = ReleaseName { namespace: &key.namespace, name: &key.name };
     let started = Timestamp::now();
-    let result = flux.helm.act(action, name, &prepared.chart, values.path(), timeout).await;
+    let result = flux.helm.act(action, name, &prepared.chart, values, timeout).await;
     let took = Timestamp::now().duration_since(started).unsigned_abs();
     tracing::info!(
         namespace = key.namespace,

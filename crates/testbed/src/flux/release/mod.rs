@@ -76,6 +76,8 @@ async fn bring_about(
     at: At,
 ) -> anyhow::Result<Next> {
     let before = writer.status.clone();
+    // Helm's reading takes a while, Flux's does not: nothing that passes in Flux may stand here meanwhile.
+    let values = Values::of(flux, &key.namespace, &release.spec).await?;
     status::fulfilling(&mut writer.status, at);
     writer.write().await?;
     let chart = match chart::of(flux, key, release, writer).await? {
@@ -85,7 +87,7 @@ async fn bring_about(
             return Ok(Next::After(SOURCE_RETRY));
         }
     };
-    let values = match Values::of(flux, &key.namespace, &release.spec).await? {
+    let values = match values {
         Ok(values) => values,
         Err(message) => {
             status::not_ready(&mut writer.status, at, "ValuesError", &message);

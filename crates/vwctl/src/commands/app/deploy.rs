@@ -4,10 +4,11 @@ use super::{
     super::enqueue::Waiting,
     manifest::{self, Chart, KeyRef, Values, Wanted},
 };
-use crate::{Error, connect::Context, duration::Span, files, resolve};
+use crate::{Error, chart_values::Given, connect::Context, duration::Span, files, resolve};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use vworkspace_protocol::headers::VALUES_TEXT;
 
 /// Largest file read; a job holds at most 512 KiB.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -62,17 +63,26 @@ struct ChartFlags {
 }
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Values (at most one; without: the chart's own)")]
-#[group(multiple = false)]
+#[command(next_help_heading = "Values (without: the chart's own)")]
 struct ValuesFlags {
-    /// YAML file with the chart's values. Secrets do not belong there.
+    /// YAML file with the chart's values, read by Helm itself; several are laid over each other in order. Secrets do not
+    /// belong there.
     #[arg(long, value_name = "FILE")]
-    values: Option<PathBuf>,
-    /// Secret in the application's namespace that holds the values.
-    #[arg(long, value_name = "NAME/KEY")]
+    values: Vec<PathBuf>,
+    /// Set values as `helm --set` does: a.b=1,c[0]=x,d={x,y}.
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Set texts as `helm --set-string` does.
+    #[arg(long, value_name = "PATH=TEXT")]
+    set_string: Vec<String>,
+    /// Set the contents of files as `helm --set-file` does.
+    #[arg(long, value_name = "PATH=FILE")]
+    set_file: Vec<String>,
+    /// Secret in the application's namespace that holds the values, instead of all of these.
+    #[arg(long, value_name = "NAME/KEY", conflicts_with_all = ["values", "set", "set_string", "set_file"])]
     values_secret: Option<KeyRef>,
-    /// ConfigMap in the application's namespace that holds the values.
-    #[arg(long, value_name = "NAME/KEY")]
+    /// ConfigMap in the application's namespace that holds the values, instead of all of these.
+    #[arg(long, value_name = "NAME/KEY", conflicts_with_all = ["values", "set", "set_string", "set_file", "values_secret"])]
     values_configmap: Option<KeyRef>,
 }
 
@@ -85,19 +95,35 @@ pub(super) enum ChartType {
     Oci,
 }
 
+/// What is wanted, before it is known what the cluster can take.
+enum Read {
+    Instance(Value),
+    Flags { wanted: Box<Wanted>, given: Given },
+}
+
 impl Deploy {
     pub async fn run(self, context: &Context) -> Result<(), Error> {
-        let instance = self.instance()?;
+        let read = self.read()?;
         let client = context.client()?;
         let cluster = resolve::cluster(&client, &self.cluster).await?;
+        let instance = match read {
+            Read::Instance(instance) => instance,
+            Read::Flags { mut wanted, given } => {
+                let takes_texts = cluster.capabilities.iter().any(|one| one == VALUES_TEXT);
+                if let Some(values) = given.values(takes_texts)? {
+                    wanted.values = Some(Values::Given(values));
+                }
+                manifest::build(*wanted)
+            }
+        };
         let intent = json!({ "intent": "ensure-application-instance", "applicationInstance": instance });
         self.waiting.hand_in(context, &client, &cluster, intent).await
     }
 
-    fn instance(&self) -> Result<Value, Error> {
+    fn read(&self) -> Result<Read, Error> {
         if let Some(path) = &self.file {
             let text = files::text(path, FILE_BYTES)?;
-            return manifest::from_text(&text, path, self.namespace.as_deref());
+            return manifest::from_text(&text, path, self.namespace.as_deref()).map(Read::Instance);
         }
         // clap has made sure that those without a default are there.
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -111,28 +137,35 @@ impl Deploy {
             version: text(&self.chart.chart_version),
             insecure: self.chart.chart_insecure,
         };
-        Ok(manifest::build(Wanted {
+        let wanted = Wanted {
             name: text(&self.name),
             namespace: text(&self.namespace),
             catalog_id: self.chart.catalog_id.clone(),
             chart,
             timeout: self.chart.timeout.as_ref().map(ToString::to_string),
-            values: self.values.read()?,
-        }))
+            values: self.values.reference(),
+        };
+        let given = self.values.given()?;
+        given.check()?;
+        Ok(Read::Flags { wanted: Box::new(wanted), given })
     }
 }
 
 impl ValuesFlags {
-    fn read(&self) -> Result<Option<Values>, Error> {
-        let inline = |path: &PathBuf| mapping(path).map(Values::Inline);
-        if let Some(path) = &self.values {
-            return inline(path).map(Some);
-        }
+    fn reference(&self) -> Option<Values> {
         let secret = self.values_secret.clone().map(Values::Secret);
-        Ok(secret.or_else(|| self.values_configmap.clone().map(Values::ConfigMap)))
+        secret.or_else(|| self.values_configmap.clone().map(Values::ConfigMap))
     }
-}
 
-fn mapping(path: &Path) -> Result<Value, Error> {
-    manifest::values(&files::text(path, FILE_BYTES)?, path)
+    fn given(&self) -> Result<Given, Error> {
+        let mut given =
+            Given { set: self.set.clone(), set_string: self.set_string.clone(), ..Given::default() };
+        for path in &self.values {
+            given.files.push((path.clone(), files::text(path, FILE_BYTES)?));
+        }
+        for flag in &self.set_file {
+            given.add_set_file(flag, |path| files::text(Path::new(path), FILE_BYTES))?;
+        }
+        Ok(given)
+    }
 }

@@ -29,7 +29,8 @@ pub(super) struct Chart {
 
 /// Where its values come from.
 pub(super) enum Values {
-    Inline(Value),
+    /// `spec.values` as it is.
+    Given(Value),
     Secret(KeyRef),
     ConfigMap(KeyRef),
 }
@@ -99,28 +100,25 @@ impl Values {
     fn into_json(self) -> Value {
         let key_ref = |of: KeyRef| json!({ "name": of.name, "key": of.key });
         match self {
-            Self::Inline(values) => json!({ "source": "inline", "inline": values }),
+            Self::Given(values) => values,
             Self::Secret(of) => json!({ "source": "secretRef", "secretRef": key_ref(of) }),
             Self::ConfigMap(of) => json!({ "source": "configMapRef", "configMapRef": key_ref(of) }),
         }
     }
 }
 
-/// The chart values in a file; an empty file holds none.
-pub(super) fn values(text: &str, path: &Path) -> Result<Value, Error> {
-    let wrong = |detail: String| Error::Values { path: path.to_owned(), detail };
-    match yaml::read(text, path)? {
-        Value::Null => Ok(json!({})),
-        values @ Value::Object(_) => Ok(values),
-        _ => Err(wrong("it holds something else".to_owned())),
-    }
-}
-
-/// The object in a file. A namespace is added where it has none; everything else is the control plane's and the
+/// The object in a file, read as `kubectl` reads it. A namespace is added where it has none; everything else is the control plane's and the
 /// cluster's to judge.
 pub(super) fn from_text(text: &str, path: &Path, namespace: Option<&str>) -> Result<Value, Error> {
     let wrong = |detail: String| Error::Manifest { path: path.to_owned(), detail };
-    let mut object = yaml::read(text, path)?;
+    let mut object = match vworkspace_values::yaml::read_object(text) {
+        Ok(object) => Value::Object(object),
+        Err(fault) => {
+            // Says more about a fault, where it finds one.
+            yaml::read(text, path)?;
+            return Err(wrong(fault.to_string()));
+        }
+    };
     if object["apiVersion"] != API_VERSION || object["kind"] != KIND {
         return Err(wrong(format!("apiVersion is not {API_VERSION} or kind is not {KIND}")));
     }

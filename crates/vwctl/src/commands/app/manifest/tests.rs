@@ -86,14 +86,12 @@ fn a_name_that_yaml_takes_for_something_else_is_to_be_quoted() {
 fn a_fault_of_yaml_is_not_taken_for_a_wrong_object() {
     let broken = "a: \"open";
     assert!(matches!(file(broken, None), Err(Error::Yaml { .. })));
-    assert!(matches!(values(broken, Path::new("values.yaml")), Err(Error::Yaml { .. })));
-    assert!(matches!(values("- 1", Path::new("values.yaml")), Err(Error::Values { .. })));
 }
 
 #[test]
-fn values_are_a_mapping_or_nothing() {
-    let read = |text: &str| values(text, Path::new("values.yaml"));
-    assert_eq!(read("").unwrap(), json!({}));
-    assert_eq!(read("replicas: 2").unwrap(), json!({ "replicas": 2 }));
-    assert!(read("- 1").is_err());
+fn a_file_is_read_as_kubectl_reads_it() {
+    let values = "spec: {values: {source: inline, inline: {mode: 0440, on: 1, big: 9007199254740993}}}\n";
+    let object = file(&format!("{WEB}  namespace: demo\n{values}"), None).unwrap();
+    let expected = json!({"mode": 288, "true": 1, "big": 9_007_199_254_740_993_i64});
+    assert_eq!(object["spec"]["values"]["inline"], expected);
 }
