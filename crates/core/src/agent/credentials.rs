@@ -76,8 +76,8 @@ struct Past {
 pub enum LostRotation {
     /// It was asked for. Left when its answer is stored, or when the control plane refuses it for good.
     Asked,
-    /// The cluster has registered again because of it, and was refused. It does so once: only a rotation that begins
-    /// later, which takes an accepted credential, replaces this.
+    /// The cluster has registered again because of it, and was refused for good, or given another identity. It does so no
+    /// more: only a rotation that begins later, which takes an accepted credential, replaces this.
     RegisteredAgain,
 }
 
@@ -221,7 +221,8 @@ impl Held {
             Ok((cluster, fetched)) if cluster == self.cluster => {
                 Some(self.fetched(fetched, &Cause::RegisteredAgain))
             }
-            Err(failure) if !failure.is_rejection() && !failure.is_final() => None,
+            // One on an empty database, or one that forbids everything for a while, says nothing about the token.
+            Err(failure) if !failure.is_final() => None,
             Ok(_) | Err(_) => Some(self.with_lost_rotation(LostRotation::RegisteredAgain)),
         }
     }

@@ -11,7 +11,7 @@
 //! | none | any | register |
 //! | any | new | register |
 //! | not recorded | used or none | adopt |
-//! | all refused, and the answer to a rotation was lost | used | register again, once |
+//! | all refused, and the answer to a rotation was lost | used | register again, seldom, until refused for good |
 //! | one that waits for its first answer | used or none | keep |
 //! | the current one accepted, and a rotation due | used or none | rotate |
 //! | any | used or none | keep |

@@ -196,10 +196,10 @@ fn repeated_registration_ends_with_any_final_answer() {
     let refused = |answer| asked.registered_again(answer).map(|held| held.lost_rotation());
     let over = Some(Some(LostRotation::RegisteredAgain));
     assert_eq!(refused(Ok((ClusterId::new("d"), fetched()))), over, "another identity is not taken");
-    for status in [400, 401, 403, 404, 409, 410, 422] {
+    for status in [400, 404, 409, 410, 422] {
         assert_eq!(refused(Err(Failure::of_status(status, None))), over, "{status}");
     }
-    for status in [408, 413, 429, 500, 502, 503] {
+    for status in [401, 403, 408, 413, 429, 500, 502, 503] {
         assert_eq!(refused(Err(Failure::of_status(status, None))), None, "{status}");
     }
     assert_eq!(refused(Err(Failure::IdentityConflict { retry_after: None })), None);

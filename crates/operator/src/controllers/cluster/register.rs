@@ -122,11 +122,10 @@ impl Registrar {
             Err(unregistered) => Err(unregistered.failure()),
         };
         let Some(held) = stored.held.registered_again(answer) else {
-            if let Err(unregistered) = exchanged {
-                self.handle_unregistered(cluster, registration, unregistered);
-            }
-            let at = self.registering.not_before(registration, clock::now());
-            return Ok(at.map_or(Exchange::None, |at| Exchange::Waits { at }));
+            return Ok(match exchanged.map_err(|e| self.handle_unregistered(cluster, registration, e)) {
+                Err(Exchange::Rejected { at, .. } | Exchange::Failed { at, .. }) => Exchange::Waits { at },
+                Ok(_) | Err(_) => Exchange::None,
+            });
         };
         let is_given = held.lost_rotation().is_none();
         self.write_secret(Some(cluster), &Stored { held, ..stored.clone() }).await?;

@@ -256,7 +256,7 @@ mod tests {
     /// earlier request.
     async fn writes_when_refused(status: &'static str, code: &'static str) -> [usize; 2] {
         let base_url = control_plane(status, code).await;
-        let current = Held::new(ClusterId::new("c"), Secret::new("t"), None);
+        let current = Held::new(ClusterId::new("c"), Secret::new("vwksp-agt-test"), None);
         let mut writes = [0, 0];
         for (written, held) in
             writes.iter_mut().zip([current.clone(), current.asking_for_rotation().unwrap()])

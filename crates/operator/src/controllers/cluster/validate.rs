@@ -150,13 +150,13 @@ fn judge_token(
     let fingerprint = fingerprint(token);
     let observed = found.cluster.status.as_ref().and_then(|status| status.observed_token.as_ref());
     let is_used = observed.is_none_or(|observed| *observed == fingerprint) && !is_forced(&found.cluster);
+    let is_known = stored.is_some() && is_used;
     match (registration(found, token.clone(), fingerprint), rejected) {
-        (registration, _) if stored.is_some() && is_used => (Token::Used, registration),
         (Ok(registration), Some(rejected)) if rejected.holds_back(&registration, &found.cluster, now) => {
             let (message, at) = (rejected.message(), rejected.retry_at);
-            (Token::None, Err(Blocked::TokenRejected { message, at }))
+            (if is_known { Token::Used } else { Token::None }, Err(Blocked::TokenRejected { message, at }))
         }
-        (registration, _) => (Token::New, registration),
+        (registration, _) => (if is_known { Token::Used } else { Token::New }, registration),
     }
 }
 

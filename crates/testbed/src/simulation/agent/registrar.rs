@@ -42,7 +42,7 @@ impl Agent {
             let stored = self.site.api.state().credential.clone();
             let done = match stored {
                 None => self.register(&mut rejected).await,
-                Some(held) => self.settle(held, &mut rotating).await,
+                Some(held) => self.settle(held, &mut rotating, &mut rejected).await,
             };
             let pause = if done.is_some() { 1_000 } else { 1_000 + self.site.world.dice.roll(2_000) };
             self.site.world.sleep(Duration::from_millis(pause)).await;
@@ -99,12 +99,18 @@ impl Agent {
     }
 
     /// Registers under the identity that is held, once: the answer to a rotation was lost, and every credential is rejected.
-    async fn register_again(&self, held: Held) -> Option<()> {
+    async fn register_again(&self, held: Held, rejected: &mut Rejected) -> Option<()> {
+        if rejected.not_before.is_some_and(|at| self.now() < at) {
+            return Some(());
+        }
         let answer = self.exchange(Some(held.cluster.clone())).await?.map(|answer| {
             let life = self.life(answer.expires_at);
             let rotation = format!("{}-again-{}", self.site.name, self.site.world.dice.roll(1 << 30));
             (answer.cluster_id, Fetched { token: answer.token, life, rotation })
         });
+        if matches!(answer, Err(failure) if failure.is_rejection()) {
+            rejected.handle(self.now(), self.random());
+        }
         let again = held.registered_again(answer)?;
         if again.lost_rotation().is_none() {
             self.site.world.weather.count("registered again after a lost rotation");
@@ -127,7 +133,12 @@ impl Agent {
     }
 
     /// Stores how a rotation ended, or begins one where none is under way.
-    async fn settle(&self, held: Held, rotating: &mut Spacing<Secret>) -> Option<()> {
+    async fn settle(
+        &self,
+        held: Held,
+        rotating: &mut Spacing<Secret>,
+        rejected: &mut Rejected,
+    ) -> Option<()> {
         let settled = held.settled(&self.verdicts.borrow(), self.now());
         let kept = settled.as_ref().map_or(&held, Settled::held).clone();
         let kept = match self.mark.get() {
@@ -151,7 +162,7 @@ impl Agent {
                 self.note("goes on with a credential that it had before");
                 self.site.world.weather.count("former credential accepted");
             }
-            None => return self.next_step(kept, rotating).await,
+            None => return self.next_step(kept, rotating, rejected).await,
         }
         Some(())
     }
@@ -180,7 +191,12 @@ impl Agent {
     }
 
     /// Does what is next about the identity, for a job or by the step that is due.
-    async fn next_step(&self, held: Held, rotating: &mut Spacing<Secret>) -> Option<()> {
+    async fn next_step(
+        &self,
+        held: Held,
+        rotating: &mut Spacing<Secret>,
+        rejected: &mut Rejected,
+    ) -> Option<()> {
         let (ordered, verdicts) = (self.ordered.borrow().clone(), self.verdicts.borrow().clone());
         if let Some(job) = ordered
             && rotation_by_job(&job, held.fulfilled.job.as_ref()) == Rotation::Due
@@ -198,7 +214,7 @@ impl Agent {
             now: self.now(),
         });
         match step {
-            IdentityStep::RegisterAgain => self.register_again(held).await,
+            IdentityStep::RegisterAgain => self.register_again(held, rejected).await,
             IdentityStep::Rotate(cause) => self.rotate(held, cause, rotating).await,
             IdentityStep::TakeBackWish => {
                 let taken_back: Result<(), ApiError> = self.site.api.call(|state| state.wish = None).await;

@@ -181,8 +181,9 @@ fn a_token_that_was_rejected_elsewhere_is_tried_where_the_object_says_now() {
 
 /// The exchange that is to be made, refused.
 fn rejected(found: &Found) -> RejectedToken {
-    match plan(found, None, &Verdicts::default(), NOW) {
-        Plan::Register(registration) => {
+    let (_, all_refused) = lost();
+    match plan(found, None, &all_refused, NOW) {
+        Plan::Register(registration) | Plan::RegisterAgain(registration) => {
             RejectedToken::new(None, &registration, &found.cluster, "spent".into(), NOW, 1.0)
         }
         _ => unreachable!("there is an exchange to be made"),
@@ -208,6 +209,10 @@ fn used_token_is_exchanged_again_after_a_lost_rotation() {
     let (mut found, refused) = lost();
     assert!(plan(&found, None, &Verdicts::default(), NOW) == Plan::Keep);
     assert!(matches!(plan(&found, None, &refused, NOW), Plan::RegisterAgain(r) if r.base_url == "https://x"));
+    let forbidden = rejected(&found);
+    assert!(plan(&found, Some(&forbidden), &refused, NOW) == Plan::Keep, "it is asked seldom");
+    let later = plan(&found, Some(&forbidden), &refused, forbidden.retry_at);
+    assert!(matches!(later, Plan::RegisterAgain(_)), "nothing stops for good");
     found.token = Err("gone".into());
     assert!(plan(&found, None, &refused, NOW) == Plan::Keep);
 }
