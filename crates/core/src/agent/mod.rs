@@ -8,6 +8,7 @@
 //!   divergence does the control plane still hold what was reported? (Divergence, Settled)
 //!   departure  what follows from the answer to a decommission
 //!   identity_step what follows for the identity: register, rotate, keep (next_step)
+//!   held       does the API server hold what was sent? (Comparison)
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
 //!   rotation   when the credential is exchanged, and for whom (Life, Cause)
@@ -25,6 +26,7 @@ pub mod credentials;
 pub mod dedup;
 pub mod departure;
 pub mod divergence;
+pub mod held;
 pub mod identity_step;
 pub mod job_run;
 pub mod object_key;
