@@ -13,5 +13,6 @@
 mod bad_input;
 mod delivery;
 mod failing;
+mod held;
 mod support;
 mod vwctl;
