@@ -185,9 +185,10 @@ pub struct KeyRef {
     pub key: String,
 }
 
-/// Wishes that other programs read.
+/// Wishes that other programs read. Replaced as a whole, so that members can be emptied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Integrations {
     /// External Secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]

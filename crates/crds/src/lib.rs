@@ -22,9 +22,26 @@ pub fn definitions() -> [CustomResourceDefinition; 3] {
     [ApplicationInstance::crd(), Operation::crd(), Cluster::crd()]
 }
 
+/// Places in the specs of our kinds whose members are the user's own: a job's object holds there what it was sent, and
+/// nothing more (contract, section 2).
+pub fn free_form(kind: &str) -> &'static [&'static [&'static str]] {
+    match kind {
+        "ApplicationInstance" => &[&["spec", "values", "inline"]],
+        "Operation" => &[&["spec", "parameters"]],
+        _ => &[],
+    }
+}
+
 /// An object whose members are the user's own.
+///
+/// It has one owner: server-side apply replaces it as a whole. Merged member by member, an emptied `{}` would become
+/// `null`, and members of other field managers would stay.
 fn preserved_object(_: &mut schemars::SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-map-type": "atomic",
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
 }
 
 /// `status.conditions`: a list-map keyed by `type`, so that two managers can own different conditions.

@@ -375,10 +375,19 @@ fn ready_verdict(applied: i64, observed: &Observed) -> Verdict {
         // Ready carries the source's own reason then, whatever Flux calls it.
         || blocked.is_some_and(|blocked| blocked.reason == reasons::SOURCE_STALLED);
     match ready.status {
+        // Something else runs than was asked for (contract, section 7).
+        ConditionStatus::True if drift_of(applied, observed).is_some() => Verdict::Waits,
         ConditionStatus::True => Verdict::Succeeded,
         ConditionStatus::False if !works && for_good => Verdict::Failed(told(ready)),
         ConditionStatus::False | ConditionStatus::Unknown => Verdict::Waits,
     }
+}
+
+/// The drift that is reported about the applied generation.
+fn drift_of(applied: i64, observed: &Observed) -> Option<&Condition> {
+    let drifted = observed.condition(types::DRIFTED)?;
+    let counts = drifted.status == ConditionStatus::True && observed.generation_of(drifted) >= applied;
+    counts.then_some(drifted)
 }
 
 /// Fails a waiting job once the operator has lost its rights in the namespace.
@@ -424,7 +433,13 @@ fn last_word(taken: &Taken, last: Option<&Observed>) -> String {
         Goal::Gone => types::DELETING,
     };
     let reported = last.and_then(|last| Some((last.condition(type_)?, last)));
+    let drift = last.and_then(|last| drift_of(taken.applied.generation, last));
     match reported {
+        Some((Condition { status: ConditionStatus::True, .. }, _))
+            if taken.goal == Goal::Ready && drift.is_some() =>
+        {
+            drift.map(Condition::to_string).unwrap_or_default()
+        }
         Some((condition, last))
             if taken.goal == Goal::Gone || last.generation_of(condition) >= taken.applied.generation =>
         {

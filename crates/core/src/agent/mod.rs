@@ -8,6 +8,7 @@
 //!   divergence does the control plane still hold what was reported? (Divergence, Settled)
 //!   departure  what follows from the answer to a decommission
 //!   event_reporter  keys, log and outbox: stored before sent (EventReporter)
+//!   held       does the API server hold what was sent? (Comparison)
 //!   identity_step what follows for the identity: register, rotate, keep (next_step)
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
@@ -26,6 +27,7 @@ pub mod dedup;
 pub mod departure;
 pub mod divergence;
 pub mod event_reporter;
+pub mod held;
 pub mod identity_step;
 pub mod job_run;
 pub mod object_key;

@@ -1,5 +1,7 @@
 //! From a job's payload to what is done with which object. Pure.
 
+mod metadata;
+
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -69,6 +71,14 @@ pub enum Refusal {
     /// The payload lacks something, or is not of the shape its kind asks for.
     #[error("malformed payload: {0}")]
     Malformed(String),
+    /// A member of the object's metadata that no job may set.
+    #[error("{path} cannot be set by a job: {why}")]
+    Metadata {
+        /// The member.
+        path: String,
+        /// For people.
+        why: &'static str,
+    },
     /// An object that jobs may not touch.
     #[error(
         "KindNotAllowed: jobs of this cluster may not {verb} {api_version} {kind}; allowed are ApplicationInstance and Operation"
@@ -157,11 +167,7 @@ fn apply(mut manifest: Value, job: &Job, cluster: &ClusterId) -> Result<Action, 
     // Written by the API server and our controllers only; sending them would be refused or make false conflicts.
     root.remove("status");
     if let Some(metadata) = root.get_mut("metadata").and_then(Value::as_object_mut) {
-        for written_by_server in
-            ["managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"]
-        {
-            metadata.remove(written_by_server);
-        }
+        metadata::narrow(metadata)?;
         label(metadata, cluster)?;
     }
     let goal = Goal::of_apply(&object.kind, job.wait_for);
@@ -180,9 +186,6 @@ fn depth(value: &Value) -> usize {
 
 fn label(metadata: &mut Map<String, Value>, cluster: &ClusterId) -> Result<(), Refusal> {
     let labels = metadata.entry("labels").or_insert_with(|| json!({}));
-    if labels.is_null() {
-        *labels = json!({});
-    }
     let labels = labels
         .as_object_mut()
         .ok_or_else(|| Refusal::Malformed("metadata.labels is no object".to_owned()))?;

@@ -1,15 +1,18 @@
 //! Handing objects to the API server: gate, server-side apply without force, delete.
 
+mod answer;
+
 use crate::{
     cause::cause,
     namespace_access::{NamespaceAccess, is_no_answer},
     rotations::RotationError,
 };
+use answer::Answer;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
-    core::{ApiResource, GroupVersionKind, PartialObjectMeta, Status},
+    core::{ApiResource, GroupVersionKind, Status},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -86,21 +89,29 @@ impl Applier {
     }
 
     /// Applies the manifest; gives the object back with uid and generation. What is being deleted is left alone, and is
-    /// applied once it is gone.
+    /// applied once it is gone. If the API server holds something else than was sent, it is sent once more.
     ///
     /// # Errors
     /// See [`ApplyError`].
     pub async fn apply(&self, object: &ObjectRef, manifest: &Value) -> Result<ObjectRef, ApplyError> {
         self.pass_gate(&object.namespace).await?;
         let (api, params) = (self.api(object)?, PatchParams::apply(AGENT_FIELD_MANAGER));
-        let mut tries = 0;
+        let (mut tries, mut is_repeat) = (0, false);
         loop {
             tries += 1;
-            let found = api.get_metadata_opt(&object.name).await.map_err(classify)?;
-            let manifest = conditional(manifest, found.as_ref())?;
-            match api.patch(&object.name, &params, &Patch::Apply(&manifest)).await {
+            let found = api.get_opt(&object.name).await.map_err(classify)?;
+            let sent = conditional(manifest, found.as_ref())?;
+            found.as_ref().map_or(Ok(()), |found| answer::check_owners(manifest, found))?;
+            match api.patch(&object.name, &params, &Patch::Apply(&sent)).await {
                 Err(kube::Error::Api(status)) if is_race(&status) && tries < MAX_RACES => {}
-                applied => return lasting(object, &applied.map_err(classify)?),
+                applied => {
+                    let live = applied.map_err(classify)?;
+                    let applied = lasting(object, &live)?;
+                    match answer::judge(manifest, &live, is_repeat)? {
+                        Answer::Held => return Ok(applied),
+                        Answer::SendAgain => is_repeat = true,
+                    }
+                }
             }
         }
     }
@@ -215,10 +226,7 @@ fn resource_of(object: &ObjectRef) -> Option<ApiResource> {
 
 /// The manifest, for exactly what was found: a write that comes late, after its repetition or after the next job's,
 /// changes nothing (Kubernetes API conventions, concurrency control). Where nothing was found, no condition says so.
-fn conditional(
-    manifest: &Value,
-    found: Option<&PartialObjectMeta<DynamicObject>>,
-) -> Result<Value, ApplyError> {
+fn conditional(manifest: &Value, found: Option<&DynamicObject>) -> Result<Value, ApplyError> {
     let mut manifest = manifest.clone();
     let Some(found) = found.map(|found| &found.metadata) else { return Ok(manifest) };
     if found.deletion_timestamp.is_some() {

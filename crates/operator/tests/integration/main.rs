@@ -8,6 +8,7 @@ mod applying;
 mod counting;
 mod deletion;
 mod gates;
+mod held;
 mod install;
 mod refusal;
 mod rest;

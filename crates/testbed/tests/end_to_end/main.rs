@@ -13,6 +13,7 @@
 mod bad_input;
 mod delivery;
 mod failing;
+mod held;
 mod rest;
 mod support;
 mod values;

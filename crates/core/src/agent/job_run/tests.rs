@@ -48,6 +48,30 @@ fn succeeded_only_with_ready_about_the_applied_generation() {
     assert_eq!((result.outcome, result.applied_ref.clone()), (Outcome::Succeeded, Some(applied(2))));
 }
 
+/// The foreign value runs: the job ends with the word on it unless somebody takes it away.
+#[test]
+fn no_success_while_drifted() {
+    let ready = condition("Ready", True, reasons::HELM_RELEASE_READY, 2);
+    let drifted = |status, generation| {
+        let mut drifted = condition("Drifted", status, reasons::DRIFT_DETECTED, generation);
+        drifted.message = "the HelmRelease holds .spec.values.color of \"kubectl-patch\"".into();
+        drifted
+    };
+    let mut run = waiting(Goal::Ready, 2);
+    run.handle_observed(observed(&[ready.clone(), drifted(True, 2)]));
+    assert_eq!(run.result(), None);
+    let mut late = run.clone();
+    late.handle_timeout(at(60));
+    let error = &late.result().unwrap().error;
+    assert!(error.starts_with("DeadlineExceeded: Drifted=True/DriftDetected"), "{error}");
+    assert!(error.contains("kubectl-patch"), "{error}");
+    run.handle_observed(observed(&[ready.clone(), drifted(False, 2)]));
+    assert_eq!(run.result().unwrap().outcome, Outcome::Succeeded);
+    let mut run = waiting(Goal::Ready, 2);
+    run.handle_observed(observed(&[ready, drifted(True, 1)]));
+    assert_eq!(run.result().unwrap().outcome, Outcome::Succeeded, "the drift is of the generation before");
+}
+
 #[test]
 fn failed_now_only_for_good_and_when_nothing_works_on_it() {
     let failed = |reason, reconciling| {

@@ -1,12 +1,14 @@
 //! Step 4: the objects become what they should be. Needs a client.
 //!
-//! Guarantees: nothing is forced; nothing is written when everything is as wanted.
+//! Guarantees: nothing is forced; nothing is written when everything is as wanted. What the API server answers is compared
+//! with what was sent, and sent once more if the API server made something else of it.
 
 use super::{
     build::{Desired, Prepared, source_kind},
     dereference::Dereferenced,
+    drift,
     error::{Error, is_absent},
-    live::{self, Live, owner_other_than},
+    live::{self, Live, Standing, owner_other_than},
     validate::Refusal,
     values_revision::{self, Mark},
     values_secret,
@@ -24,6 +26,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
+use vworkspace_core::agent::held::Comparison;
 use vworkspace_crds::{ApplicationInstance, application_instance::AppliedChart, key};
 
 /// What the API server holds after the apply; only from this is a status made.
@@ -39,6 +42,8 @@ pub struct Applied {
     pub helm_chart: Option<Source>,
     /// The chart handed to Flux.
     pub chart: AppliedChart,
+    /// Where the objects hold something else than was asked, in words; empty if nowhere.
+    pub drift: String,
 }
 
 impl Applied {
@@ -69,15 +74,17 @@ pub async fn apply(
 ) -> Result<Applied, Error> {
     let uid = instance.uid().unwrap_or_default();
     let is_new = found.release.is_none();
-    let source: Source = keep(client, &prepared.namespace, &prepared.source, found.source, &uid).await?;
+    let (source, of_source): (Source, _) =
+        keep(client, &prepared.namespace, &prepared.source, found.source, &uid).await?;
     if let Some(secret) = &prepared.values_secret {
         values_secret::keep(client, &prepared.namespace, secret, &uid).await?;
     }
-    let release: HelmRelease =
+    let (release, of_release): (HelmRelease, _) =
         keep(client, &prepared.namespace, &prepared.release, found.release, &uid).await?;
+    let drift = drift::words(&[(&prepared.source, &of_source), (&prepared.release, &of_release)]);
     let release = mark_values(client, &prepared.namespace, release, found.values_revision, is_new).await?;
     drop_other_source(client, &instance, &prepared, &uid).await?;
-    Ok(Applied { instance, release, source, helm_chart: found.chart, chart: prepared.chart })
+    Ok(Applied { instance, release, source, helm_chart: found.chart, chart: prepared.chart, drift })
 }
 
 /// Adds the finalizer where it is missing; `None` when it is there. The write is refused if the instance has changed
@@ -111,24 +118,30 @@ pub async fn write_finalizers(
     })
 }
 
-/// Applies one object unless it is as wanted already, or belongs to others.
+/// Applies one object unless it is as wanted already, or belongs to others. Answers what of it is not as wanted.
 async fn keep<V: DeserializeOwned + Observed>(
     client: &Client,
     namespace: &str,
     desired: &Desired,
     found: Option<Live<V>>,
     uid: &str,
-) -> Result<V, Error> {
+) -> Result<(V, Comparison), Error> {
     if let Some(found) = found {
         if let Some(owner) = owner_other_than(found.view.metadata(), uid) {
             let (kind, name) = (desired.kind.as_str(), desired.name.clone());
             return Err(Refusal::NameTaken { kind, name, owner: owner.to_owned() }.into());
         }
-        if found.is_as(desired) {
-            return Ok(found.view);
+        if let Standing::Applied(comparison) = found.standing(desired) {
+            return Ok((found.view, comparison));
         }
     }
-    live::apply(client, namespace, desired).await.map(|live| live.view)
+    let mut live: Live<V> = live::apply(client, namespace, desired).await?;
+    if !live.compare(desired).changed.is_empty() {
+        // For example `null` where a map was emptied: the second write has what it takes.
+        live = live::apply(client, namespace, desired).await?;
+    }
+    let comparison = live.compare(desired);
+    Ok((live.view, comparison))
 }
 
 /// Asks Flux to read the referenced values again when they are not the ones it was last asked to read (fact 8).

@@ -12,7 +12,11 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use vworkspace_core::agent::held::{self, Comparison, FreeForm};
 use vworkspace_crds::key;
+
+/// Places of a HelmRelease that decide with which values the chart runs. Flux's definition merges them member by member.
+const HELM_VALUES: &[FreeForm] = &[&["spec", "values"], &["spec", "valuesFrom"]];
 
 /// One object: all of it, to compare with what is wanted, and the members that are read.
 #[derive(Clone, Debug)]
@@ -34,11 +38,36 @@ impl<V: DeserializeOwned> Live<V> {
     }
 }
 
+/// How an object stands to what is wanted, and what follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as the last apply sent it: nothing is written. The differences are other managers' members in the values,
+    /// which stay.
+    Applied(Comparison),
+    /// It is to be applied.
+    Outdated,
+}
+
 impl<V> Live<V> {
-    /// Whether the last apply sent exactly this, and nobody has changed any of it since.
-    pub fn is_as(&self, desired: &Desired) -> bool {
+    /// Compares the object with what is wanted, and with what the last apply sent.
+    pub fn standing(&self, desired: &Desired) -> Standing {
         let path = format!("/metadata/annotations/{}", key::APPLIED_DIGEST.replace('/', "~1"));
-        self.raw.pointer(&path) == desired.manifest.pointer(&path) && contains(&self.raw, &desired.manifest)
+        let is_sent = self.raw.pointer(&path) == desired.manifest.pointer(&path);
+        let comparison = self.compare(desired);
+        if is_sent && comparison.changed.is_empty() {
+            Standing::Applied(comparison)
+        } else {
+            Standing::Outdated
+        }
+    }
+
+    /// How the object differs from what is wanted.
+    pub fn compare(&self, desired: &Desired) -> Comparison {
+        let free_form = match desired.kind {
+            FluxKind::HelmRelease => HELM_VALUES,
+            FluxKind::HelmChart | FluxKind::HelmRepository | FluxKind::OciRepository => &[],
+        };
+        held::compare(&desired.manifest, &self.raw, free_form, key::OPERATOR_FIELD_MANAGER)
     }
 }
 
@@ -85,43 +114,53 @@ fn what(desired: &Desired) -> String {
     format!("{} {}", desired.kind.as_str(), desired.name)
 }
 
-/// Whether everything in `part` is in `whole`. Lists of owners may have been added to; other lists may not.
-fn contains(whole: &Value, part: &Value) -> bool {
-    match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => part.iter().all(|(key, value)| match whole.get(key) {
-            Some(found) if key == "ownerReferences" => contains_all(found, value),
-            Some(found) => contains(found, value),
-            None => false,
-        }),
-        (Value::Array(whole), Value::Array(part)) => {
-            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
-        }
-        _ => whole == part,
-    }
-}
-
-fn contains_all(whole: &Value, part: &Value) -> bool {
-    let (Some(whole), Some(part)) = (whole.as_array(), part.as_array()) else {
-        return false;
-    };
-    part.iter().all(|part| whole.iter().any(|whole| contains(whole, part)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+    use vworkspace_protocol::outcome::FieldConflict;
+
+    fn desired(values: &Value) -> Desired {
+        let mut manifest = json!({"metadata": {"annotations": {key::APPLIED_DIGEST: values.to_string()}}, "spec": {"interval": "5m"}});
+        if !values.is_null() {
+            manifest["spec"]["values"] = values.clone();
+        }
+        Desired { kind: FluxKind::HelmRelease, name: "shop".to_owned(), manifest }
+    }
+
+    fn standing(sent: &Value, held: &Value, wanted: &Value) -> Standing {
+        let mut raw = desired(sent).manifest;
+        raw["spec"]["values"] = held.clone();
+        let values: serde_json::Map<_, _> =
+            ["color", "replicas"].iter().map(|name| (format!("f:{name}"), json!({}))).collect();
+        raw["metadata"]["managedFields"] =
+            json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:values": values}}}]);
+        Live { raw, view: () }.standing(&desired(wanted))
+    }
+
+    fn foreign(path: &str) -> Standing {
+        let conflict = FieldConflict { manager: "kubectl".to_owned(), field_path: path.to_owned() };
+        Standing::Applied(Comparison { foreign: vec![conflict], changed: Vec::new() })
+    }
 
     #[test]
-    fn defaults_and_other_peoples_members_do_not_count() {
-        let part = json!({"metadata": {"labels": {"a": "1"}, "ownerReferences": [{"uid": "u"}]}, "spec": {"list": [1]}});
-        let mut whole = json!({
-            "metadata": {"labels": {"a": "1", "b": "2"}, "ownerReferences": [{"uid": "x"}, {"uid": "u", "name": "n"}]},
-            "spec": {"list": [1], "default": true},
-        });
-        assert!(contains(&whole, &part));
-        whole["spec"]["list"] = json!([1, 2]);
-        assert!(!contains(&whole, &part));
+    fn members_of_others_in_the_values_are_no_reason_to_write() {
+        let sent = json!({"env": "x", "replicas": 2});
+        let rows = [
+            (json!({"env": "x", "replicas": 2}), Standing::Applied(Comparison::default())),
+            (json!({"env": "x", "replicas": 2, "color": "red"}), foreign(".spec.values.color")),
+            (json!({"env": "x", "replicas": 7}), foreign(".spec.values.replicas")),
+            (json!({"env": null, "replicas": 2}), Standing::Outdated),
+            (json!({"replicas": 2, "color": "red"}), Standing::Outdated),
+        ];
+        for (held, expected) in rows {
+            assert_eq!(standing(&sent, &held, &sent), expected, "{held}");
+        }
+        assert_eq!(
+            standing(&json!(null), &json!({"color": "red"}), &json!(null)),
+            foreign(".spec.values.color")
+        );
+        assert_eq!(standing(&sent, &sent, &json!({"env": "y"})), Standing::Outdated);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod build;
 mod delete;
 pub mod dereference;
+mod drift;
 pub mod error;
 pub mod inline_secret;
 pub mod live;

@@ -3,6 +3,7 @@
 use super::{
     Shared,
     apply::Applied,
+    drift,
     error::Error,
     running,
     situation::{self, Situation},
@@ -39,7 +40,9 @@ pub fn read(applied: &Applied) -> Situation {
         requested_at: request.map(|(requested_at, _)| requested_at),
         is_request_ours: request.is_some_and(|(_, is_ours)| is_ours),
     };
-    Situation::Flux(reading::read(&wanted, &applied.seen(), &running::reported(&applied.instance)))
+    let mut reading = reading::read(&wanted, &applied.seen(), &running::reported(&applied.instance));
+    reading.drift = drift::merge(&applied.drift, reading.drift);
+    Situation::Flux(reading)
 }
 
 /// The status that tells the situation.

@@ -1,0 +1,102 @@
+//! Whether the API server holds what the job asks for, before and after the write (contract, section 2). Pure.
+
+use super::{ApplyError, conflict_message};
+use kube::core::DynamicObject;
+use serde_json::Value;
+use vworkspace_core::agent::held::{self, Comparison};
+use vworkspace_crds::{free_form, key::AGENT_FIELD_MANAGER};
+use vworkspace_protocol::outcome::FieldConflict;
+
+/// What follows from an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It holds what was sent.
+    Held,
+    /// The API server made something else of it, for example `null` of `{}`: a second write has what it takes.
+    SendAgain,
+}
+
+/// Looks for members of other managers in the object's free-form maps before it is written.
+///
+/// The API server does so by itself, except where it knows an owner from the time before these maps had one owner each:
+/// it does not carry such ownership over, and would drop the member without a word.
+///
+/// # Errors
+/// A conflict with each owner.
+pub(super) fn check_owners(manifest: &Value, found: &DynamicObject) -> Result<(), ApplyError> {
+    no_foreign(compare(manifest, found)?.foreign)
+}
+
+/// Compares the answer with the manifest as the job gave it.
+///
+/// # Errors
+/// A conflict with the owner of a member that the job does not have, or a refusal if the second answer still differs.
+pub(super) fn judge(manifest: &Value, live: &DynamicObject, is_repeat: bool) -> Result<Answer, ApplyError> {
+    let Comparison { foreign, changed } = compare(manifest, live)?;
+    no_foreign(foreign)?;
+    match changed.is_empty() {
+        true => Ok(Answer::Held),
+        false if !is_repeat => Ok(Answer::SendAgain),
+        false => Err(ApplyError::Refused(format!(
+            "NotHeld: the API server holds something else than was asked at {}; an admission webhook may change it",
+            changed.join(", ")
+        ))),
+    }
+}
+
+fn compare(manifest: &Value, object: &DynamicObject) -> Result<Comparison, ApplyError> {
+    let held = serde_json::to_value(object)
+        .map_err(|error| ApplyError::Unsettled(format!("the object cannot be read: {error}")))?;
+    let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();
+    Ok(held::compare(manifest, &held, free_form(kind), AGENT_FIELD_MANAGER))
+}
+
+fn no_foreign(conflicts: Vec<FieldConflict>) -> Result<(), ApplyError> {
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    Err(ApplyError::Conflict { message: conflict_message(&conflicts), conflicts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn manifest() -> Value {
+        json!({"kind": "ApplicationInstance", "metadata": {"name": "web"},
+            "spec": {"values": {"source": "inline", "inline": {"a": {}}}}})
+    }
+
+    fn answer(inline: &Value, owners: &Value) -> DynamicObject {
+        let mut live = manifest();
+        live["apiVersion"] = json!("apps.vworkspace.io/v1alpha1");
+        live["spec"]["values"]["inline"] = inline.clone();
+        live["metadata"]["managedFields"] = owners.clone();
+        serde_json::from_value(live).unwrap()
+    }
+
+    #[test]
+    fn emptied_map_is_sent_once_more_and_once_only() {
+        let lost = answer(&json!({"a": null}), &json!([]));
+        assert_eq!(judge(&manifest(), &lost, false).unwrap(), Answer::SendAgain);
+        let Err(ApplyError::Refused(text)) = judge(&manifest(), &lost, true) else { panic!("not refused") };
+        assert!(text.starts_with("NotHeld: ") && text.contains(".spec.values.inline.a"), "{text}");
+        let held = answer(&json!({"a": {}}), &json!([]));
+        assert_eq!(judge(&manifest(), &held, false).unwrap(), Answer::Held);
+    }
+
+    #[test]
+    fn member_of_another_manager_in_the_answer_is_a_conflict() {
+        let fields = json!({"f:spec": {"f:values": {"f:inline": {"f:replicaCount": {}}}}});
+        let owners = json!([{"manager": "kubectl-patch", "operation": "Update", "fieldsV1": fields}]);
+        let merged = answer(&json!({"a": {}, "replicaCount": 3}), &owners);
+        let Err(ApplyError::Conflict { message, conflicts }) = judge(&manifest(), &merged, false) else {
+            panic!("no conflict")
+        };
+        assert_eq!(message, r#"conflict: .spec.values.inline.replicaCount is owned by "kubectl-patch""#);
+        let field_path = ".spec.values.inline.replicaCount".to_owned();
+        assert!(matches!(check_owners(&manifest(), &merged), Err(ApplyError::Conflict { .. })));
+        assert_eq!(conflicts, [FieldConflict { manager: "kubectl-patch".to_owned(), field_path }]);
+    }
+}
