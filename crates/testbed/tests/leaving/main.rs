@@ -160,7 +160,7 @@ async fn leave_ends_what_hangs_when_the_operator_went_first() {
 
     let left = joined.leave(&["--yes"]).await;
     assert_eq!(left.status.code(), Some(0), "{}", said(&left));
-    assert!(said(&left).contains("control plane was not told"), "{}", said(&left));
+    assert!(said(&left).contains("was not decommissioned at the control plane"), "{}", said(&left));
     joined.until_all_is_gone().await;
     assert_eq!(joined.in_the_way().await, []);
     joined.world.stack.server.kill();
