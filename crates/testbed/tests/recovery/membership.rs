@@ -171,7 +171,7 @@ async fn an_unreachable_control_plane_does_not_keep_the_cluster_for_ever() {
     let cluster = in_charge(&world).await;
     world.stack.server.kill();
     delete(&world, &cluster).await;
-    assert!(world.stack.operator.log().contains("was not told that this cluster leaves"));
+    assert!(world.stack.operator.log().contains("the control plane did not decommission this cluster"));
     world.stack.server.restart().await.unwrap();
     // It does not know: the identity is still registered.
     assert_ne!(presence(&world).await, Presence::Unregistered);
