@@ -2,7 +2,7 @@
 //!
 //! - [`proxy`]: the rules of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, as Go's programs read them;
 //! - [`client_builder`]: what every HTTP client of ours has in common;
-//! - [`causes`]: why a request failed.
+//! - [`causes()`]: why a request failed.
 
 pub mod proxy;
 

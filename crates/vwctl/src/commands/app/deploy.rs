@@ -69,7 +69,7 @@ struct ValuesFlags {
     /// belong there.
     #[arg(long, value_name = "FILE")]
     values: Vec<PathBuf>,
-    /// Set values as `helm --set` does: a.b=1,c[0]=x,d={x,y}.
+    /// Set values as `helm --set` does: `a.b=1,c[0]=x,d={x,y}`.
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
     /// Set texts as `helm --set-string` does.
