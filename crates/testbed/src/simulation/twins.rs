@@ -63,7 +63,7 @@ pub async fn appear(world: World, control: Rc<Control>, site: Rc<Site>) {
     *site.twin.borrow_mut() = Some(Pods::new(&twin));
 }
 
-/// Checks that one of the two is given jobs, and always the same.
+/// Checks that never both of the two are given jobs.
 pub fn check(world: &World, control: &Rc<Control>, site: &Rc<Site>, wishes: &Rc<Wishes>) {
     let Some(twin) = site.twin.borrow().as_ref().map(|pods| pods.site.clone()) else { return };
     let (given, group) = (Rc::new(RefCell::new(BTreeSet::new())), world.executor.group());

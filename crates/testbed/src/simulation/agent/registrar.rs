@@ -98,7 +98,7 @@ impl Agent {
         }))
     }
 
-    /// Registers under the identity that is held, once: the answer to a rotation was lost, and every credential is rejected.
+    /// Registers under the identity that is held: the answer to a rotation was lost, and every credential is rejected.
     async fn register_again(&self, held: Held, rejected: &mut Rejected) -> Option<()> {
         if rejected.not_before.is_some_and(|at| self.now() < at) {
             return Some(());
