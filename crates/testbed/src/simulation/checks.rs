@@ -370,7 +370,9 @@ impl Checks<'_> {
                     .holds("I2 one end", reached && !overtaken, || format!("it never was ready: {}", name()));
             }
             let is_told_of = job.state == JobState::Closed || acked;
-            if !is_told_of && !self.site.seen.borrow().done_before.contains(&job.id) {
+            let was_done_before =
+                wish.was_asked_before || self.site.seen.borrow().done_before.contains(&job.id);
+            if !is_told_of && !was_done_before {
                 self.history.holds("I3 one effect", !changed.contains(&wish.n), || {
                     format!("it was never acked and had an effect: {}", name())
                 });

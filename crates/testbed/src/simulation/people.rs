@@ -61,6 +61,9 @@ pub struct Wish {
     pub rotates: bool,
     /// For how long it is tried, and waits for its goal.
     pub deadline_seconds: u32,
+    /// Its people gave its key once more after the control plane was set back: the job that they gave first may have had
+    /// the effect, and that job is unknown now.
+    pub was_asked_before: bool,
 }
 
 impl Wishes {
@@ -129,10 +132,13 @@ impl Wishes {
         job.idempotency_key =
             dice.happens(400).then(|| format!("key-{}", self.keys.borrow_mut().pop().unwrap_or(n)));
         let at_once = job.wait_for == Some(WaitFor::Accepted);
-        let wish = Wish { n, object, deletes, at_once, rotates: false, deadline_seconds };
+        let set_backs = site.seen.borrow().set_backs;
+        let mut wish =
+            Wish { n, object, deletes, at_once, rotates: false, deadline_seconds, was_asked_before: false };
         loop {
             let again = job.idempotency_key.is_some();
             if let Some(id) = self.hand_in(world, control, job.clone()).await {
+                wish.was_asked_before = site.seen.borrow().set_backs != set_backs;
                 world
                     .history
                     .note(&site.name, &format!("{} is handed in: {wish:?}", world.history.name(&id)));
@@ -159,6 +165,7 @@ impl Wishes {
                 at_once: true,
                 rotates: true,
                 deadline_seconds: DEADLINE_SECONDS,
+                was_asked_before: false,
             };
             self.taken.borrow_mut().insert(id, wish);
         }
@@ -188,6 +195,7 @@ impl Wishes {
             at_once: false,
             rotates: false,
             deadline_seconds: DEADLINE_SECONDS,
+            was_asked_before: false,
         };
         self.taken.borrow_mut().insert(id.clone(), wish);
         Some(id)
