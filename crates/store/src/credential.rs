@@ -72,7 +72,7 @@ impl Store {
                             self.write(move |connection| settle(connection, &presented, now)).await?;
                         let caller = settled.ok_or(Error::Unauthenticated)?;
                         if let Some(cluster) = caller.agent_row() {
-                            self.inner.presence.settled(cluster);
+                            self.inner.presence.settled(cluster, now);
                         }
                         Ok(caller)
                     }

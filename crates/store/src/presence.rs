@@ -146,11 +146,15 @@ struct Entry {
 }
 
 impl Entry {
-    /// Forgets who was heard under the identity.
+    /// Forgets who was heard under the identity. What another one of them acked and did not finish is offered to who is
+    /// left.
     fn forget_sessions(&mut self, now: Timestamp) {
         if std::mem::take(&mut self.known.sessions).conflict().is_some() {
             self.announce(Change::Ended, now);
+            self.known.sighting.handle_registration(now);
+            self.offer_again = true;
         }
+        self.dirty = true;
     }
 
     fn announce(&mut self, change: Change, now: Timestamp) {
@@ -283,10 +287,12 @@ impl PresenceMap {
         entry.dirty = true;
     }
 
-    /// The session that kept the identity has another credential: whoever presents that is served.
-    pub(crate) fn settled(&self, cluster: i64) {
+    /// A new credential is presented for the first time, which ends all others: whoever presents it is served, and the
+    /// sessions that were heard by the others are gone, for they cannot be heard again.
+    pub(crate) fn settled(&self, cluster: i64, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
             entry.kept = None;
+            entry.forget_sessions(now);
         }
     }
 
@@ -378,7 +384,6 @@ impl PresenceMap {
     pub(crate) fn unregistered(&self, cluster: i64, now: Timestamp) {
         if let Some(entry) = self.entries().get_mut(&cluster) {
             entry.forget_sessions(now);
-            entry.dirty = true;
         }
     }
 

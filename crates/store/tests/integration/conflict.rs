@@ -45,6 +45,22 @@ pub async fn acked_job_of_the_later_session_is_redelivered_at_the_end(world: Wor
     assert_eq!(world.poll(&agent, "a", 700).await.jobs.len(), 1, "the other session is gone for ten minutes");
 }
 
+/// It was fetched before the conflict was plain; from its first use on, the other one has no credential that works.
+pub async fn whoever_holds_the_only_good_credential_is_served(world: World) {
+    let tenant = world.tenant("o").await;
+    let agent = world.agent(&tenant, "c").await;
+    let fetched = world.store.rotate(&agent.serve, &agent.credential, at(0)).await.unwrap();
+    make_conflict(&world, &agent);
+    let job = world.apply(&tenant, &agent, "web", 9).await;
+    assert_eq!(world.poll(&agent, "a", 9).await.jobs.len(), 1);
+    world.ack(&agent, &job, "a", 9).await.unwrap();
+    assert_eq!(polls(&world, &agent, "b", 10), Sighted::Known(Standing::Refused, None));
+    world.store.authenticate(&fetched.token, at(11)).await.unwrap();
+    assert_eq!(polls(&world, &agent, "b", 11), Sighted::Known(Standing::Served, None));
+    assert!(world.store.identity_conflicts().is_empty());
+    assert_eq!(world.poll(&agent, "b", 12).await.jobs.len(), 1, "the other one cannot report on it any more");
+}
+
 pub async fn kept_session_is_known_after_a_crash(world: World) {
     let tenant = world.tenant("o").await;
     let agent = world.agent(&tenant, "c").await;

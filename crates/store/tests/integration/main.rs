@@ -70,6 +70,7 @@ macro_rules! conformance {
                 conflict_is_known_after_a_restart_whoever_calls_first,
                 acked_job_of_the_later_session_is_redelivered_at_the_end,
                 kept_session_is_known_after_a_crash,
+                whoever_holds_the_only_good_credential_is_served,
                 cluster_without_access_is_in_no_conflict,
                 unknown_results_are_bounded_and_the_oldest_goes,
             }

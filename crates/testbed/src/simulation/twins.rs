@@ -96,6 +96,7 @@ fn judge(world: &World, site: &Site, twin: &Site, given: &BTreeSet<JobId>) {
     world.history.holds("I13 one identity", first == 0 || second == 0, || {
         format!("{} was given {first} jobs and {} {second}, of {all}", site.name, twin.name)
     });
-    // That one of them is given jobs is not judged here: the one that is served may have lost its credential to the other,
-    // and keeps its place until it was silent for ten minutes (ROADMAP.md, known limits).
+    world.history.holds("I7 liveness", first + second >= all, || {
+        format!("of {all} jobs {} was given {first}, {} {second}", site.name, twin.name)
+    });
 }
