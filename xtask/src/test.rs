@@ -69,10 +69,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     step("torture", || run_command(&mut torture::built()))
 }
 
-/// Packages with tests that need a cluster: of these only the programs' and libraries' own ones run, and those named.
-const OF_CLUSTER: [&str; 2] = ["vworkspace-operator", "vworkspace-testbed"];
+/// Packages with tests that need a cluster, or a program that comes with one: of these only the programs' and libraries'
+/// own ones run, and those named.
+const OF_CLUSTER: [&str; 3] = ["vworkspace-operator", "vworkspace-testbed", "vworkspace-values"];
 /// Tests of [`OF_CLUSTER`] that need none.
-const NO_CLUSTER: [&str; 1] = ["contract_table"];
+const NO_CLUSTER: [&str; 2] = ["contract_table", "hostile"];
 
 /// All tests but those of a cluster.
 fn without_cluster() -> anyhow::Result<()> {

@@ -20,11 +20,11 @@ const READ: &str = "{{- range $path, $_ := .Files.Glob \"texts/*\" }}\n\
 
 impl Helm {
     /// `VWORKSPACE_HELM`, or the one the testbed built.
-    pub fn find() -> anyhow::Result<Option<Self>> {
-        let Some(program) = std::env::var_os("VWORKSPACE_HELM").map(PathBuf::from).or_else(built) else {
-            eprintln!("no helm program: nothing is compared; `cargo xtask test` builds one");
-            return Ok(None);
-        };
+    pub fn find() -> anyhow::Result<Self> {
+        let program = std::env::var_os("VWORKSPACE_HELM").map(PathBuf::from).or_else(built);
+        let program = program.context(
+            "no helm program to compare with: `cargo xtask test` builds one, or set VWORKSPACE_HELM",
+        )?;
         let charts = TempDir::new()?;
         for (name, template) in [("echo", ECHO), ("read", READ)] {
             let templates = charts.path().join(name).join("templates");
@@ -32,7 +32,7 @@ impl Helm {
             std::fs::write(charts.path().join(name).join("Chart.yaml"), CHART)?;
             std::fs::write(templates.join("echo.yaml"), template)?;
         }
-        Ok(Some(Self { program, charts }))
+        Ok(Self { program, charts })
     }
 
     /// Each text alone, as Helm reads one document; all in one run.
