@@ -7,11 +7,12 @@ use crate::{
 use http::{HeaderMap, StatusCode, header};
 use reqwest::RequestBuilder;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{io, time::Duration};
+use std::time::Duration;
 use url::Url;
 use vworkspace_http::{
     causes,
     proxy::{Rules, Way},
+    tls_fault,
 };
 use vworkspace_protocol::Problem;
 
@@ -114,7 +115,7 @@ impl Connection {
     fn unreachable(&self, error: &reqwest::Error) -> Error {
         Error::Unreachable {
             server: self.base.to_string(),
-            certificate_refused: blames_certificate(error),
+            tls: tls_fault(error),
             detail: match &self.way {
                 Way::Direct => causes(error),
                 // It may be the proxy that is not reached.
@@ -144,39 +145,4 @@ fn refused(status: StatusCode, head: &HeaderMap, body: &[u8]) -> Error {
 fn retry_after(head: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = head.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
-}
-
-/// Whether a certificate is among the causes.
-fn blames_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        // An I/O error passes over what it wraps when it is asked for its cause.
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner),
-            None => cause.source(),
-        };
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustls::CertificateError;
-
-    #[test]
-    fn a_certificate_is_blamed_however_deep_it_is_wrapped() {
-        let refused = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        assert!(blames_certificate(&refused));
-        assert!(blames_certificate(&io::Error::other(io::Error::other(refused))));
-        for other in
-            [io::Error::from(io::ErrorKind::ConnectionRefused), io::Error::other(rustls::Error::DecryptError)]
-        {
-            assert!(!blames_certificate(&other), "{other}");
-        }
-    }
 }

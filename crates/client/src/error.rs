@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use thiserror::Error;
+use vworkspace_http::TlsFault;
 use vworkspace_protocol::Problem;
 
 /// Why a call did not succeed.
@@ -22,8 +23,8 @@ pub enum Error {
     Unreachable {
         /// The base URL that was called.
         server: String,
-        /// Whether the certificate shown there is the reason.
-        certificate_refused: bool,
+        /// What is wrong with the port's TLS, if that is the reason.
+        tls: Option<TlsFault>,
         /// What failed, without secrets.
         detail: String,
     },

@@ -29,6 +29,7 @@ mod tokens;
 pub use error::Error;
 pub use pages::MOST_ITEMS;
 pub use settings::{Settings, SettingsError};
+pub use vworkspace_http::TlsFault;
 
 use connection::Connection;
 use vworkspace_protocol::{Secret, admin::Whoami};

@@ -157,7 +157,7 @@ async fn an_endless_answer_is_cut_and_a_strange_one_is_told() {
 async fn nobody_there_is_unreachable() {
     let client = Client::new("http://127.0.0.1:1", Secret::new("vwksp-adm-test"), None).unwrap();
     let error = client.whoami().await.unwrap_err();
-    let Error::Unreachable { server, certificate_refused: false, detail } = &error else { panic!("{error}") };
+    let Error::Unreachable { server, tls: None, detail } = &error else { panic!("{error}") };
     assert!(server == "http://127.0.0.1:1/" && !detail.contains("vwksp"), "{error}");
 }
 

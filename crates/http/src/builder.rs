@@ -26,16 +26,23 @@ pub fn client_builder(base: &Url, way: &Way, ca_pem: Option<&[u8]>) -> Result<Cl
         .referer(false)
         .tcp_nodelay(true);
     let builder = match ca_pem {
-        Some(pem) => {
-            let roots = Certificate::from_pem_bundle(pem).map_err(|_| CaError)?;
-            if roots.is_empty() {
-                return Err(CaError);
-            }
-            builder.tls_certs_only(roots)
-        }
+        Some(pem) => builder.tls_certs_only(certificates(pem)?),
         // Plain HTTP must work in an image that has no CA certificates at all.
         None if base.scheme() == "http" => builder.tls_certs_only([]),
         None => builder,
     };
     Ok(proxy::apply(builder, way))
+}
+
+/// Checks that the text can be given to [`client_builder`] as the certificates to trust.
+///
+/// # Errors
+/// It holds no certificate.
+pub fn check_ca(pem: &[u8]) -> Result<(), CaError> {
+    certificates(pem).map(drop)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, CaError> {
+    let certificates = Certificate::from_pem_bundle(pem).map_err(|_| CaError)?;
+    if certificates.is_empty() { Err(CaError) } else { Ok(certificates) }
 }

@@ -1,9 +1,14 @@
 //! Why a request failed, in one line.
 
+use crate::tls_fault;
 use std::error::Error;
 
-/// The causes, innermost last: the library's own text stops at "error sending request".
+/// What is wrong with the port's TLS, or else the causes, innermost last: the library's own text stops at "error sending
+/// request".
 pub fn causes(error: &reqwest::Error) -> String {
+    if let Some(fault) = tls_fault(error) {
+        return fault.to_string();
+    }
     let mut text = if error.is_timeout() { "timed out" } else { "request failed" }.to_owned();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -191,6 +191,8 @@ pub mod reasons {
     pub const CREDENTIAL_ROTATED: &str = "CredentialRotated";
     /// Cluster: the registration token's Secret or key is missing.
     pub const TOKEN_SECRET_MISSING: &str = "TokenSecretMissing";
+    /// Cluster: the control plane's certificates cannot be read from the Secret or key that is named.
+    pub const CA_SECRET_INVALID: &str = "CASecretInvalid";
     /// Cluster: not registered yet.
     pub const REGISTRATION_PENDING: &str = "RegistrationPending";
     /// Cluster: the exchange failed and will be tried again.

@@ -19,8 +19,30 @@ pub struct Arguments {
 pub enum Command {
     /// Run the control plane until SIGTERM or Ctrl-C.
     Serve(Serve),
+    /// Make a certificate for `serve`, and an authority to issue it where the folder has none.
+    ///
+    /// Clients trust the authority's certificate, ca.crt: `vwctl --ca`, and the Secret that a Cluster's
+    /// spec.controlPlaneCASecretRef names. Keep ca.key away from the server: whoever has it can pose as the control plane.
+    Certificate(Certificate),
     /// Print the OpenAPI document of both APIs.
     Openapi,
+}
+
+/// Settings of `certificate`.
+#[derive(Args, Clone, Debug)]
+pub struct Certificate {
+    /// Host name or IP address that clients use; may be repeated.
+    #[arg(long = "name", value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// Folder of ca.crt, ca.key, tls.crt and tls.key; made when absent.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Days that the certificate is valid.
+    #[arg(long, default_value_t = 397, value_parser = value_parser!(u16).range(1..=3650))]
+    pub days: u16,
+    /// Replace tls.crt and tls.key; the authority stays. A running server takes the new ones up by itself.
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// Settings of `serve`.

@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     sync::Semaphore,
     time::timeout,
@@ -122,8 +122,34 @@ async fn opened(socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result
     socket.set_nodelay(true)?;
     // A peer that takes nothing of its answer holds its place no longer than one that says nothing.
     SockRef::from(&socket).set_tcp_user_timeout(Some(WRITE_TIMEOUT))?;
-    Ok(match tls {
-        Some(tls) => Box::new(timeout(HANDSHAKE_TIMEOUT, TlsStream::accept(tls, socket)).await??),
-        None => Box::new(socket),
-    })
+    let Some(tls) = tls else { return Ok(Box::new(socket)) };
+    let shaken = async {
+        // The first byte of TLS is no letter, the first one of an HTTP request is nothing else.
+        let mut first = [0];
+        socket.peek(&mut first).await?;
+        if first[0].is_ascii_alphabetic() {
+            return Err(refuse_plain_http(socket).await);
+        }
+        TlsStream::accept(tls, socket).await
+    };
+    Ok(Box::new(timeout(HANDSHAKE_TIMEOUT, shaken).await??))
+}
+
+/// Answers plain HTTP where TLS is spoken, so that who typed `http://` reads what to change.
+async fn refuse_plain_http(socket: TcpStream) -> io::Error {
+    let body =
+        r#"{"error":"https_required","message":"this port speaks HTTPS: write the URL with https://"}"#;
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut socket = Lingering::new(socket);
+    let written = async {
+        socket.write_all(answer.as_bytes()).await?;
+        socket.shutdown().await
+    };
+    match written.await {
+        Ok(()) => io::Error::new(io::ErrorKind::InvalidData, "plain HTTP on a port that speaks TLS"),
+        Err(error) => error,
+    }
 }

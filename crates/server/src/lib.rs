@@ -16,6 +16,7 @@ pub mod api;
 pub mod app;
 pub mod args;
 pub mod background;
+pub mod certificate;
 pub mod clock;
 pub mod connections;
 mod linger;

@@ -221,7 +221,7 @@ impl Error {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::JobEnded { .. } => exit::JOB_ENDED,
-            Self::Call(client::Error::Unreachable { .. })
+            Self::Call(client::Error::Unreachable { tls: None, .. })
             | Self::Call(client::Error::Refused { status: 429 | 502..=504, .. }) => exit::AWAY,
             _ => exit::FAILED,
         }
@@ -319,12 +319,8 @@ fn list(what: &Thing) -> String {
 fn after_call(error: &client::Error) -> String {
     let (status, problem, retry_after) = match error {
         client::Error::Refused { status, problem, retry_after } => (*status, problem, *retry_after),
-        client::Error::Unreachable { certificate_refused: true, .. } => {
-            return "give --ca the certificate of the control plane's own authority, and check that --server is a name \
-                    the certificate is for"
-                .to_owned();
-        }
-        client::Error::Unreachable { server, .. } => {
+        client::Error::Unreachable { tls: Some(fault), .. } => return after_tls_fault(fault).to_owned(),
+        client::Error::Unreachable { tls: None, server, .. } => {
             return format!(
                 "is the control plane running at {server}? If it is elsewhere, say so with --server"
             );
@@ -366,6 +362,28 @@ fn after_call(error: &client::Error) -> String {
     }
 }
 
+const fn after_tls_fault(fault: &client::TlsFault) -> &'static str {
+    match fault {
+        client::TlsFault::Authority => {
+            "have the control plane's admin make a server certificate: `vworkspace-server certificate --help`"
+        }
+        client::TlsFault::OtherName { .. } => {
+            "give --server a name that the certificate is for, or have one made for this name: \
+             `vworkspace-server certificate --help`"
+        }
+        client::TlsFault::Expired { .. } | client::TlsFault::NotYetValid { .. } => {
+            "check this machine's clock, and have the control plane's admin renew the certificate"
+        }
+        client::TlsFault::UnknownIssuer | client::TlsFault::Certificate { .. } => {
+            "give --ca the certificate of the control plane's own authority"
+        }
+        client::TlsFault::PlainHttp => {
+            "write --server with http://, or have the control plane serve with --tls-cert and --tls-key"
+        }
+        client::TlsFault::NotHttp => "write --server with https://",
+    }
+}
+
 fn after_kubernetes(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
@@ -403,17 +421,17 @@ mod tests {
         Error::Call(client::Error::Refused { status, problem, retry_after: Some(Duration::from_secs(7)) })
     }
 
-    fn unreachable(certificate_refused: bool) -> Error {
+    fn unreachable(tls: Option<client::TlsFault>) -> Error {
         let (server, detail) = ("https://c.example/".to_owned(), "why".to_owned());
-        Error::Call(client::Error::Unreachable { server, certificate_refused, detail })
+        Error::Call(client::Error::Unreachable { server, tls, detail })
     }
 
     #[test]
     fn who_cannot_be_reached_is_named_and_a_ca_is_asked_for_only_because_of_a_certificate() {
-        assert!(unreachable(false).to_string().contains("https://c.example/"));
-        let hint = unreachable(false).hint();
+        assert!(unreachable(None).to_string().contains("https://c.example/"));
+        let hint = unreachable(None).hint();
         assert!(hint.contains("running at https://c.example/") && !hint.contains("--ca"), "{hint}");
-        assert!(unreachable(true).hint().contains("--ca"));
+        assert!(unreachable(Some(client::TlsFault::UnknownIssuer)).hint().contains("--ca"));
     }
 
     #[test]
@@ -443,7 +461,8 @@ mod tests {
     fn exit_codes_tell_refusal_failure_and_absence_apart() {
         assert_eq!(refused(404, code::NOT_FOUND).exit_code(), 1);
         assert_eq!(refused(503, code::UNAVAILABLE).exit_code(), 4);
-        assert_eq!(unreachable(false).exit_code(), 4);
+        assert_eq!(unreachable(None).exit_code(), 4);
+        assert_eq!(unreachable(Some(client::TlsFault::NotHttp)).exit_code(), 1, "repeating does not help");
         assert_eq!(Error::JobEnded { id: JobId::new("j"), how: String::new() }.exit_code(), 3);
     }
 

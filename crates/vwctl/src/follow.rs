@@ -55,8 +55,10 @@ const fn rest(seen: u32, last: u32) -> Duration {
 /// How long to wait before the next try; nothing when another try would be no better.
 fn pause(error: &CallError, failures: u32) -> Option<Duration> {
     let told = match error {
-        CallError::Unreachable { .. } => None,
+        CallError::Unreachable { tls: None, .. } => None,
         CallError::Refused { status: 429 | 500..=599, retry_after, .. } => *retry_after,
+        // A certificate stays wrong until somebody changes it.
+        CallError::Unreachable { tls: Some(_), .. } => return None,
         CallError::Refused { .. } | CallError::Malformed { .. } => return None,
     };
     let own = Duration::from_secs(1 << failures.min(5));
@@ -83,6 +85,7 @@ pub(crate) fn verdict(job: &Job) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::render::fixture;
+    use vworkspace_client::TlsFault;
 
     #[test]
     fn only_success_and_replays_are_good_ends() {
@@ -118,11 +121,9 @@ mod tests {
             |status, retry_after| CallError::Refused { status, problem: Default::default(), retry_after };
         assert_eq!(pause(&refused(404, None), 1), None);
         assert_eq!(pause(&refused(503, Some(Duration::from_secs(9))), 1), Some(Duration::from_secs(9)));
-        let away = CallError::Unreachable {
-            server: String::new(),
-            certificate_refused: false,
-            detail: String::new(),
-        };
+        let unreachable = |tls| CallError::Unreachable { server: String::new(), tls, detail: String::new() };
+        assert_eq!(pause(&unreachable(Some(TlsFault::UnknownIssuer)), 1), None);
+        let away = unreachable(None);
         assert_eq!(pause(&away, 2), Some(Duration::from_secs(4)));
         assert_eq!(pause(&away, MOST_FAILURES + 1), None);
     }

@@ -1,11 +1,16 @@
-//! The certificate: loaded at start, loaded again when its files change.
+//! The certificate: loaded at start, loaded again when its files change, and looked at for what clients will refuse.
 
+mod pair;
 mod stream;
 
+pub use pair::{Fault, Warning, warnings};
 pub use stream::TlsStream;
 
-use rustls::ServerConfig;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use jiff::Timestamp;
+use rustls::{
+    ServerConfig,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -35,7 +40,7 @@ pub enum Error {
         /// The key's file.
         key: PathBuf,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Fault,
     },
 }
 
@@ -55,6 +60,9 @@ pub struct Files {
     cert: PathBuf,
     key: PathBuf,
     loaded: Contents,
+    pair: Arc<CertifiedKey>,
+    /// What is wrong with the certificate in use, as reported.
+    warned: Vec<Warning>,
     /// The present failure, so that each one is reported once.
     failing: Option<Failing>,
     current: watch::Sender<Arc<ServerConfig>>,
@@ -90,10 +98,13 @@ enum Look {
 pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(Certificate, Files), Error> {
     let unreadable = |(path, source)| Error::Read { path, source };
     let loaded = (read(&cert).await.map_err(unreadable)?, read(&key).await.map_err(unreadable)?);
-    match config(&loaded.0, &loaded.1) {
-        Ok(config) => {
-            let (current, certificate) = watch::channel(config);
-            Ok((Certificate(certificate), Files { cert, key, loaded, failing: None, current }))
+    match pair::read(&loaded.0, &loaded.1).map(Arc::new) {
+        Ok(pair) => {
+            let (current, certificate) = watch::channel(config(&pair));
+            let (warned, failing) = (Vec::new(), None);
+            let mut files = Files { cert, key, loaded, pair, warned, failing, current };
+            files.warn(Timestamp::now());
+            Ok((Certificate(certificate), files))
         }
         Err(source) => Err(Error::Unusable { cert, key, source }),
     }
@@ -101,7 +112,8 @@ pub async fn load(cert: PathBuf, key: PathBuf) -> Result<(Certificate, Files), E
 
 /// Looks at the files every `period` and swaps the certificate when they changed. Contents are compared, because
 /// Kubernetes changes a mounted Secret by moving a link. Files caught between two writes do not fit together: the
-/// old certificate stays and the next look tries again. A failure is logged when it begins and when it changes.
+/// old certificate stays and the next look tries again. A failure is logged when it begins and when it changes, and so is
+/// what clients will refuse about the certificate in use, such as the end of its time.
 pub async fn keep_fresh(mut files: Files, period: Duration, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
         match files.look().await {
@@ -115,6 +127,7 @@ pub async fn keep_fresh(mut files: Files, period: Duration, stop: CancellationTo
                 tracing::warn!(%error, cause, "certificate kept: the new one cannot be loaded");
             }
         }
+        files.warn(Timestamp::now());
     }
 }
 
@@ -130,10 +143,10 @@ impl Files {
         if now == self.loaded {
             return if self.failing.take().is_some() { Look::Restored } else { Look::Same };
         }
-        match config(&now.0, &now.1) {
-            Ok(config) => {
-                self.current.send_replace(config);
-                (self.loaded, self.failing) = (now, None);
+        match pair::read(&now.0, &now.1).map(Arc::new) {
+            Ok(pair) => {
+                self.current.send_replace(config(&pair));
+                (self.loaded, self.pair, self.failing) = (now, pair, None);
                 Look::Reloaded
             }
             Err(source) => {
@@ -141,6 +154,21 @@ impl Files {
                 self.failed(Failing::Unusable(now), error)
             }
         }
+    }
+
+    /// Reports what is wrong with the certificate in use, where that changed.
+    fn warn(&mut self, now: Timestamp) {
+        let warnings = warnings(&self.pair.cert, now);
+        if warnings == self.warned {
+            return;
+        }
+        for warning in warnings.iter().filter(|warning| !self.warned.contains(warning)) {
+            tracing::warn!(
+                file = %self.cert.display(),
+                "clients will refuse the certificate: {warning}; `vworkspace-server certificate --help` makes a good one"
+            );
+        }
+        self.warned = warnings;
     }
 
     async fn read(&self) -> Result<Contents, (PathBuf, io::Error)> {
@@ -157,12 +185,11 @@ impl Files {
 }
 
 /// Offers no HTTP/2, which is not served.
-fn config(cert: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
-    let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(key)?;
-    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+fn config(pair: &Arc<CertifiedKey>) -> Arc<ServerConfig> {
+    let resolver = Arc::new(SingleCertAndKey::from(pair.clone()));
+    let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// A failure names its file.

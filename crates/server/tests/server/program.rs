@@ -222,3 +222,35 @@ fn a_wrong_flag_or_address_is_told_in_one_line() {
     let data = folder.path().to_str().unwrap();
     assert!(run(&["serve", "--data-dir", data, "--listen", "0.0.0.0:0"]).contains("--allow-insecure-http"));
 }
+
+#[test]
+fn made_certificate_serves_and_a_swapped_pair_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tls");
+    let program = || Command::new(env!("CARGO_BIN_EXE_vworkspace-server"));
+    let made = program().args(["certificate", "--name", "127.0.0.1", "--out"]).arg(&out).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let data = folder.path().join("data");
+    let serve = |cert: &str, key: &str| {
+        let mut command = program();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
+        command.arg("--tls-cert").arg(out.join(cert)).arg("--tls-key").arg(out.join(key));
+        command
+    };
+    let swapped = serve("tls.key", "tls.crt").output().unwrap();
+    let told = String::from_utf8(swapped.stderr).unwrap();
+    assert!(!swapped.status.success() && told.contains("are the two files swapped?"), "{told}");
+    let mut served =
+        serve("tls.crt", "tls.key").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(served.stdout.take().unwrap()).lines();
+    let url = lines.find_map(|line| line.unwrap().strip_prefix("listening: ").map(str::to_owned)).unwrap();
+    let root = reqwest::Certificate::from_pem(&std::fs::read(out.join("ca.crt")).unwrap()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let status = runtime.block_on(async {
+        let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
+        client.get(format!("{url}/livez")).send().await.map(|answer| answer.status())
+    });
+    served.kill().unwrap();
+    served.wait().unwrap();
+    assert_eq!(status.unwrap(), 200);
+}

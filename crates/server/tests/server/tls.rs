@@ -52,3 +52,21 @@ async fn tls_is_served_and_a_new_certificate_is_taken_up() {
     .await;
     running.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn plain_http_to_a_tls_port_is_told_to_use_https() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    write_certificate(folder.path());
+    let flags = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let running = Running::start(settings(&folder, &flags)).await.unwrap();
+    let plain = running.url.replace("https://", "http://");
+    let answer =
+        reqwest::Client::new().post(format!("{plain}/api/v1/organizations")).body(vec![b'x'; 1 << 20]);
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    let problem: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(problem["error"], "https_required");
+    running.stop().await.unwrap();
+}

@@ -13,6 +13,7 @@ use vworkspace_crds::{
     cluster::SecretKeyRef,
     key::{REGISTRATION_TOKEN_KEY, SECRET_CA, SECRET_URL, is_name},
 };
+use vworkspace_http::check_ca;
 use vworkspace_protocol::Secret;
 
 /// A Cluster with everything it refers to.
@@ -115,7 +116,15 @@ pub(super) async fn dereference(
         }
     };
     let ca_pem = match &cluster.spec.control_plane_ca_secret_ref {
-        Some(reference) => key_of(&secrets, reference, SECRET_CA).await?.map(Some),
+        Some(reference) => {
+            key_of(&secrets, reference, SECRET_CA).await?.and_then(|pem| match check_ca(&pem) {
+                Ok(()) => Ok(Some(pem)),
+                Err(error) => {
+                    let key = reference.key.as_deref().unwrap_or(SECRET_CA);
+                    Err(format!("{error} in key {key} of Secret {}", reference.name))
+                }
+            })
+        }
         None => Ok(None),
     };
     let stored = credential(client, args).await?;

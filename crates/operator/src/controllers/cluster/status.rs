@@ -35,14 +35,14 @@ use vworkspace_transport::EchoMark;
 const HEARTBEAT_STEP: SignedDuration = SignedDuration::from_secs(60);
 
 /// Sets conditions of one generation at one time.
-struct Teller<'a> {
+struct StatusDraft<'a> {
     status: &'a mut ClusterStatus,
     generation: i64,
     now: Timestamp,
 }
 
-impl Teller<'_> {
-    fn tell(&mut self, type_: &str, holds: bool, reason: &str, message: &str) {
+impl StatusDraft<'_> {
+    fn set(&mut self, type_: &str, holds: bool, reason: &str, message: &str) {
         let status = ConditionStatus::from(holds);
         conditions::set(
             &mut self.status.conditions,
@@ -55,10 +55,20 @@ impl Teller<'_> {
         );
     }
 
+    /// A condition that is absent until there is trouble for the first time.
+    fn set_trouble(&mut self, type_: &str, trouble: Option<(&str, &str)>, over: &str) {
+        let was_set = self.status.conditions.iter().any(|condition| condition.type_ == type_);
+        match trouble {
+            Some((reason, message)) => self.set(type_, true, reason, message),
+            None if was_set => self.set(type_, false, over, ""),
+            None => {}
+        }
+    }
+
     fn not_registered(&mut self, phase: ClusterPhase, reason: &str, connected_reason: &str, message: &str) {
         self.status.phase = Some(phase);
-        self.tell(types::AUTHENTICATED, false, reason, message);
-        self.tell(types::CONNECTED, false, connected_reason, message);
+        self.set(types::AUTHENTICATED, false, reason, message);
+        self.set(types::CONNECTED, false, connected_reason, message);
     }
 }
 
@@ -74,11 +84,11 @@ pub fn status(
     let link = &Link::new(found, link, session);
     let mut status = found.cluster.status.clone().unwrap_or_default();
     let generation = found.cluster.metadata.generation.unwrap_or_default();
-    let mut teller = Teller { status: &mut status, generation, now };
+    let mut draft = StatusDraft { status: &mut status, generation, now };
     match plan {
         Plan::NotInCharge => {
             let message = "another Cluster object is in charge of this cluster; delete one of them";
-            teller.not_registered(
+            draft.not_registered(
                 ClusterPhase::Error,
                 reasons::NOT_SINGLETON,
                 reasons::NOT_SINGLETON,
@@ -86,81 +96,76 @@ pub fn status(
             );
             return status;
         }
-        Plan::Finalize { .. } => teller.status.phase = Some(ClusterPhase::Terminating),
-        Plan::Blocked(blocked) => tell_blocked(&mut teller, blocked),
-        Plan::Register(_) => tell_exchange(&mut teller, found, exchange, link),
+        Plan::Finalize { .. } => draft.status.phase = Some(ClusterPhase::Terminating),
+        Plan::Blocked(blocked) => tell_blocked(&mut draft, blocked),
+        Plan::Register(_) => tell_exchange(&mut draft, found, exchange, link),
         Plan::Adopt { fingerprint } => {
-            record(teller.status, found, now);
-            teller.status.observed_token =
-                fingerprint.clone().or_else(|| teller.status.observed_token.clone());
-            tell_link(&mut teller, link);
+            record(draft.status, found, now);
+            draft.status.observed_token = fingerprint.clone().or_else(|| draft.status.observed_token.clone());
+            tell_link(&mut draft, link);
         }
         // A rotated credential works until the new one is used: only the link tells how it is.
         Plan::Keep | Plan::TakeBackWish | Plan::Rotate(_) | Plan::RegisterAgain(_) => {
-            tell_age(teller.status, found);
-            tell_link(&mut teller, link);
+            tell_age(draft.status, found);
+            tell_link(&mut draft, link);
+            tell_ca(&mut draft, found);
         }
     }
-    tell_outbox(&mut teller, link.state);
-    tell_report(&mut teller, link.state);
+    tell_outbox(&mut draft, link.state);
+    tell_report(&mut draft, link.state);
     status
 }
 
-fn tell_blocked(teller: &mut Teller<'_>, blocked: &Blocked) {
+fn tell_blocked(draft: &mut StatusDraft<'_>, blocked: &Blocked) {
     let pending = reasons::REGISTRATION_PENDING;
     match blocked {
         Blocked::TokenMissing(message) => {
-            teller.not_registered(ClusterPhase::Pending, reasons::TOKEN_SECRET_MISSING, pending, message);
+            draft.not_registered(ClusterPhase::Pending, reasons::TOKEN_SECRET_MISSING, pending, message);
         }
         Blocked::NoToken => {
             let message = "there is neither a registration token nor a credential";
             let reason = reasons::CREDENTIAL_MISSING;
-            teller.not_registered(ClusterPhase::Pending, reason, reason, message);
+            draft.not_registered(ClusterPhase::Pending, reason, reason, message);
         }
         Blocked::NoEndpoint => {
             let message = "spec.controlPlaneEndpoint is not set";
-            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, message);
+            draft.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, message);
         }
         Blocked::CaMissing(message) => {
-            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, message);
+            draft.not_registered(ClusterPhase::Error, reasons::REGISTRATION_FAILED, pending, message);
         }
         Blocked::TokenRejected { message, .. } => {
-            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, message);
+            draft.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, message);
         }
     }
 }
 
-fn tell_exchange(teller: &mut Teller<'_>, found: &Found, exchange: &Exchange, link: &Link<'_>) {
+fn tell_exchange(draft: &mut StatusDraft<'_>, found: &Found, exchange: &Exchange, link: &Link<'_>) {
     let is_registered = found.stored.as_ref().is_some_and(|stored| belongs(stored, &found.cluster));
     match exchange {
         Exchange::Done { fingerprint } => {
-            teller.status.phase = Some(ClusterPhase::Registering);
-            teller.status.observed_token = Some(fingerprint.clone());
-            record(teller.status, found, teller.now);
-            teller.tell(
-                types::AUTHENTICATED,
-                true,
-                reasons::REGISTRATION_COMPLETE,
-                "the token was exchanged",
-            );
-            teller.tell(types::CONNECTED, true, reasons::CONTROL_PLANE_REACHABLE, "");
+            draft.status.phase = Some(ClusterPhase::Registering);
+            draft.status.observed_token = Some(fingerprint.clone());
+            record(draft.status, found, draft.now);
+            draft.set(types::AUTHENTICATED, true, reasons::REGISTRATION_COMPLETE, "the token was exchanged");
+            draft.set(types::CONNECTED, true, reasons::CONTROL_PLANE_REACHABLE, "");
         }
         // An older credential goes on working: only the new token does not, or not yet.
         Exchange::None | Exchange::Waits { .. } | Exchange::Failed { .. } | Exchange::Rejected { .. }
             if is_registered =>
         {
-            tell_link(teller, link);
+            tell_link(draft, link);
         }
         Exchange::None | Exchange::Waits { .. } => {}
         Exchange::Failed { problem, .. } => {
             let foreign = problem.foreign.as_ref().map(|_| reasons::UNEXPECTED_RESPONSE);
             let connected = foreign.unwrap_or(reasons::REGISTRATION_PENDING);
             let (phase, failed) = (ClusterPhase::Error, reasons::REGISTRATION_FAILED);
-            teller.not_registered(phase, failed, connected, &problem.message);
+            draft.not_registered(phase, failed, connected, &problem.message);
         }
         Exchange::Rejected { reason, .. } => {
             let pending = reasons::REGISTRATION_PENDING;
-            teller.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, reason);
+            draft.not_registered(ClusterPhase::Error, reasons::REGISTRATION_TOKEN_INVALID, pending, reason);
         }
     }
 }
@@ -212,40 +217,40 @@ impl<'a> Link<'a> {
     }
 }
 
-fn tell_link(teller: &mut Teller<'_>, link: &Link<'_>) {
+fn tell_link(draft: &mut StatusDraft<'_>, link: &Link<'_>) {
     let Link { state: link, problem, is_in_conflict } = link;
     if link.disconnected {
         let message = if problem.is_empty() { "no good round trip" } else { problem };
-        teller.tell(types::DISCONNECTED, true, reasons::NO_RECENT_ROUND_TRIP, message);
+        draft.set(types::DISCONNECTED, true, reasons::NO_RECENT_ROUND_TRIP, message);
     }
     match link.session {
         State::Rejected(_) => {
             if let Some(rejected) = link.rejected {
-                tell_rejected(teller, rejected, problem);
+                tell_rejected(draft, rejected, problem);
             }
         }
         State::Unregistered if !link.problem.is_empty() => {
-            teller.status.phase = Some(ClusterPhase::Error);
-            teller.tell(types::CONNECTED, false, reasons::CONTROL_PLANE_UNREACHABLE, problem);
+            draft.status.phase = Some(ClusterPhase::Error);
+            draft.set(types::CONNECTED, false, reasons::CONTROL_PLANE_UNREACHABLE, problem);
         }
         State::Resyncing | State::Active if *is_in_conflict => {
-            teller.status.phase = Some(ClusterPhase::Error);
-            teller.tell(types::CONNECTED, false, reasons::IDENTITY_CONFLICT, problem);
+            draft.status.phase = Some(ClusterPhase::Error);
+            draft.set(types::CONNECTED, false, reasons::IDENTITY_CONFLICT, problem);
         }
         State::Resyncing | State::Active if link.disconnected => {
-            teller.status.phase = Some(ClusterPhase::Disconnected);
+            draft.status.phase = Some(ClusterPhase::Disconnected);
             let foreign = link.problem.foreign.as_ref().map(|_| reasons::UNEXPECTED_RESPONSE);
             let reason = foreign.unwrap_or(reasons::CONTROL_PLANE_UNREACHABLE);
-            teller.tell(types::CONNECTED, false, reason, problem);
+            draft.set(types::CONNECTED, false, reason, problem);
         }
-        State::Resyncing | State::Active if link.reached => tell_connected(teller, link),
+        State::Resyncing | State::Active if link.reached => tell_connected(draft, link),
         // Not known yet: what was told last stands.
         State::Unregistered | State::Resyncing | State::Active => {}
     }
 }
 
-fn tell_rejected(teller: &mut Teller<'_>, rejected: Rejected, problem: &str) {
-    teller.status.phase = Some(ClusterPhase::Error);
+fn tell_rejected(draft: &mut StatusDraft<'_>, rejected: Rejected, problem: &str) {
+    draft.status.phase = Some(ClusterPhase::Error);
     let reason = match rejected.why {
         Rejection::CredentialRejected => reasons::CREDENTIAL_REJECTED,
         Rejection::IdentityForbidden => reasons::IDENTITY_FORBIDDEN,
@@ -256,48 +261,55 @@ fn tell_rejected(teller: &mut Teller<'_>, rejected: Rejected, problem: &str) {
         "{problem}; no credential held is accepted; asked again at {at}, or at once when the Cluster or its credentials \
          Secret changes. If it stays so, give the Cluster another registration token for this cluster id"
     );
-    teller.tell(types::AUTHENTICATED, false, reason, &message);
-    teller.tell(types::CONNECTED, false, reason, &message);
+    draft.set(types::AUTHENTICATED, false, reason, &message);
+    draft.set(types::CONNECTED, false, reason, &message);
 }
 
-fn tell_connected(teller: &mut Teller<'_>, link: &LinkState) {
-    teller.status.phase = Some(ClusterPhase::Connected);
+fn tell_connected(draft: &mut StatusDraft<'_>, link: &LinkState) {
+    draft.status.phase = Some(ClusterPhase::Connected);
     if link.echo.as_ref().is_some_and(|echo| echo.mark == EchoMark::Stripped) {
         let message = "something on the way removes the header X-Vworkspace-Session from the control plane's answers, \
                        so they cannot be told from a proxy's; let it pass";
-        teller.tell(types::CONNECTED, true, reasons::HEADERS_STRIPPED, message);
+        draft.set(types::CONNECTED, true, reasons::HEADERS_STRIPPED, message);
     } else {
-        teller.tell(types::CONNECTED, true, reasons::ROUND_TRIP_OK, "");
+        draft.set(types::CONNECTED, true, reasons::ROUND_TRIP_OK, "");
     }
-    teller.tell(types::DISCONNECTED, false, reasons::CONNECTED, "");
-    teller.tell(types::AUTHENTICATED, true, reasons::CREDENTIAL_ACCEPTED, "");
+    draft.set(types::DISCONNECTED, false, reasons::CONNECTED, "");
+    draft.set(types::AUTHENTICATED, true, reasons::CREDENTIAL_ACCEPTED, "");
     if let Some(beat) = link.last_heartbeat {
-        let last = teller.status.last_heartbeat.as_ref().map(|time| time.0);
+        let last = draft.status.last_heartbeat.as_ref().map(|time| time.0);
         if last.is_none_or(|last| beat.duration_since(last) >= HEARTBEAT_STEP) {
-            teller.status.last_heartbeat = Some(Time(vworkspace_protocol::time::whole_seconds(beat)));
+            draft.status.last_heartbeat = Some(Time(vworkspace_protocol::time::whole_seconds(beat)));
         }
     }
 }
 
-fn tell_outbox(teller: &mut Teller<'_>, link: &LinkState) {
+fn tell_outbox(draft: &mut StatusDraft<'_>, link: &LinkState) {
     if link.overflowing {
         let message = format!("{} events were dropped so far", link.dropped_events);
-        teller.tell(types::BUFFER_OVERFLOW, true, reasons::EVENT_BUFFER_FULL, &message);
+        draft.set(types::BUFFER_OVERFLOW, true, reasons::EVENT_BUFFER_FULL, &message);
     } else {
-        teller.tell(types::BUFFER_OVERFLOW, false, reasons::BUFFER_DRAINED, "");
+        draft.set(types::BUFFER_OVERFLOW, false, reasons::BUFFER_DRAINED, "");
     }
 }
 
-/// A cluster whose reports never diverged has no such condition.
-fn tell_report(teller: &mut Teller<'_>, link: &LinkState) {
-    let was_told = teller.status.conditions.iter().any(|condition| condition.type_ == types::REPORT_DIVERGED);
-    if link.report_diverged {
-        let message = "the control plane holds something else than was reported to it; \
-                       everything is reported once more, at most once a minute to once an hour";
-        teller.tell(types::REPORT_DIVERGED, true, reasons::REPORT_DIFFERS, message);
-    } else if was_told {
-        teller.tell(types::REPORT_DIVERGED, false, reasons::REPORT_AGREES, "");
-    }
+fn tell_report(draft: &mut StatusDraft<'_>, link: &LinkState) {
+    let message = "the control plane holds something else than was reported to it; \
+                   everything is reported once more, at most once a minute to once an hour";
+    let trouble = link.report_diverged.then_some((reasons::REPORT_DIFFERS, message));
+    draft.set_trouble(types::REPORT_DIVERGED, trouble, reasons::REPORT_AGREES);
+}
+
+/// An identity goes on with the certificates that it had: only whoever registers needs the ones that the object names.
+fn tell_ca(draft: &mut StatusDraft<'_>, found: &Found) {
+    let message = found.ca_pem.as_ref().err().map(|missing| {
+        format!(
+            "spec.controlPlaneCASecretRef: {missing}; the certificates in Secret {} stay in use",
+            found.secret_name
+        )
+    });
+    let trouble = message.as_deref().map(|message| (reasons::CA_SECRET_INVALID, message));
+    draft.set_trouble(types::BLOCKED, trouble, reasons::UNBLOCKED);
 }
 
 /// Writes the status where it differs, and tells what changed.

@@ -218,3 +218,24 @@ fn a_heartbeat_alone_is_written_once_a_minute() {
     let later = status(&found, &Plan::Keep, &Exchange::None, &beat(160), &session(), Timestamp::UNIX_EPOCH);
     assert!(later != first);
 }
+
+#[test]
+fn ca_secret_that_is_gone_is_told_while_its_copy_stays_in_use() {
+    let told = |found: &Found| {
+        let link = link(State::Active, false, true);
+        status(found, &Plan::Keep, &Exchange::None, &link, &session(), Timestamp::UNIX_EPOCH)
+    };
+    let blocked = |status: &ClusterStatus| {
+        let blocked = status.conditions.iter().find(|condition| condition.type_ == types::BLOCKED);
+        blocked.map(|condition| (condition.status.clone(), condition.message.clone()))
+    };
+    let mut found = found();
+    assert_eq!(blocked(&told(&found)), None);
+    found.ca_pem = Err("Secret ca does not exist".into());
+    let gone = told(&found);
+    let message =
+        "spec.controlPlaneCASecretRef: Secret ca does not exist; the certificates in Secret s stay in use";
+    assert_eq!(blocked(&gone), Some(("True".to_owned(), message.to_owned())));
+    (found.cluster.status, found.ca_pem) = (Some(gone), Ok(None));
+    assert_eq!(blocked(&told(&found)), Some(("False".to_owned(), String::new())));
+}
