@@ -33,6 +33,18 @@ pub enum SettingsError {
         /// The text as given, without user name and password.
         url: String,
     },
+    /// The base URL carries a user name or a password.
+    #[error("control plane URL {url:?} carries a user name or password")]
+    Credentials {
+        /// The text as given, without them.
+        url: String,
+    },
+    /// The base URL ends in a path of the API.
+    #[error("control plane URL {url:?} ends in the path of the API itself")]
+    ApiPath {
+        /// The text as given.
+        url: String,
+    },
     /// Plain HTTP to another machine.
     #[error("control plane URL {url:?} would send the token in clear")]
     Insecure {
@@ -72,7 +84,11 @@ impl Settings {
             _ => return Err(invalid()),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid());
+            return Err(SettingsError::Credentials { url: shown(text) });
+        }
+        let path = url.path().trim_end_matches('/');
+        if path.ends_with("/api") || path.ends_with("/api/v1") {
+            return Err(SettingsError::ApiPath { url: shown(text) });
         }
         url.set_query(None);
         url.set_fragment(None);
@@ -139,6 +155,16 @@ mod tests {
             let error = settings(url).base().unwrap_err().to_string();
             assert!(!error.contains("hush"), "{error}");
         }
+        let error = settings("https://user:hush@h").base().unwrap_err().to_string();
+        assert_eq!(error, "control plane URL \"https://…@h\" carries a user name or password");
+    }
+
+    #[test]
+    fn path_of_the_api_is_not_part_of_the_base_url() {
+        for url in ["https://h/api/v1", "https://h/vws/api/v1/", "https://h/api/"] {
+            assert!(matches!(settings(url).base(), Err(SettingsError::ApiPath { .. })), "{url}");
+        }
+        assert!(settings("https://h/vws/").base().is_ok());
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl Context {
 
     /// The server meant, with token and CA.
     pub fn login(&self) -> Result<Config, Error> {
-        let ca = self.server.ca.as_deref().map(|path| files::text(path, files::CA_BYTES)).transpose()?;
+        let ca = self.server.ca.as_deref().map(files::ca).transpose()?;
         decide(&self.server, ca, token_of_environment(), stored()?)
     }
 }

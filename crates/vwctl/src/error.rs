@@ -64,6 +64,12 @@ pub enum Error {
         /// The bound.
         most: u64,
     },
+    /// A certificate in the binary form.
+    #[error("{} holds a certificate as DER, not as PEM", path.display())]
+    DerCa {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
@@ -123,6 +129,14 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// The file of `job create` holds no job.
+    #[error("{} is no job: {detail}", path.display())]
+    JobFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// Neither flag nor URL names the chart.
     #[error("--chart-name is missing: a chart repository holds many charts")]
     NoChartName,
@@ -148,6 +162,17 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// Somebody ended this program while it followed a job.
+    #[error("ended by {}; job {id} goes on", signal.name)]
+    Interrupted {
+        /// The job.
+        id: JobId,
+        /// What ended it.
+        signal: Signal,
+    },
+    /// Signals cannot be awaited.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
     /// A job that was waited for did not succeed.
     #[error("job {id} {how}")]
     JobEnded {
@@ -156,6 +181,15 @@ pub enum Error {
         /// How it ended, with its own error.
         how: String,
     },
+}
+
+/// A signal that asks a program to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its name.
+    pub name: &'static str,
+    /// Its number.
+    pub number: u8,
 }
 
 /// What names are looked up for.
@@ -206,10 +240,12 @@ const fn or_not_yours(what: &Thing) -> &'static str {
     }
 }
 
-/// The exit codes, told by `vwctl --help`. clap ends with 2 by itself.
+/// The exit codes, told by `vwctl --help`. clap ends with [`USAGE`](exit::USAGE) by itself.
 pub mod exit {
     /// The control plane refused, or it cannot be done.
     pub const FAILED: u8 = 1;
+    /// The command line is wrong, or a file or variable that it names.
+    pub const USAGE: u8 = 2;
     /// A job that was waited for did not succeed.
     pub const JOB_ENDED: u8 = 3;
     /// The control plane cannot be reached or is overloaded: the same command may work later.
@@ -221,6 +257,34 @@ impl Error {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::JobEnded { .. } => exit::JOB_ENDED,
+            // As a shell tells of a program that a signal ended.
+            Self::Interrupted { signal, .. } => 128 + signal.number,
+            Self::NoServer
+            | Self::NoToken { .. }
+            | Self::NoConfigFile { .. }
+            | Self::Config { .. }
+            | Self::LoginServer
+            | Self::LoginToken
+            | Self::NoConfigPath
+            | Self::Read { .. }
+            | Self::TooLarge { .. }
+            | Self::DerCa { .. }
+            | Self::NoOrganization
+            | Self::Yaml { .. }
+            | Self::Values(_)
+            | Self::Manifest { .. }
+            | Self::JobFile { .. }
+            | Self::NoChartName
+            | Self::Kubeconfig(_)
+            | Self::Settings(
+                client::SettingsError::Url { .. }
+                | client::SettingsError::Credentials { .. }
+                | client::SettingsError::ApiPath { .. }
+                | client::SettingsError::Insecure { .. }
+                | client::SettingsError::Ca
+                | client::SettingsError::Proxy(_)
+                | client::SettingsError::Header { .. },
+            ) => exit::USAGE,
             Self::Call(client::Error::Unreachable { tls: None, .. })
             | Self::Call(client::Error::Refused { status: 429 | 502..=504, .. }) => exit::AWAY,
             _ => exit::FAILED,
@@ -268,6 +332,9 @@ impl Error {
             Self::LoginToken => "pass it on standard input with --token-stdin, or set VWCTL_TOKEN".to_owned(),
             Self::NoConfigPath => "set VWCTL_CONFIG to a file".to_owned(),
             Self::Read { .. } => "check that the file exists and is yours to read".to_owned(),
+            Self::DerCa { path } => {
+                format!("`openssl x509 -inform der -in {} -out ca.pem` writes it as PEM", path.display())
+            }
             Self::TooLarge { .. } => "check that it is the file you mean".to_owned(),
             Self::Write { .. } => {
                 "check the folder's owner and free space, or set VWCTL_CONFIG to another file".to_owned()
@@ -289,6 +356,10 @@ impl Error {
             Self::Manifest { .. } => {
                 "correct the file, or use the flags of `vwctl app deploy --help`".to_owned()
             }
+            Self::JobFile { .. } => {
+                "a job has the members kind (apply, delete or intent) and payload; an object to apply is the payload"
+                    .to_owned()
+            }
             Self::NoChartName => "add --chart-name CHART".to_owned(),
             Self::Kubeconfig(_) => "pass the cluster admin's kubeconfig with --kubeconfig".to_owned(),
             Self::Kubernetes { source, .. } => after_kubernetes(source).to_owned(),
@@ -298,6 +369,8 @@ impl Error {
             Self::StillInTheWay { .. } => {
                 "see docs/walkthroughs/uninstall.md for each holder, then repeat the command".to_owned()
             }
+            Self::Interrupted { id, .. } => format!("`vwctl job watch {id}` follows it again"),
+            Self::Signals(_) => "repeat without --wait, and follow with `vwctl job get`".to_owned(),
             Self::JobEnded { id, .. } => format!("`vwctl job get {id}` shows conditions and timeline"),
         }
     }
@@ -398,6 +471,10 @@ fn after_kubernetes(error: &kube::Error) -> &'static str {
 const fn after_settings(error: &client::SettingsError) -> &'static str {
     match error {
         client::SettingsError::Url { .. } => "write --server as https://host[:port]",
+        client::SettingsError::Credentials { .. } => {
+            "write --server without them: the token says who you are"
+        }
+        client::SettingsError::ApiPath { .. } => "write --server without /api/v1: vwctl adds it",
         client::SettingsError::Insecure { .. } => {
             "use https, or --allow-insecure-http on a network you trust"
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Largest CA file read.
-pub(crate) const CA_BYTES: u64 = 1024 * 1024;
+const CA_BYTES: u64 = 1024 * 1024;
 
 /// The text of a file of at most `most` bytes; `-` is standard input.
 pub(crate) fn text(path: &Path, most: u64) -> Result<String, Error> {
@@ -36,6 +36,14 @@ pub(crate) fn text(path: &Path, most: u64) -> Result<String, Error> {
     }
 }
 
+/// The PEM text of a file with certificates to trust.
+pub(crate) fn ca(path: &Path) -> Result<String, Error> {
+    text(path, CA_BYTES).map_err(|error| match error {
+        Error::Read { path, source } if source.kind() == io::ErrorKind::InvalidData => Error::DerCa { path },
+        other => other,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +56,14 @@ mod tests {
         assert!(matches!(text(file.path(), 4), Err(Error::TooLarge { bytes: 5, most: 4, .. })));
         assert!(matches!(text(file.path(), 2), Err(Error::TooLarge { bytes: 5, most: 2, .. })));
         assert!(matches!(text(Path::new("/does/not/exist"), 4), Err(Error::Read { .. })));
+    }
+
+    #[test]
+    fn ca_in_binary_form_is_named_as_such() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0x30, 0x82, 0x01, 0xff, 0x80]).unwrap();
+        let error = ca(file.path()).unwrap_err();
+        assert!(error.to_string().ends_with("holds a certificate as DER, not as PEM"), "{error}");
+        assert!(error.hint().contains("openssl x509 -inform der"));
     }
 }

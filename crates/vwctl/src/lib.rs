@@ -40,11 +40,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
     let context = Context { server, format: output };
     match command {
         Command::Login(login) => login.run(&context).await,
+        Command::Whoami(whoami) => whoami.run(&context).await,
         Command::Org(org) => org.run(&context).await,
         Command::Token(token) => token.run(&context).await,
         Command::Cluster(cluster) => cluster.run(&context).await,
         Command::App(app) => app.run(&context).await,
         Command::Job(job) => job.run(&context).await,
+        Command::Events(events) => events.run(&context).await,
         Command::Completions(completions) => completions.run(),
     }
 }

@@ -1,12 +1,11 @@
 //! Entry point of `vwctl`.
 
-use clap::Parser as _;
 use std::process::ExitCode;
 use vworkspace_vwctl::{Arguments, report, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     // Fails only when one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(arguments).await {

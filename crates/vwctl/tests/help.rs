@@ -35,8 +35,11 @@ fn every_command_explains_itself() {
         "app",
         "app deploy",
         "job",
+        "job create",
         "job watch",
         "job release",
+        "events",
+        "whoami",
     ] {
         let arguments: Vec<_> = words.split_whitespace().collect();
         let name = if words.is_empty() { "vwctl".to_owned() } else { words.replace(' ', "_") };

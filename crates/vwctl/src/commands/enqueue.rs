@@ -28,24 +28,35 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Hands in `intent`; prints the job as it is at the end of the command.
-    pub async fn hand_in(
+    /// Hands in `intent`, see [`Self::hand_in`].
+    pub async fn hand_in_intent(
         self,
         context: &Context,
         client: &Client,
         cluster: &Cluster,
         intent: Value,
     ) -> Result<(), Error> {
+        self.hand_in(context, client, cluster, EnqueueJob::new("intent", intent)).await
+    }
+
+    /// Hands in `job`, with what the flags say of it; prints the job as it is at the end of the command.
+    pub async fn hand_in(
+        self,
+        context: &Context,
+        client: &Client,
+        cluster: &Cluster,
+        job: EnqueueJob,
+    ) -> Result<(), Error> {
         let request = EnqueueJob {
-            idempotency_key: self.idempotency_key,
-            deadline_seconds: self.deadline.map(|deadline| deadline.seconds()),
-            ..EnqueueJob::new("intent", intent)
+            idempotency_key: self.idempotency_key.or(job.idempotency_key),
+            deadline_seconds: self.deadline.map(|deadline| deadline.seconds()).or(job.deadline_seconds),
+            ..job
         };
         let job = client.enqueue_job(&cluster.id, &request).await?;
-        if let Some(waits) = render::never_registered(cluster).filter(|_| !job.state.is_terminal()) {
-            say(&waits);
-        }
         if !self.wait {
+            if let Some(why) = render::awaited(cluster).filter(|_| !job.state.is_terminal()) {
+                say(&why);
+            }
             say(&format!("Handed in. `vwctl job watch {}` follows it.", job.id));
             return print(&context.format.render(&job, render::job)?);
         }
@@ -54,8 +65,8 @@ impl Waiting {
             say(&render::timeline_entry(job, entry));
             Ok(())
         };
-        let job = follow::follow(client, &job.id, tell).await?;
+        let (job, ended) = follow::follow(client, job, tell).await;
         print(&context.format.render(&job, render::followed_job)?)?;
-        follow::verdict(&job)
+        ended.and_then(|()| follow::verdict(&job))
     }
 }

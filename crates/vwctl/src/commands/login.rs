@@ -26,7 +26,7 @@ pub struct Login {
 impl Login {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
         let server = context.server.server.clone().ok_or(Error::LoginServer)?;
-        let ca = context.server.ca.as_deref().map(|path| files::text(path, files::CA_BYTES)).transpose()?;
+        let ca = context.server.ca.as_deref().map(files::ca).transpose()?;
         let config = Config {
             server,
             token: self.token()?,

@@ -67,13 +67,22 @@ pub(crate) fn absence(cluster: &Cluster) -> Option<String> {
     Some(format!("{} is Disconnected{seen}: this is its last report.", cluster.name))
 }
 
-/// What is to be said beside a job for a cluster that nobody has registered.
-pub(crate) fn never_registered(cluster: &Cluster) -> Option<String> {
-    // A cluster that has left was seen.
-    let never = cluster.archived_at.is_none()
-        && cluster.presence == Presence::Unregistered
-        && cluster.last_seen.is_none();
-    never.then(|| format!("{} has not registered yet: the job waits for that.", cluster.name))
+/// What is to be said beside an open job of a cluster that is not there: the job waits for it. `None`: it is there, or will
+/// not come.
+pub(crate) fn awaited(cluster: &Cluster) -> Option<String> {
+    let name = &cluster.name;
+    match (cluster.presence, cluster.last_seen) {
+        _ if cluster.archived_at.is_some() => None,
+        (Presence::Disconnected, Some(seen)) => {
+            Some(format!("{name} is Disconnected since {}: the job waits for it.", when(seen)))
+        }
+        (Presence::Disconnected, None) => Some(format!("{name} is Disconnected: the job waits for it.")),
+        (Presence::Unregistered, None) => {
+            Some(format!("{name} has not registered yet: the job waits for that."))
+        }
+        // A cluster that has left was seen.
+        (Presence::Unregistered, Some(_)) | (Presence::Connected, _) => None,
+    }
 }
 
 /// A table of conditions; nothing where there are none.

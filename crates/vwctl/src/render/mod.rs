@@ -3,6 +3,7 @@
 
 mod application;
 mod cluster;
+mod event;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod identity;
@@ -15,7 +16,8 @@ mod text;
 mod token;
 
 pub(crate) use application::{application, applications};
-pub(crate) use cluster::{absence, cluster, clusters, never_registered};
+pub(crate) use cluster::{absence, awaited, cluster, clusters};
+pub(crate) use event::events;
 pub(crate) use identity::{released, unknown_results};
 pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
 pub(crate) use organization::{organization, organizations, whoami};

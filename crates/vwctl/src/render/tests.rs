@@ -3,9 +3,10 @@ use insta::assert_snapshot;
 use vworkspace_protocol::{
     JobId, Outcome,
     admin::{
-        AgentSession, ApiTokenPage, Cluster, ClusterPage, Explanation, Holder, IdentityConflict, Job,
-        JobPage, JobState, KeptSession, NextStep, Organization, OrganizationPage, Presence,
-        RegistrationTokenPage, ReleasedJobs, ResourcePage, TimelineEntry, UnknownResult, UnknownResultPage,
+        AgentSession, ApiTokenPage, Cluster, ClusterPage, EventPage, EventRecord, Explanation, Holder,
+        IdentityConflict, Job, JobPage, JobState, KeptSession, NextStep, Organization, OrganizationPage,
+        Presence, RegistrationTokenPage, ReleasedJobs, ResourcePage, TimelineEntry, UnknownResult,
+        UnknownResultPage,
     },
     id::SessionId,
     outcome::FieldConflict,
@@ -76,11 +77,33 @@ fn what_is_left_after_a_restore_is_listed() {
 }
 
 #[test]
-fn a_job_waits_for_a_registration_only_where_there_was_none() {
+fn cluster_that_a_job_waits_for_is_named_with_since_when() {
     let unregistered = Cluster { presence: Presence::Unregistered, ..fixture::cluster() };
     let new = Cluster { last_seen: None, ..unregistered.clone() };
-    assert!(never_registered(&new).unwrap().starts_with("clinic-1 has not registered yet"));
-    assert_eq!([unregistered, fixture::cluster()].map(|cluster| never_registered(&cluster)), [None, None]);
+    assert!(awaited(&new).unwrap().starts_with("clinic-1 has not registered yet"));
+    let away = Cluster { presence: Presence::Disconnected, ..fixture::cluster() };
+    let told = awaited(&away).unwrap();
+    assert_eq!(
+        told,
+        format!("clinic-1 is Disconnected since {}: the job waits for it.", when(away.last_seen.unwrap()))
+    );
+    assert_eq!([unregistered, fixture::cluster()].map(|cluster| awaited(&cluster)), [None, None]);
+}
+
+#[test]
+fn events_have_a_line_for_each_condition() {
+    let told = fixture::application();
+    let event = |conditions| EventRecord {
+        id: "e".into(),
+        event_key: String::new(),
+        kind: "ConditionTransition".into(),
+        resource_ref: told.resource_ref.clone(),
+        conditions,
+        timestamp: None,
+        received_at: fixture::at(40),
+    };
+    let items = vec![event(told.conditions.clone()), event(Vec::new())];
+    assert_snapshot!("events", events(&EventPage { items, next_cursor: None }));
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Deploy {
             }
         };
         let intent = json!({ "intent": "ensure-application-instance", "applicationInstance": instance });
-        self.waiting.hand_in(context, &client, &cluster, intent).await
+        self.waiting.hand_in_intent(context, &client, &cluster, intent).await
     }
 
     fn read(&self) -> Result<Read, Error> {

@@ -118,6 +118,6 @@ impl Delete {
         let client = context.client()?;
         let cluster = resolve::cluster(&client, &self.cluster).await?;
         let intent = json!({ "intent": "delete-application-instance", "name": self.name, "namespace": self.namespace });
-        self.waiting.hand_in(context, &client, &cluster, intent).await
+        self.waiting.hand_in_intent(context, &client, &cluster, intent).await
     }
 }

@@ -1,6 +1,8 @@
 //! `vwctl job`.
 
-use super::release::Release;
+mod create;
+
+use super::{ClusterArg, limit, release::Release};
 use crate::{
     Error,
     connect::Context,
@@ -9,6 +11,7 @@ use crate::{
     render, resolve,
 };
 use clap::{Args, Subcommand};
+use create::Create;
 use std::num::NonZeroU16;
 use vworkspace_client::Client;
 use vworkspace_protocol::{JobId, admin::JobState};
@@ -22,6 +25,8 @@ pub struct Job {
 
 #[derive(Subcommand, Debug)]
 enum Action {
+    /// Hand in a job of any kind from a file.
+    Create(Create),
     /// List the jobs of a cluster, newest first.
     List(List),
     /// Show one job with its conditions and timeline.
@@ -50,9 +55,8 @@ enum Action {
 
 #[derive(Args, Debug)]
 struct List {
-    /// Name or id of the cluster.
-    #[arg(short, long, env = "VWCTL_CLUSTER", hide_env_values = true, value_name = "CLUSTER")]
-    cluster: String,
+    #[command(flatten)]
+    cluster: ClusterArg,
     /// Only jobs in this state, for example queued or closed.
     #[arg(long, value_parser = state)]
     state: Option<JobState>,
@@ -66,14 +70,11 @@ fn state(text: &str) -> Result<JobState, String> {
     serde_json::from_value(text.into()).map_err(|e| e.to_string())
 }
 
-fn limit(text: &str) -> Result<NonZeroU16, &'static str> {
-    text.parse().map_err(|_| "write a number from 1 to 65535")
-}
-
 impl Job {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         match self.action {
+            Action::Create(create) => create.run(context, &client).await,
             Action::List(list) => list.run(context, &client).await,
             Action::Get { id } => {
                 let id = JobId::new(id);
@@ -101,7 +102,7 @@ impl Job {
 
 impl List {
     async fn run(self, context: &Context, client: &Client) -> Result<(), Error> {
-        let cluster = resolve::cluster(client, &self.cluster).await?;
+        let cluster = resolve::cluster(client, &self.cluster.cluster).await?;
         let page = client.jobs(&cluster.id, self.state, self.limit.get().into()).await?;
         say_if_cut(page.next_cursor.is_some(), page.items.len());
         print(&context.format.render(&page, render::jobs)?)
@@ -112,19 +113,6 @@ async fn watch(context: &Context, client: &Client, id: &JobId) -> Result<(), Err
     let tell = |job: &_, entry: &_| {
         print(&context.format.render_one_of(entry, |entry| render::timeline_entry(job, entry))?)
     };
-    let job = follow::follow(client, id, tell).await?;
-    follow::verdict(&job)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_that_is_none_is_answered_with_what_is_one() {
-        assert_eq!(limit("1").unwrap(), NonZeroU16::MIN);
-        for wrong in ["0", "-1", "many", "65536"] {
-            assert!(limit(wrong).unwrap_err().starts_with("write a number from 1"), "{wrong}");
-        }
-    }
+    let (job, ended) = follow::follow(client, client.job(id).await?, tell).await;
+    ended.and_then(|()| follow::verdict(&job))
 }
