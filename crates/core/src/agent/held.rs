@@ -58,6 +58,13 @@ pub fn compare(sent: &Value, held: &Value, free_form: &[FreeForm], manager: &str
     comparison
 }
 
+/// Members of the spec that other managers than `manager` have set and that were not sent, with each manager: what may make
+/// a rule of the kind refuse an object whose own part is right.
+pub fn unsent_of_others(sent: &Value, held: &Value, manager: &str) -> Vec<FieldConflict> {
+    let unsent = owners::unsent(sent, held, manager, MAX_DIFFERENCES).into_iter();
+    unsent.map(|(manager, path)| FieldConflict { manager, field_path: Path(&path).to_string() }).collect()
+}
+
 /// The value at a place; `null` is none.
 fn at(value: &Value, place: FreeForm) -> Option<&Value> {
     let found = place.iter().try_fold(value, |value, name| value.get(name));

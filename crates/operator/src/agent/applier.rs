@@ -26,6 +26,9 @@ const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
 /// How the API server begins to say, with a status 500, that a manifest and its kind's schema do not go together.
 const UNTYPED: &str = "failed to create typed patch object";
 
+/// The status of an object that breaks its kind's schema or rules.
+const INVALID: u16 = 422;
+
 /// How long a yes about the rights in a namespace counts for later jobs.
 const GRANTED_FOR: Duration = Duration::from_secs(60);
 /// How long a no counts: jobs that come together share it.
@@ -104,6 +107,9 @@ impl Applier {
             found.as_ref().map_or(Ok(()), |found| answer::check_owners(manifest, found))?;
             match api.patch(&object.name, &params, &Patch::Apply(&sent)).await {
                 Err(kube::Error::Api(status)) if is_race(&status) && tries < MAX_RACES => {}
+                Err(kube::Error::Api(status)) if status.code == INVALID => {
+                    return Err(answer::explain_refusal(status.message.clone(), manifest, found.as_ref()));
+                }
                 applied => {
                     let live = applied.map_err(classify)?;
                     let applied = lasting(object, &live)?;

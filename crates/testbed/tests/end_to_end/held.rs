@@ -82,3 +82,25 @@ async fn metadata_that_no_job_may_set_fails_by_path_and_makes_nothing() {
     let instances: Api<ApplicationInstance> = Api::namespaced(world.testbed.admin(), &namespace);
     assert!(instances.get_opt("web").await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn job_that_takes_values_from_a_secret_names_who_holds_inline_ones() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    let inline = with_values(world.hello(&namespace, "web", "1.0.0"), &json!({"env": "a"}));
+    let job = world.deploy(inline, SOON).await;
+    assert_eq!(world.end_of(&job).await.outcome, Some(Outcome::Succeeded));
+    let instances: Api<ApplicationInstance> = Api::namespaced(world.testbed.admin(), &namespace);
+    let added = Patch::Merge(json!({"spec": {"values": {"inline": {"color": "red"}}}}));
+    instances.patch("web", &kubectl(), &added).await.unwrap();
+
+    let mut asked = world.hello(&namespace, "web", "1.0.0");
+    asked["spec"]["values"] =
+        json!({"source": "secretRef", "secretRef": {"name": "own", "key": "values.yaml"}});
+    let job = world.end_of(&world.deploy(asked, SOON).await).await;
+    assert_eq!(job.outcome, Some(Outcome::Conflict), "{}", job.error);
+    let is_named = |conflict: &FieldConflict| {
+        conflict.manager == "kubectl-patch" && conflict.field_path.starts_with(".spec.values.inline")
+    };
+    assert!(job.conflicts.iter().any(is_named), "{:?}", job.conflicts);
+}

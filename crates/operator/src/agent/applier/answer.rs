@@ -44,6 +44,23 @@ pub(super) fn judge(manifest: &Value, live: &DynamicObject, is_repeat: bool) -> 
     }
 }
 
+/// The refusal of what was sent by a rule of the kind. Where other managers' members stand beside it, they are named: the
+/// job may be right, and the rule broken by both together.
+pub(super) fn explain_refusal(text: String, manifest: &Value, found: Option<&DynamicObject>) -> ApplyError {
+    let held = found.and_then(|found| serde_json::to_value(found).ok());
+    let conflicts =
+        held.map(|held| held::unsent_of_others(manifest, &held, AGENT_FIELD_MANAGER)).unwrap_or_default();
+    if conflicts.is_empty() {
+        return ApplyError::Refused(text);
+    }
+    let message = format!(
+        "{}; server-side apply keeps them, and together with what the job asks for they break a rule: {text}; remove them \
+         with kubectl, or ask for them in the job",
+        conflict_message(&conflicts)
+    );
+    ApplyError::Conflict { message, conflicts }
+}
+
 fn compare(manifest: &Value, object: &DynamicObject) -> Result<Comparison, ApplyError> {
     let held = serde_json::to_value(object)
         .map_err(|error| ApplyError::Unsettled(format!("the object cannot be read: {error}")))?;
@@ -84,6 +101,30 @@ mod tests {
         assert!(text.starts_with("NotHeld: ") && text.contains(".spec.values.inline.a"), "{text}");
         let held = answer(&json!({"a": {}}), &json!([]));
         assert_eq!(judge(&manifest(), &held, false).unwrap(), Answer::Held);
+    }
+
+    #[test]
+    fn refusal_by_a_rule_names_what_others_hold_beside_the_job() {
+        let fields = json!({"f:spec": {"f:values": {"f:secretRef": {"f:name": {}, "f:key": {}}, "f:source": {}}},
+            "f:status": {"f:phase": {}}});
+        let owners = json!([
+            {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": fields},
+            {"manager": AGENT_FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:chart": {}}}},
+        ]);
+        let found = answer(&json!({"a": {}}), &owners);
+        let refused = explain_refusal("spec.values: rule".to_owned(), &manifest(), Some(&found));
+        let ApplyError::Conflict { message, conflicts } = refused else { panic!("no conflict") };
+        let paths: Vec<_> = conflicts.iter().map(|conflict| conflict.field_path.as_str()).collect();
+        assert_eq!(paths, [".spec.values.secretRef.key", ".spec.values.secretRef.name"]);
+        assert!(
+            message.contains(r#"owned by "kubectl-edit""#) && message.contains("spec.values: rule"),
+            "{message}"
+        );
+        let own = answer(&json!({"a": {}}), &json!([]));
+        assert!(matches!(
+            explain_refusal("rule".to_owned(), &manifest(), Some(&own)),
+            ApplyError::Refused(_)
+        ));
     }
 
     #[test]
