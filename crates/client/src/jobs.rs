@@ -1,4 +1,5 @@
 use crate::{Client, Error, connection::CALL_TIMEOUT, pages};
+use serde_json::value::RawValue;
 use std::time::Duration;
 use vworkspace_protocol::{
     ClusterId, JobId,
@@ -58,6 +59,14 @@ impl Client {
     /// See [`Error`].
     pub async fn explain_job(&self, id: &JobId) -> Result<Explanation, Error> {
         self.connection.get(&["api", "v1", "jobs", id.as_str(), "explain"], &[]).await
+    }
+
+    /// What a job asks for, as it was handed in.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn job_payload(&self, id: &JobId) -> Result<Box<RawValue>, Error> {
+        self.connection.get(&["api", "v1", "jobs", id.as_str(), "payload"], &[]).await
     }
 
     /// Withdraws an open job. An agent that holds it already may still carry it out.

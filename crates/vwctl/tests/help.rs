@@ -34,6 +34,7 @@ fn every_command_explains_itself() {
         "cluster leave",
         "app",
         "app deploy",
+        "app values",
         "job",
         "job create",
         "job watch",

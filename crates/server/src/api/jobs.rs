@@ -5,6 +5,7 @@ use super::{
 use crate::app::{App, jobs, page::PageParams};
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use utoipa::IntoParams;
 use vworkspace_protocol::{
@@ -88,6 +89,19 @@ pub async fn explain(
     Id(job): Id,
 ) -> Result<Json<Explanation>, Refused> {
     Ok(Json(jobs::explain(&app, &caller.0, &JobId::new(job)).await?))
+}
+
+/// What the job asks for, byte by byte as it was handed in. Lists and the job itself leave it out: it may hold values that
+/// not everybody who looks at jobs is to see by the way.
+#[utoipa::path(get, path = "/api/v1/jobs/{jobId}/payload", tag = "admin", security(("bearer" = [])),
+    params(("jobId" = String, Path, description = "Id of the job")),
+    responses((status = 200, description = "The payload", body = Object)))]
+pub async fn payload(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Id(job): Id,
+) -> Result<Json<Box<RawValue>>, Refused> {
+    Ok(Json(jobs::payload(&app, &caller.0, &JobId::new(job)).await?))
 }
 
 /// Withdraws an open job. An agent that holds it already may still apply it; its result is then not recorded.

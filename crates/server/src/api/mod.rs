@@ -45,6 +45,7 @@ fn admin_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::list, jobs::enqueue))
         .routes(routes!(jobs::read))
         .routes(routes!(jobs::explain))
+        .routes(routes!(jobs::payload))
         .routes(routes!(jobs::cancel))
         .routes(routes!(identity::keep))
         .routes(routes!(restore::release_job))

@@ -6,6 +6,7 @@ use super::{
     page::PageParams,
     pause::{Pause, pause},
 };
+use serde_json::value::RawValue;
 use std::time::Duration;
 use vworkspace_core::{
     control::{admission, explain, job::Step},
@@ -117,6 +118,15 @@ pub async fn explain(app: &App, by: &Person, job: &JobId) -> Result<Explanation,
         around.presence = Presence::Connected;
     }
     Ok(explain::explain(job, &around))
+}
+
+/// What a job asks for, as it was handed in.
+///
+/// # Errors
+/// It is not there, or not the caller's.
+pub async fn payload(app: &App, by: &Person, job: &JobId) -> Result<Box<RawValue>, Error> {
+    let handle = app.store.lookup_job::<Read>(&by.caller, job).await?;
+    Ok(app.store.job_payload(&handle).await?)
 }
 
 /// Withdraws a job.

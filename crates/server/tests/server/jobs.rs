@@ -213,6 +213,20 @@ async fn jobs_are_listed_in_pages_newest_first() {
 }
 
 #[tokio::test]
+async fn payload_of_a_job_is_shown_byte_by_byte_and_only_where_it_is_asked_for() {
+    let server = TestServer::start().await;
+    let (tenant, agent) = server.tenant_and_agent().await;
+    let payload = r#"{"apiVersion": "v1", "kind": "ConfigMap", "data": {"z": "only here", "a": 1.0},
+        "metadata": {"namespace": "demo", "name": "web"}}"#;
+    let body = format!(r#"{{"kind": "apply", "payload": {payload}}}"#);
+    let path = format!("/api/v1/clusters/{}/jobs", agent.cluster);
+    let job = tenant.client.send(Method::POST, &path, Some(body)).await.expect(201);
+    let path = format!("/api/v1/jobs/{}", job["id"].as_str().unwrap());
+    assert!(!tenant.client.get(&path).await.text.contains("only here"));
+    assert_eq!(tenant.client.get(&format!("{path}/payload")).await.text, payload);
+}
+
+#[tokio::test]
 async fn a_job_is_explained_at_every_step_by_who_has_it_and_what_comes_next() {
     let server = TestServer::start().await;
     let (tenant, agent) = server.tenant_and_agent().await;

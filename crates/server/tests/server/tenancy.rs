@@ -126,6 +126,7 @@ fn routes_of_clusters() -> Routes {
             Route::Person { query: "?after=99&wait=60", body: |_| None, stranger: NotFound },
         ),
         (("get", "/api/v1/jobs/{jobId}/explain"), person(NotFound)),
+        (("get", "/api/v1/jobs/{jobId}/payload"), person(NotFound)),
         (("post", "/api/v1/jobs/{jobId}/cancel"), person(NotFound)),
         (("post", "/api/v1/jobs/{jobId}/release"), person(NotFound)),
         (("post", "/api/v1/clusters/{clusterId}/release-jobs"), person(NotFound)),

@@ -8,6 +8,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 use vworkspace_protocol::{
     ClusterId, JobId,
@@ -22,6 +23,18 @@ impl Store {
     pub async fn job(&self, job: &Handle<Job, Read>, now: Timestamp) -> Result<admin::Job, Error> {
         let (seq, cluster) = (job.row, job.cluster_id().clone());
         self.read(move |connection| whole(connection, seq, &cluster, now)).await
+    }
+
+    /// What the job asks for, byte by byte as it was handed in.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn job_payload(&self, job: &Handle<Job, Read>) -> Result<Box<RawValue>, Error> {
+        let seq = job.row;
+        let select = "SELECT payload FROM job_spec WHERE job = ?1";
+        let found = self.read(move |connection| connection.row(select, [seq], |row| row.get(0))).await?;
+        let payload: String = found.ok_or(Error::NotFound)?;
+        RawValue::from_string(payload).map_err(|_| Error::Corrupt { what: "payload" })
     }
 
     /// A cluster's jobs, newest first, all or in one state, without timelines.

@@ -14,6 +14,7 @@ mod table;
 mod tests;
 mod text;
 mod token;
+mod values;
 
 pub(crate) use application::{application, applications};
 pub(crate) use cluster::{absence, awaited, cluster, clusters};
@@ -24,3 +25,4 @@ pub(crate) use organization::{organization, organizations, whoami};
 pub(crate) use table::table as columns;
 pub(crate) use text::{plain, plain_line, when, with_causes};
 pub(crate) use token::{api_tokens, registration_tokens};
+pub(crate) use values::{AppValues, Asked, app_values};

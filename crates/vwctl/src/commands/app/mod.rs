@@ -2,6 +2,7 @@
 
 mod deploy;
 mod manifest;
+mod values;
 
 use super::enqueue::Waiting;
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use deploy::Deploy;
 use serde_json::json;
+use values::Values;
 use vworkspace_client::Client;
 use vworkspace_protocol::admin::{Cluster, Resource};
 
@@ -40,6 +42,8 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
+    /// Show the values that were asked for, and those that run.
+    Values(Values),
     /// Uninstall an application.
     Delete(Delete),
 }
@@ -78,6 +82,7 @@ impl App {
             Action::Deploy(deploy) => deploy.run(context).await,
             Action::List { place } => list(context, &place).await,
             Action::Get { name, place } => get(context, &name, &place).await,
+            Action::Values(values) => values.run(context).await,
             Action::Delete(delete) => delete.run(context).await,
         }
     }

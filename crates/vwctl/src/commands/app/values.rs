@@ -1,0 +1,113 @@
+//! `vwctl app values`: what was asked for, and what runs.
+
+use super::{KIND, Place};
+use crate::{
+    Error,
+    connect::Context,
+    error::Thing,
+    output::{print, say},
+    render::{self, AppValues, Asked},
+    resolve,
+};
+use clap::Args;
+use serde_json::Value;
+use vworkspace_client::Client;
+use vworkspace_protocol::{
+    ConditionStatus, Outcome,
+    admin::{Cluster, Job, JobState},
+    condition::types::DRIFTED,
+};
+
+/// Newest jobs of a cluster that are looked through.
+const MOST_JOBS: usize = 1_000;
+
+#[derive(Args, Debug)]
+pub(super) struct Values {
+    /// Name of the application.
+    name: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Values {
+    pub async fn run(self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        let cluster = resolve::cluster(&client, &self.place.cluster).await?;
+        let jobs = self.jobs(&client, &cluster).await?;
+        let (newest, done) = (jobs.iter().find(|job| counts(job)), jobs.iter().find(|job| succeeded(job)));
+        let Some(newest) = newest else { return Err(self.unknown()) };
+        let asked = asked(&client, newest).await?;
+        let runs = match done {
+            Some(done) if done.id == newest.id => Some(asked.clone()),
+            Some(done) => Some(self::asked(&client, done).await?),
+            None => None,
+        };
+        self.say_drift(&client, &cluster, newest).await?;
+        print(&context.format.render(&AppValues { asked, runs }, render::app_values)?)
+    }
+
+    /// The jobs about the application, newest first.
+    async fn jobs(&self, client: &Client, cluster: &Cluster) -> Result<Vec<Job>, Error> {
+        let page = client.jobs(&cluster.id, None, MOST_JOBS).await?;
+        let is_of_it = |job: &Job| {
+            let namespace = self.place.namespace.as_ref();
+            let target = &job.target;
+            target.kind == KIND
+                && target.name == self.name
+                && namespace.is_none_or(|namespace| *namespace == target.namespace)
+        };
+        let jobs: Vec<Job> = page.items.into_iter().filter(is_of_it).collect();
+        let mut namespaces: Vec<&str> = jobs.iter().map(|job| job.target.namespace.as_str()).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        match namespaces.len() {
+            0 | 1 => Ok(jobs),
+            count => Err(Error::Ambiguous { what: self.thing(), name: self.name.clone(), count }),
+        }
+    }
+
+    /// Somebody in the cluster may have changed what runs since.
+    async fn say_drift(&self, client: &Client, cluster: &Cluster, job: &Job) -> Result<(), Error> {
+        let found = client.resources(&cluster.id, KIND, &job.target.namespace, &self.name).await?.items;
+        let conditions = found.iter().flat_map(|resource| &resource.conditions);
+        for drifted in conditions.filter(|one| one.type_ == DRIFTED && one.status == ConditionStatus::True) {
+            say(&render::plain(&format!("Something else runs: {drifted}")));
+        }
+        Ok(())
+    }
+
+    fn unknown(&self) -> Error {
+        Error::Unknown { what: self.thing(), name: self.name.clone() }
+    }
+
+    fn thing(&self) -> Thing {
+        Thing::Application { cluster: self.place.cluster.clone() }
+    }
+}
+
+/// Not one that never had an effect.
+fn counts(job: &Job) -> bool {
+    match job.state {
+        JobState::Queued | JobState::Leased | JobState::Acked | JobState::Closed => true,
+        JobState::Expired | JobState::Cancelled | JobState::Superseded | JobState::Undeliverable => false,
+    }
+}
+
+fn succeeded(job: &Job) -> bool {
+    job.outcome == Some(Outcome::Succeeded)
+}
+
+async fn asked(client: &Client, job: &Job) -> Result<Asked, Error> {
+    let payload = client.job_payload(&job.id).await?;
+    let payload: Value = serde_json::from_str(payload.get()).map_err(|e| Error::Encode(e.to_string()))?;
+    // That of an intent, or the object itself.
+    let spec = payload.pointer("/applicationInstance/spec").or_else(|| payload.get("spec"));
+    let of = |member: &str| spec.and_then(|spec| spec.get(member)).cloned().unwrap_or_default();
+    Ok(Asked {
+        job_id: job.id.clone(),
+        at: job.created_at,
+        deletes: spec.is_none(),
+        chart: of("chart"),
+        values: of("values"),
+    })
+}
