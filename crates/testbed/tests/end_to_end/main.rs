@@ -7,12 +7,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test that cannot go on has failed"
 )]
 
 mod bad_input;
 mod delivery;
 mod failing;
+mod generated_values;
 mod held;
 mod rest;
 mod support;

@@ -54,7 +54,10 @@ async fn an_application_is_deployed_looked_at_and_deleted() {
     assert_eq!(json(&world, &["job", "get", id]).await["id"], id);
     let values = vwctl(&world, &[&["app", "values", "web"][..], &place].concat()).await;
     let values = String::from_utf8_lossy(&values.stdout).into_owned();
-    assert!(values.contains("asked: hello 1.0.0, by job") && values.contains("runs: what was asked"), "{values}");
+    assert!(
+        values.contains("asked: hello 1.0.0, by job") && values.contains("runs: what was asked"),
+        "{values}"
+    );
     assert_eq!(json(&world, &["whoami"]).await["role"], "admin");
     let events = json(&world, &["events", "-c", cluster, "--kind", "ConditionTransition"]).await;
     let is_of_web = |event: &&Value| event["resourceRef"]["namespace"] == *namespace;
