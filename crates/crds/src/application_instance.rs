@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use vworkspace_rules::address;
 
 /// What is wanted (reference contract, section 6.1; additions in contract, section 7).
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,8 +76,9 @@ pub enum Mode {
 pub struct Chart {
     /// `helm`: a classic chart repository; `oci`: a registry.
     pub source_type: SourceType,
-    /// The repository or registry; for `oci` with or without `oci://`.
+    /// The repository or registry, without credentials; for `oci` with or without `oci://`.
     #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new(address::NO_CREDENTIALS).message(address::NO_CREDENTIALS_MESSAGE))]
     pub url: String,
     /// Name of the chart.
     #[schemars(length(min = 1, max = 253))]
@@ -87,6 +89,18 @@ pub struct Chart {
     /// Speak plain HTTP to the OCI registry.
     #[serde(default)]
     pub insecure: bool,
+    /// A Secret in the same namespace with what a private source asks for: `username` and `password`, `ca.crt`, `tls.crt`
+    /// and `tls.key`; for `oci` the credentials are a Secret of type `kubernetes.io/dockerconfigjson`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretName>,
+}
+
+/// A Secret in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretName {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
 }
 
 /// Kind of a chart source.
@@ -227,14 +241,17 @@ pub struct ApplicationInstanceStatus {
     /// The generation this status speaks about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Reconciling, Degraded, Suspended, Blocked, Deleting, Drifted, SourceReachable.
+    /// Ready, Reconciling, Degraded, Suspended, Blocked, Deleting, Drifted, SourceReachable, Insecure.
     #[serde(default)]
     #[schemars(schema_with = "crate::conditions")]
     pub conditions: Vec<Condition>,
     /// The HelmRelease that serves this instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helm_release_ref: Option<ReleaseRef>,
-    /// The chart last handed to Flux.
+    /// The chart that Flux was last asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_chart: Option<AppliedChart>,
+    /// The chart that runs, with the version that was found for a range; absent before the first one runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_applied_chart: Option<AppliedChart>,
     /// The release behind the last Ready=True.
@@ -260,7 +277,7 @@ pub struct ReleaseRef {
     pub namespace: String,
 }
 
-/// A chart as handed to Flux.
+/// A chart and where it comes from, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppliedChart {

@@ -7,6 +7,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use vworkspace_protocol::{condition::types, limits::clip};
+use vworkspace_rules::redact;
 
 /// Longest note the API server takes (`events.k8s.io/v1`).
 const NOTE_BYTES: usize = 1_024;
@@ -36,7 +37,7 @@ impl Announcer {
 
     /// Publishes one event that is not tied to a condition.
     pub async fn tell(&self, object: &ObjectReference, type_: EventType, reason: &str, note: &str) {
-        let note = clip(note, NOTE_BYTES).to_owned();
+        let note = clip(&redact(note), NOTE_BYTES).to_owned();
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -83,9 +84,12 @@ fn is_bad(condition: &Condition) -> bool {
         types::READY | types::CONNECTED | types::AUTHENTICATED | types::SOURCE_REACHABLE => {
             condition.status == "False"
         }
-        types::DEGRADED | types::BLOCKED | types::DISCONNECTED | types::BUFFER_OVERFLOW | types::DRIFTED => {
-            condition.status == "True"
-        }
+        types::DEGRADED
+        | types::BLOCKED
+        | types::DISCONNECTED
+        | types::BUFFER_OVERFLOW
+        | types::DRIFTED
+        | types::INSECURE => condition.status == "True",
         _ => false,
     }
 }

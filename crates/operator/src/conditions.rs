@@ -1,8 +1,10 @@
-//! Setting conditions by the Kubernetes API conventions: `lastTransitionTime` moves only with `status`.
+//! Setting conditions by the Kubernetes API conventions: `lastTransitionTime` moves only with `status`. Messages quote
+//! Flux, Helm and the API server: here each loses the credentials that it quotes.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as KubeCondition, Time};
-use vworkspace_protocol::{Condition, ConditionStatus, time::whole_seconds};
+use vworkspace_protocol::{Condition, ConditionStatus, limits::clip, time::whole_seconds};
+use vworkspace_rules::redact;
 
 /// Longest message kept; the API server refuses longer ones (`metav1.Condition`).
 const MESSAGE_BYTES: usize = 32_768;
@@ -26,7 +28,7 @@ pub fn set(
         type_: type_.to_owned(),
         status: status.as_str().to_owned(),
         reason: reason.to_owned(),
-        message: vworkspace_protocol::limits::clip(message, MESSAGE_BYTES).to_owned(),
+        message: clip(&redact(message), MESSAGE_BYTES).to_owned(),
         observed_generation: Some(generation),
         last_transition_time: kept_time.unwrap_or_else(|| Time(whole_seconds(now))),
     };
@@ -67,6 +69,14 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn message_loses_the_credentials_that_it_quotes() {
+        let mut conditions = Vec::new();
+        let message = "failed to fetch https://user:hunter2@c.example/index.yaml : 401";
+        set(&mut conditions, "Ready", ConditionStatus::False, "Failed", message, 1, at(10));
+        assert_eq!(conditions[0].message, "failed to fetch https://***@c.example/index.yaml : 401");
     }
 
     #[test]

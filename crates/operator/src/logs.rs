@@ -1,6 +1,8 @@
-//! Logs: JSON lines on stderr, one event each.
+//! Logs: JSON lines on stderr, one event each, without the credentials that an error quotes.
 
+use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
+use vworkspace_rules::redact;
 
 /// Of `kube`: what it logs at every single try besides the error that it returns, and the bodies it cannot parse, which
 /// may be Secrets. Whoever handles the error logs it.
@@ -15,12 +17,29 @@ pub fn init(directives: &str) {
         .with_current_span(false)
         .with_span_list(false)
         .with_env_filter(filter(directives))
-        .with_writer(std::io::stderr)
+        .with_writer(|| Redacting(io::stderr()))
         // Told on stderr itself, where nobody may listen any more: that would end the task that logs.
         .log_internal_errors(false)
         .init();
     if let Err(error) = EnvFilter::try_new(directives) {
         tracing::warn!(directives, %error, "cannot read --zap-log-level, logging at info");
+    }
+}
+
+/// Takes the credentials out of each line; a line comes in one write.
+pub(crate) struct Redacting<W>(pub W);
+
+impl<W: Write> Write for Redacting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(bytes) {
+            Ok(line) => self.0.write_all(redact(line).as_bytes())?,
+            Err(_) => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -54,6 +73,15 @@ mod tests {
         let asked = filter("info,kube_runtime::watcher=debug").to_string();
         assert!(!asked.contains(SILENCED[0]) && asked.contains(SILENCED[1]), "{asked}");
         assert!(filter("info=shouting").to_string().contains("info"));
+    }
+
+    #[test]
+    fn lines_lose_the_credentials_that_an_error_quotes() {
+        let lines = Lines::default();
+        let _logging = recording(&lines, "info");
+        tracing::warn!(error = "Get \"https://user:hunter2@c.example\": EOF", "cannot fetch");
+        let text = lines.text();
+        assert!(text.contains("https://***@c.example") && !text.contains("hunter2"), "{text}");
     }
 
     #[tokio::test]

@@ -91,6 +91,8 @@ pub mod types {
     /// ApplicationInstance: the source of a running application can be reached. Set once it could not be, cleared to
     /// `True` afterwards; absent before.
     pub const SOURCE_REACHABLE: &str = "SourceReachable";
+    /// ApplicationInstance: something in the spec is readable that should be secret. What runs goes on. Absent before.
+    pub const INSECURE: &str = "Insecure";
     /// ApplicationInstance, in events only: Flux replaced the content that runs, with no change of the spec.
     pub const APPLICATION_CHANGED: &str = "ApplicationChanged";
     /// Cluster: round trips to the control plane succeed.
@@ -141,6 +143,16 @@ pub mod reasons {
     pub const VALIDATION_FAILED: &str = "ValidationFailed";
     /// Blocked: a source of the chart has an address, chart or version that Flux has given up on. Ready names Flux's reason.
     pub const SOURCE_STALLED: &str = "SourceStalled";
+    /// ApplicationInstance: the Secret of `chart.secretRef` is missing, or does not hold what the source needs.
+    pub const CHART_SECRET_INCOMPLETE: &str = "ChartSecretIncomplete";
+    /// ApplicationInstance: referenced values are missing. Flux's reason too.
+    pub const VALUES_ERROR: &str = "ValuesError";
+    /// Insecure: `chart.url` holds credentials, from the time before that was refused.
+    pub const CREDENTIALS_IN_URL: &str = "CredentialsInURL";
+    /// Insecure: the values hold what looks like secrets.
+    pub const SECRETS_IN_VALUES: &str = "SecretsInValues";
+    /// No longer insecure.
+    pub const SECURED: &str = "Secured";
     /// The namespace is not opened by its admin.
     pub const NAMESPACE_NOT_GATED: &str = "NamespaceNotGated";
     /// Flux is absent or too old.

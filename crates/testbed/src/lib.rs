@@ -31,7 +31,7 @@ pub mod torture;
 mod view;
 mod work_dir;
 
-pub use charts::GivenCharts;
+pub use charts::{GivenCharts, PrivateCharts};
 pub use stop::block_on;
 pub use testbed::{Options, Testbed};
 

@@ -1,7 +1,7 @@
 //! One cluster with everything around it, and what tests ask of it.
 
 use crate::{
-    charts::{Charts, GivenCharts},
+    charts::{Charts, GivenCharts, PrivateCharts},
     cluster::{self, Cluster},
     flux_controllers::FluxControllers,
     process,
@@ -222,6 +222,16 @@ impl Testbed {
     /// `host:port` of the OCI registry, plain HTTP; charts are under `/charts`.
     pub fn registry(&self) -> &str {
         &self.charts.registry
+    }
+
+    /// The same charts behind an address that asks for a user and a password, with an authority of its own.
+    ///
+    /// # Errors
+    /// The charts were given, or it cannot be served.
+    pub fn private_charts(&self) -> anyhow::Result<PrivateCharts> {
+        let packages = self.charts.packages.as_deref().context("the charts were given")?;
+        let dir = tempfile::tempdir_in(self.work_dir())?.keep();
+        PrivateCharts::serve(packages, &self.charts.registry, &dir)
     }
 
     /// A folder that goes with the testbed.

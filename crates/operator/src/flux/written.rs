@@ -3,6 +3,7 @@
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use vworkspace_crds::application_instance::SecretName;
 
 /// Media type of the layer that holds a Helm chart in an OCI artifact.
 const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
@@ -57,6 +58,9 @@ pub enum SourceSpec {
         interval: &'static str,
         /// Where it is.
         url: String,
+        /// What it asks for.
+        #[serde(flatten)]
+        secrets: SourceSecrets,
     },
     /// A chart in an OCI registry.
     OciRepository(OciRepositorySpec),
@@ -88,6 +92,21 @@ pub struct OciRepositorySpec {
     /// Speak plain HTTP.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
+    /// What the registry asks for.
+    #[serde(flatten)]
+    pub secrets: SourceSecrets,
+}
+
+/// Secrets of a private source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceSecrets {
+    /// Holds credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretName>,
+    /// Holds a CA, a client certificate, or both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_secret_ref: Option<SecretName>,
 }
 
 /// Which artifact of a repository.

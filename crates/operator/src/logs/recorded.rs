@@ -39,6 +39,6 @@ pub(crate) fn recording(lines: &Lines, directives: &str) -> tracing::subscriber:
     LazyLock::force(&ALL);
     let lines = lines.clone();
     let log = tracing_subscriber::fmt().with_env_filter(crate::logs::filter(directives));
-    let log = log.json().flatten_event(true).with_writer(move || lines.clone());
+    let log = log.json().flatten_event(true).with_writer(move || crate::logs::Redacting(lines.clone()));
     tracing::subscriber::set_default(log.finish())
 }

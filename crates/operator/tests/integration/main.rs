@@ -10,6 +10,7 @@ mod deletion;
 mod gates;
 mod held;
 mod install;
+mod private;
 mod refusal;
 mod rest;
 mod silence;

@@ -184,6 +184,20 @@ impl World {
         }
     }
 
+    /// The instance as it is.
+    pub async fn instance(&self, namespace: &str) -> anyhow::Result<ApplicationInstance> {
+        Ok(self.api(namespace).get("shop").await?)
+    }
+
+    /// Waits until a condition's message has these words.
+    pub async fn told_message(&self, namespace: &str, type_: &str, words: &str) -> anyhow::Result<()> {
+        let says = |instance: &ApplicationInstance| {
+            condition(instance, type_).is_ok_and(|condition| condition.message.contains(words))
+        };
+        let found = self.until(self.api::<ApplicationInstance>(namespace), "shop", says).await;
+        found.map(drop).with_context(|| format!("{type_} never said {words:?}"))
+    }
+
     /// Waits until an object is as it should be.
     pub async fn until<K>(
         &self,

@@ -8,6 +8,7 @@ use reqwest::header::ACCEPT;
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
+use super::access::Access;
 use super::store::sha256;
 
 /// The largest body that is read; a larger one is an error.
@@ -20,7 +21,7 @@ const MANIFESTS: &str =
 /// The layer that is a Helm chart.
 const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
-/// A client for repositories and registries that need no credentials.
+/// Clients for repositories and registries; this one trusts the system's authorities.
 pub(super) struct Http(reqwest::Client);
 
 /// A chart as an OCI registry holds it.
@@ -36,6 +37,7 @@ pub(super) struct OciAddress<'a> {
     pub(super) base: &'a str,
     pub(super) repository: &'a str,
     pub(super) reference: &'a str,
+    pub(super) access: &'a Access,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +53,11 @@ struct Manifest {
 struct Layer {
     media_type: String,
     digest: String,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -77,8 +84,8 @@ impl Http {
     }
 
     /// The body at this address.
-    pub(super) async fn get(&self, url: Url) -> Result<Vec<u8>, String> {
-        let (status, body) = self.request(url.clone(), "*/*").await?;
+    pub(super) async fn get(&self, url: Url, access: &Access) -> Result<Vec<u8>, String> {
+        let (status, body) = self.request(url.clone(), "*/*", access).await?;
         if status == StatusCode::OK { Ok(body) } else { Err(format!("failed to fetch {url} : {status}")) }
     }
 
@@ -104,10 +111,18 @@ impl Http {
         Ok(OciChart { digest, annotations: manifest.annotations, bytes })
     }
 
+    /// The tags of the repository; one page of them.
+    pub(super) async fn oci_tags(&self, at: &OciAddress<'_>) -> Result<Vec<String>, String> {
+        let tags = self.registry(at, "tags/list").await?;
+        let tags: Tags =
+            serde_json::from_slice(&tags).map_err(|error| format!("failed to read the tags: {error}"))?;
+        Ok(tags.tags.unwrap_or_default())
+    }
+
     async fn registry(&self, at: &OciAddress<'_>, what: &str) -> Result<Vec<u8>, String> {
         let url = format!("{}/v2/{}/{what}", at.base, at.repository);
         let parsed = Url::parse(&url).map_err(|error| format!("{url}: {error}"))?;
-        let (status, body) = self.request(parsed, MANIFESTS).await?;
+        let (status, body) = self.request(parsed, MANIFESTS, at.access).await?;
         if status == StatusCode::OK {
             return Ok(body);
         }
@@ -120,9 +135,33 @@ impl Http {
         })
     }
 
-    async fn request(&self, url: Url, accept: &str) -> Result<(StatusCode, Vec<u8>), String> {
-        let mut answer =
-            self.0.get(url).header(ACCEPT, accept).send().await.map_err(|error| whole_story(&error))?;
+    /// The client for a source with certificates of its own.
+    fn client(&self, access: &Access) -> Result<reqwest::Client, reqwest::Error> {
+        if access.ca.is_none() && access.identity.is_none() {
+            return Ok(self.0.clone());
+        }
+        let mut builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        if let Some(ca) = &access.ca {
+            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca)?);
+        }
+        if let Some(identity) = &access.identity {
+            builder = builder.identity(reqwest::Identity::from_pem(identity)?);
+        }
+        builder.build()
+    }
+
+    async fn request(
+        &self,
+        url: Url,
+        accept: &str,
+        access: &Access,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let client = self.client(access).map_err(|error| whole_story(&error))?;
+        let mut request = client.get(url).header(ACCEPT, accept);
+        if let Some((user, password)) = &access.basic {
+            request = request.basic_auth(user, Some(password));
+        }
+        let mut answer = request.send().await.map_err(|error| whole_story(&error))?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| whole_story(&error))? {
             if body.len() + chunk.len() > BODY_LIMIT {

@@ -27,6 +27,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+mod access;
 mod fetch;
 mod helm;
 mod objects;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::{CustomResource, Resource, ResourceExt as _};
 use serde::{Deserialize, Serialize};
 
+use super::access::SecretRef;
 use super::status::Conditions;
 
 /// Flux's finalizer on every object it manages.
@@ -22,6 +23,10 @@ const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 #[serde(rename_all = "camelCase")]
 pub struct HelmRepositorySpec {
     pub(super) url: String,
+    #[serde(default)]
+    pub(super) secret_ref: Option<SecretRef>,
+    #[serde(default)]
+    pub(super) cert_secret_ref: Option<SecretRef>,
     #[serde(default)]
     pub(super) interval: Option<String>,
     #[serde(default)]
@@ -61,6 +66,10 @@ pub struct OCIRepositorySpec {
     pub(super) reference: Option<OciReference>,
     #[serde(default)]
     pub(super) layer_selector: Option<LayerSelector>,
+    #[serde(default)]
+    pub(super) secret_ref: Option<SecretRef>,
+    #[serde(default)]
+    pub(super) cert_secret_ref: Option<SecretRef>,
 }
 
 /// Which manifest of an OCI repository; `digest` wins over `tag`.

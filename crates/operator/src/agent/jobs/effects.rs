@@ -151,11 +151,11 @@ impl Inner {
     async fn apply(&self, job: &Job) -> Applied {
         let Some(connection) = self.means.links.now() else {
             // Whose labels the object gets is not known at the moment.
-            return later("there is no credential".to_owned(), false);
+            return later("there is no credential", false);
         };
         let action = match action::of_job(job, &connection.cluster) {
             Ok(action) => action,
-            Err(refusal) => return Applied::Refused(refusal.to_string()),
+            Err(refusal) => return Applied::Refused(redacted(&refusal.to_string())),
         };
         let attempt = async {
             match &action {
@@ -176,11 +176,11 @@ impl Inner {
         let slow = || Err(ApplyError::Unsettled("there was no answer in time".to_owned()));
         match timeout(API_CALL, attempt).await.unwrap_or_else(|_| slow()) {
             Ok(applied) => applied,
-            Err(ApplyError::Refused(message)) => Applied::Refused(message),
+            Err(ApplyError::Refused(message)) => Applied::Refused(redacted(&message)),
             Err(ApplyError::Conflict { message, conflicts }) => Applied::Conflict { message, conflicts },
             Err(error @ (ApplyError::Declined(_) | ApplyError::Unsettled(_))) => {
                 tracing::warn!(job_id = %job.id, %error, "the job could not be carried out yet");
-                later(error.to_string(), matches!(error, ApplyError::Declined(_)))
+                later(&error.to_string(), matches!(error, ApplyError::Declined(_)))
             }
         }
     }
@@ -244,8 +244,13 @@ impl Inner {
     }
 }
 
-fn later(cause: String, declined: bool) -> Applied {
-    Applied::Later { cause, declined, random: rand::random() }
+fn later(cause: &str, declined: bool) -> Applied {
+    Applied::Later { cause: redacted(cause), declined, random: rand::random() }
+}
+
+/// The API server quotes the value that it refuses.
+fn redacted(message: &str) -> String {
+    vworkspace_rules::redact(message).into_owned()
 }
 
 /// Waits that long; without a time for ever.

@@ -5,7 +5,7 @@
 
 use super::{
     build::{Desired, Prepared, source_kind},
-    dereference::Dereferenced,
+    dereference::{Dereferenced, Lack},
     drift,
     error::{Error, is_absent},
     live::{self, Live, Standing, owner_other_than},
@@ -40,10 +40,12 @@ pub struct Applied {
     pub source: Source,
     /// The HelmChart, as read before the apply.
     pub helm_chart: Option<Source>,
-    /// The chart handed to Flux.
+    /// The chart that Flux is asked for.
     pub chart: AppliedChart,
     /// Where the objects hold something else than was asked, in words; empty if nowhere.
     pub drift: String,
+    /// What the spec names and the cluster lacks.
+    pub lacks: Vec<Lack>,
 }
 
 impl Applied {
@@ -84,7 +86,15 @@ pub async fn apply(
     let drift = drift::words(&[(&prepared.source, &of_source), (&prepared.release, &of_release)]);
     let release = mark_values(client, &prepared.namespace, release, found.values_revision, is_new).await?;
     drop_other_source(client, &instance, &prepared, &uid).await?;
-    Ok(Applied { instance, release, source, helm_chart: found.chart, chart: prepared.chart, drift })
+    Ok(Applied {
+        instance,
+        release,
+        source,
+        helm_chart: found.chart,
+        chart: prepared.chart,
+        drift,
+        lacks: found.lacks,
+    })
 }
 
 /// Adds the finalizer where it is missing; `None` when it is there. The write is refused if the instance has changed
@@ -174,6 +184,12 @@ async fn mark_values(
     serde_json::from_value(value).map_err(|source| Error::Unreadable { what: what(), source })
 }
 
+/// The chart that Flux was asked for before. An operator of an earlier version kept it in the other member.
+pub(super) fn requested(instance: &ApplicationInstance) -> Option<&AppliedChart> {
+    let status = instance.status.as_ref()?;
+    status.requested_chart.as_ref().or(status.last_applied_chart.as_ref())
+}
+
 /// After a change of `sourceType` the source of the other kind serves nobody.
 async fn drop_other_source(
     client: &Client,
@@ -181,8 +197,7 @@ async fn drop_other_source(
     prepared: &Prepared,
     uid: &str,
 ) -> Result<(), Error> {
-    let last = instance.status.as_ref().and_then(|status| status.last_applied_chart.as_ref());
-    let Some(last) = last.filter(|last| last.source_type != prepared.chart.source_type) else {
+    let Some(last) = requested(instance).filter(|last| last.source_type != prepared.chart.source_type) else {
         return Ok(());
     };
     let kind = source_kind(last.source_type);

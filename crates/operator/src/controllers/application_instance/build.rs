@@ -1,6 +1,7 @@
 //! Step 3: the Flux objects that the instance leads to. Pure and infallible.
 
 use super::{
+    chart_secret::SourceAccess,
     validate::{ChartValues, Managed},
     values_text,
 };
@@ -8,7 +9,7 @@ use crate::flux::{
     version,
     written::{
         ChartTemplate, FluxKind, HelmReleaseSpec, KindAndName, LayerSelector, OciReference,
-        OciRepositorySpec, ReleaseChart, SourceSpec, ValuesReference,
+        OciRepositorySpec, ReleaseChart, SourceSecrets, SourceSpec, ValuesReference,
     },
 };
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,9 +18,10 @@ use kube::{Resource as _, ResourceExt as _, core::ObjectMeta};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use vworkspace_crds::{
-    application_instance::{AppliedChart, Chart, SourceType},
+    application_instance::{AppliedChart, Chart, SecretName, SourceType},
     key,
 };
+use vworkspace_rules::redact;
 
 /// How often Flux looks at a source by itself.
 const SOURCE_INTERVAL: &str = "1m0s";
@@ -50,7 +52,7 @@ pub struct Prepared {
     pub values_secret: Option<Secret>,
     /// The HelmRelease.
     pub release: Desired,
-    /// The chart, as told in the status.
+    /// The chart asked for, as the status shows it.
     pub chart: AppliedChart,
 }
 
@@ -68,8 +70,8 @@ pub const fn source_kind(source_type: SourceType) -> FluxKind {
 }
 
 /// Builds the objects.
-pub fn build(managed: &Managed<'_>) -> Prepared {
-    let source = source_spec(managed.chart);
+pub fn build(managed: &Managed<'_>, access: &SourceAccess) -> Prepared {
+    let source = source_spec(managed.chart, secrets(access));
     let release = HelmReleaseSpec {
         interval: RELEASE_INTERVAL,
         timeout: managed.release.timeout.clone(),
@@ -98,15 +100,23 @@ pub fn build(managed: &Managed<'_>) -> Prepared {
     }
 }
 
-fn source_spec(chart: &Chart) -> SourceSpec {
+fn secrets(access: &SourceAccess) -> SourceSecrets {
+    let named = |name: &Option<String>| name.clone().map(|name| SecretName { name });
+    SourceSecrets { secret_ref: named(&access.credentials), cert_secret_ref: named(&access.certificates) }
+}
+
+fn source_spec(chart: &Chart, secrets: SourceSecrets) -> SourceSpec {
     match chart.source_type {
-        SourceType::Helm => SourceSpec::HelmRepository { interval: SOURCE_INTERVAL, url: chart.url.clone() },
+        SourceType::Helm => {
+            SourceSpec::HelmRepository { interval: SOURCE_INTERVAL, url: chart.url.clone(), secrets }
+        }
         SourceType::Oci => SourceSpec::OciRepository(OciRepositorySpec {
             interval: SOURCE_INTERVAL,
             url: oci_url(&chart.url, &chart.name),
             reference: OciReference { tag: version::tag_of(&chart.version) },
             layer_selector: LayerSelector::CHART,
             insecure: chart.insecure,
+            secrets,
         }),
     }
 }
@@ -195,7 +205,7 @@ fn desired<S: Serialize>(managed: &Managed<'_>, kind: FluxKind, name: String, sp
 fn applied_chart(chart: &Chart) -> AppliedChart {
     AppliedChart {
         source_type: chart.source_type,
-        url: chart.url.clone(),
+        url: redact(&chart.url).into_owned(),
         name: chart.name.clone(),
         version: chart.version.clone(),
     }
@@ -226,7 +236,7 @@ mod tests {
         }))
         .unwrap();
         let Ok(Validated::Managed(managed)) = validate(&instance, true) else { unreachable!("refused") };
-        build(&managed)
+        build(&managed, &SourceAccess::default())
     }
 
     fn shown(prepared: &Prepared) -> Value {
@@ -251,6 +261,27 @@ mod tests {
             &chart,
             &json!({"source": "inline", "inline": {"replicas": 2}})
         )));
+    }
+
+    #[test]
+    fn each_secret_of_a_private_source_stands_where_flux_reads_it() {
+        let chart = json!({
+            "sourceType": "helm", "url": "https://charts.example", "name": "hello", "version": "1.0.0",
+            "secretRef": {"name": "s"},
+        });
+        let chart: Chart = serde_json::from_value(chart).unwrap();
+        let spec = |source_type, access: &SourceAccess| {
+            let spec = source_spec(&Chart { source_type, ..chart.clone() }, secrets(access));
+            let spec = serde_json::to_value(spec).unwrap();
+            json!([spec["secretRef"]["name"], spec["certSecretRef"]["name"]])
+        };
+        for source_type in [SourceType::Helm, SourceType::Oci] {
+            let name = || Some("s".to_owned());
+            let both = SourceAccess { credentials: name(), certificates: name(), lacks: None };
+            assert_eq!(spec(source_type, &both), json!(["s", "s"]));
+            let only = SourceAccess { certificates: name(), ..SourceAccess::default() };
+            assert_eq!(spec(source_type, &only), json!([null, "s"]));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{
     Shared,
     build::{source_kind, source_name},
+    chart_secret::{self, SourceAccess},
     error::Error,
     live::{self, Live},
     values_content, values_text,
@@ -30,16 +31,29 @@ pub struct Dereferenced {
     pub chart: Option<Source>,
     /// Revision of the referenced values, if there are any.
     pub values_revision: Option<String>,
+    /// What Flux is told of the source's Secret.
+    pub access: SourceAccess,
+    /// What the spec names and the cluster lacks, nearest the source first.
+    pub lacks: Vec<Lack>,
 }
 
-/// A Secret or ConfigMap with values.
+/// Something that the spec names and that is not there, or not as it is needed. Flux waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Of the source's Secret.
+    ChartSecret(String),
+    /// Of the referenced values.
+    Values(String),
+}
+
+/// A Secret or ConfigMap that the spec names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValuesObject {
     /// Which of the two.
     pub kind: ValuesKind,
     /// Its name, in the instance's namespace.
     pub name: String,
-    /// The key within it.
+    /// The key within it; empty if all of it counts.
     pub key: String,
 }
 
@@ -81,25 +95,29 @@ pub(super) async fn dereference(
         return Ok(Dereferenced { is_gate_open, ..Dereferenced::default() });
     };
     let namespaces = (shared.context.own_namespace.as_str(), namespace);
-    let (release, values_revision) = tokio::try_join!(
+    let (release, values, access) = tokio::try_join!(
         live::read(client, FluxKind::HelmRelease, namespace, &wanted.name),
         values_content::revision(client, &shared.values_key, namespaces, values_object(instance)),
+        chart_secret::access(client, namespace, chart),
     )?;
     let source_name = source_name(&wanted.name);
     let (source, chart) = tokio::try_join!(
         live::read(client, source_kind(chart.source_type), namespace, &source_name),
         helm_chart(client, chart.source_type, namespace, &wanted.name),
     )?;
-    Ok(Dereferenced { is_gate_open, release, source, chart: chart.map(|chart| chart.view), values_revision })
+    let of_chart = access.lacks.clone().map(Lack::ChartSecret);
+    let lacks = of_chart.into_iter().chain(values.lacks.map(Lack::Values)).collect();
+    let (chart, values_revision) = (chart.map(|chart| chart.view), values.revision);
+    Ok(Dereferenced { is_gate_open, release, source, chart, values_revision, access, lacks })
 }
 
-/// The object whose changes wake the instance: the one that the spec names, or the one that holds its texts.
-pub fn watched_object(instance: &ApplicationInstance) -> Option<ValuesObject> {
-    let of_texts = || {
-        let name = values_text::secret_name(instance)?;
-        Some(ValuesObject { kind: ValuesKind::Secret, name, key: String::new() })
-    };
-    values_object(instance).or_else(of_texts)
+/// The objects whose changes wake the instance: those that the spec names, and the one that holds its texts.
+pub fn watched_objects(instance: &ApplicationInstance) -> Vec<ValuesObject> {
+    let secret = |name: String| ValuesObject { kind: ValuesKind::Secret, name, key: String::new() };
+    let of_chart = instance.spec.chart.as_ref().and_then(|chart| chart.secret_ref.clone());
+    let of_texts = || values_text::secret_name(instance).map(secret);
+    let of_values = values_object(instance).or_else(of_texts);
+    of_chart.map(|of_chart| secret(of_chart.name)).into_iter().chain(of_values).collect()
 }
 
 /// The values object that the spec names.

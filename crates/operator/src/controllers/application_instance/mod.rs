@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod build;
+pub mod chart_secret;
 mod delete;
 pub mod dereference;
 mod drift;
@@ -24,6 +25,7 @@ mod values_key;
 pub mod values_revision;
 mod values_secret;
 pub mod values_text;
+mod warning;
 mod watch;
 
 #[cfg(test)]
@@ -184,11 +186,11 @@ async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Resul
     let client = &shared.context.client;
     let found = dereference::dereference(shared, &instance).await?;
     let validated = validate::validate(&instance, found.is_gate_open);
-    let values = validated.is_ok().then(|| dereference::watched_object(&instance)).flatten();
-    shared.values.keep(&ObjectRef::from_obj(&*instance), values);
+    let watched = validated.is_ok().then(|| dereference::watched_objects(&instance)).unwrap_or_default();
+    shared.values.keep(&ObjectRef::from_obj(&*instance), watched);
     let prepared = match validated? {
         Validated::Placeholder => return Ok(Established::Placeholder),
-        Validated::Managed(managed) => build::build(&managed),
+        Validated::Managed(managed) => build::build(&managed, &found.access),
     };
     let instance = with_finalizer(shared, instance).await?;
     let instance = values_secret::announce(shared, instance).await?;
@@ -209,7 +211,7 @@ async fn with_finalizer(
 }
 
 async fn finalize(shared: &Shared, instance: &ApplicationInstance) -> Result<Action, Error> {
-    shared.values.keep(&ObjectRef::from_obj(instance), None);
+    shared.values.keep(&ObjectRef::from_obj(instance), Vec::new());
     shared.patience.forget((&instance.namespace().unwrap_or_default(), &instance.name_any()));
     let message = match delete::advance(shared, instance).await {
         Ok(Some(message)) => message,

@@ -10,7 +10,7 @@ use std::{
 use vworkspace_core::agent::transition::ContentChange;
 use vworkspace_crds::{
     ApplicationInstance,
-    application_instance::{ReplacedContent, RunningRelease},
+    application_instance::{AppliedChart, ReplacedContent, RunningRelease},
 };
 use vworkspace_protocol::{
     condition::{reasons, types},
@@ -55,6 +55,15 @@ pub fn advance(
     RunningRelease { replaced, ..after }
 }
 
+/// The chart that runs, given where it was asked for. Flux adds the digest of an OCI artifact to its version (fact 12).
+pub fn chart(requested: &AppliedChart, running: &Running) -> AppliedChart {
+    let version = match (&running.digest, running.version.rsplit_once('+')) {
+        (Some(_), Some((version, _))) => version.to_owned(),
+        (Some(_), None) | (None, _) => running.version.clone(),
+    };
+    AppliedChart { name: running.chart.clone(), version, ..requested.clone() }
+}
+
 /// The change that the status tells of.
 pub fn change(running: Option<&RunningRelease>) -> Option<ContentChange> {
     let running = running?;
@@ -97,6 +106,7 @@ impl ReportedChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vworkspace_crds::application_instance::SourceType;
 
     fn running(version: &str, revision: i64) -> Running {
         Running { chart: "hello".to_owned(), version: version.to_owned(), digest: None, revision }
@@ -114,6 +124,20 @@ mod tests {
         let expected = ContentChange { from: "hello 1.0.0".into(), to: "hello 1.0.7".into(), at: at(2) };
         assert_eq!(change(Some(&moved)), Some(expected));
         assert_eq!(advance(Some(&moved), &running("1.0.7", 3), 1, at(9)).replaced, moved.replaced);
+    }
+
+    #[test]
+    fn chart_that_runs_has_the_version_that_was_found() {
+        let source_type = SourceType::Oci;
+        let requested = |version: &str| AppliedChart {
+            source_type,
+            url: "r.example".to_owned(),
+            name: "hello".to_owned(),
+            version: version.to_owned(),
+        };
+        assert_eq!(chart(&requested("1.x"), &running("1.0.7", 1)), requested("1.0.7"));
+        let of_registry = Running { digest: Some("sha256:ab".to_owned()), ..running("1.0.7+ab", 1) };
+        assert_eq!(chart(&requested("*"), &of_registry).version, "1.0.7");
     }
 
     #[test]

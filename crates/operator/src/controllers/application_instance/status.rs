@@ -3,15 +3,17 @@
 use super::{
     Shared,
     apply::Applied,
+    dereference::Lack,
     drift,
     error::Error,
     running,
     situation::{self, Situation},
+    warning,
 };
 use crate::{
     clock,
     conditions::to_wire,
-    flux::reading::{self, Reading},
+    flux::reading::{self, Progress, Reading},
     report::version_of,
 };
 use jiff::Timestamp;
@@ -41,8 +43,26 @@ pub fn read(applied: &Applied) -> Situation {
         is_request_ours: request.is_some_and(|(_, is_ours)| is_ours),
     };
     let mut reading = reading::read(&wanted, &applied.seen(), &running::reported(&applied.instance));
+    reading.progress = waiting(reading.progress, &applied.lacks);
     reading.drift = drift::merge(&applied.drift, reading.drift);
     Situation::Flux(reading)
+}
+
+/// Names what is missing at once: Flux names it only after it has tried the source, or in the words of a registry.
+fn waiting(progress: Progress, lacks: &[Lack]) -> Progress {
+    let is_early = matches!(progress, Progress::Starting { .. } | Progress::Waiting { .. });
+    let is_source = matches!(progress, Progress::SourceFailing { .. });
+    let lack = lacks.iter().find_map(|lack| match lack {
+        Lack::ChartSecret(message) if is_early || is_source => {
+            Some((reasons::CHART_SECRET_INCOMPLETE, message))
+        }
+        Lack::Values(message) if is_early => Some((reasons::VALUES_ERROR, message)),
+        Lack::ChartSecret(_) | Lack::Values(_) => None,
+    });
+    match lack {
+        Some((reason, message)) => Progress::Waiting { reason: reason.to_owned(), message: message.clone() },
+        None => progress,
+    }
 }
 
 /// The status that tells the situation.
@@ -54,11 +74,18 @@ pub fn status(
 ) -> ApplicationInstanceStatus {
     let before = instance.status.clone().unwrap_or_default();
     let generation = instance.metadata.generation.unwrap_or_default();
-    let conditions = situation::conditions(&before.conditions, situation, generation, now);
+    let mut conditions = situation::conditions(&before.conditions, situation, generation, now);
+    warning::apply(&mut conditions, &warning::warnings(instance), generation, now);
     let mut status =
         ApplicationInstanceStatus { observed_generation: Some(generation), conditions, ..before };
     if let Some(applied) = applied {
-        status.last_applied_chart = Some(applied.chart.clone());
+        if let Situation::Flux(Reading { running: Some(running), .. }) = situation {
+            status.last_applied_chart = Some(running::chart(&applied.chart, running));
+        } else if status.requested_chart.is_none() && status.running_release.is_none() {
+            // An operator of an earlier version noted there what was asked for.
+            status.last_applied_chart = None;
+        }
+        status.requested_chart = Some(applied.chart.clone());
         status.helm_release_ref = applied.release.metadata.name.clone().map(|name| ReleaseRef {
             name,
             namespace: applied.release.metadata.namespace.clone().unwrap_or_default(),
@@ -71,6 +98,7 @@ pub fn status(
     if *situation == Situation::Placeholder {
         status.helm_release_ref = None;
         status.running_release = None;
+        status.requested_chart = None;
         status.last_applied_chart = None;
         status.endpoints = Vec::new();
     }
@@ -96,7 +124,7 @@ pub(super) async fn write(
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ApplicationInstance> = Api::namespaced(shared.context.client.clone(), &namespace);
     // A merge patch leaves out what is absent; members that may go away are named as null.
-    let mut body = json!({ "helmReleaseRef": null, "lastAppliedChart": null, "runningRelease": null, "valuesSecrets": null, "endpoints": null });
+    let mut body = json!({ "helmReleaseRef": null, "requestedChart": null, "lastAppliedChart": null, "runningRelease": null, "valuesSecrets": null, "endpoints": null });
     let what = || format!("the status of ApplicationInstance {}", instance.name_any());
     let told = serde_json::to_value(&status).map_err(|source| Error::Unreadable { what: what(), source })?;
     if let (Some(body), serde_json::Value::Object(told)) = (body.as_object_mut(), told) {
@@ -156,5 +184,32 @@ pub fn object_ref(instance: &ApplicationInstance) -> ObjectRef {
         name: instance.name_any(),
         uid: instance.uid().unwrap_or_default(),
         generation: instance.metadata.generation.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_before_flux_finds_it() {
+        let words = || ("r".to_owned(), "m".to_owned());
+        let (reason, message) = words();
+        let starting = Progress::Starting { reason, message };
+        let (reason, message) = words();
+        let failing = Progress::SourceFailing { reason, message };
+        let lacks = |lacks: &[Lack], progress: &Progress| match waiting(progress.clone(), lacks) {
+            Progress::Waiting { reason, message } => format!("{reason}: {message}"),
+            other => {
+                assert_eq!(other, *progress);
+                String::new()
+            }
+        };
+        let (secret, values) = (Lack::ChartSecret("no s".to_owned()), Lack::Values("no v".to_owned()));
+        assert_eq!(lacks(&[secret.clone(), values.clone()], &starting), "ChartSecretIncomplete: no s");
+        assert_eq!(lacks(&[values.clone()], &starting), "ValuesError: no v");
+        assert_eq!(lacks(&[secret.clone()], &failing), "ChartSecretIncomplete: no s");
+        assert_eq!(lacks(&[values.clone()], &failing), "");
+        assert_eq!(lacks(&[secret, values], &Progress::Resting), "");
     }
 }

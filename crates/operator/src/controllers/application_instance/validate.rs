@@ -3,7 +3,7 @@
 //! The schema's own rules are repeated where a server without CEL would let them pass (contract, section 5);
 //! everything a later step needs is in [`Validated`].
 
-use super::{inline_secret, values_text};
+use super::{inline_secret, values_text, warning};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use vworkspace_crds::{
@@ -12,6 +12,7 @@ use vworkspace_crds::{
     key::is_name,
 };
 use vworkspace_protocol::condition::reasons;
+use vworkspace_rules::address;
 
 /// A catalog entry of the reference that is no Helm chart and that this operator does not serve.
 const SEAWEEDFS: &str = "seaweedfs";
@@ -194,6 +195,9 @@ fn managed<'a>(instance: &'a ApplicationInstance, namespace: &'a str) -> Result<
     let is_http = ["https://", "http://"].iter().any(|scheme| chart.url.starts_with(scheme));
     if chart.source_type == SourceType::Helm && !is_http {
         return Err(Refusal::Spec("chart.url of a helm source starts with https:// or http://"));
+    }
+    if address::holds_credentials(&chart.url) && !warning::is_known(instance, chart) {
+        return Err(Refusal::Spec(address::NO_CREDENTIALS_MESSAGE));
     }
     let values = spec.values.as_ref().map_or(Ok(ChartValues::Default), chart_values)?;
     Ok(Managed { instance, namespace, chart, release, values })

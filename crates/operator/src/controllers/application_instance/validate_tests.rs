@@ -63,6 +63,17 @@ fn rules_hold_where_the_server_has_no_cel() {
 }
 
 #[test]
+fn credentials_in_an_address_are_refused_unless_it_is_served_already() {
+    let mut exposed = spec();
+    exposed["chart"]["url"] = json!("https://user:hunter2@charts.example");
+    let words = refusal(&exposed);
+    assert!(words.contains("chart.secretRef") && !words.contains("hunter2"), "{words}");
+    let mut served = instance(&exposed);
+    served.status = serde_json::from_value(json!({"lastAppliedChart": exposed["chart"]})).unwrap();
+    assert!(validate(&served, true).is_ok());
+}
+
+#[test]
 fn values_under_a_name_that_is_none_are_refused_and_the_name_is_pointed_at() {
     for name in ["my values", "a/b", "Values"] {
         let mut unnamed = spec();

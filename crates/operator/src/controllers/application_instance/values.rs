@@ -1,4 +1,4 @@
-//! Watches of referenced values: one Secret or ConfigMap per instance.
+//! Watches of what a spec refers to: the Secret or ConfigMap with values, and the Secret of a private chart source.
 //!
 //! The role grants `get` and `watch` there but no `list` (contract, section 8), so each watch is a plain one for one
 //! name, metadata only: the content is Flux's to read.
@@ -38,7 +38,7 @@ pub(super) struct ValuesWatches {
 }
 
 struct Running {
-    object: ValuesObject,
+    objects: Vec<ValuesObject>,
     _until_dropped: DropGuard,
 }
 
@@ -47,17 +47,20 @@ impl ValuesWatches {
         Self { client, wakes, shutdown, running: Mutex::default() }
     }
 
-    /// Watches `object` for the instance, and nothing else for it; `None` ends its watch.
-    pub(super) fn keep(&self, instance: &Wake, object: Option<ValuesObject>) {
+    /// Watches `objects` for the instance, and nothing else for it.
+    pub(super) fn keep(&self, instance: &Wake, objects: Vec<ValuesObject>) {
         let namespace = instance.namespace.clone().unwrap_or_default();
         let key = (namespace.clone(), instance.name.clone());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.get(&key).map(|running| &running.object) == object.as_ref() {
+        if running.get(&key).map_or(&[][..], |running| running.objects.as_slice()) == objects {
             return;
         }
         running.remove(&key);
-        let Some(object) = object else { return };
-        if running.len() >= WATCHES {
+        if objects.is_empty() {
+            return;
+        }
+        let watched: usize = running.values().map(|running| running.objects.len()).sum();
+        if watched + objects.len() > WATCHES {
             tracing::warn!(
                 namespace,
                 name = instance.name,
@@ -66,9 +69,11 @@ impl ValuesWatches {
             return;
         }
         let token = self.shutdown.child_token();
-        let follow = self.follow(&namespace, &object, instance.clone());
-        tokio::spawn(token.clone().run_until_cancelled_owned(follow));
-        running.insert(key, Running { object, _until_dropped: token.drop_guard() });
+        for object in &objects {
+            let follow = self.follow(&namespace, object, instance.clone());
+            tokio::spawn(token.clone().run_until_cancelled_owned(follow));
+        }
+        running.insert(key, Running { objects, _until_dropped: token.drop_guard() });
     }
 
     /// Watches that run.

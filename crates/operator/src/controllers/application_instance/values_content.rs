@@ -15,23 +15,46 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use vworkspace_crds::key::is_name;
 
-/// The revision of the values at `object`; `None` where there is no content: an absent object or key, or one that we may
-/// not read. Flux reports what it misses. A name that is none is refused later.
+/// Referenced values as they are found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Their revision; `None` where there is no content.
+    pub(super) revision: Option<String>,
+    /// The object or key that is missing, for people; `None` also where we may not look.
+    pub(super) lacks: Option<String>,
+}
+
+/// What a read gave.
+enum Content {
+    Bytes(Vec<u8>),
+    Missing(&'static str),
+    Denied,
+}
+
+/// Looks at the values at `object`. A name that is none is refused later.
 pub(super) async fn revision(
     client: &Client,
     key: &ValuesKey,
     (own_namespace, namespace): (&str, &str),
     object: Option<ValuesObject>,
-) -> Result<Option<String>, Error> {
+) -> Result<Found, Error> {
     let Some(object) = object.filter(|object| is_name(&object.name)) else {
-        return Ok(None);
+        return Ok(Found::default());
     };
-    let Some(content) = content(client, namespace, &object).await? else {
-        return Ok(None);
+    let content = match content(client, namespace, &object).await? {
+        Content::Bytes(content) => content,
+        Content::Missing(what) => return Ok(Found { revision: None, lacks: Some(lack(&object, what)) }),
+        Content::Denied => return Ok(Found::default()),
     };
     let address =
         ValuesAddress { kind: object.kind.as_str(), namespace, name: &object.name, key: &object.key };
-    Ok(Some(key.get(client, own_namespace).await?.revision(&address, &content)))
+    let revision = key.get(client, own_namespace).await?.revision(&address, &content);
+    Ok(Found { revision: Some(revision), lacks: None })
+}
+
+fn lack(object: &ValuesObject, what: &str) -> String {
+    let ValuesObject { kind, name, key } = object;
+    format!("the values are in key {key:?} of {} {name:?}, and {what}", kind.as_str())
 }
 
 /// One object as text. The parse is the caller's: [`Client::request`] logs the whole text of what it cannot parse.
@@ -40,7 +63,7 @@ pub(super) async fn text<K: Resource>(client: &Client, api: &Api<K>, name: &str)
     client.request_text(request.map_err(kube::Error::BuildRequest)?).await
 }
 
-async fn content(client: &Client, namespace: &str, object: &ValuesObject) -> Result<Option<Vec<u8>>, Error> {
+async fn content(client: &Client, namespace: &str, object: &ValuesObject) -> Result<Content, Error> {
     let what = || format!("{} {}", object.kind.as_str(), object.name);
     let text = match object.kind {
         ValuesKind::Secret => {
@@ -52,8 +75,13 @@ async fn content(client: &Client, namespace: &str, object: &ValuesObject) -> Res
     };
     match text {
         // The parser's own message may quote the content.
-        Ok(text) => bytes_of(object, &text).map_err(|_| Error::UnreadableValues { what: what() }),
-        Err(error) if is_absent(&error) || is_denied(&error) => Ok(None),
+        Ok(text) => match bytes_of(object, &text) {
+            Ok(Some(bytes)) => Ok(Content::Bytes(bytes)),
+            Ok(None) => Ok(Content::Missing("the key is not there")),
+            Err(_) => Err(Error::UnreadableValues { what: what() }),
+        },
+        Err(error) if is_absent(&error) => Ok(Content::Missing("the object does not exist")),
+        Err(error) if is_denied(&error) => Ok(Content::Denied),
         Err(source) => Err(Error::Call { action: "read", what: what(), source }),
     }
 }

@@ -4,7 +4,7 @@
 //!   ApplicationInstance, cluster-wide ───────────────► store ──┐
 //!   per open namespace: HelmRelease, HelmChart,                ├──► queue of references ──► reconcile
 //!   HelmRepository, OCIRepository (metadata only) ─────────────┤
-//!   one values object per instance (metadata only) ────────────┘
+//!   Secrets and ConfigMaps that specs name (same) ────────────┘
 //! ```
 //!
 //! None of the Flux objects is cached: an event only says which instance to look at, and the reconciler reads afresh.
@@ -100,7 +100,7 @@ fn handle_end(event: &Event<ApplicationInstance>, reporter: &crate::report::Repo
     let Kept { own_writes, failures, values } = kept;
     own_writes.forget(instance);
     failures.forget(&instance.namespace().unwrap_or_default(), &instance.name_any());
-    values.keep(&ObjectRef::from_obj(instance), None);
+    values.keep(&ObjectRef::from_obj(instance), Vec::new());
     if instance.metadata.deletion_timestamp.is_none() {
         reporter.deleted(object_ref(instance));
     }
@@ -197,7 +197,7 @@ mod tests {
             name: "values".to_owned(),
             key: "values.yaml".to_owned(),
         };
-        kept.values.keep(&ObjectRef::from_obj(&*read), Some(object));
+        kept.values.keep(&ObjectRef::from_obj(&*read), vec![object]);
         let end = Event::Delete(Arc::unwrap_or_clone(written));
         handle_end(&end, &crate::report::Reporter::off(), &kept);
         assert!(Arc::ptr_eq(&kept.own_writes.newest(read.clone()), &read));

@@ -5,11 +5,12 @@ use kube::api::ListParams;
 use reqwest::Url;
 
 use super::super::Flux;
+use super::super::access::Access;
 use super::super::objects::{HelmChart, HelmRelease, HelmRepository, SourceStatus};
 use super::super::queue::{Key, Kind};
 use super::super::status::SourceFailure;
 use super::index::{Entry, Index};
-use super::{Fetched, Schedule, Source};
+use super::{Fetched, Schedule, Source, helm_repository};
 
 impl Source for HelmChart {
     fn schedule(&self) -> Schedule<'_> {
@@ -52,7 +53,11 @@ impl Source for HelmChart {
                 ))));
             }
         };
-        let fetched = pull(flux, &self.spec.chart, &repository.spec.url, entry).await;
+        let access = match helm_repository::access(flux, key, &repository).await? {
+            Ok(access) => access,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let fetched = pull(flux, (&self.spec.chart, &repository.spec.url), entry, &access).await;
         if fetched.is_ok() {
             status.observed_chart_name = Some(self.spec.chart.clone());
         }
@@ -95,13 +100,18 @@ async fn stored_index(flux: &Flux, repository: &HelmRepository) -> anyhow::Resul
     Ok(Some((artifact.revision.clone(), tokio::fs::read(file).await?)))
 }
 
-async fn pull(flux: &Flux, chart: &str, repository: &str, entry: Entry) -> Result<Fetched, String> {
+async fn pull(
+    flux: &Flux,
+    (chart, repository): (&str, &str),
+    entry: Entry,
+    access: &Access,
+) -> Result<Fetched, String> {
     let base = format!("{}/", repository.trim_end_matches('/'));
     let address = entry.urls.first().ok_or("the index names no address")?;
     let url = Url::parse(&base)
         .and_then(|base| base.join(address))
         .map_err(|error| format!("{address}: {error}"))?;
-    let bytes = flux.http.get(url).await?;
+    let bytes = flux.http.get(url, access).await?;
     let message = format!("pulled '{chart}' chart with version '{}'", entry.version);
     Ok(Fetched {
         found: message.clone(),

@@ -4,7 +4,8 @@ use kube::api::ListParams;
 use reqwest::Url;
 
 use super::super::Flux;
-use super::super::objects::{HelmChart, HelmRepository, SourceStatus};
+use super::super::access::{Access, Named};
+use super::super::objects::{HelmChart, HelmRepository, HelmRepositorySpec, SourceStatus};
 use super::super::queue::{Key, Kind};
 use super::super::status::SourceFailure;
 use super::super::store::sha256;
@@ -23,10 +24,14 @@ impl Source for HelmRepository {
     async fn fetch(
         &self,
         flux: &Flux,
-        _: &Key,
+        key: &Key,
         _: &mut SourceStatus,
     ) -> anyhow::Result<Result<Fetched, SourceFailure>> {
-        Ok(index(flux, &self.spec.url).await.map_err(|error| SourceFailure {
+        let access = match access(flux, key, self).await? {
+            Ok(access) => access,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        Ok(index(flux, &self.spec.url, &access).await.map_err(|error| SourceFailure {
             reason: "Failed",
             message: format!("failed to fetch Helm repository index: {error}"),
             terminal: false,
@@ -42,10 +47,21 @@ impl Source for HelmRepository {
     }
 }
 
-async fn index(flux: &Flux, repository: &str) -> Result<Fetched, String> {
+/// What the repository asks for.
+pub(super) async fn access(
+    flux: &Flux,
+    key: &Key,
+    repository: &HelmRepository,
+) -> anyhow::Result<Result<Access, SourceFailure>> {
+    let HelmRepositorySpec { secret_ref, cert_secret_ref, .. } = &repository.spec;
+    let (credentials, certificates) = (secret_ref.as_ref(), cert_secret_ref.as_ref());
+    Named { namespace: &key.namespace, credentials, certificates, registry: None }.read(flux).await
+}
+
+async fn index(flux: &Flux, repository: &str, access: &Access) -> Result<Fetched, String> {
     let url = format!("{}/index.yaml", repository.trim_end_matches('/'));
     let url = Url::parse(&url).map_err(|error| format!("{url}: {error}"))?;
-    let bytes = flux.http.get(url).await?;
+    let bytes = flux.http.get(url, access).await?;
     Index::parse(&bytes)?;
     let revision = sha256(&bytes);
     Ok(Fetched {

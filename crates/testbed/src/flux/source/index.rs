@@ -38,6 +38,15 @@ impl Index {
     }
 }
 
+/// The newest of these versions that the range allows.
+pub(super) fn newest_tag(tags: Vec<String>, range: &str) -> Result<String, String> {
+    let entry = |tag: String| Entry { version: tag.replace('_', "+"), urls: Vec::new() };
+    let entries: Vec<_> = tags.into_iter().map(entry).collect();
+    let newest =
+        newest_within(&entries, range).ok_or_else(|| format!("no match found for semver: {range}"))?;
+    Ok(newest.version.replace('+', "_"))
+}
+
 /// Helm writes ranges with blanks or commas between the comparators.
 fn newest_within<'a>(entries: &'a [Entry], range: &str) -> Option<&'a Entry> {
     // An exact version must not be read as the caret range that Cargo makes of it.
