@@ -62,6 +62,14 @@ impl Operator {
         Ok(())
     }
 
+    /// Everything that it logged.
+    ///
+    /// # Errors
+    /// Its log cannot be read.
+    pub fn whole_log(&self) -> anyhow::Result<String> {
+        Ok(self.process().said()?)
+    }
+
     /// The end of its log.
     pub fn log(&self) -> String {
         self.process().log_tail()

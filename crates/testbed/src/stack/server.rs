@@ -76,6 +76,14 @@ impl Server {
         self.process().still_runs()
     }
 
+    /// Everything that it printed and logged.
+    ///
+    /// # Errors
+    /// Its log cannot be read.
+    pub fn whole_log(&self) -> anyhow::Result<String> {
+        Ok(self.process().said()?)
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process().id()
