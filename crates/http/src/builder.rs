@@ -2,6 +2,7 @@
 
 use crate::proxy::{self, Way};
 use reqwest::{Certificate, ClientBuilder, redirect::Policy};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use std::time::Duration;
 use thiserror::Error;
 use url::Url;
@@ -44,5 +45,10 @@ pub fn check_ca(pem: &[u8]) -> Result<(), CaError> {
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, CaError> {
     let certificates = Certificate::from_pem_bundle(pem).map_err(|_| CaError)?;
-    if certificates.is_empty() { Err(CaError) } else { Ok(certificates) }
+    // The above looks at the PEM alone, and the client at what is in it.
+    let is_certificate = |der: Result<CertificateDer<'_>, _>| {
+        der.is_ok_and(|der| webpki::anchor_from_trusted_cert(&der).is_ok())
+    };
+    let are_certificates = CertificateDer::pem_slice_iter(pem).all(is_certificate);
+    if certificates.is_empty() || !are_certificates { Err(CaError) } else { Ok(certificates) }
 }

@@ -72,6 +72,22 @@ impl fmt::Display for TlsFault {
     }
 }
 
+impl TlsFault {
+    /// What makes a good certificate, where that is the remedy. To be said to people who may not hold the server.
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Authority | Self::OtherName { .. } | Self::Expired { .. } => {
+                Some("`vworkspace-server certificate` makes a good one")
+            }
+            Self::NotYetValid { .. }
+            | Self::UnknownIssuer
+            | Self::Certificate { .. }
+            | Self::PlainHttp
+            | Self::NotHttp => None,
+        }
+    }
+}
+
 /// The fault that made a request fail, if it was one of TLS. `None`: for example nobody listens there.
 pub fn tls_fault(error: &RequestError) -> Option<TlsFault> {
     let is_plain = error.url().is_some_and(|url| url.scheme() == "http");

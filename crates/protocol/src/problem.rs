@@ -27,6 +27,8 @@ impl fmt::Display for Problem {
 pub mod code {
     /// 400: the body is not JSON of the expected shape.
     pub const MALFORMED_BODY: &str = "malformed_body";
+    /// 400: plain HTTP was spoken to a port that speaks TLS.
+    pub const HTTPS_REQUIRED: &str = "https_required";
     /// 400: a member or parameter breaks a rule the message names.
     pub const INVALID_REQUEST: &str = "invalid_request";
     /// 401: no bearer, or one nobody issued.

@@ -6,17 +6,20 @@ use crate::args;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PublicKeyData as _,
 };
 use rustls_pki_types::ServerName;
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    net::IpAddr,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
+use tempfile::NamedTempFile;
 use thiserror::Error;
 use time::OffsetDateTime;
+use x509_parser::{pem::parse_x509_pem, prelude::X509Certificate};
 
 /// Life of the authority: it is replaced in every cluster and on every desk, so seldom.
 const AUTHORITY_DAYS: u16 = 3650;
@@ -39,12 +42,20 @@ pub enum Error {
         path: PathBuf,
     },
     /// Half of an authority.
-    #[error("{} is missing beside {}: an authority needs both; restore it, or choose another folder", missing.display(), found.display())]
+    #[error("{} is missing beside {}: an authority needs both; restore it, or where no client trusts that authority yet, delete the other one", missing.display(), found.display())]
     HalfAuthority {
         /// The file that is not there.
         missing: PathBuf,
         /// The file that is.
         found: PathBuf,
+    },
+    /// The two files of the authority cannot issue a certificate that clients take.
+    #[error("{} {why}; choose another folder, and give its ca.crt to every client", path.display())]
+    Authority {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// A file of the folder cannot be read or written.
     #[error("cannot use {}", path.display())]
@@ -77,7 +88,7 @@ pub struct Made {
 /// Makes a certificate for the names, valid from `now` on, and its authority if the folder has none.
 ///
 /// # Errors
-/// See [`enum@Error`]. Nothing is changed then, but that an authority may have been made.
+/// See [`enum@Error`]. A certificate that was there is as it was then; an authority may have been made.
 pub fn make(wanted: &args::Certificate, now: Timestamp) -> Result<Made, Error> {
     let folder = &wanted.out;
     let path = |name: &str| folder.join(name);
@@ -94,19 +105,22 @@ pub fn make(wanted: &args::Certificate, now: Timestamp) -> Result<Made, Error> {
     let is_new_authority = match (authority.exists(), authority_key.exists()) {
         (true, true) => false,
         (false, false) => {
-            let (pem, key) = new_authority(now)?;
-            write(&authority_key, &key, 0o600)?;
-            write(&authority, &pem, 0o644)?;
+            let (pem, secret) = new_authority(now)?;
+            replace([(&authority_key, &secret, PRIVATE), (&authority, &pem, PUBLIC)])?;
             true
         }
         (true, false) => return Err(Error::HalfAuthority { missing: authority_key, found: authority }),
         (false, true) => return Err(Error::HalfAuthority { missing: authority, found: authority_key }),
     };
     let signer = KeyPair::from_pem(&read(&authority_key)?)?;
-    let issuer = Issuer::from_ca_cert_pem(&read(&authority)?, signer)?;
+    let authority_pem = read(&authority)?;
+    let ends_at = check_authority(&authority_pem, &signer, now)
+        .map_err(|why| Error::Authority { path: authority.clone(), why })?;
+    let issuer = Issuer::from_ca_cert_pem(&authority_pem, signer)?;
     let own_key = KeyPair::generate()?;
     let mut params = CertificateParams::new(wanted.names.clone())?;
-    let expires_at = now + SignedDuration::from_hours(24 * i64::from(wanted.days));
+    // Nothing that it issued is believed after its own end.
+    let expires_at = (now + SignedDuration::from_hours(24 * i64::from(wanted.days))).min(ends_at);
     (params.not_before, params.not_after) = (time(now - BACKDATED), time(expires_at));
     if let Some(name) = wanted.names.first() {
         params.distinguished_name.push(DnType::CommonName, name);
@@ -115,8 +129,7 @@ pub fn make(wanted: &args::Certificate, now: Timestamp) -> Result<Made, Error> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     let own = params.signed_by(&own_key, &issuer)?;
-    write(&key, &own_key.serialize_pem(), 0o600)?;
-    write(&cert, &own.pem(), 0o644)?;
+    replace([(&key, &own_key.serialize_pem(), PRIVATE), (&cert, &own.pem(), PUBLIC)])?;
     Ok(Made { authority, is_new_authority, cert, key, expires_at })
 }
 
@@ -132,9 +145,30 @@ fn new_authority(now: Timestamp) -> Result<(String, String), Error> {
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
+/// The end of the authority's time.
+///
+/// # Errors
+/// No client would take what it issues; says why.
+fn check_authority(pem: &str, key: &KeyPair, now: Timestamp) -> Result<Timestamp, &'static str> {
+    let unreadable = "holds no certificate that can be read";
+    let (_, pem) = parse_x509_pem(pem.as_bytes()).map_err(|_| unreadable)?;
+    let authority: X509Certificate<'_> = pem.parse_x509().map_err(|_| unreadable)?;
+    if !authority.is_ca() {
+        return Err("is not the certificate of an authority (CA:TRUE)");
+    }
+    if authority.public_key().raw != key.subject_public_key_info() {
+        return Err("does not belong to the ca.key beside it");
+    }
+    let ends_at = Timestamp::from_second(authority.validity().not_after.timestamp());
+    let ends_at = ends_at.unwrap_or(Timestamp::MAX);
+    if ends_at <= now { Err("has expired") } else { Ok(ends_at) }
+}
+
 /// A host name, an IP address, or all hosts of one domain.
 fn is_name(name: &str) -> bool {
-    ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok()
+    let domain = name.strip_prefix("*.");
+    let is_wild_address = domain.is_some_and(|domain| domain.parse::<IpAddr>().is_ok());
+    !is_wild_address && ServerName::try_from(domain.unwrap_or(name)).is_ok()
 }
 
 fn time(at: Timestamp) -> OffsetDateTime {
@@ -145,23 +179,39 @@ fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
-/// Puts the whole file in place at once: a running server may look at any time.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
-    let new = path.with_extension("new");
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    written().map_err(|source| Error::File { path: path.to_owned(), source })
+/// Rights of a file that only its owner may read.
+const PRIVATE: u32 = 0o600;
+/// Rights of a file that everybody may read.
+const PUBLIC: u32 = 0o644;
+
+/// Puts whole files in place, each at once, after all were written: what was there stays if one cannot be written. A running
+/// server may look at any time, and keeps what it has while the two do not fit.
+fn replace<const N: usize>(files: [(&PathBuf, &str, u32); N]) -> Result<(), Error> {
+    let failed = |path: &Path, source| Error::File { path: path.to_owned(), source };
+    let mut written = Vec::new();
+    for (path, text, mode) in files {
+        let file = write(path, text, mode).map_err(|source| failed(path, source))?;
+        written.push((path, file));
+    }
+    for (path, file) in written {
+        file.persist(path).map_err(|error| failed(path, error.error))?;
+    }
+    Ok(())
+}
+
+/// Writes a file of its own beside `path`, readable by its owner alone until it is whole.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-    use std::os::unix::fs::PermissionsExt as _;
 
     fn wanted(out: &Path, names: &[&str]) -> args::Certificate {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
@@ -183,6 +233,7 @@ mod tests {
         assert!(!again.is_new_authority);
         assert_eq!(read(&again.authority).unwrap(), authority);
         assert_ne!(read(&again.cert).unwrap(), cert);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 4, "nothing else is left there");
         fs::remove_file(out.join("ca.key")).unwrap();
         let half = make(&args::Certificate { replace: true, ..wanted(&out, &["cp.example"]) }, now);
         assert!(matches!(half, Err(Error::HalfAuthority { .. })));
@@ -191,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused_before_anything_is_made() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["https://cp.example", "cp.example:8443", "", "*", "a b", "-"] {
+        for name in ["https://cp.example", "cp.example:8443", "", "*", "*.10.0.0.1", "a b", "-"] {
             let out = folder.path().join("tls");
             assert!(
                 matches!(make(&wanted(&out, &[name]), Timestamp::now()), Err(Error::Name { .. })),
@@ -199,6 +250,30 @@ mod tests {
             );
             assert!(!out.exists());
         }
+    }
+
+    #[test]
+    fn authority_that_cannot_issue_is_told_and_leaves_the_pair_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, now) = (folder.path(), Timestamp::now());
+        let first = make(&wanted(out, &["cp.example"]), now).unwrap();
+        let again = args::Certificate { replace: true, ..wanted(out, &["cp.example"]) };
+        let refused = |now| match make(&again, now) {
+            Err(Error::Authority { why, .. }) => why,
+            other => panic!("{other:?}"),
+        };
+        let late = now + SignedDuration::from_hours(24 * i64::from(AUTHORITY_DAYS + 1));
+        assert_eq!(refused(late), "has expired");
+        let near_its_end = now + SignedDuration::from_hours(24 * i64::from(AUTHORITY_DAYS - 1));
+        let short = make(&again, near_its_end).unwrap();
+        assert!(short.expires_at < near_its_end + SignedDuration::from_hours(25), "{}", short.expires_at);
+        let own = (read(&first.cert).unwrap(), read(&first.key).unwrap());
+        fs::write(out.join("ca.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        assert_eq!(refused(now), "does not belong to the ca.key beside it");
+        fs::copy(&first.cert, out.join("ca.crt")).unwrap();
+        fs::copy(&first.key, out.join("ca.key")).unwrap();
+        assert_eq!(refused(now), "is not the certificate of an authority (CA:TRUE)");
+        assert_eq!((read(&first.cert).unwrap(), read(&first.key).unwrap()), own);
     }
 
     #[test]

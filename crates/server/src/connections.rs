@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
+use vworkspace_protocol::problem::code;
 use vworkspace_transport::http::server::Peer;
 
 /// Longest time for a TLS handshake.
@@ -137,8 +138,9 @@ async fn opened(socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result
 
 /// Answers plain HTTP where TLS is spoken, so that who typed `http://` reads what to change.
 async fn refuse_plain_http(socket: TcpStream) -> io::Error {
+    let error = code::HTTPS_REQUIRED;
     let body =
-        r#"{"error":"https_required","message":"this port speaks HTTPS: write the URL with https://"}"#;
+        format!(r#"{{"error":"{error}","message":"this port speaks HTTPS: write the URL with https://"}}"#);
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()

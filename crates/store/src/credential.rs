@@ -6,7 +6,7 @@ use crate::{
     audit::Record,
     codec::{micros, time, whole_micros},
     connection::Statements,
-    identity::{end_kept_session, in_conflict},
+    identity::{end_kept_session, forget_sessions, in_conflict},
     token::draw,
 };
 use jiff::Timestamp;
@@ -278,6 +278,7 @@ fn settle(connection: &Connection, presented: &Presented, now: Timestamp) -> Res
             connection.run(ended, [lookup])?;
             if let Some(cluster) = caller.agent_row() {
                 end_kept_session(connection, cluster)?;
+                forget_sessions(connection, cluster)?;
             }
             connection
                 .run("UPDATE credential SET pending = 0, drop_at = NULL WHERE lookup = ?1", [lookup])?;

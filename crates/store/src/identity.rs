@@ -82,6 +82,11 @@ pub(crate) fn end_kept_session(connection: &Connection, cluster: i64) -> Result<
     connection.run("DELETE FROM kept_session WHERE cluster = ?1", [cluster]).map(drop)
 }
 
+/// Forgets who was heard under the identity: none of them has a credential that works. The notes in memory follow.
+pub(crate) fn forget_sessions(connection: &Connection, cluster: i64) -> Result<(), Error> {
+    connection.run("UPDATE presence SET sessions = '{}' WHERE cluster = ?1", [cluster]).map(drop)
+}
+
 /// Returns `true` if two agents use the identity, as far as it is written down.
 pub(crate) fn in_conflict(connection: &Connection, cluster: i64) -> Result<bool, Error> {
     let found = connection.row(

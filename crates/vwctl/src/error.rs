@@ -129,6 +129,16 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// The application is there, and no job about it is known any more.
+    #[error(
+        "no job about application {name:?} is known any more: jobs are kept for a time, and the newest {most} are looked through"
+    )]
+    JobsForgotten {
+        /// Its name.
+        name: String,
+        /// How many.
+        most: usize,
+    },
     /// The file of `job create` holds no job.
     #[error("{} is no job: {detail}", path.display())]
     JobFile {
@@ -170,6 +180,9 @@ pub enum Error {
         /// What ended it.
         signal: Signal,
     },
+    /// Somebody ended this program before the control plane answered.
+    #[error("ended by {} before the control plane answered; the job may be handed in", .0.name)]
+    InterruptedEarly(Signal),
     /// Signals cannot be awaited.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -258,7 +271,7 @@ impl Error {
         match self {
             Self::JobEnded { .. } => exit::JOB_ENDED,
             // As a shell tells of a program that a signal ended.
-            Self::Interrupted { signal, .. } => 128 + signal.number,
+            Self::Interrupted { signal, .. } | Self::InterruptedEarly(signal) => 128 + signal.number,
             Self::NoServer
             | Self::NoToken { .. }
             | Self::NoConfigFile { .. }
@@ -356,6 +369,9 @@ impl Error {
             Self::Manifest { .. } => {
                 "correct the file, or use the flags of `vwctl app deploy --help`".to_owned()
             }
+            Self::JobsForgotten { .. } => {
+                "`vwctl app get` shows how it is; the cluster's own `helm get values` shows its values".to_owned()
+            }
             Self::JobFile { .. } => {
                 "a job has the members kind (apply, delete or intent) and payload; an object to apply is the payload"
                     .to_owned()
@@ -368,6 +384,9 @@ impl Error {
             }
             Self::StillInTheWay { .. } => {
                 "see docs/walkthroughs/uninstall.md for each holder, then repeat the command".to_owned()
+            }
+            Self::InterruptedEarly(_) => {
+                "`vwctl job list` shows whether it is; an --idempotency-key makes a repeat safe".to_owned()
             }
             Self::Interrupted { id, .. } => format!("`vwctl job watch {id}` follows it again"),
             Self::Signals(_) => "repeat without --wait, and follow with `vwctl job get`".to_owned(),

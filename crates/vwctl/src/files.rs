@@ -39,9 +39,18 @@ pub(crate) fn text(path: &Path, most: u64) -> Result<String, Error> {
 /// The PEM text of a file with certificates to trust.
 pub(crate) fn ca(path: &Path) -> Result<String, Error> {
     text(path, CA_BYTES).map_err(|error| match error {
-        Error::Read { path, source } if source.kind() == io::ErrorKind::InvalidData => Error::DerCa { path },
+        Error::Read { path, source } if source.kind() == io::ErrorKind::InvalidData && is_der(&path) => {
+            Error::DerCa { path }
+        }
         other => other,
     })
+}
+
+/// A DER sequence, as a certificate is.
+fn is_der(path: &Path) -> bool {
+    let mut start = [0; 2];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && matches!(start, [0x30, 0x81..=0x84])
 }
 
 #[cfg(test)]

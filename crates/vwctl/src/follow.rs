@@ -1,12 +1,11 @@
 //! Following a job to its end by its live timeline.
 
-use crate::{Error, error::Signal, output::say, progress::Progress, render};
-use std::{io, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use crate::{Error, output::say, progress::Progress, render, signals::Signals};
+use std::time::Duration;
 use vworkspace_client::{Client, Error as CallError};
 use vworkspace_protocol::{
-    Outcome,
-    admin::{Job, JobState, TimelineEntry},
+    ClusterId, JobId, Outcome,
+    admin::{Job, JobState, Presence, TimelineEntry},
 };
 
 /// How long one request waits at the server; short enough for proxies that cut silent connections.
@@ -14,27 +13,20 @@ const WAIT: Duration = Duration::from_secs(25);
 /// Failures in a row after which following ends: with the pauses, about a minute of an absent control plane.
 const MOST_FAILURES: u32 = 6;
 
-/// Follows `job` until nothing more can happen, or until somebody ends this program; `tell` gets each timeline entry once, in
-/// order, with the job as it is. Answers the job as it was last seen, however the following ended.
+/// Follows job `id` until nothing more can happen, or until a signal; `tell` gets each timeline entry once, in order, with the
+/// job as it is. Answers the job as it was last seen, `known` at first, however the following ended.
 pub(crate) async fn follow(
     client: &Client,
-    job: Job,
+    signals: &mut Signals,
+    id: &JobId,
+    known: Option<Job>,
     tell: impl FnMut(&Job, &TimelineEntry) -> Result<(), Error>,
-) -> (Job, Result<(), Error>) {
-    let mut following = Following {
-        client,
-        progress: Progress::start(format!("job {}", job.id)),
-        seen: 0,
-        is_awaited: false,
-        job,
-        tell,
-    };
+) -> (Option<Job>, Result<(), Error>) {
+    let progress = Progress::start(format!("job {id}"));
+    let mut following = Following { client, progress, id, job: known, seen: 0, is_awaited: false, tell };
     let ended = tokio::select! {
         ended = following.run() => ended,
-        signal = first_signal() => Err(match signal {
-            Ok(signal) => Error::Interrupted { id: following.job.id.clone(), signal },
-            Err(error) => Error::Signals(error),
-        }),
+        signal = signals.first() => Err(Error::Interrupted { id: id.clone(), signal }),
     };
     (following.job, ended)
 }
@@ -42,8 +34,9 @@ pub(crate) async fn follow(
 struct Following<'a, T> {
     client: &'a Client,
     progress: Progress,
+    id: &'a JobId,
     /// As it was last seen.
-    job: Job,
+    job: Option<Job>,
     /// The last entry of its timeline that was told.
     seen: u32,
     /// It was told that the job waits for its cluster.
@@ -55,8 +48,8 @@ impl<T: FnMut(&Job, &TimelineEntry) -> Result<(), Error>> Following<'_, T> {
     async fn run(&mut self) -> Result<(), Error> {
         let mut failures = 0;
         loop {
-            match self.client.watch_job(&self.job.id, self.seen, WAIT).await {
-                Ok(job) => self.job = job,
+            let job = match self.client.watch_job(self.id, self.seen, WAIT).await {
+                Ok(job) => job,
                 Err(error) => {
                     failures += 1;
                     let Some(pause) = pause(&error, failures) else { return Err(error.into()) };
@@ -64,47 +57,37 @@ impl<T: FnMut(&Job, &TimelineEntry) -> Result<(), Error>> Following<'_, T> {
                     tokio::time::sleep(pause).await;
                     continue;
                 }
-            }
+            };
             failures = 0;
-            let before = self.seen;
-            for entry in self.job.timeline.iter().filter(|entry| entry.seq > before) {
-                self.progress.aside(|| (self.tell)(&self.job, entry))?;
+            let (before, job) = (self.seen, self.job.insert(job));
+            for entry in job.timeline.iter().filter(|entry| entry.seq > before) {
+                self.progress.aside(|| (self.tell)(job, entry))?;
                 self.seen = self.seen.max(entry.seq);
             }
-            self.progress.now(render::job_standing(&self.job));
-            if self.job.state.is_terminal() {
+            self.progress.now(render::job_standing(job));
+            if job.state.is_terminal() {
                 return Ok(());
             }
-            self.tell_of_the_cluster().await;
+            let cluster = job.cluster_id.clone();
+            self.tell_of(&cluster).await;
             tokio::time::sleep(rest(before, self.seen)).await;
         }
     }
 
     /// Says once that the cluster is away, and once that it is back.
-    async fn tell_of_the_cluster(&mut self) {
+    async fn tell_of(&mut self, cluster: &ClusterId) {
         // The job is what matters: where the cluster cannot be asked about now, it is next time.
-        let Ok(cluster) = self.client.cluster(&self.job.cluster_id).await else { return };
-        match render::awaited(&cluster) {
-            Some(why) if !self.is_awaited => self.progress.aside(|| say(&why)),
-            None if self.is_awaited => {
+        let Ok(cluster) = self.client.cluster(cluster).await else { return };
+        let awaited = render::awaited(&cluster);
+        match &awaited {
+            Some(why) if !self.is_awaited => self.progress.aside(|| say(why)),
+            None if self.is_awaited && cluster.presence == Presence::Connected => {
                 self.progress.aside(|| say(&format!("{} is there again.", cluster.name)));
             }
-            unchanged => drop(unchanged),
+            Some(_) | None => {}
         }
-        self.is_awaited = render::awaited(&cluster).is_some();
+        self.is_awaited = awaited.is_some();
     }
-}
-
-/// The first signal that asks this program to end.
-async fn first_signal() -> io::Result<Signal> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    Ok(tokio::select! {
-        _ = interrupt.recv() => Signal { name: "SIGINT", number: 2 },
-        _ = terminate.recv() => Signal { name: "SIGTERM", number: 15 },
-        _ = hang_up.recv() => Signal { name: "SIGHUP", number: 1 },
-    })
 }
 
 /// How long to wait before the next request, by the last entry known before the answer and in it. An answer without news

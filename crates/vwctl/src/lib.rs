@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod render;
 mod resolve;
+mod signals;
 mod yaml;
 
 pub use args::Arguments;

@@ -108,7 +108,7 @@ impl Applier {
             match api.patch(&object.name, &params, &Patch::Apply(&sent)).await {
                 Err(kube::Error::Api(status)) if is_race(&status) && tries < MAX_RACES => {}
                 Err(kube::Error::Api(status)) if status.code == INVALID => {
-                    return Err(answer::explain_refusal(status.message.clone(), manifest, found.as_ref()));
+                    return Err(answer::explain_refusal(&status, manifest, found.as_ref()));
                 }
                 applied => {
                     let live = applied.map_err(classify)?;

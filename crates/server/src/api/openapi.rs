@@ -17,7 +17,8 @@ use vworkspace_protocol::Problem;
 const ERRORS: [(&str, &str); 9] = [
     (
         "400",
-        "`malformed_body`: not JSON of the expected shape. `invalid_request`: a member or parameter breaks a rule the message names.",
+        "`malformed_body`: not JSON of the expected shape. `invalid_request`: a member or parameter breaks a rule the message names. \
+         `https_required`: plain HTTP on a port that speaks TLS.",
     ),
     (
         "401",

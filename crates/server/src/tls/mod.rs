@@ -165,7 +165,7 @@ impl Files {
         for warning in warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             tracing::warn!(
                 file = %self.cert.display(),
-                "clients will refuse the certificate: {warning}; `vworkspace-server certificate --help` makes a good one"
+                "something is wrong with the certificate: {warning}; `vworkspace-server certificate` makes a good one"
             );
         }
         self.warned = warnings;

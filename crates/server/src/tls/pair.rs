@@ -1,6 +1,6 @@
 //! Certificate and key, read from PEM: what cannot be used, and what clients will refuse.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::{InconsistentKeys, crypto::CryptoProvider, sign::CertifiedKey};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
@@ -67,7 +67,7 @@ pub enum Fault {
     Tls(#[from] rustls::Error),
 }
 
-/// What the first certificate says that clients will refuse, or refuse soon.
+/// What is wrong with the certificate for some or all clients, or will be soon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// It is that of an authority.
@@ -76,6 +76,8 @@ pub enum Warning {
     NoName,
     /// Its time is over.
     Expired(Timestamp),
+    /// Its time ends within [`SOON`].
+    EndsSoon(Timestamp),
     /// Its time has not begun.
     NotYetValid(Timestamp),
     /// It did not issue the one before it in the file; counted from 1.
@@ -85,16 +87,27 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Authority => f.write_str("it is that of an authority (CA:TRUE)"),
-            Self::NoName => f.write_str("it names no host (no subject alternative name)"),
-            Self::Expired(at) => write!(f, "it expired on {at}"),
-            Self::NotYetValid(from) => write!(f, "it is not valid before {from}"),
+            Self::Authority => f.write_str(
+                "it is that of an authority (CA:TRUE): our operator and vwctl refuse it, others may not",
+            ),
+            Self::NoName => f.write_str("it names no host (no subject alternative name): clients refuse it"),
+            Self::Expired(at) => write!(f, "it expired on {at}: clients refuse it"),
+            Self::EndsSoon(at) => write!(f, "it expires on {at}: clients refuse it then"),
+            Self::NotYetValid(from) => {
+                write!(f, "it is not valid before {from}: clients refuse it until then")
+            }
             Self::Order(place) => {
-                write!(f, "certificate {place} of the file did not issue the one before it")
+                write!(
+                    f,
+                    "certificate {place} of the file did not issue the one before it: some clients refuse that"
+                )
             }
         }
     }
 }
+
+/// How early the end of a certificate is told.
+const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Reads the two files' bytes as a chain and the key of its first certificate.
 ///
@@ -177,6 +190,7 @@ pub fn warnings(chain: &[CertificateDer<'_>], now: Timestamp) -> Vec<Warning> {
         own.is_ca().then_some(Warning::Authority),
         (!has_name).then_some(Warning::NoName),
         at.filter(|at| *at < now).map(Warning::Expired),
+        at.filter(|at| now <= *at && *at < now + SOON).map(Warning::EndsSoon),
         from.filter(|from| *from > now).map(Warning::NotYetValid),
     ]
     .into_iter()

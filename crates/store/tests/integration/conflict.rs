@@ -55,7 +55,9 @@ pub async fn whoever_holds_the_only_good_credential_is_served(world: World) {
     assert_eq!(world.poll(&agent, "a", 9).await.jobs.len(), 1);
     world.ack(&agent, &job, "a", 9).await.unwrap();
     assert_eq!(polls(&world, &agent, "b", 10), Sighted::Known(Standing::Refused, None));
+    world.store.flush_presence().await.unwrap();
     world.store.authenticate(&fetched.token, at(11)).await.unwrap();
+    let world = world.crashed().await;
     assert_eq!(polls(&world, &agent, "b", 11), Sighted::Known(Standing::Served, None));
     assert!(world.store.identity_conflicts().is_empty());
     assert_eq!(world.poll(&agent, "b", 12).await.jobs.len(), 1, "the other one cannot report on it any more");

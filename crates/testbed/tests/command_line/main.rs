@@ -138,16 +138,26 @@ fn check(number: u64, ended: &run::Ended) {
 #[tokio::test(flavor = "multi_thread")]
 async fn signal_leaves_one_document_and_a_last_line() {
     let site = Site::start().await;
-    // Nobody ends it.
+    // Nobody ends the jobs.
     site.agent.stop();
-    let run = site.run(&site.server.url, 0, Where::Pipe);
-    let client = site.server.client().unwrap();
-    let id = site.cluster.clone();
-    let ended = tokio::task::spawn_blocking(move || run.terminate_once("Following job"));
+    for (number, signal) in [(1, "HUP"), (2, "INT"), (15, "TERM")] {
+        let run = site.run(&site.server.url, number, Where::Pipe);
+        let ended = tokio::task::spawn_blocking(move || run.signalled_once("Following job", signal));
+        let ended = ended.await.unwrap();
+        assert_eq!(u64::try_from(ended.code).unwrap(), 128 + number, "{}", ended.stderr);
+        let job: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let jobs = site.server.client().unwrap().jobs(&site.cluster, None, 10).await.unwrap().items;
+        assert_eq!(job["id"], jobs[0].id.as_str());
+        assert!(ended.stderr.contains(&format!("error: ended by SIG{signal}; job ")), "{}", ended.stderr);
+    }
+}
+
+/// As `nohup` starts programs.
+#[tokio::test(flavor = "multi_thread")]
+async fn signal_that_a_command_is_to_ignore_does_not_end_it() {
+    let site = Site::start().await;
+    let run = site.run(&site.server.url, 1, Where::Pipe).ignoring_hang_ups();
+    let ended = tokio::task::spawn_blocking(move || run.signalled_once("Following job", "HUP"));
     let ended = ended.await.unwrap();
-    assert_eq!(ended.code, 128 + 15, "{}", ended.stderr);
-    let job: Value = serde_json::from_str(&ended.stdout).unwrap();
-    let jobs = client.jobs(&id, None, 10).await.unwrap().items;
-    assert_eq!(job["id"], jobs[0].id.as_str());
-    assert!(ended.stderr.contains("error: ended by SIGTERM; job "), "{}", ended.stderr);
+    assert!([0, 3].contains(&ended.code), "ended {}: {}", ended.code, ended.stderr);
 }

@@ -90,8 +90,18 @@ impl Run {
         }
     }
 
-    /// Runs it until it tells `line`, and then asks it to end.
-    pub fn terminate_once(mut self, line: &str) -> Ended {
+    /// The same in a process that ignores SIGHUP.
+    pub fn ignoring_hang_ups(self) -> Self {
+        let mut command = Command::new("sh");
+        command.env_clear().args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null());
+        Self { command, place: self.place }
+    }
+
+    /// Runs it until it tells `line`, and then sends it a signal.
+    pub fn signalled_once(mut self, line: &str, signal: &str) -> Ended {
         let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = read_all(child.stdout.take().unwrap());
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -100,7 +110,7 @@ impl Run {
             assert_ne!(stderr.read_line(&mut told).unwrap(), 0, "it ended: {told}");
         }
         let id = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
         stderr.read_to_string(&mut told).unwrap();
         let code = code(&mut child, Duration::from_secs(60));
         Ended { place: self.place, code, stdout: stdout.join().unwrap(), stderr: told }

@@ -24,6 +24,7 @@ use url::{Url, form_urlencoded::byte_serialize};
 use vworkspace_http::{
     causes, client_builder,
     proxy::{self, NotAProxy, Way},
+    tls_fault,
 };
 use vworkspace_protocol::{
     ClusterId, Job, JobId, Problem, Secret,
@@ -499,7 +500,9 @@ fn date(head: &HeaderMap, name: &header::HeaderName) -> Option<Timestamp> {
 }
 
 fn unreachable(error: &reqwest::Error) -> LinkError {
-    LinkError::Unreachable { detail: causes(error) }
+    let remedy = tls_fault(error).and_then(|fault| fault.remedy());
+    let detail = causes(error);
+    LinkError::Unreachable { detail: remedy.map_or(detail.clone(), |remedy| format!("{detail}; {remedy}")) }
 }
 
 #[cfg(test)]

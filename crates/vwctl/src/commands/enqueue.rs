@@ -4,14 +4,20 @@ use crate::{
     Error,
     connect::Context,
     duration::Span,
+    error::Signal,
     follow,
     output::{print, say},
     render,
+    signals::Signals,
 };
 use clap::Args;
 use serde_json::Value;
+use std::{pin::pin, time::Duration};
 use vworkspace_client::Client;
-use vworkspace_protocol::admin::{Cluster, EnqueueJob};
+use vworkspace_protocol::admin::{Cluster, EnqueueJob, Job};
+
+/// How long the answer of the control plane is waited for after a signal.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Whether and for how long to wait.
 #[derive(Args, Debug)]
@@ -52,21 +58,49 @@ impl Waiting {
             deadline_seconds: self.deadline.map(|deadline| deadline.seconds()).or(job.deadline_seconds),
             ..job
         };
-        let job = client.enqueue_job(&cluster.id, &request).await?;
         if !self.wait {
+            let job = client.enqueue_job(&cluster.id, &request).await?;
             if let Some(why) = render::awaited(cluster).filter(|_| !job.state.is_terminal()) {
                 say(&why);
             }
             say(&format!("Handed in. `vwctl job watch {}` follows it.", job.id));
             return print(&context.format.render(&job, render::job)?);
         }
-        say(&format!("Following job {}; Ctrl-C ends the following, not the job.", job.id));
-        let tell = |job: &_, entry: &_| {
-            say(&render::timeline_entry(job, entry));
-            Ok(())
+        let mut signals = Signals::catch().map_err(Error::Signals)?;
+        let (job, signal) = enqueue(client, &mut signals, cluster, &request).await?;
+        let id = job.id.clone();
+        let (job, ended) = match signal {
+            Some(signal) => (Some(job), Err(Error::Interrupted { id, signal })),
+            None => {
+                say(&format!("Following job {id}; Ctrl-C ends the following, not the job."));
+                let tell = |job: &_, entry: &_| {
+                    say(&render::timeline_entry(job, entry));
+                    Ok(())
+                };
+                follow::follow(client, &mut signals, &id, Some(job), tell).await
+            }
         };
-        let (job, ended) = follow::follow(client, job, tell).await;
+        let Some(job) = job else { return ended };
         print(&context.format.render(&job, render::followed_job)?)?;
         ended.and_then(|()| follow::verdict(&job))
+    }
+}
+
+/// Hands the job in. After a signal, which is answered too, the answer is waited for a moment longer: where the job is in, its
+/// document is printed.
+async fn enqueue(
+    client: &Client,
+    signals: &mut Signals,
+    cluster: &Cluster,
+    request: &EnqueueJob,
+) -> Result<(Job, Option<Signal>), Error> {
+    let mut handed_in = pin!(client.enqueue_job(&cluster.id, request));
+    let signal = tokio::select! {
+        job = &mut handed_in => return Ok((job?, None)),
+        signal = signals.first() => signal,
+    };
+    match tokio::time::timeout(GRACE, handed_in).await {
+        Ok(job) => Ok((job?, Some(signal))),
+        Err(_) => Err(Error::InterruptedEarly(signal)),
     }
 }

@@ -80,8 +80,10 @@ pub(crate) fn awaited(cluster: &Cluster) -> Option<String> {
         (Presence::Unregistered, None) => {
             Some(format!("{name} has not registered yet: the job waits for that."))
         }
-        // A cluster that has left was seen.
-        (Presence::Unregistered, Some(_)) | (Presence::Connected, _) => None,
+        (Presence::Unregistered, Some(_)) => Some(format!(
+            "{name} has left, or its credential was revoked: the job waits until it registers again."
+        )),
+        (Presence::Connected, _) => None,
     }
 }
 

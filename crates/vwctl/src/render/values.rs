@@ -34,7 +34,10 @@ pub(crate) struct Asked {
 pub(crate) fn app_values(values: &AppValues) -> String {
     let AppValues { asked, runs } = values;
     let runs = match runs {
-        None => "runs: nothing that a job asked for\n".to_owned(),
+        None => "runs: nothing that a job known here brought\n".to_owned(),
+        Some(Asked { deletes: true, job_id, at, .. }) => {
+            format!("runs: nothing; uninstalled by job {job_id} of {}\n", when(*at))
+        }
         Some(runs) if runs.job_id == asked.job_id => "runs: what was asked\n".to_owned(),
         Some(runs) => part("runs", runs),
     };
@@ -70,8 +73,13 @@ fn written(values: &Value) -> String {
 fn one_text(entry: &Value) -> String {
     let text = |member: &str| entry.get(member).and_then(Value::as_str);
     let content = text("text").unwrap_or_default();
+    let is_literal = entry.get("literal").and_then(Value::as_bool) == Some(true);
     match text("targetPath") {
-        Some(path) => format!("# --set {path}={content}\n"),
+        Some(path) => {
+            let flag = if is_literal { "--set-literal" } else { "--set" };
+            let lines = format!("{flag} {path}={content}");
+            lines.lines().map(|line| format!("# {line}\n")).collect()
+        }
         None if content.ends_with('\n') => content.to_owned(),
         None => format!("{content}\n"),
     }
@@ -91,7 +99,8 @@ mod tests {
     #[test]
     fn values_are_shown_as_they_were_written() {
         let texts = json!({"source": "text", "texts": [
-            {"text": "mode: 0440\n"}, {"text": "7", "targetPath": "replicas"}]});
+            {"text": "mode: 0440\n"}, {"text": "7", "targetPath": "replicas"},
+            {"text": "a\nb", "targetPath": "motd[0]", "literal": true}]});
         let now = asked("job-2", texts);
         let before = asked("job-1", json!({"source": "inline", "inline": {"a": {"b": 1}}}));
         insta::assert_snapshot!("values", app_values(&AppValues { asked: now.clone(), runs: Some(before) }));
@@ -100,8 +109,9 @@ mod tests {
         let none = app_values(&AppValues { asked: asked("job-3", Value::Null), runs: None });
         assert!(none.contains("  the chart's own values\n") && none.contains("runs: nothing"), "{none}");
         let gone = Asked { deletes: true, ..now };
-        assert!(
-            app_values(&AppValues { asked: gone, runs: None }).contains("to be uninstalled, by job job-2")
-        );
+        let shown = app_values(&AppValues { asked: gone.clone(), runs: None });
+        assert!(shown.contains("to be uninstalled, by job job-2"), "{shown}");
+        let shown = app_values(&AppValues { asked: asked("job-3", Value::Null), runs: Some(gone) });
+        assert!(shown.contains("runs: nothing; uninstalled by job job-2"), "{shown}");
     }
 }

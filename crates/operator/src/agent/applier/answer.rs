@@ -1,7 +1,7 @@
 //! Whether the API server holds what the job asks for, before and after the write (contract, section 2). Pure.
 
 use super::{ApplyError, conflict_message};
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, Status};
 use serde_json::Value;
 use vworkspace_core::agent::held::{self, Comparison};
 use vworkspace_crds::{free_form, key::AGENT_FIELD_MANAGER};
@@ -44,14 +44,28 @@ pub(super) fn judge(manifest: &Value, live: &DynamicObject, is_repeat: bool) -> 
     }
 }
 
-/// The refusal of what was sent by a rule of the kind. Where other managers' members stand beside it, they are named: the
-/// job may be right, and the rule broken by both together.
-pub(super) fn explain_refusal(text: String, manifest: &Value, found: Option<&DynamicObject>) -> ApplyError {
+/// The refusal of what was sent by a rule of the kind. Where members of other managers stand at the place that the rule is
+/// about, they are named: the job may be right, and the rule broken by both together.
+///
+/// A rule about the whole spec tells nothing about which member breaks it, and is told as it is.
+pub(super) fn explain_refusal(
+    status: &Status,
+    manifest: &Value,
+    found: Option<&DynamicObject>,
+) -> ApplyError {
+    let text = &status.message;
     let held = found.and_then(|found| serde_json::to_value(found).ok());
-    let conflicts =
+    let mut conflicts =
         held.map(|held| held::unsent_of_others(manifest, &held, AGENT_FIELD_MANAGER)).unwrap_or_default();
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let places: Vec<String> =
+        causes.filter(|cause| cause.field.contains('.')).map(|cause| format!(".{}.", cause.field)).collect();
+    conflicts.retain(|conflict| {
+        let path = format!("{}.", conflict.field_path);
+        places.iter().any(|place| path.starts_with(place.as_str()))
+    });
     if conflicts.is_empty() {
-        return ApplyError::Refused(text);
+        return ApplyError::Refused(text.clone());
     }
     let message = format!(
         "{}; server-side apply keeps them, and together with what the job asks for they break a rule: {text}; remove them \
@@ -112,7 +126,12 @@ mod tests {
             {"manager": AGENT_FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:chart": {}}}},
         ]);
         let found = answer(&json!({"a": {}}), &owners);
-        let refused = explain_refusal("spec.values: rule".to_owned(), &manifest(), Some(&found));
+        let at = |field: &str| {
+            let details = json!({"causes": [{"reason": "FieldValueInvalid", "field": field}]});
+            let status = json!({"code": 422, "message": "spec.values: rule", "details": details});
+            serde_json::from_value::<Status>(status).unwrap()
+        };
+        let refused = explain_refusal(&at("spec.values"), &manifest(), Some(&found));
         let ApplyError::Conflict { message, conflicts } = refused else { panic!("no conflict") };
         let paths: Vec<_> = conflicts.iter().map(|conflict| conflict.field_path.as_str()).collect();
         assert_eq!(paths, [".spec.values.secretRef.key", ".spec.values.secretRef.name"]);
@@ -122,9 +141,14 @@ mod tests {
         );
         let own = answer(&json!({"a": {}}), &json!([]));
         assert!(matches!(
-            explain_refusal("rule".to_owned(), &manifest(), Some(&own)),
+            explain_refusal(&at("spec.values"), &manifest(), Some(&own)),
             ApplyError::Refused(_)
         ));
+        // A rule about something else, and one that names no member.
+        for place in ["spec.chart.name", "spec.val", "spec"] {
+            let refused = explain_refusal(&at(place), &manifest(), Some(&found));
+            assert!(matches!(refused, ApplyError::Refused(_)), "{place}: {refused}");
+        }
     }
 
     #[test]

@@ -177,7 +177,9 @@ impl Inner {
         match timeout(API_CALL, attempt).await.unwrap_or_else(|_| slow()) {
             Ok(applied) => applied,
             Err(ApplyError::Refused(message)) => Applied::Refused(redacted(&message)),
-            Err(ApplyError::Conflict { message, conflicts }) => Applied::Conflict { message, conflicts },
+            Err(ApplyError::Conflict { message, conflicts }) => {
+                Applied::Conflict { message: redacted(&message), conflicts }
+            }
             Err(error @ (ApplyError::Declined(_) | ApplyError::Unsettled(_))) => {
                 tracing::warn!(job_id = %job.id, %error, "the job could not be carried out yet");
                 later(&error.to_string(), matches!(error, ApplyError::Declined(_)))

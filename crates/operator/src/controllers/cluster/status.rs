@@ -304,7 +304,7 @@ fn tell_report(draft: &mut StatusDraft<'_>, link: &LinkState) {
 fn tell_ca(draft: &mut StatusDraft<'_>, found: &Found) {
     let message = found.ca_pem.as_ref().err().map(|missing| {
         format!(
-            "spec.controlPlaneCASecretRef: {missing}; the certificates in Secret {} stay in use",
+            "spec.controlPlaneCASecretRef: {missing}; what Secret {} trusts stays trusted",
             found.secret_name
         )
     });

@@ -66,6 +66,8 @@ fn what_clients_will_refuse_is_told() {
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 2, 3));
     });
     assert_eq!(warned(&ended.0, now), [Warning::Expired("2021-02-03T00:00:00Z".parse().unwrap())]);
+    let before = "2021-01-20T00:00:00Z".parse().unwrap();
+    assert_eq!(warned(&ended.0, before), [Warning::EndsSoon("2021-02-03T00:00:00Z".parse().unwrap())]);
     let early = issued(&["a"], |params| params.not_before = date_time_ymd(2099, 1, 1));
     assert_eq!(warned(&early.0, now), [Warning::NotYetValid("2099-01-01T00:00:00Z".parse().unwrap())]);
     let (stranger, ..) = issued(&["other"], |params| {

@@ -35,7 +35,7 @@ impl Values {
         let cluster = resolve::cluster(&client, &self.place.cluster).await?;
         let jobs = self.jobs(&client, &cluster).await?;
         let (newest, done) = (jobs.iter().find(|job| counts(job)), jobs.iter().find(|job| succeeded(job)));
-        let Some(newest) = newest else { return Err(self.unknown()) };
+        let Some(newest) = newest else { return Err(self.unknown(&client, &cluster).await?) };
         let asked = asked(&client, newest).await?;
         let runs = match done {
             Some(done) if done.id == newest.id => Some(asked.clone()),
@@ -76,8 +76,16 @@ impl Values {
         Ok(())
     }
 
-    fn unknown(&self) -> Error {
-        Error::Unknown { what: self.thing(), name: self.name.clone() }
+    /// Why nothing can be shown.
+    async fn unknown(&self, client: &Client, cluster: &Cluster) -> Result<Error, Error> {
+        let namespace = self.place.namespace.as_deref().unwrap_or_default();
+        let is_there = !client.resources(&cluster.id, KIND, namespace, &self.name).await?.items.is_empty();
+        let name = self.name.clone();
+        Ok(if is_there {
+            Error::JobsForgotten { name, most: MOST_JOBS }
+        } else {
+            Error::Unknown { what: self.thing(), name }
+        })
     }
 
     fn thing(&self) -> Thing {

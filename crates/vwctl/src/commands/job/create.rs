@@ -38,9 +38,10 @@ impl Create {
 
 /// JSON is read as such, so that its numbers and the order of its members stay as they are.
 fn read(text: &str, path: &Path) -> Result<EnqueueJob, Error> {
-    let job = match serde_json::from_str(text) {
-        Err(error) if error.is_syntax() => serde_json::from_value(yaml::read(text, path)?),
-        read => read,
+    let job = if text.trim_start().starts_with('{') {
+        serde_json::from_str(text)
+    } else {
+        serde_json::from_value(yaml::read(text, path)?)
     };
     job.map_err(|error| Error::JobFile { path: path.to_owned(), detail: error.to_string() })
 }
@@ -57,7 +58,7 @@ mod tests {
     fn payload_of_json_travels_as_it_is_written() {
         let job = read(r#"{"kind": "apply", "payload": {"b": 1.0, "a": 12345678901234567890123}}"#).unwrap();
         assert_eq!(job.payload.get(), r#"{"b": 1.0, "a": 12345678901234567890123}"#);
-        let job = read("kind: delete\npayload: {name: a}\ndeadlineSeconds: 7\n").unwrap();
+        let job = read("\"kind\": delete\npayload: {name: a}\ndeadlineSeconds: 7\n").unwrap();
         assert_eq!((job.kind.as_str(), job.deadline_seconds), ("delete", Some(7)));
         assert_eq!(job.payload.get(), r#"{"name":"a"}"#);
     }

@@ -9,6 +9,7 @@ use crate::{
     follow,
     output::{print, say_if_cut},
     render, resolve,
+    signals::Signals,
 };
 use clap::{Args, Subcommand};
 use create::Create;
@@ -113,6 +114,7 @@ async fn watch(context: &Context, client: &Client, id: &JobId) -> Result<(), Err
     let tell = |job: &_, entry: &_| {
         print(&context.format.render_one_of(entry, |entry| render::timeline_entry(job, entry))?)
     };
-    let (job, ended) = follow::follow(client, client.job(id).await?, tell).await;
-    ended.and_then(|()| follow::verdict(&job))
+    let mut signals = Signals::catch().map_err(Error::Signals)?;
+    let (job, ended) = follow::follow(client, &mut signals, id, None, tell).await;
+    ended.and_then(|()| job.as_ref().map_or(Ok(()), follow::verdict))
 }

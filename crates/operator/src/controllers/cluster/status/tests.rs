@@ -234,7 +234,7 @@ fn ca_secret_that_is_gone_is_told_while_its_copy_stays_in_use() {
     found.ca_pem = Err("Secret ca does not exist".into());
     let gone = told(&found);
     let message =
-        "spec.controlPlaneCASecretRef: Secret ca does not exist; the certificates in Secret s stay in use";
+        "spec.controlPlaneCASecretRef: Secret ca does not exist; what Secret s trusts stays trusted";
     assert_eq!(blocked(&gone), Some(("True".to_owned(), message.to_owned())));
     (found.cluster.status, found.ca_pem) = (Some(gone), Ok(None));
     assert_eq!(blocked(&told(&found)), Some(("False".to_owned(), String::new())));
