@@ -241,13 +241,14 @@ fn applied_chart(chart: &Chart) -> AppliedChart {
         source_type: chart.source_type,
         url: redact(&chart.url).into_owned(),
         name: chart.name.clone(),
-        version: chart.version.clone(),
+        version: chart.version.trim().to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::SecretsInValues;
     use crate::controllers::application_instance::validate::{Validated, validate};
     use serde_json::{Value, json};
     use vworkspace_crds::ApplicationInstance;
@@ -269,7 +270,9 @@ mod tests {
             "spec": spec,
         }))
         .unwrap();
-        let Ok(Validated::Managed(managed)) = validate(&instance, true) else { unreachable!("refused") };
+        let Ok(Validated::Managed(managed)) = validate(&instance, true, SecretsInValues::Warn) else {
+            unreachable!("refused")
+        };
         build(&managed, &SourceAccess::default())
     }
 
