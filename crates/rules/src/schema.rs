@@ -224,10 +224,10 @@ fn wrong_type(wanted: &str, value: &Value) -> String {
 fn unknown<'a>(name: &str, path: &str, known: impl Iterator<Item = &'a str>) -> Broken {
     let near = known.map(|known| (distance(name, known), known)).min();
     let meant = near.filter(|(distance, _)| *distance <= TYPING_ERRORS);
-    let meant = meant.map(|(_, known)| format!("; {known} may be meant")).unwrap_or_default();
+    let meant = meant.map(|(_, known)| format!("; did you mean {known}?")).unwrap_or_default();
     let name: String = name.chars().take(QUOTED_BYTES).collect();
     let path = if path.is_empty() { name } else { format!("{path}.{name}") };
-    Broken::new(&path, format!("is no member of it{meant}"))
+    Broken::new(&path, format!("is not a known member{meant}"))
 }
 
 /// Letters to be inserted, removed, replaced or swapped with their neighbour.
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn each_fault_is_one_plain_sentence_with_its_path() {
         for (pointer, value, words) in [
-            ("/vaules", json!({}), "spec.vaules is no member of it; values may be meant"),
+            ("/vaules", json!({}), "spec.vaules is not a known member; did you mean values?"),
             ("/values", json!({"inline": {}}), "spec.values.source is missing"),
             (
                 "/values",

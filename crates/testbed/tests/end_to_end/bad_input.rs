@@ -55,7 +55,7 @@ async fn what_the_cluster_would_refuse_is_refused_at_enqueue_by_path() {
     for (change, words) in [
         (
             (|spec| spec["vaules"] = json!({})) as fn(&mut Value),
-            "spec.vaules is no member of it; values may be meant",
+            "spec.vaules is not a known member; did you mean values?",
         ),
         (|spec| spec["chart"]["version"] = json!(1.1), "spec.chart.version is 1.1 and must be a text"),
         (|spec| spec["release"]["name"] = json!("my.app"), "spec.release.name is \"my.app\""),

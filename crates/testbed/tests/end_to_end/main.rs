@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod credentials;
 mod delivery;
 mod failing;
 mod held;

@@ -139,9 +139,11 @@ fn faults_are_named_by_path_unless_nobody_asks() {
     wrong["spec"]["vaules"] = json!({});
     let error = check(&wrong, false).unwrap_err();
     let words = error.to_string();
-    for path in
-        ["metadata.name is \"My-App\"", "spec.vaules is no member", "spec.chart: chart.url of a helm source"]
-    {
+    for path in [
+        "metadata.name is \"My-App\"",
+        "spec.vaules is not a known member",
+        "spec.chart: chart.url of a helm source",
+    ] {
         assert!(words.contains(path), "{words}");
     }
     assert!(error.hint().contains("--no-validate"));
