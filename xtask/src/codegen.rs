@@ -9,6 +9,10 @@ pub fn run() -> anyhow::Result<()> {
         let yaml = output(&mut cargo(["run", "--quiet", "-p", "vworkspace-crds", "--example", "print"]))?;
         Ok(fs::write(root().join("deploy/crds.yaml"), yaml)?)
     })?;
+    step("crates/rules/schema/application_instance.json", || {
+        let json = output(&mut cargo(["run", "--quiet", "-p", "vworkspace-crds", "--example", "rules"]))?;
+        Ok(fs::write(root().join("crates/rules/schema/application_instance.json"), json)?)
+    })?;
     step("docs/openapi.json", || {
         let json = output(&mut cargo(["run", "--quiet", "-p", "vworkspace-server", "--", "openapi"]))?;
         Ok(fs::write(root().join("docs/openapi.json"), json)?)

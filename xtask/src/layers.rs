@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Each crate with the workspace crates its shipped code may use. A new edge is a decision: write it here.
 const ALLOWED: [(&str, &[&str]); 15] = [
     ("vworkspace-values", &[]),
-    ("vworkspace-rules", &[]),
+    ("vworkspace-rules", &["vworkspace-values"]),
     ("vworkspace-protocol", &[]),
     ("vworkspace-crds", &["vworkspace-rules"]),
     ("vworkspace-core", &["vworkspace-protocol"]),

@@ -72,6 +72,7 @@ pub enum Mode {
 /// Where a chart comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("self.sourceType != 'helm' || self.url.startsWith('https://') || self.url.startsWith('http://')").message("chart.url of a helm source starts with https:// or http://"))]
+#[x_kube(validation = Rule::new("self.sourceType != 'oci' || !self.url.contains('://') || self.url.matches('(?i)^ *oci://')").message("chart.url of an oci source starts with oci:// or has no scheme"))]
 #[serde(rename_all = "camelCase")]
 pub struct Chart {
     /// `helm`: a classic chart repository; `oci`: a registry.
@@ -79,11 +80,12 @@ pub struct Chart {
     /// The repository or registry, without credentials; for `oci` with or without `oci://`.
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new(address::NO_CREDENTIALS).message(address::NO_CREDENTIALS_MESSAGE))]
+    #[x_kube(validation = Rule::new(address::NO_FILE).message(address::NO_FILE_MESSAGE))]
     pub url: String,
     /// Name of the chart.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9._/-]*[a-z0-9])?$"))]
     pub name: String,
-    /// Version of the chart; for `oci` the tag.
+    /// Version of the chart or a range of versions, as Helm reads it; for `oci` also a tag.
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
     /// Speak plain HTTP to the OCI registry.
@@ -122,7 +124,7 @@ pub struct Release {
     #[schemars(length(min = 1, max = 53), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Must equal the instance's own namespace; the reconciler checks it.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: String,
     /// How long Helm may take; a duration such as `5m` (the default).
     #[serde(default = "default_timeout")]
@@ -192,10 +194,10 @@ pub struct ValuesText {
 #[serde(rename_all = "camelCase")]
 pub struct KeyRef {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
     /// Key within it.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
 }
 

@@ -16,10 +16,35 @@ pub use operation::Operation;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use schemars::{Schema, json_schema};
+use serde_json::Value;
 
 /// Our three definitions, as they are installed.
 pub fn definitions() -> [CustomResourceDefinition; 3] {
     [ApplicationInstance::crd(), Operation::crd(), Cluster::crd()]
+}
+
+/// What the schema of an ApplicationInstance asks of a payload, as `vworkspace-rules` reads it: without descriptions and
+/// status.
+pub fn application_instance_rules() -> Value {
+    let definition = serde_json::to_value(ApplicationInstance::crd()).unwrap_or_default();
+    let mut schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    if let Some(members) = schema["properties"].as_object_mut() {
+        members.remove("status");
+    }
+    drop_descriptions(&mut schema);
+    schema
+}
+
+/// A member of that name has an object as its schema, a description is a text.
+fn drop_descriptions(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.retain(|name, value| name != "description" || !value.is_string());
+            members.values_mut().for_each(drop_descriptions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_descriptions),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Places in the specs of our kinds whose members are the user's own: a job's object holds there what it was sent, and

@@ -114,6 +114,7 @@ fn link_settings(server: &ServerProcess, bearer: Option<Secret>, session: &str) 
         bearer,
         session: SessionId::new(session),
         user_agent: concat!("vworkspace-fleet-sim/", env!("CARGO_PKG_VERSION")).to_owned(),
+        capabilities: vworkspace_protocol::headers::AGENT_CAPABILITIES.to_owned(),
         allow_insecure_http: false,
         witness: std::sync::Arc::default(),
     }

@@ -1,9 +1,17 @@
 //! Flags and their environment twins (reference contract, section 10.1; additions in contract, sections 4 and 8).
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueEnum};
 use jiff::SignedDuration;
 use std::{path::PathBuf, time::Duration};
-use vworkspace_protocol::Secret;
+use vworkspace_core::canonical::sha256_hex;
+use vworkspace_protocol::{
+    Secret,
+    headers::{AGENT_CAPABILITIES, SCHEMA_PREFIX, SECRETS_REFUSED},
+};
+use vworkspace_rules::schema;
+
+/// Digits of the schema's digest that are announced.
+const SCHEMA_DIGITS: usize = 16;
 
 /// What the program is told at start. Booleans are written as `--flag`, `--flag=true` or `--flag=false`.
 #[derive(Clone, Parser)]
@@ -37,6 +45,10 @@ pub struct Args {
     /// Send the credential over http:// to other machines too
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub allow_insecure_http: bool,
+
+    /// What happens to applications whose values look like secrets: everybody may read them who may read the application
+    #[arg(long, env = "VWORKSPACE_SECRETS_IN_VALUES", value_enum, default_value_t)]
+    pub secrets_in_values: SecretsInValues,
 
     /// Serve the validating webhooks (not in this version)
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
@@ -111,7 +123,27 @@ pub struct Args {
     pub zap_time_encoding: Option<String>,
 }
 
+/// What happens to applications whose values look like secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SecretsInValues {
+    /// They are installed, with the condition `Insecure`
+    #[default]
+    Warn,
+    /// They are refused
+    Refuse,
+}
+
 impl Args {
+    /// What the agent announces to the control plane.
+    pub fn capabilities(&self) -> String {
+        let digest: String = sha256_hex(schema::TEXT.as_bytes()).chars().take(SCHEMA_DIGITS).collect();
+        let common = format!("{AGENT_CAPABILITIES}, {SCHEMA_PREFIX}{digest}");
+        match self.secrets_in_values {
+            SecretsInValues::Warn => common,
+            SecretsInValues::Refuse => format!("{common}, {SECRETS_REFUSED}"),
+        }
+    }
+
     /// The credential, if one is given here.
     pub fn given_token(&self) -> Option<&Secret> {
         self.agent_token.as_ref().filter(|token| !token.is_empty())
@@ -151,6 +183,15 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn schema_and_mode_of_the_guard_are_announced() {
+        let warns = parse(&[]).capabilities();
+        assert!(warns.starts_with(AGENT_CAPABILITIES) && warns.contains(", schema-"), "{warns}");
+        assert!(!warns.contains("secrets-refused"));
+        let refuses = parse(&["--secrets-in-values=refuse"]).capabilities();
+        assert_eq!(refuses, format!("{warns}, secrets-refused"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What every reconciler may use.
 
 use crate::{
-    controllers::gate::Gates, metrics::Metrics, namespace_access::NamespaceAccess, report::Reporter,
+    args::SecretsInValues, controllers::gate::Gates, metrics::Metrics, namespace_access::NamespaceAccess,
+    report::Reporter,
 };
 use kube::Client;
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ pub struct Context {
     pub gates: Gates,
     /// In which of them the operator may work.
     pub access: NamespaceAccess,
+    /// What becomes of instances whose values look like secrets.
+    pub secrets_in_values: SecretsInValues,
     /// Counters.
     pub metrics: Metrics,
 }

@@ -170,6 +170,7 @@ impl Work {
             reporter: reporter.clone(),
             gates: Gates::watch(client.clone(), shutdown.clone()),
             access: access.clone(),
+            secrets_in_values: args.secrets_in_values,
             metrics: metrics.clone(),
         };
         let clusters = cluster::Controller {

@@ -147,6 +147,8 @@ pub mod reasons {
     pub const CHART_SECRET_INCOMPLETE: &str = "ChartSecretIncomplete";
     /// ApplicationInstance: referenced values are missing. Flux's reason too.
     pub const VALUES_ERROR: &str = "ValuesError";
+    /// The values hold what looks like secrets, and the cluster's owner has that refused.
+    pub const INLINE_SECRET_MATERIAL_REJECTED: &str = "InlineSecretMaterialRejected";
     /// Insecure: `chart.url` holds credentials, from the time before that was refused.
     pub const CREDENTIALS_IN_URL: &str = "CredentialsInURL";
     /// Insecure: the values hold what looks like secrets.

@@ -16,6 +16,13 @@ pub const AGENT_CAPABILITIES: &str =
 /// Capability: `values.source: text` of an ApplicationInstance.
 pub const VALUES_TEXT: &str = "values-text";
 
+/// Start of a capability: the first 16 hex digits of SHA-256 of the schema that the agent's build has for an
+/// ApplicationInstance follow. A control plane that knows that schema refuses at enqueue what the cluster would refuse.
+pub const SCHEMA_PREFIX: &str = "schema-";
+
+/// Capability: the cluster refuses values that look like secrets. Without it a warning is all that comes of them.
+pub const SECRETS_REFUSED: &str = "secrets-refused";
+
 /// Additive, on the 204 to a batch of events: digest of the current conditions that the server holds of the cluster's
 /// objects. The agent compares it with what it reported.
 pub const REPORT_DIGEST: &str = "x-vworkspace-report-digest";

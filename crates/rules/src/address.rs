@@ -16,6 +16,13 @@ pub const NO_CREDENTIALS: &str = concat!(
 /// What the API server says when [`NO_CREDENTIALS`] is broken, and everybody else.
 pub const NO_CREDENTIALS_MESSAGE: &str = "chart.url holds credentials; put them into a Secret of the same namespace and name it in chart.secretRef";
 
+/// The rule of the CRD, in CEL, on `chart.url`: a repository is asked for, not one of its files.
+pub const NO_FILE: &str = "!self.matches('(?i)([.]tgz|/index[.]yaml)/?([?#].*)?$')";
+
+/// What the API server says when [`NO_FILE`] is broken, and everybody else.
+pub const NO_FILE_MESSAGE: &str =
+    "chart.url names a file; give the address of the repository, without index.yaml or the chart's archive";
+
 static CREDENTIALS: LazyLock<Regex> =
     LazyLock::new(|| pattern_of(NO_CREDENTIALS).expect("the rule is one negated pattern that compiles"));
 

@@ -143,6 +143,11 @@ impl Store {
         self.clusters_within(Some(organization.row), archived, page, now).await
     }
 
+    /// What the cluster's agent announced with its last call; nothing before the first.
+    pub fn capabilities<A>(&self, cluster: &Handle<Cluster, A>) -> Vec<String> {
+        self.inner.presence.known(cluster.row).capabilities
+    }
+
     /// One cluster's record, with presence as of `now`.
     ///
     /// # Errors

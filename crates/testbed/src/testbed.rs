@@ -227,11 +227,10 @@ impl Testbed {
     /// The same charts behind an address that asks for a user and a password, with an authority of its own.
     ///
     /// # Errors
-    /// The charts were given, or it cannot be served.
+    /// It cannot be served.
     pub fn private_charts(&self) -> anyhow::Result<PrivateCharts> {
-        let packages = self.charts.packages.as_deref().context("the charts were given")?;
         let dir = tempfile::tempdir_in(self.work_dir())?.keep();
-        PrivateCharts::serve(packages, &self.charts.registry, &dir)
+        PrivateCharts::serve(&self.charts.url, &self.charts.registry, &dir)
     }
 
     /// A folder that goes with the testbed.

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 use vworkspace_client as client;
 use vworkspace_protocol::{JobId, problem::code};
+use vworkspace_rules::Broken;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, Error)]
@@ -147,6 +148,30 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// The application breaks rules of the cluster.
+    #[error("the cluster would refuse the application:{}", lines(faults))]
+    Invalid {
+        /// Each with its path.
+        faults: Vec<Broken>,
+    },
+    /// The address of the chart holds a password or token, and would show it to everybody.
+    #[error("spec.chart.url holds credentials, which everybody may read there; nothing was sent")]
+    CredentialsInUrl {
+        /// The application.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// Values look like secrets.
+    #[error("spec.{words}; nothing was sent")]
+    SecretsInValues {
+        /// Which.
+        words: String,
+        /// The application.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+    },
     /// Neither flag nor URL names the chart.
     #[error("--chart-name is missing: a chart repository holds many charts")]
     NoChartName,
@@ -203,6 +228,11 @@ pub struct Signal {
     pub name: &'static str,
     /// Its number.
     pub number: u8,
+}
+
+/// Each on a line of its own.
+fn lines(faults: &[Broken]) -> String {
+    faults.iter().map(|fault| format!("\n  {fault}")).collect()
 }
 
 /// What names are looked up for.
@@ -287,6 +317,9 @@ impl Error {
             | Self::Values(_)
             | Self::Manifest { .. }
             | Self::JobFile { .. }
+            | Self::Invalid { .. }
+            | Self::CredentialsInUrl { .. }
+            | Self::SecretsInValues { .. }
             | Self::NoChartName
             | Self::Kubeconfig(_)
             | Self::Settings(
@@ -376,6 +409,20 @@ impl Error {
                 "a job has the members kind (apply, delete or intent) and payload; an object to apply is the payload"
                     .to_owned()
             }
+            Self::Invalid { .. } => {
+                "correct what is named, or repeat with --no-validate if the cluster has other rules"
+                    .to_owned()
+            }
+            Self::CredentialsInUrl { name, namespace } => format!(
+                "`kubectl create secret generic {name}-chart --namespace {namespace} --from-literal=username=… \
+                 --from-literal=password=…` makes a Secret (for a registry: `kubectl create secret docker-registry …`); \
+                 leave the credentials out of the URL and add --chart-secret {name}-chart"
+            ),
+            Self::SecretsInValues { name, namespace, .. } => format!(
+                "`kubectl create secret generic {name}-values --namespace {namespace} --from-file=values.yaml=FILE` makes \
+                 a Secret of a file with all values; use --values-secret {name}-values/values.yaml instead of --values \
+                 and --set, or repeat with --no-validate if these are no secrets"
+            ),
             Self::NoChartName => "add --chart-name CHART".to_owned(),
             Self::Kubeconfig(_) => "pass the cluster admin's kubeconfig with --kubeconfig".to_owned(),
             Self::Kubernetes { source, .. } => after_kubernetes(source).to_owned(),

@@ -10,11 +10,15 @@ use vworkspace_core::{
     canonical,
 };
 use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE, is_name};
-use vworkspace_protocol::{ClusterId, Job, JobKind, ObjectRef, job::DeleteTarget, limits::clip};
+use vworkspace_protocol::{
+    ClusterId, Job, JobKind, ObjectRef, condition::reasons::INLINE_SECRET_MATERIAL_REJECTED,
+    job::DeleteTarget, limits::clip,
+};
+use vworkspace_rules::secret;
 
 /// Kinds that jobs may apply and delete (contract, section 5).
 const OWN_KINDS: [(&str, &str); 2] =
-    [("apps.vworkspace.io/v1alpha1", "ApplicationInstance"), ("ops.vworkspace.io/v1alpha1", "Operation")];
+    [("apps.vworkspace.io/v1alpha1", APPLICATION_INSTANCE), ("ops.vworkspace.io/v1alpha1", "Operation")];
 
 /// Deepest nesting of a manifest. The API server answers with the object and says of each of its fields who owns it, as
 /// deep again and a little deeper; beyond 128 that answer could not be read, and nobody would know that it took the job.
@@ -22,6 +26,9 @@ const MAX_DEPTH: usize = 100;
 
 /// So much is shown of a text that is no name: as much as the longest name has.
 const NAME_SHOWN: usize = 253;
+
+/// The kind whose values are looked into.
+const APPLICATION_INSTANCE: &str = "ApplicationInstance";
 
 /// The kind that a rotation is about.
 const CLUSTER: &str = "Cluster";
@@ -48,6 +55,14 @@ pub enum Action {
 }
 
 impl Action {
+    /// Names the values of an ApplicationInstance that look like secrets, as the job's error.
+    pub fn secrets(&self) -> Option<String> {
+        let Self::Apply { object, manifest, .. } = self else { return None };
+        let values = manifest.pointer("/spec/values").filter(|_| object.kind == APPLICATION_INSTANCE)?;
+        let words = secret::words(&secret::in_values(values))?;
+        Some(format!("{INLINE_SECRET_MATERIAL_REJECTED}: spec.{words}"))
+    }
+
     /// The lane the job belongs to. Rotations have one of their own: they are made one after the other.
     pub fn key(&self) -> ObjectKey {
         match self {
@@ -270,6 +285,16 @@ mod tests {
             "metadata": {"name": "web", "namespace": "org-a", "resourceVersion": "7", "labels": {"x": "y"}},
             "spec": {}, "status": {"conditions": []},
         })
+    }
+
+    #[test]
+    fn secrets_in_values_are_named_by_path() {
+        let mut exposed = instance();
+        exposed["spec"] = json!({"values": {"source": "inline", "inline": {"db": {"password": "hunter2"}}}});
+        let words = of("apply", exposed).unwrap().secrets().unwrap();
+        assert!(words.starts_with("InlineSecretMaterialRejected: spec.values.inline.db.password"), "{words}");
+        assert!(!words.contains("hunter2"));
+        assert_eq!(of("apply", instance()).unwrap().secrets(), None);
     }
 
     #[test]

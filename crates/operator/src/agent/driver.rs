@@ -167,6 +167,7 @@ impl Driver {
             metrics: self.metrics.clone(),
             gauges,
             job_ended: self.job_ended.clone(),
+            secrets_in_values: self.args.secrets_in_values,
             shutdown: shutdown.clone(),
         }
     }
@@ -375,8 +376,8 @@ impl Driver {
     ) {
         let id = credentials.as_ref().map(|credentials| credentials.cluster_id.clone());
         cluster_id.send_if_modified(|current| std::mem::replace(current, id.clone()) != id);
-        let insecure = self.args.allow_insecure_http;
-        let made = credentials.map(|c| Connection::new(&c, session, insecure, witness.clone())).transpose();
+        let args = &self.args;
+        let made = credentials.map(|c| Connection::new(&c, session, args, witness.clone())).transpose();
         let (connection, problem) = match made {
             Ok(connection) => (connection.map(Arc::new), String::new()),
             Err(error) => (None, error.to_string()),

@@ -2,6 +2,7 @@
 
 use crate::{
     agent::{conversation::Echo, credentials::Credentials},
+    args::Args,
     clock,
 };
 use jiff::Timestamp;
@@ -39,7 +40,7 @@ impl Connection {
     pub fn new(
         credentials: &Credentials,
         session: &SessionId,
-        allow_insecure_http: bool,
+        args: &Args,
         witness: Arc<Witness>,
     ) -> Result<Self, SettingsError> {
         let link = HttpLink::new(&LinkSettings {
@@ -48,7 +49,8 @@ impl Connection {
             bearer: Some(credentials.token.clone()),
             session: session.clone(),
             user_agent: USER_AGENT.to_owned(),
-            allow_insecure_http,
+            capabilities: args.capabilities(),
+            allow_insecure_http: args.allow_insecure_http,
             witness: witness.clone(),
         })?;
         tracing::info!(url = credentials.base_url, "the control plane is reached {}", link.way());
@@ -146,7 +148,8 @@ fn connection_to(base_url: &str) -> Arc<Connection> {
         token: vworkspace_protocol::Secret::new("vwksp-agt-test"),
         ca_pem: None,
     };
-    Arc::new(Connection::new(&credentials, &SessionId::new("s"), false, Arc::default()).unwrap())
+    let args = <Args as clap::Parser>::parse_from(["operator"]);
+    Arc::new(Connection::new(&credentials, &SessionId::new("s"), &args, Arc::default()).unwrap())
 }
 
 #[cfg(test)]

@@ -1,6 +1,22 @@
-//! Comparing the chart version asked for with the one Flux names.
+//! Comparing the chart version asked for with the one Flux names, and telling a tag from a range.
 
+use regex::Regex;
 use semver::{BuildMetadata, Version};
+use std::sync::LazyLock;
+
+/// Ranges of versions as Helm and Flux write them: comparisons with up to three numbers, `x` for any of them, joined by
+/// blanks, commas, `||` or ` - `.
+static RANGE: LazyLock<Regex> = LazyLock::new(|| {
+    const PART: &str = r"(?:[=!<>]=?|=[<>]|~>?|\^)?\s*v?(?:[0-9]+|[xX*])(?:\.(?:[0-9]+|[xX*])){0,2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?";
+    Regex::new(&format!(r"^{PART}(?:(?:\s*\|\|\s*|\s*,\s*|\s+-\s+|\s+){PART})*$"))
+        .expect("the pattern compiles")
+});
+
+/// Returns `true` if a registry has to look for a version among its tags, as Helm does for anything but a whole version:
+/// `1.x`, `^1.0.0`, `1.1`, `=1.1.0`, and `v1.1.0`, which may be tagged with and without the letter.
+pub fn is_range(text: &str) -> bool {
+    Version::parse(text).is_err() && RANGE.is_match(text)
+}
 
 /// The version as three numbers and a pre-release, without build metadata; `None` for a range or a free-form tag.
 ///
@@ -45,6 +61,39 @@ mod tests {
     fn ranges_and_tags_are_not_exact() {
         for text in ["1.x", ">=1.0.0", "1.0", "latest", "*", ""] {
             assert_eq!(exact(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_told_from_whole_versions_and_tags() {
+        for range in [
+            "1.x",
+            "*",
+            "^1.0.0",
+            "~1.2",
+            ">=1.0.0 <2.0.0",
+            ">=1.0.0, <2",
+            "1.2 - 1.4",
+            "1.0.x || 2.x",
+            "1.1",
+            "1",
+            "v1.1.0",
+            "=v1.1.0",
+            "= 1.1.0",
+        ] {
+            assert!(is_range(range), "{range}");
+        }
+        for tag in [
+            "1.1.0",
+            "1.1.0-rc.1",
+            "1.1.0+b1",
+            "latest",
+            "main-20240101",
+            "sha256:ab",
+            "v1.1.0@sha256:ab",
+            "",
+        ] {
+            assert!(!is_range(tag), "{tag}");
         }
     }
 

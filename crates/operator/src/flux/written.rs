@@ -111,9 +111,12 @@ pub struct SourceSecrets {
 
 /// Which artifact of a repository.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OciReference {
+#[serde(rename_all = "lowercase")]
+pub enum OciReference {
     /// By tag.
-    pub tag: String,
+    Tag(String),
+    /// By the newest version in a range.
+    Semver(String),
 }
 
 /// Which layer of an artifact.

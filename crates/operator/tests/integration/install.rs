@@ -10,7 +10,7 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::json;
-use vworkspace_crds::ApplicationInstance;
+use vworkspace_crds::{ApplicationInstance, application_instance::AppliedChart};
 use vworkspace_operator::{flux::written::FluxKind, report::Observation};
 
 const READY: &str = "Ready=True/HelmReleaseReady";
@@ -58,6 +58,33 @@ fn a_chart_from_a_registry_becomes_ready_with_running_pods() -> anyhow::Result<(
         let namespace = world.gated("oci").await?;
         installed(world, &namespace, world.oci(&namespace, "hello", "1.0.0")).await?;
         Ok(())
+    })
+}
+
+#[test]
+fn range_of_a_registry_runs_and_both_versions_are_shown() -> anyhow::Result<()> {
+    test(|world| async {
+        for (asked, found) in [(" 1.0.x ", "1.0.0"), ("v1.1.0", "1.1.0"), ("1.1", "1.1.0")] {
+            let namespace = world.gated("range").await?;
+            let ready = installed(world, &namespace, world.oci(&namespace, "hello", asked)).await?;
+            let status = ready.status.context("no status")?;
+            let version = |chart: Option<AppliedChart>| chart.map(|chart| chart.version).unwrap_or_default();
+            ensure!(version(status.requested_chart) == asked.trim());
+            ensure!(version(status.last_applied_chart) == found);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn address_that_was_asked_is_named_by_the_application() -> anyhow::Result<()> {
+    test(|world| async {
+        let namespace = world.gated("address").await?;
+        let mut instance = world.oci(&namespace, "hello", "1.0.0");
+        instance["spec"]["chart"]["url"] = json!(format!("OCI://{}/hello", world.testbed.registry()));
+        world.create(&namespace, instance).await?;
+        let asked = format!("asked was oci://{}/hello", world.testbed.registry());
+        world.told_message(&namespace, "Ready", &asked).await
     })
 }
 

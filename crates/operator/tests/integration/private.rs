@@ -7,8 +7,9 @@ use k8s_openapi::{
     api::core::v1::Secret, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, ResourceExt as _,
+    Api, CustomResourceExt as _, ResourceExt as _,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
 use vworkspace_crds::ApplicationInstance;
@@ -95,57 +96,53 @@ fn wrong_password_is_told_in_the_words_of_the_source_without_it() -> anyhow::Res
     })
 }
 
-/// Takes the rule about credentials out of the definition, or puts it back, and waits until the API server goes by it.
-async fn with_rule(
-    world: &World,
-    rule: Option<Value>,
-    exposed: &ApplicationInstance,
-) -> anyhow::Result<Value> {
-    let name = "applicationinstances.apps.vworkspace.io";
-    let definitions: Api<CustomResourceDefinition> = Api::all(world.admin.clone());
+/// The definition of [`ApplicationInstance`] under another group, as of an earlier version: without rules about addresses.
+fn earlier_definition() -> anyhow::Result<(CustomResourceDefinition, CustomResourceDefinition)> {
+    let now = serde_json::to_string(&ApplicationInstance::crd())?
+        .replace("apps.vworkspace.io", "unruled.vworkspace.io")
+        .replace("appinst", "unruledinst");
+    let now: Value = serde_json::from_str(&now)?;
+    let mut before = now.clone();
     let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/chart/properties/url";
-    let mut definition = serde_json::to_value(definitions.get(name).await?)?;
-    let url = definition.pointer_mut(path).context("the definition has no chart.url")?;
-    let before = url["x-kubernetes-validations"].take();
-    let is_on = rule.is_some();
-    url["x-kubernetes-validations"] = rule.unwrap_or_else(|| json!([]));
-    definitions.replace(name, &PostParams::default(), &serde_json::from_value(definition)?).await?;
-    let api = world.api::<ApplicationInstance>(&exposed.namespace().unwrap_or_default());
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
-    eventually("the definition", async || Ok(api.create(&dry, exposed).await.is_err() == is_on)).await?;
-    Ok(before)
+    let url = before.pointer_mut(path).and_then(Value::as_object_mut).context("there is no chart.url")?;
+    url.remove("x-kubernetes-validations").context("chart.url has no rules")?;
+    Ok((serde_json::from_value(before)?, serde_json::from_value(now)?))
 }
 
 #[test]
-fn address_with_credentials_from_before_goes_on_with_a_warning_and_can_be_deleted() -> anyhow::Result<()> {
+fn address_with_credentials_from_before_goes_on_and_can_be_deleted() -> anyhow::Result<()> {
     test(|world| async {
         let namespace = world.gated("before").await?;
-        let api = world.api::<ApplicationInstance>(&namespace);
+        let (before, now) = earlier_definition()?;
+        let definitions: Api<CustomResourceDefinition> = Api::all(world.admin.clone());
+        let name = before.name_any();
+        definitions.create(&PostParams::default(), &before).await?;
+        let kind = GroupVersionKind::gvk("unruled.vworkspace.io", "v1alpha1", "ApplicationInstance");
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(world.admin.clone(), &namespace, &ApiResource::from_gvk(&kind));
         let mut instance = world.helm(&namespace, "hello", "1.0.0");
-        world.create(&namespace, instance.clone()).await?;
-        world.told(&namespace, &[READY]).await?;
+        instance["apiVersion"] = json!("unruled.vworkspace.io/v1alpha1");
+        instance["metadata"]["finalizers"] = json!(["example.org/held"]);
+        instance["spec"]["chart"]["url"] = json!("https://user:hunter2@charts.example");
+        let instance: DynamicObject = serde_json::from_value(instance)?;
+        let made = async || Ok(api.create(&PostParams::default(), &instance).await.is_ok());
+        eventually("the kind is served", made).await?;
 
-        instance["metadata"]["name"] = json!("other");
-        instance["spec"]["chart"]["url"] =
-            json!(world.testbed.charts_url().replace("http://", "http://user:hunter2@"));
-        let exposed: ApplicationInstance = serde_json::from_value(instance)?;
-        let refused = api.create(&PostParams::default(), &exposed).await;
-        let words = refused.err().map(|error| error.to_string()).unwrap_or_default();
-        ensure!(words.contains("chart.secretRef"), "{words}");
-
-        // As before the rule: the address stands in the spec, and the status says that Flux was asked for it.
-        let rule = with_rule(world, None, &exposed).await?;
-        let url = exposed.spec.chart.clone().context("no chart")?.url;
-        let known = json!({"status": {"requestedChart": {"url": url}}});
-        api.patch_status("shop", &PatchParams::default(), &Patch::Merge(&known)).await?;
-        world.patch(&namespace, json!({"spec": {"chart": {"url": url}}})).await?;
-        with_rule(world, Some(rule), &exposed).await?;
-        let insecure = world.told(&namespace, &[READY, "Insecure=True/CredentialsInURL"]).await?;
-        ensure!(!serde_json::to_string(&insecure.status)?.contains("hunter2"));
-        // Another version is no other address.
-        world.patch(&namespace, json!({"spec": {"chart": {"version": "1.1.0"}}})).await?;
-        world.told(&namespace, &[READY, "Insecure=True/CredentialsInURL"]).await?;
+        definitions.patch(&name, &PatchParams::default(), &Patch::Merge(&json!({"spec": now.spec}))).await?;
+        let (params, dry) = (PatchParams::default(), PatchParams { dry_run: true, ..PatchParams::default() });
+        let other = Patch::Merge(json!({"spec": {"chart": {"url": "https://user:pw@charts.example"}}}));
+        let refused = async || Ok(api.patch("shop", &dry, &other).await.is_err());
+        eventually("the rule is served", refused).await?;
+        let words = api.patch("shop", &dry, &other).await.err().map(|error| error.to_string());
+        ensure!(words.is_some_and(|words| words.contains("chart.secretRef")));
+        // Another version is no other address, and what holds the object lets go.
+        let version = Patch::Merge(json!({"spec": {"chart": {"version": "1.1.0"}}}));
+        api.patch("shop", &params, &version).await?;
         api.delete("shop", &DeleteParams::default()).await?;
-        world.gone(api, "shop").await
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        api.patch("shop", &params, &free).await?;
+        ensure!(api.get_opt("shop").await?.is_none());
+        definitions.delete(&name, &DeleteParams::default()).await?;
+        Ok(())
     })
 }

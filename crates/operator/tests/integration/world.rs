@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use vworkspace_crds::{ApplicationInstance, key};
 use vworkspace_operator::{
     Context,
+    args::SecretsInValues,
     controllers::{application_instance, gate::Gates},
     flux::written::FluxKind,
     metrics::Metrics,
@@ -92,6 +93,7 @@ impl World {
             reporter,
             gates: Gates::watch(client.clone(), shutdown.clone()),
             access: NamespaceAccess::new(client),
+            secrets_in_values: SecretsInValues::Warn,
             metrics: Metrics::new().0,
         };
         tokio::spawn(application_instance::run(context, shutdown));

@@ -5,6 +5,7 @@ use super::{
     access::{Person, revoked},
     page::PageParams,
     pause::{Pause, pause},
+    rules,
 };
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub async fn enqueue(
 ) -> Result<Enqueued, Error> {
     let cluster = app.store.lookup_cluster::<Command>(&by.caller, cluster).await?;
     let admitted = admission::admit(body)?;
+    rules::check(&admitted, &app.store.capabilities(&cluster))?;
     let _waking = (!planted(Bug::LoseWakeUp)).then(|| app.polls.waking(cluster.id()));
     let enqueued = app.store.enqueue(&cluster, admitted, app.clock.now()).await?;
     if enqueued.created {

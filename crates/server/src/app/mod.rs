@@ -16,6 +16,7 @@ mod pause;
 pub mod readiness;
 pub mod reports;
 pub mod restore;
+mod rules;
 pub mod tokens;
 
 pub use agent::AgentPort;

@@ -40,6 +40,7 @@ fn link(url: &str, bearer: &Secret) -> HttpLink {
         bearer: Some(bearer.clone()),
         session: SessionId::new("one-run"),
         user_agent: "vworkspace-operator/test".to_owned(),
+        capabilities: vworkspace_protocol::headers::AGENT_CAPABILITIES.to_owned(),
         allow_insecure_http: false,
         witness: Default::default(),
     })

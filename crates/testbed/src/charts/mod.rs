@@ -10,7 +10,7 @@ use crate::programs::Programs;
 pub use private::PrivateCharts;
 use registry::Registry;
 use repository::Repository;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Both sources; they end with this value.
 #[derive(Debug)]
@@ -19,8 +19,6 @@ pub struct Charts {
     pub url: String,
     /// `host:port` of the registry, plain HTTP.
     pub registry: String,
-    /// Folder of the packages and their index; `None` where both sources are given.
-    pub packages: Option<PathBuf>,
     _repository: Option<Repository>,
     registry_process: Option<Registry>,
 }
@@ -41,14 +39,16 @@ impl Charts {
     /// `helm` refuses a chart, or a server does not start.
     pub async fn serve(programs: &Programs, dir: &Path, given: GivenCharts) -> anyhow::Result<Self> {
         if let GivenCharts { url: Some(url), registry: Some(registry) } = given {
-            return Ok(Self { url, registry, packages: None, _repository: None, registry_process: None });
+            return Ok(Self { url, registry, _repository: None, registry_process: None });
         }
         let helm = package::Helm::new(programs, dir);
         let packages = helm.package_all().await?;
-        helm.index().await?;
         let repository = match &given.url {
             Some(_) => None,
-            None => Some(Repository::serve(helm.packages())?),
+            None => {
+                helm.index().await?;
+                Some(Repository::serve(helm.packages())?)
+            }
         };
         let registry = match &given.registry {
             Some(_) => None,
@@ -63,7 +63,6 @@ impl Charts {
         Ok(Self {
             url: own(given.url, repository.as_ref().map(|repository| &repository.url)),
             registry: own(given.registry, registry.as_ref().map(|registry| &registry.address)),
-            packages: Some(helm.packages().to_owned()),
             _repository: repository,
             registry_process: registry,
         })

@@ -18,7 +18,6 @@ use std::{
     path::Path,
     thread,
 };
-use tower_http::services::ServeDir;
 
 /// Who may read.
 const USER: &str = "reader";
@@ -43,20 +42,19 @@ impl PrivateCharts {
     /// What they say.
     pub const PASSWORD: &str = PASSWORD;
 
-    /// Serves the packages in `folder`, and the registry at `registry`.
+    /// Serves what the repository at `charts` and the registry at `registry` have; certificates are made in `dir`.
     ///
     /// # Errors
     /// It cannot listen, or no certificate can be made.
-    pub fn serve(folder: &Path, registry: &str, dir: &Path) -> anyhow::Result<Self> {
+    pub fn serve(charts: &str, registry: &str, dir: &Path) -> anyhow::Result<Self> {
         let tls = Tls::make(dir)?;
         let ca = std::fs::read_to_string(&tls.ca)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?.to_string();
         let routes = Router::new()
-            .route("/v2/{*path}", any(forward))
-            .with_state(format!("http://{registry}"))
-            .nest_service("/stable", ServeDir::new(folder))
+            .nest("/stable", forwarding(charts.trim_end_matches('/').to_owned()))
+            .nest("/v2", forwarding(format!("http://{registry}/v2")))
             .layer(from_fn(asked));
         let handle = axum_server::Handle::new();
         let served = handle.clone();
@@ -92,15 +90,19 @@ async fn asked(request: Request, next: Next) -> Response {
     (StatusCode::UNAUTHORIZED, headers, "authentication required").into_response()
 }
 
-/// Hands a request on to the registry, and the answer back.
-async fn forward(State(registry): State<String>, request: Request) -> Response {
+fn forwarding(to: String) -> Router {
+    Router::new().fallback(any(forward)).with_state(to)
+}
+
+/// Hands a request on, and the answer back.
+async fn forward(State(to): State<String>, request: Request) -> Response {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let method = request.method().clone();
     drop(request);
     let answer = async {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
-        let mut asked = client.request(method, format!("{registry}{path}"));
+        let mut asked = client.request(method, format!("{to}{path}"));
         if let Some(accept) = accept {
             asked = asked.header(header::ACCEPT, accept);
         }

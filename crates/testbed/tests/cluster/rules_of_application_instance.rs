@@ -2,6 +2,7 @@
 
 use crate::objects::{Specs, expect, with};
 use serde_json::{Value, json};
+use vworkspace_rules::{address, instance};
 
 async fn instances() -> (Specs, Value) {
     let testbed = vworkspace_testbed::shared().await.unwrap();
@@ -18,6 +19,7 @@ async fn instances() -> (Specs, Value) {
 const INCOMPLETE: &str = "a managed instance needs spec.chart and spec.release";
 const NOT_EMPTY: &str = "a placeholder has neither spec.chart nor spec.values";
 const NOT_HTTP: &str = "chart.url of a helm source starts with https:// or http://";
+const NOT_OCI: &str = "chart.url of an oci source starts with oci:// or has no scheme";
 const MEMBERS: &str = "values need exactly the member that values.source names";
 
 #[tokio::test]
@@ -26,6 +28,7 @@ async fn what_may_be_made() {
     let (specs, managed) = instances().await;
     let key = json!({ "name": "settings", "key": "values.yaml" });
     let placeholder = json!({ "mode": "placeholder", "chart": null });
+    let metadata = json!({ "name": "tried", "namespace": managed["release"]["namespace"] });
     let cases = [
         ("as it is", json!({}), None),
         ("helm over plain http", json!({ "chart": { "url": "http://charts.example" } }), None),
@@ -42,6 +45,49 @@ async fn what_may_be_made() {
         ),
         ("oci without a scheme", json!({ "chart": { "sourceType": "oci", "url": "r.example/x" } }), None),
         ("an unknown source", json!({ "chart": { "sourceType": "git" } }), Some("spec.chart.sourceType")),
+        (
+            "oci with another scheme",
+            json!({ "chart": { "sourceType": "oci", "url": "https://r.example/x" } }),
+            Some(NOT_OCI),
+        ),
+        (
+            "credentials in the address",
+            json!({ "chart": { "url": "https://user:pw@charts.example" } }),
+            Some(address::NO_CREDENTIALS_MESSAGE),
+        ),
+        (
+            "credentials in an address without a scheme",
+            json!({ "chart": { "sourceType": "oci", "url": "user%3Apw%40r.example/x" } }),
+            Some(address::NO_CREDENTIALS_MESSAGE),
+        ),
+        (
+            "a token in the address",
+            json!({ "chart": { "url": "https://charts.example/x?a=1&private_token=pw" } }),
+            Some(address::NO_CREDENTIALS_MESSAGE),
+        ),
+        (
+            "an archive",
+            json!({ "chart": { "url": "https://charts.example/hello-1.0.0.TGZ" } }),
+            Some(address::NO_FILE_MESSAGE),
+        ),
+        (
+            "an index",
+            json!({ "chart": { "url": "https://charts.example/index.yaml?a=1" } }),
+            Some(address::NO_FILE_MESSAGE),
+        ),
+        ("a Secret of the source", json!({ "chart": { "secretRef": { "name": "a.b" } } }), None),
+        (
+            "a Secret of the source without a name",
+            json!({ "chart": { "secretRef": { "name": "A" } } }),
+            Some("spec.chart.secretRef.name"),
+        ),
+        ("a path as chart name", json!({ "chart": { "name": "./hello" } }), Some("spec.chart.name")),
+        ("a chart name with capitals", json!({ "chart": { "name": "Hello" } }), Some("spec.chart.name")),
+        (
+            "a release's namespace that is none",
+            json!({ "release": { "namespace": "NS_bad" } }),
+            Some("spec.release.namespace"),
+        ),
         ("no chart name", json!({ "chart": { "name": "" } }), Some("spec.chart.name")),
         ("no chart version", json!({ "chart": { "version": null } }), Some("spec.chart.version")),
         ("no chart", json!({ "chart": null }), Some(INCOMPLETE)),
@@ -128,7 +174,11 @@ async fn what_may_be_made() {
     ];
     for (case, change, refusal) in cases {
         // A `null` in `change` means "absent": the merge removes it.
-        expect(case, specs.verdict(&with(&managed, &change)).await, refusal);
+        let spec = with(&managed, &change);
+        expect(case, specs.verdict(&spec).await, refusal);
+        // Command line and control plane judge alike, before it travels.
+        let faults = instance::check(&json!({ "metadata": metadata, "spec": spec }));
+        assert_eq!(faults.is_empty(), refusal.is_none(), "{case}: {faults:?}");
     }
 }
 

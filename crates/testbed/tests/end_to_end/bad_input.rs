@@ -8,7 +8,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use vworkspace_protocol::{Outcome, admin::JobState};
+use vworkspace_protocol::{
+    Outcome,
+    admin::{EnqueueJob, JobState},
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -25,14 +28,45 @@ async fn end(kind: &str, payload: Value) -> (Option<Outcome>, String) {
 async fn a_manifest_the_api_server_refuses_fails_with_its_words_and_the_next_job_is_not_held_up() {
     let world = world().await;
     let namespace = world.namespace().await;
+    let (outcome, error) = end("apply", world.hello(&namespace, "web", "1.0.0")).await;
+    assert_eq!(outcome, Some(Outcome::Succeeded), "{error}");
     let mut refused = world.hello(&namespace, "web", "1.0.0");
-    refused["spec"]["chart"]["sourceType"] = json!("ftp");
+    // Only the API server knows what the release was.
+    refused["spec"]["release"]["name"] = json!("other");
     let (outcome, error) = end("apply", refused).await;
     assert_eq!(outcome, Some(Outcome::Failed));
-    assert!(error.contains("sourceType"), "{error}");
+    assert!(error.contains("cannot change"), "{error}");
 
     let job = world.deploy(world.hello(&namespace, "web", "1.0.0"), SOON).await;
     assert_eq!(world.end_of(&job).await.outcome, Some(Outcome::Succeeded));
+}
+
+#[tokio::test]
+async fn what_the_cluster_would_refuse_is_refused_at_enqueue_by_path() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    let refused = async |change: fn(&mut Value)| {
+        let mut instance = world.hello(&namespace, "web", "1.0.0");
+        change(&mut instance["spec"]);
+        let payload = json!({ "intent": "ensure-application-instance", "applicationInstance": instance });
+        let job = EnqueueJob::new("intent", payload);
+        world.client.enqueue_job(&world.stack.cluster, &job).await.unwrap_err().to_string()
+    };
+    for (change, words) in [
+        (
+            (|spec| spec["vaules"] = json!({})) as fn(&mut Value),
+            "spec.vaules is not a known member; did you mean values?",
+        ),
+        (|spec| spec["chart"]["version"] = json!(1.1), "spec.chart.version is 1.1 and must be a text"),
+        (|spec| spec["release"]["name"] = json!("my.app"), "spec.release.name is \"my.app\""),
+        (
+            |spec| spec["chart"]["url"] = json!("https://u:hunter2@c.example"),
+            "spec.chart.url: chart.url holds credentials",
+        ),
+    ] {
+        let told = refused(change).await;
+        assert!(told.contains(words) && !told.contains("hunter2"), "{words}: {told}");
+    }
 }
 
 #[tokio::test]

@@ -35,12 +35,15 @@ async fn missing_chart_fails_the_job_at_once_in_its_sources_words() {
 async fn a_field_that_the_kind_does_not_have_fails_the_job_at_once_and_names_it() {
     let world = world().await;
     let namespace = world.namespace().await;
-    let mut instance = world.hello(&namespace, "shop", "1.0.0");
-    instance["spec"]["chrat"] = instance["spec"]["chart"].take();
-    let job = world.deploy(instance, Duration::from_secs(600)).await;
+    // Of an ApplicationInstance the control plane would refuse it.
+    let operation = json!({
+        "apiVersion": "ops.vworkspace.io/v1alpha1", "kind": "Operation",
+        "metadata": { "name": "shop", "namespace": namespace }, "spec": { "tpye": "Backup" },
+    });
+    let job = world.enqueue("apply", operation, Duration::from_secs(600)).await;
     let job = world.end_of(&job).await;
     assert_eq!(job.outcome, Some(Outcome::Failed));
-    assert!(job.error.contains(".spec.chrat"), "{}", job.error);
+    assert!(job.error.contains(".spec.tpye"), "{}", job.error);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 )]
 
 mod bad_input;
+mod credentials;
 mod delivery;
 mod failing;
 mod generated_values;

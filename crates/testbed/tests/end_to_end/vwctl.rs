@@ -3,7 +3,10 @@
 use crate::support::{World, world};
 use serde_json::Value;
 use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
-use vworkspace_protocol::{ConditionStatus, condition::types::READY};
+use vworkspace_protocol::{
+    ConditionStatus,
+    condition::types::{INSECURE, READY},
+};
 
 /// Runs `vwctl` without holding up the runtime.
 pub async fn vwctl(world: &World, arguments: &[&str]) -> Output {
@@ -77,6 +80,33 @@ async fn a_job_that_was_waited_for_and_failed_exits_with_3_and_says_why() {
     let failed = vwctl(&world, &deploy(&world, &namespace, "stuck", "2.0.0")).await;
     assert_eq!(failed.status.code(), Some(3), "{}", told(&failed));
     assert!(told(&failed).contains("HelmReleaseFailed"), "{}", told(&failed));
+}
+
+#[tokio::test]
+async fn what_the_cluster_would_refuse_is_refused_before_it_travels() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    for (name, flags, words) in [
+        ("My-App", &[][..], "metadata.name is \"My-App\""),
+        ("web", &["--set", "db.password=hunter2"][..], "values.texts[0].db.password looks like a secret"),
+        ("web", &["--chart-url", "https://u:hunter2@c.example"][..], "--chart-secret web-chart"),
+    ] {
+        let url = world.testbed.charts_url();
+        let url = if flags.contains(&"--chart-url") { &[][..] } else { &["--chart-url", url][..] };
+        let rest = ["--chart-name", "hello", "--chart-version", "1.0.0", "-n", &namespace];
+        let place = ["-c", &world.stack.cluster_name];
+        let refused =
+            vwctl(&world, &[&["app", "deploy", name][..], url, &rest, &place, flags].concat()).await;
+        let told = told(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains(words) && !told.contains("hunter2"), "{words}: {told}");
+    }
+    // Whoever knows better sends it all the same; the application carries a warning then.
+    let mut trusted = deploy(&world, &namespace, "web", "1.0.0");
+    trusted.extend(["--set", "db.password=hunter2", "--no-validate"]);
+    let trusted = vwctl(&world, &trusted).await;
+    assert_eq!(trusted.status.code(), Some(0), "{}", told(&trusted));
+    world.until(&namespace, "web", INSECURE, |insecure| insecure.status == ConditionStatus::True).await;
 }
 
 #[tokio::test]

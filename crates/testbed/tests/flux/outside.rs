@@ -19,6 +19,9 @@ use crate::recording::{Recording, Step};
 /// The chart that all these scenarios install.
 const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/hello");
 
+/// The step of the scenario that has two versions in the registry from the start.
+const PUSHED: &str = "hello 1.2.0 is pushed";
+
 /// Sources of one scenario; they end with this value.
 pub struct Outside<'a> {
     testbed: &'a Testbed,
@@ -52,6 +55,10 @@ impl<'a> Outside<'a> {
         outside.package(Path::new(HELLO), "1.0.0").await?;
         outside.index().await?;
         outside.push("1.0.0").await?;
+        if recorded.steps().any(|step| step.action == PUSHED) {
+            outside.package(Path::new(HELLO), "1.1.0").await?;
+            outside.push("1.1.0").await?;
+        }
         Ok(Some(outside))
     }
 
@@ -80,6 +87,9 @@ impl<'a> Outside<'a> {
         } else if action == "hello 1.0.7 is put into the repository" {
             self.package(Path::new(HELLO), "1.0.7").await?;
             self.index().await
+        } else if action == PUSHED {
+            self.package(Path::new(HELLO), "1.2.0").await?;
+            self.push("1.2.0").await
         } else if action == "helm uninstall by hand" {
             let kubeconfig = self.testbed.kubeconfig().to_string_lossy().into_owned();
             self.helm(&["uninstall", "app", "--namespace", self.namespace, "--kubeconfig", &kubeconfig]).await

@@ -78,6 +78,7 @@ pub async fn link(world: &World, bearer: &Token) -> HttpLink {
         bearer: Some(bearer.clone()),
         session: SessionId::new("a-crashed-process"),
         user_agent: "recovery-tests".to_owned(),
+        capabilities: vworkspace_protocol::headers::AGENT_CAPABILITIES.to_owned(),
         allow_insecure_http: false,
         witness: std::sync::Arc::default(),
     })

@@ -68,6 +68,8 @@ pub struct LinkSettings {
     pub session: SessionId,
     /// Value of `User-Agent`, for example `vworkspace-operator/1.2.3`.
     pub user_agent: String,
+    /// What the agent announces, in the form of [`headers::AGENT_CAPABILITIES`].
+    pub capabilities: String,
     /// Whether `http://` may leave this machine.
     pub allow_insecure_http: bool,
     /// What is known of the control plane behind the URL.
@@ -428,7 +430,7 @@ fn default_headers(settings: &LinkSettings) -> Result<HeaderMap, SettingsError> 
     head.insert(header::ACCEPT, HeaderValue::from_static(headers::MEDIA_TYPE));
     head.insert(header::USER_AGENT, value("the user agent", &settings.user_agent)?);
     head.insert(headers::SESSION, session_value(settings)?);
-    head.insert(headers::CAPABILITIES, HeaderValue::from_static(headers::AGENT_CAPABILITIES));
+    head.insert(headers::CAPABILITIES, value("the capabilities", &settings.capabilities)?);
     Ok(head)
 }
 

@@ -29,6 +29,7 @@ impl Adapter for Http {
             bearer,
             session: SessionId::new(SESSION),
             user_agent: USER_AGENT.to_owned(),
+            capabilities: headers::AGENT_CAPABILITIES.to_owned(),
             allow_insecure_http: false,
             witness: Arc::default(),
         };

@@ -78,7 +78,8 @@ async fn a_refusal_that_counts_no_longer_keeps_the_poll_loop_waiting_for_no_othe
     let identity = identity(1, held);
     driver.identity.send_replace(Some(identity.clone()));
     let presented = identity.presented(&Verdicts::default());
-    let connection = Connection::new(&presented, &SessionId::new("s"), false, Arc::default()).unwrap();
+    let args = &driver.args;
+    let connection = Connection::new(&presented, &SessionId::new("s"), args, Arc::default()).unwrap();
     let connection = Arc::new(connection);
     connections.send_replace(Some(connection.clone()));
     let written_anew = async {

@@ -1,11 +1,14 @@
 //! Each command of the machine, done once and answered.
 
 use super::Inner;
-use crate::agent::{
-    action::{self, Action},
-    applier::{ApplyError, Deletion},
-    ledger::keys_text,
-    links::{Connection, failure_of},
+use crate::{
+    agent::{
+        action::{self, Action},
+        applier::{ApplyError, Deletion},
+        ledger::keys_text,
+        links::{Connection, failure_of},
+    },
+    args::SecretsInValues,
 };
 use std::{
     sync::{Arc, MutexGuard, PoisonError},
@@ -157,6 +160,11 @@ impl Inner {
             Ok(action) => action,
             Err(refusal) => return Applied::Refused(redacted(&refusal.to_string())),
         };
+        if self.means.secrets_in_values == SecretsInValues::Refuse
+            && let Some(words) = action.secrets()
+        {
+            return Applied::Refused(words);
+        }
         let attempt = async {
             match &action {
                 Action::Apply { object, manifest, goal } => {
@@ -265,6 +273,7 @@ async fn pause(time: Option<Duration>) {
 
 #[cfg(test)]
 mod tests {
+    use crate::args::SecretsInValues;
     use crate::{
         agent::{
             applier::Applier,
@@ -357,6 +366,7 @@ mod tests {
                 metrics,
                 gauges: gauges.jobs,
                 job_ended: Arc::default(),
+                secrets_in_values: SecretsInValues::Warn,
                 shutdown: CancellationToken::new(),
             })
             .await;

@@ -14,6 +14,7 @@ use crate::{
         ledger::LedgerShelf,
         links::{Connection, Links},
     },
+    args::SecretsInValues,
     clock,
     metrics::{JobGauges, Metrics},
     rotations::Rotations,
@@ -59,6 +60,8 @@ pub struct Means {
     pub gauges: JobGauges,
     /// Told when a job has ended.
     pub job_ended: Arc<Notify>,
+    /// What becomes of a job whose values look like secrets.
+    pub secrets_in_values: SecretsInValues,
     /// Ends every task.
     pub shutdown: CancellationToken,
 }

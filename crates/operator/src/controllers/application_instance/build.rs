@@ -113,7 +113,7 @@ fn source_spec(chart: &Chart, secrets: SourceSecrets) -> SourceSpec {
         SourceType::Oci => SourceSpec::OciRepository(OciRepositorySpec {
             interval: SOURCE_INTERVAL,
             url: oci_url(&chart.url, &chart.name),
-            reference: OciReference { tag: version::tag_of(&chart.version) },
+            reference: reference(&chart.version),
             layer_selector: LayerSelector::CHART,
             insecure: chart.insecure,
             secrets,
@@ -121,9 +121,43 @@ fn source_spec(chart: &Chart, secrets: SourceSecrets) -> SourceSpec {
     }
 }
 
+fn reference(version: &str) -> OciReference {
+    let version = version.trim();
+    if version::is_range(version) {
+        OciReference::Semver(version.to_owned())
+    } else {
+        OciReference::Tag(version::tag_of(version))
+    }
+}
+
+/// The address that Flux asks, and how the one that may be meant is written; `None` for a chart repository.
+///
+/// The other one is not tried: it may be somebody else's.
+pub fn address_hint(chart: &AppliedChart) -> Option<String> {
+    if chart.source_type != SourceType::Oci {
+        return None;
+    }
+    let (asked, name) = (oci_url(&chart.url, &chart.name), &chart.name);
+    let (parent, last) = asked.trim_start_matches(OCI_SCHEME).rsplit_once('/').unwrap_or_default();
+    let other = if oci_path(&chart.url).ends_with(&format!("/{last}")) || !parent.contains('/') {
+        format!("a chart at {asked}/{name} is written with chart.url {asked}/{name}")
+    } else {
+        let (_, chart_name) = parent.rsplit_once('/').unwrap_or_default();
+        format!("a chart at {OCI_SCHEME}{parent} is written with chart.name {chart_name}")
+    };
+    Some(format!("asked was {asked}; {other}"))
+}
+
+/// Without scheme, which may be written in capitals.
+fn oci_path(url: &str) -> &str {
+    let url = url.trim();
+    let scheme = url.get(..OCI_SCHEME.len()).filter(|scheme| scheme.eq_ignore_ascii_case(OCI_SCHEME));
+    url.get(scheme.map_or(0, str::len)..).unwrap_or(url).trim_end_matches('/')
+}
+
 /// With scheme, and with the chart's name as last segment (contract, section 7).
 fn oci_url(url: &str, name: &str) -> String {
-    let path = url.strip_prefix(OCI_SCHEME).unwrap_or(url).trim_end_matches('/');
+    let path = oci_path(url);
     let has_name = path.rsplit_once('/').is_some_and(|(_, last)| last == name);
     if has_name { format!("{OCI_SCHEME}{path}") } else { format!("{OCI_SCHEME}{path}/{name}") }
 }
@@ -136,7 +170,7 @@ fn release_chart(managed: &Managed<'_>) -> ReleaseChart {
         SourceType::Helm => ReleaseChart::Template {
             spec: ChartTemplate {
                 chart: managed.chart.name.clone(),
-                version: managed.chart.version.clone(),
+                version: managed.chart.version.trim().to_owned(),
                 source_ref: source,
             },
         },
@@ -207,13 +241,14 @@ fn applied_chart(chart: &Chart) -> AppliedChart {
         source_type: chart.source_type,
         url: redact(&chart.url).into_owned(),
         name: chart.name.clone(),
-        version: chart.version.clone(),
+        version: chart.version.trim().to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::SecretsInValues;
     use crate::controllers::application_instance::validate::{Validated, validate};
     use serde_json::{Value, json};
     use vworkspace_crds::ApplicationInstance;
@@ -235,7 +270,9 @@ mod tests {
             "spec": spec,
         }))
         .unwrap();
-        let Ok(Validated::Managed(managed)) = validate(&instance, true) else { unreachable!("refused") };
+        let Ok(Validated::Managed(managed)) = validate(&instance, true, SecretsInValues::Warn) else {
+            unreachable!("refused")
+        };
         build(&managed, &SourceAccess::default())
     }
 
@@ -285,6 +322,36 @@ mod tests {
     }
 
     #[test]
+    fn registry_looks_for_ranges_and_is_asked_for_whole_versions() {
+        let written = |version: &str| serde_json::to_value(reference(version)).unwrap();
+        assert_eq!(written(" 1.1.0 "), json!({"tag": "1.1.0"}));
+        assert_eq!(written("1.1.0+b1"), json!({"tag": "1.1.0_b1"}));
+        assert_eq!(written("latest"), json!({"tag": "latest"}));
+        assert_eq!(written(" ^1.0.0"), json!({"semver": "^1.0.0"}));
+        assert_eq!(written("v1.1.0"), json!({"semver": "v1.1.0"}));
+    }
+
+    #[test]
+    fn address_that_was_asked_is_named_with_the_other_one() {
+        let hint = |url: &str, name: &str| {
+            let (url, name, version) = (url.to_owned(), name.to_owned(), "1.0.0".to_owned());
+            address_hint(&AppliedChart { source_type: SourceType::Oci, url, name, version }).unwrap()
+        };
+        assert_eq!(
+            hint("oci://r.example/web", "web"),
+            "asked was oci://r.example/web; a chart at oci://r.example/web/web is written with chart.url oci://r.example/web/web"
+        );
+        assert_eq!(
+            hint("OCI://r.example/charts/web/", "web"),
+            "asked was oci://r.example/charts/web; a chart at oci://r.example/charts/web/web is written with chart.url oci://r.example/charts/web/web"
+        );
+        assert_eq!(
+            hint("r.example/charts", "web"),
+            "asked was oci://r.example/charts/web; a chart at oci://r.example/charts is written with chart.name charts"
+        );
+    }
+
+    #[test]
     fn texts_are_referred_to_in_order_by_an_immutable_secret_of_the_instance() {
         let chart =
             json!({"sourceType": "helm", "url": "https://charts.example", "name": "hello", "version": "1.x"});
@@ -299,5 +366,6 @@ mod tests {
         assert_eq!(oci_url("oci://r.example/charts/hello", "hello"), "oci://r.example/charts/hello");
         assert_eq!(oci_url("r.example/charts/", "hello"), "oci://r.example/charts/hello");
         assert_eq!(oci_url("oci://hello", "hello"), "oci://hello/hello");
+        assert_eq!(oci_url("OCI://r.example/charts/hello", "hello"), "oci://r.example/charts/hello");
     }
 }

@@ -151,6 +151,7 @@ mod tests {
                 reporter,
                 gates: Gates::fixed(open.iter().copied()),
                 access: NamespaceAccess::new(client.clone()),
+                secrets_in_values: crate::args::SecretsInValues::Warn,
                 metrics: Metrics::new().0,
             },
             failures: Arc::default(),

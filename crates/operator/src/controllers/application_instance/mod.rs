@@ -8,7 +8,6 @@ mod delete;
 pub mod dereference;
 mod drift;
 pub mod error;
-pub mod inline_secret;
 pub mod live;
 mod namespaces;
 mod own_writes;
@@ -185,8 +184,8 @@ async fn establish(shared: &Shared, instance: Arc<ApplicationInstance>) -> Resul
     }
     let client = &shared.context.client;
     let found = dereference::dereference(shared, &instance).await?;
-    let validated = validate::validate(&instance, found.is_gate_open);
-    let watched = validated.is_ok().then(|| dereference::watched_objects(&instance)).unwrap_or_default();
+    let validated = validate::validate(&instance, found.is_gate_open, shared.context.secrets_in_values);
+    let watched = if validated.is_ok() { dereference::watched_objects(&instance) } else { Vec::new() };
     shared.values.keep(&ObjectRef::from_obj(&*instance), watched);
     let prepared = match validated? {
         Validated::Placeholder => return Ok(Established::Placeholder),

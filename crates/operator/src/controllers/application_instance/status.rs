@@ -3,6 +3,7 @@
 use super::{
     Shared,
     apply::Applied,
+    build::address_hint,
     dereference::Lack,
     drift,
     error::Error,
@@ -27,7 +28,7 @@ use serde_json::json;
 use std::sync::Arc;
 use vworkspace_crds::{
     ApplicationInstance,
-    application_instance::{ApplicationInstanceStatus, ReleaseRef},
+    application_instance::{ApplicationInstanceStatus, AppliedChart, ReleaseRef},
     key,
 };
 use vworkspace_protocol::{ObjectRef, condition::reasons, time::whole_seconds};
@@ -43,7 +44,7 @@ pub fn read(applied: &Applied) -> Situation {
         is_request_ours: request.is_some_and(|(_, is_ours)| is_ours),
     };
     let mut reading = reading::read(&wanted, &applied.seen(), &running::reported(&applied.instance));
-    reading.progress = waiting(reading.progress, &applied.lacks);
+    reading.progress = addressed(waiting(reading.progress, &applied.lacks), &applied.chart);
     reading.drift = drift::merge(&applied.drift, reading.drift);
     Situation::Flux(reading)
 }
@@ -63,6 +64,23 @@ fn waiting(progress: Progress, lacks: &[Lack]) -> Progress {
         Some((reason, message)) => Progress::Waiting { reason: reason.to_owned(), message: message.clone() },
         None => progress,
     }
+}
+
+/// Says of a registry that does not have the chart which address was asked.
+fn addressed(progress: Progress, chart: &AppliedChart) -> Progress {
+    let hint = address_hint(chart);
+    match (progress, hint) {
+        (Progress::SourceFailing { reason, message }, Some(hint)) if is_missing(&message) => {
+            Progress::SourceFailing { reason, message: format!("{message}; {hint}") }
+        }
+        (progress, _) => progress,
+    }
+}
+
+/// What registries say of a repository, a tag or a version that they do not have.
+fn is_missing(message: &str) -> bool {
+    let words = ["NAME_UNKNOWN", "MANIFEST_UNKNOWN", "404", "not found", "no match found"];
+    words.into_iter().any(|word| message.contains(word))
 }
 
 /// The status that tells the situation.
@@ -190,6 +208,30 @@ pub fn object_ref(instance: &ApplicationInstance) -> ObjectRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vworkspace_crds::application_instance::SourceType;
+
+    #[test]
+    fn registry_without_the_chart_is_named_by_the_address_that_was_asked() {
+        let chart = AppliedChart {
+            source_type: SourceType::Oci,
+            url: "oci://r.example/web".to_owned(),
+            name: "web".to_owned(),
+            version: "1.0.0".to_owned(),
+        };
+        let failing = |message: &str| {
+            let progress = Progress::SourceFailing {
+                reason: "OCIArtifactPullFailed".to_owned(),
+                message: message.to_owned(),
+            };
+            let Progress::SourceFailing { message, .. } = addressed(progress, &chart) else { unreachable!() };
+            message
+        };
+        assert!(
+            failing("GET https://r.example/v2/web/manifests/1.0.0: NAME_UNKNOWN: x")
+                .contains("asked was oci://")
+        );
+        assert_eq!(failing("dial tcp: connection refused"), "dial tcp: connection refused");
+    }
 
     #[test]
     fn what_is_missing_is_named_before_flux_finds_it() {
@@ -207,9 +249,9 @@ mod tests {
         };
         let (secret, values) = (Lack::ChartSecret("no s".to_owned()), Lack::Values("no v".to_owned()));
         assert_eq!(lacks(&[secret.clone(), values.clone()], &starting), "ChartSecretIncomplete: no s");
-        assert_eq!(lacks(&[values.clone()], &starting), "ValuesError: no v");
-        assert_eq!(lacks(&[secret.clone()], &failing), "ChartSecretIncomplete: no s");
-        assert_eq!(lacks(&[values.clone()], &failing), "");
+        assert_eq!(lacks(std::slice::from_ref(&values), &starting), "ValuesError: no v");
+        assert_eq!(lacks(std::slice::from_ref(&secret), &failing), "ChartSecretIncomplete: no s");
+        assert_eq!(lacks(std::slice::from_ref(&values), &failing), "");
         assert_eq!(lacks(&[secret, values], &Progress::Resting), "");
     }
 }

@@ -3,7 +3,8 @@
 //! The schema's own rules are repeated where a server without CEL would let them pass (contract, section 5);
 //! everything a later step needs is in [`Validated`].
 
-use super::{inline_secret, values_text, warning};
+use super::{values_text, warning};
+use crate::args::SecretsInValues;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use vworkspace_crds::{
@@ -85,13 +86,8 @@ pub enum Refusal {
         own: String,
     },
     /// A secret does not belong into a spec that everybody may read.
-    #[error(
-        "values.{path} looks like secret material; put it into a Secret and refer to it by values.secretRef"
-    )]
-    InlineSecret {
-        /// Where below `values`, without the value.
-        path: String,
-    },
+    #[error("{0}")]
+    InlineSecret(String),
     /// The texts are too large for a Secret.
     #[error(
         "values.texts hold {bytes} bytes, and at most {most} are allowed; put them into a Secret of your own and refer to it by values.secretRef"
@@ -133,7 +129,7 @@ impl Refusal {
     pub const fn rule(&self) -> &'static str {
         match self {
             Self::NamespaceNotGated { .. } => reasons::NAMESPACE_NOT_GATED,
-            Self::InlineSecret { .. } => "InlineSecretMaterialRejected",
+            Self::InlineSecret(_) => reasons::INLINE_SECRET_MATERIAL_REJECTED,
             Self::Spec(_)
             | Self::ReleaseRenamed { .. }
             | Self::ForeignNamespace { .. }
@@ -149,7 +145,11 @@ impl Refusal {
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn validate(instance: &ApplicationInstance, is_gate_open: bool) -> Result<Validated<'_>, Refusal> {
+pub fn validate(
+    instance: &ApplicationInstance,
+    is_gate_open: bool,
+    secrets: SecretsInValues,
+) -> Result<Validated<'_>, Refusal> {
     let namespace = instance.metadata.namespace.as_deref().unwrap_or_default();
     if !is_gate_open {
         return Err(Refusal::NamespaceNotGated { namespace: namespace.to_owned() });
@@ -163,7 +163,7 @@ pub fn validate(instance: &ApplicationInstance, is_gate_open: bool) -> Result<Va
     }
     match spec.mode {
         Mode::Placeholder => placeholder(instance),
-        Mode::Managed => managed(instance, namespace).map(Validated::Managed),
+        Mode::Managed => managed(instance, namespace, secrets).map(Validated::Managed),
     }
 }
 
@@ -178,7 +178,11 @@ fn placeholder(instance: &ApplicationInstance) -> Result<Validated<'_>, Refusal>
     Ok(Validated::Placeholder)
 }
 
-fn managed<'a>(instance: &'a ApplicationInstance, namespace: &'a str) -> Result<Managed<'a>, Refusal> {
+fn managed<'a>(
+    instance: &'a ApplicationInstance,
+    namespace: &'a str,
+    secrets: SecretsInValues,
+) -> Result<Managed<'a>, Refusal> {
     let spec = &instance.spec;
     if spec.app_ref.catalog_id == SEAWEEDFS {
         return Err(Refusal::Spec(
@@ -200,6 +204,12 @@ fn managed<'a>(instance: &'a ApplicationInstance, namespace: &'a str) -> Result<
         return Err(Refusal::Spec(address::NO_CREDENTIALS_MESSAGE));
     }
     let values = spec.values.as_ref().map_or(Ok(ChartValues::Default), chart_values)?;
+    if secrets == SecretsInValues::Refuse
+        && !warning::is_served(instance)
+        && let Some(message) = warning::secrets(instance)
+    {
+        return Err(Refusal::InlineSecret(message));
+    }
     Ok(Managed { instance, namespace, chart, release, values })
 }
 
@@ -215,10 +225,6 @@ fn chart_values(values: &Values) -> Result<ChartValues<'_>, Refusal> {
         }
     };
     match chosen {
-        ChartValues::Inline(inline) => match inline_secret::find(inline) {
-            Some(path) => Err(Refusal::InlineSecret { path: format!("inline{path}") }),
-            None => Ok(chosen),
-        },
         ChartValues::Texts(texts) => values_text::check(texts).map(|()| chosen),
         ChartValues::Secret(key) if !is_name(&key.name) => {
             Err(Refusal::Spec("values.secretRef.name is no name of a Secret"))
@@ -226,7 +232,10 @@ fn chart_values(values: &Values) -> Result<ChartValues<'_>, Refusal> {
         ChartValues::ConfigMap(key) if !is_name(&key.name) => {
             Err(Refusal::Spec("values.configMapRef.name is no name of a ConfigMap"))
         }
-        ChartValues::Default | ChartValues::Secret(_) | ChartValues::ConfigMap(_) => Ok(chosen),
+        ChartValues::Default
+        | ChartValues::Inline(_)
+        | ChartValues::Secret(_)
+        | ChartValues::ConfigMap(_) => Ok(chosen),
     }
 }
 

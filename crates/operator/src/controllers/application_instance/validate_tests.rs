@@ -20,20 +20,24 @@ fn spec() -> serde_json::Value {
 }
 
 fn refusal(spec: &serde_json::Value) -> String {
-    validate(&instance(spec), true).unwrap_err().to_string()
+    validate(&instance(spec), true, SecretsInValues::Warn).unwrap_err().to_string()
 }
 
 #[test]
 fn a_plain_instance_is_fine() {
     let instance = instance(&spec());
-    let Ok(Validated::Managed(managed)) = validate(&instance, true) else { unreachable!("refused") };
+    let Ok(Validated::Managed(managed)) = validate(&instance, true, SecretsInValues::Warn) else {
+        unreachable!("refused")
+    };
     assert_eq!(managed.release.timeout, "5m");
     assert!(matches!(managed.values, ChartValues::Default));
 }
 
 #[test]
 fn a_closed_gate_comes_first() {
-    let refusal = validate(&instance(&json!({"appRef": {"catalogId": "seaweedfs"}})), false).unwrap_err();
+    let refusal =
+        validate(&instance(&json!({"appRef": {"catalogId": "seaweedfs"}})), false, SecretsInValues::Warn)
+            .unwrap_err();
     assert_eq!(refusal.rule(), "NamespaceNotGated");
 }
 
@@ -70,7 +74,7 @@ fn credentials_in_an_address_are_refused_unless_it_is_served_already() {
     assert!(words.contains("chart.secretRef") && !words.contains("hunter2"), "{words}");
     let mut served = instance(&exposed);
     served.status = serde_json::from_value(json!({"lastAppliedChart": exposed["chart"]})).unwrap();
-    assert!(validate(&served, true).is_ok());
+    assert!(validate(&served, true, SecretsInValues::Warn).is_ok());
 }
 
 #[test]
@@ -85,13 +89,21 @@ fn values_under_a_name_that_is_none_are_refused_and_the_name_is_pointed_at() {
 }
 
 #[test]
-fn an_inline_secret_is_named_by_its_path_only() {
+fn secrets_in_values_are_refused_by_path_where_the_owner_says_so() {
     let mut secret = spec();
     secret["values"] = json!({"source": "inline", "inline": {"db": {"password": "hunter2"}}});
-    let refusal = validate(&instance(&secret), true).unwrap_err();
+    let mut secret = instance(&secret);
+    assert!(validate(&secret, true, SecretsInValues::Warn).is_ok());
+    let refusal = validate(&secret, true, SecretsInValues::Refuse).unwrap_err();
     assert_eq!(refusal.rule(), "InlineSecretMaterialRejected");
-    assert!(refusal.to_string().contains("values.inline.db.password"));
-    assert!(!refusal.to_string().contains("hunter2"));
+    let words = refusal.to_string();
+    assert!(words.contains("values.inline.db.password") && !words.contains("hunter2"), "{words}");
+    // What runs goes on when the owner changes his mind.
+    secret.metadata.generation = Some(2);
+    let ready = json!([{"type": "Ready", "status": "True", "reason": "HelmReleaseReady", "message": "",
+        "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+    secret.status = serde_json::from_value(json!({"conditions": ready})).unwrap();
+    assert!(validate(&secret, true, SecretsInValues::Refuse).is_ok());
 }
 
 #[test]
@@ -99,7 +111,17 @@ fn a_release_keeps_its_name_and_its_mode() {
     let mut renamed = instance(&spec());
     renamed.status =
         serde_json::from_value(json!({"helmReleaseRef": {"name": "old", "namespace": "team"}})).unwrap();
-    assert!(validate(&renamed, true).unwrap_err().to_string().contains("release.name was old"));
+    assert!(
+        validate(&renamed, true, SecretsInValues::Warn)
+            .unwrap_err()
+            .to_string()
+            .contains("release.name was old")
+    );
     renamed.spec.mode = Mode::Placeholder;
-    assert!(validate(&renamed, true).unwrap_err().to_string().contains("cannot become a placeholder"));
+    assert!(
+        validate(&renamed, true, SecretsInValues::Warn)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot become a placeholder")
+    );
 }

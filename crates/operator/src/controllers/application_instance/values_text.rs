@@ -1,12 +1,8 @@
 //! Values given as texts: what our rules say of them, and the Secret in which they reach Helm unread. Pure.
 //!
-//! Helm alone decides what a text means. What looks into one here reads it by Helm's rules (`vworkspace-values`); a text
-//! that cannot be read is Helm's to refuse.
+//! Helm alone decides what a text means.
 
-use super::{
-    inline_secret,
-    validate::{Managed, Refusal},
-};
+use super::validate::{Managed, Refusal};
 use crate::flux::written::ValuesReference;
 use aws_lc_rs::digest::{Context, SHA256};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -15,10 +11,7 @@ use vworkspace_crds::{
     ApplicationInstance,
     application_instance::{ValuesSource, ValuesText},
 };
-use vworkspace_values::{
-    Map,
-    text::{self, MOST_BYTES, Text},
-};
+use vworkspace_values::text::MOST_BYTES;
 
 /// Stands between the instance's name and the digest.
 const INFIX: &str = "-values-";
@@ -27,7 +20,7 @@ const DIGITS: usize = 16;
 /// Longest name of an object.
 const MOST_NAME_BYTES: usize = 253;
 
-/// Applies our rules: no more than fits into a Secret, and no secret material.
+/// Applies our rule: no more than fits into a Secret.
 ///
 /// # Errors
 /// The rule that is broken.
@@ -36,19 +29,7 @@ pub fn check(texts: &[ValuesText]) -> Result<(), Refusal> {
     if bytes > MOST_BYTES {
         return Err(Refusal::TextsTooLarge { bytes, most: MOST_BYTES });
     }
-    for (index, text) in texts.iter().enumerate() {
-        let mut values = Map::new();
-        if text::apply(&view(text), &mut values).is_ok()
-            && let Some(path) = inline_secret::find(&values)
-        {
-            return Err(Refusal::InlineSecret { path: format!("texts[{index}]{path}") });
-        }
-    }
     Ok(())
-}
-
-fn view(text: &ValuesText) -> Text<'_> {
-    Text { text: &text.text, target_path: text.target_path.as_deref(), is_literal: text.literal }
 }
 
 /// The name of the Secret that the instance's texts need; `None` for other values.
@@ -146,16 +127,6 @@ mod tests {
             name.len() <= 253 && name.contains("a-values-") && vworkspace_crds::key::is_name(&name),
             "{name}"
         );
-    }
-
-    #[test]
-    fn secrets_are_found_by_helms_rules_and_unreadable_texts_are_left_to_helm() {
-        let found = |texts: &[ValuesText]| check(texts).err().map(|refusal| refusal.to_string());
-        assert_eq!(found(&[text("a: 1"), text("b: [")]), None);
-        let refusal = found(&[text("a: 1"), text("a: &x {password: hunter2}\nb: {<<: *x}\n")]).unwrap();
-        assert!(refusal.contains("values.texts[1].a.password") && !refusal.contains("hunter2"), "{refusal}");
-        let set = ValuesText { target_path: Some("db.password".to_owned()), ..text("hunter2") };
-        assert!(found(&[set]).unwrap().contains("values.texts[0].db.password"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What should not be as it is, while what runs goes on: rules that became stricter judge changes only (contract, section
 //! 2). Pure.
 
-use super::apply;
+use super::{apply, running};
 use crate::conditions;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -10,7 +10,7 @@ use vworkspace_protocol::{
     ConditionStatus,
     condition::{reasons, types},
 };
-use vworkspace_rules::{address, redact};
+use vworkspace_rules::{address, redact, secret};
 
 /// One thing to be mended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,19 @@ pub fn warnings(instance: &ApplicationInstance) -> Vec<Warning> {
         reason: reasons::CREDENTIALS_IN_URL,
         message: address::NO_CREDENTIALS_MESSAGE.to_owned(),
     });
-    of_url.into_iter().collect()
+    let of_values = secrets(instance).map(|message| Warning { reason: reasons::SECRETS_IN_VALUES, message });
+    of_url.into_iter().chain(of_values).collect()
+}
+
+/// Names the values that look like secrets, by path.
+pub fn secrets(instance: &ApplicationInstance) -> Option<String> {
+    let values = serde_json::to_value(instance.spec.values.as_ref()?).ok()?;
+    secret::words(&secret::in_values(&values))
+}
+
+/// Whether the spec as it stands was installed already: a rule that became stricter does not judge it.
+pub fn is_served(instance: &ApplicationInstance) -> bool {
+    running::reported(instance).is_ready
 }
 
 /// Whether Flux was asked for a chart at this address before. The status shows it without credentials.
@@ -77,6 +89,18 @@ mod tests {
         assert!(insecure[0].message.contains("chart.secretRef") && !insecure[0].message.contains("hunter2"));
         let secured = told(&insecure, "https://c.example");
         assert_eq!((secured[0].status.as_str(), secured[0].reason.as_str()), ("False", "Secured"));
+    }
+
+    #[test]
+    fn secrets_in_values_are_a_warning_that_names_their_paths() {
+        let mut instance = instance("https://c.example", "https://c.example");
+        let texts = json!({"source": "text", "texts": [{"text": "password: hunter2\napiKey: 7\n"}]});
+        instance.spec.values = serde_json::from_value(texts).unwrap();
+        let warnings = warnings(&instance);
+        let Warning { reason, message } = &warnings[0];
+        assert_eq!((warnings.len(), *reason), (1, "SecretsInValues"));
+        assert!(message.starts_with("values.texts[0].apiKey, values.texts[0].password look"), "{message}");
+        assert!(message.contains("values.secretRef") && !message.contains("hunter2"), "{message}");
     }
 
     #[test]

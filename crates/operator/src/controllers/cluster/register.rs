@@ -158,6 +158,7 @@ impl Registrar {
             bearer: None,
             session: SessionId::new(registration_id.clone()),
             user_agent: USER_AGENT.to_owned(),
+            capabilities: self.args.capabilities(),
             allow_insecure_http: self.args.allow_insecure_http,
             witness: witness.clone(),
         })

@@ -171,6 +171,7 @@ impl Registrar {
             bearer: Some(way.token.clone()),
             session: self.session.clone(),
             user_agent: USER_AGENT.to_owned(),
+            capabilities: self.args.capabilities(),
             allow_insecure_http: self.args.allow_insecure_http,
             witness: Arc::new(Witness::new(EchoMark::stored(way.echoes))),
         })

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use vworkspace_crds::key;
 use vworkspace_operator::{
     Context,
+    args::SecretsInValues,
     controllers::{application_instance, gate::Gates},
     flux::written::FluxKind,
     metrics::Metrics,
@@ -160,6 +161,7 @@ impl Operator {
             reporter,
             gates: Gates::watch(client.clone(), shutdown.clone()),
             access: NamespaceAccess::new(client),
+            secrets_in_values: SecretsInValues::Warn,
             metrics: metrics.clone(),
         };
         let ended = tokio::spawn(application_instance::run(context, shutdown.clone()));

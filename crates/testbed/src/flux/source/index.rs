@@ -31,7 +31,10 @@ impl Index {
     pub(super) fn pick(&self, chart: &str, version: Option<&str>) -> Result<&Entry, String> {
         let entries = self.entries.get(chart).ok_or("no chart name found")?;
         let wanted = version.filter(|version| !version.is_empty()).unwrap_or("*");
-        let exact = entries.iter().find(|entry| entry.version == wanted);
+        let plain = exact_version(wanted);
+        let exact = entries.iter().find(|entry| {
+            entry.version == wanted || (plain.is_some() && exact_version(&entry.version) == plain)
+        });
         exact
             .or_else(|| newest_within(entries, wanted))
             .ok_or_else(|| format!("no '{chart}' chart with version matching '{wanted}' found"))
@@ -49,14 +52,8 @@ pub(super) fn newest_tag(tags: Vec<String>, range: &str) -> Result<String, Strin
 
 /// Helm writes ranges with blanks or commas between the comparators.
 fn newest_within<'a>(entries: &'a [Entry], range: &str) -> Option<&'a Entry> {
-    // An exact version must not be read as the caret range that Cargo makes of it.
-    if Version::parse(range.trim_start_matches('v')).is_ok() {
-        return None;
-    }
-    let range = VersionReq::parse(
-        &range.split([' ', ',']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "),
-    )
-    .ok()?;
+    let parts = range.split([' ', ',']).filter(|part| !part.is_empty()).map(comparison);
+    let range = VersionReq::parse(&parts.collect::<Vec<_>>().join(", ")).ok()?;
     let versions = entries
         .iter()
         .filter_map(|entry| Some((Version::parse(entry.version.trim_start_matches('v')).ok()?, entry)));
@@ -64,6 +61,24 @@ fn newest_within<'a>(entries: &'a [Entry], range: &str) -> Option<&'a Entry> {
         .filter(|(version, _)| range.matches(version))
         .max_by(|a, b| a.0.cmp(&b.0))
         .map(|(_, entry)| entry)
+}
+
+/// A whole version, with and without the letter.
+fn exact_version(text: &str) -> Option<Version> {
+    Version::parse(text.trim_start_matches('=').trim_start_matches('v')).ok()
+}
+
+/// What stands without an operator is a caret range for Cargo, and for Helm the version itself, or all that begin so.
+fn comparison(part: &str) -> String {
+    let operator = part.len() - part.trim_start_matches(['=', '<', '>', '~', '^', '!']).len();
+    let (operator, version) = part.split_at(operator);
+    let version = version.trim_start_matches('v');
+    match operator {
+        "" | "=" if version.contains(['x', 'X', '*']) => version.to_owned(),
+        "" | "=" if Version::parse(version).is_ok() => format!("={version}"),
+        "" | "=" => format!("~{version}"),
+        operator => format!("{operator}{version}"),
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +92,9 @@ mod tests {
         assert_eq!(pick("hello", Some("1.0.0")), Ok("1.0.0"));
         assert_eq!(pick("hello", None), Ok("1.10.0"));
         assert_eq!(pick("hello", Some(">=1.0.0 <1.10.0")), Ok("1.9.0"));
+        assert_eq!(pick("hello", Some("1.9")), Ok("1.9.0"));
+        assert_eq!(pick("hello", Some("v1.0.0")), Ok("1.0.0"));
+        assert_eq!(pick("hello", Some("=v1.0.0")), Ok("1.0.0"));
         assert_eq!(
             pick("hello", Some("1.2.0")),
             Err("no 'hello' chart with version matching '1.2.0' found".to_owned())

@@ -20,6 +20,7 @@ fn settings(base_url: &str) -> LinkSettings {
         bearer: Some(Secret::new("vwksp-agt-test")),
         session: SessionId::new("s-1"),
         user_agent: "vworkspace-operator/0.0.0".to_owned(),
+        capabilities: headers::AGENT_CAPABILITIES.to_owned(),
         allow_insecure_http: false,
         witness: Arc::default(),
     }

@@ -32,6 +32,9 @@ pub(super) struct Deploy {
     chart: ChartFlags,
     #[command(flatten)]
     values: ValuesFlags,
+    /// Send what the cluster will refuse, or warn of: names, misspelt members, values that look like secrets.
+    #[arg(long)]
+    no_validate: bool,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -54,6 +57,10 @@ struct ChartFlags {
     /// Speak plain HTTP to the OCI registry.
     #[arg(long)]
     chart_insecure: bool,
+    /// Secret in the application's namespace with what a private source asks for: `username` and `password`, `ca.crt`,
+    /// `tls.crt` and `tls.key`; for a registry a docker config.
+    #[arg(long, value_name = "NAME")]
+    chart_secret: Option<String>,
     /// The application's id in the catalog; without: the chart's name.
     #[arg(long, value_name = "ID")]
     catalog_id: Option<String>,
@@ -116,6 +123,7 @@ impl Deploy {
                 manifest::build(*wanted)
             }
         };
+        manifest::check(&instance, self.no_validate)?;
         let intent = json!({ "intent": "ensure-application-instance", "applicationInstance": instance });
         self.waiting.hand_in_intent(context, &client, &cluster, intent).await
     }
@@ -136,6 +144,7 @@ impl Deploy {
             name: name.ok_or(Error::NoChartName)?,
             version: text(&self.chart.chart_version),
             insecure: self.chart.chart_insecure,
+            secret: self.chart.chart_secret.clone(),
         };
         let wanted = Wanted {
             name: text(&self.name),

@@ -4,6 +4,7 @@ use super::{KIND, deploy::ChartType};
 use crate::{Error, yaml};
 use serde_json::{Value, json};
 use std::{path::Path, str::FromStr};
+use vworkspace_rules::{instance, secret};
 
 /// Group and version of [`KIND`].
 const API_VERSION: &str = "apps.vworkspace.io/v1alpha1";
@@ -25,6 +26,7 @@ pub(super) struct Chart {
     pub name: String,
     pub version: String,
     pub insecure: bool,
+    pub secret: Option<String>,
 }
 
 /// Where its values come from.
@@ -57,12 +59,19 @@ impl FromStr for KeyRef {
 
 /// The type of source a URL speaks of.
 pub(super) fn chart_type(url: &str) -> ChartType {
-    if url.starts_with("oci://") { ChartType::Oci } else { ChartType::Helm }
+    if path_of_registry(url).is_some() { ChartType::Oci } else { ChartType::Helm }
+}
+
+/// What stands after the scheme of a registry, in capitals or not.
+fn path_of_registry(url: &str) -> Option<&str> {
+    const SCHEME: &str = "oci://";
+    let (scheme, path) = url.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(path)
 }
 
 /// The name of the chart, where the URL says it.
 pub(super) fn chart_name(chart_type: ChartType, url: &str) -> Option<String> {
-    let path = url.strip_prefix("oci://").unwrap_or(url).trim_end_matches('/');
+    let path = path_of_registry(url).unwrap_or(url).trim_end_matches('/');
     let (_, name) = path.rsplit_once('/').filter(|_| chart_type == ChartType::Oci)?;
     Some(name.to_owned())
 }
@@ -85,6 +94,9 @@ pub(super) fn build(wanted: Wanted) -> Value {
         },
         "release": release,
     });
+    if let Some(secret) = chart.secret {
+        spec["chart"]["secretRef"] = json!({ "name": secret });
+    }
     if let Some(values) = values {
         spec["values"] = values.into_json();
     }
@@ -104,6 +116,27 @@ impl Values {
             Self::Secret(of) => json!({ "source": "secretRef", "secretRef": key_ref(of) }),
             Self::ConfigMap(of) => json!({ "source": "configMapRef", "configMapRef": key_ref(of) }),
         }
+    }
+}
+
+/// Refuses what control plane and cluster would refuse. Credentials in an address never travel; everything else does where
+/// `is_trusted` says so.
+pub(super) fn check(object: &Value, is_trusted: bool) -> Result<(), Error> {
+    let text = |member: &str| object["metadata"][member].as_str().unwrap_or_default().to_owned();
+    let (name, namespace) = (text("name"), text("namespace"));
+    if instance::check_address(object).is_some() {
+        return Err(Error::CredentialsInUrl { name, namespace });
+    }
+    if is_trusted {
+        return Ok(());
+    }
+    let faults = instance::check(object);
+    if !faults.is_empty() {
+        return Err(Error::Invalid { faults });
+    }
+    match secret::words(&secret::in_values(&object["spec"]["values"])) {
+        Some(words) => Err(Error::SecretsInValues { words, name, namespace }),
+        None => Ok(()),
     }
 }
 
