@@ -22,7 +22,15 @@ mod values;
 
 /// The recordings that must be matched. The others come with what they need: remediation, drift detection, dependsOn
 /// and service accounts. (`upgrade-ready-too-early` is a race of the real controllers: no measure of anything.)
-const SCENARIOS: [&str; 29] = [
+const SCENARIOS: [&str; 37] = [
+    "requested-unchanged",
+    "quota-then-retry",
+    "required-missing",
+    "values-schema",
+    "kube-version",
+    "unknown-kind",
+    "record-too-large",
+    "upgrade-fails-before-storage",
     "values-dialect",
     "values-two-documents",
     "values-target-path",
@@ -92,7 +100,7 @@ fn the_normal_form_is_that_of_the_original() -> anyhow::Result<()> {
         assert_eq!(settled::NormalForm::of(&recorded(&name)?).print(&format!("{name}.jsonl")), expected);
         compared += 1;
     }
-    assert_eq!(compared, 37);
+    assert_eq!(compared, 45);
     Ok(())
 }
 
