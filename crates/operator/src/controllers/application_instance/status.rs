@@ -5,7 +5,7 @@ use super::{
     apply::Applied,
     drift,
     error::Error,
-    running,
+    failing, request, running,
     situation::{self, Situation},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub fn read(applied: &Applied) -> Situation {
         chart: &applied.chart.name,
         version: &applied.chart.version,
         requested_at: request.map(|(requested_at, _)| requested_at),
-        is_request_ours: request.is_some_and(|(_, is_ours)| is_ours),
+        is_for_values: request.is_some_and(|(_, is_for_values)| is_for_values),
     };
     let mut reading = reading::read(&wanted, &applied.seen(), &running::reported(&applied.instance));
     reading.drift = drift::merge(&applied.drift, reading.drift);
@@ -54,6 +54,7 @@ pub fn status(
 ) -> ApplicationInstanceStatus {
     let before = instance.status.clone().unwrap_or_default();
     let generation = instance.metadata.generation.unwrap_or_default();
+    let before_generation = before.observed_generation;
     let conditions = situation::conditions(&before.conditions, situation, generation, now);
     let mut status =
         ApplicationInstanceStatus { observed_generation: Some(generation), conditions, ..before };
@@ -68,6 +69,11 @@ pub fn status(
         let before = status.running_release.as_ref();
         status.running_release = Some(running::advance(before, running, generation, now));
     }
+    let answered = request::of(instance).filter(|_| situation.is_answer()).map(|request| request.id);
+    let is_news = before_generation != Some(generation)
+        || answered.is_some() && answered != status.handled_request.as_deref();
+    status.failing = failing::advance(status.failing.filter(|_| !is_news), situation, now);
+    status.handled_request = answered.map(str::to_owned).or(status.handled_request);
     if *situation == Situation::Placeholder {
         status.helm_release_ref = None;
         status.running_release = None;
@@ -96,7 +102,7 @@ pub(super) async fn write(
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ApplicationInstance> = Api::namespaced(shared.context.client.clone(), &namespace);
     // A merge patch leaves out what is absent; members that may go away are named as null.
-    let mut body = json!({ "helmReleaseRef": null, "lastAppliedChart": null, "runningRelease": null, "valuesSecrets": null, "endpoints": null });
+    let mut body = json!({ "failing": null, "helmReleaseRef": null, "lastAppliedChart": null, "runningRelease": null, "valuesSecrets": null, "endpoints": null });
     let what = || format!("the status of ApplicationInstance {}", instance.name_any());
     let told = serde_json::to_value(&status).map_err(|source| Error::Unreadable { what: what(), source })?;
     if let (Some(body), serde_json::Value::Object(told)) = (body.as_object_mut(), told) {

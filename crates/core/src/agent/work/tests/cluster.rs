@@ -20,6 +20,8 @@ pub(super) struct Object {
     life: u64,
     generation: i64,
     is_ready: bool,
+    /// The job that was applied last.
+    request: Option<JobId>,
     /// Every change that jobs made.
     pub(super) changes: Vec<Option<u64>>,
     /// The values that were seen ready.
@@ -54,6 +56,7 @@ impl World {
                 object.changes.push(job.value);
             }
         }
+        object.request = Some(id.clone());
         let applied = object.reference(&job.object);
         let is_gone = object.value.is_none() || object.is_dying && self.dice.one_in(2) && object.vanish();
         let goal = match job.value {
@@ -162,6 +165,8 @@ impl Object {
             uid: self.uid(),
             observed_generation: self.generation,
             conditions: vec![ready],
+            handled_request: self.request.as_ref().filter(|_| self.is_ready).map(ToString::to_string),
+            failing: None,
         })
     }
 
