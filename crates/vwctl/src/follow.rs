@@ -1,6 +1,6 @@
 //! Following a job to its end by its live timeline.
 
-use crate::{Error, progress::Progress, render};
+use crate::{Error, output::say, progress::Progress, render};
 use std::time::Duration;
 use vworkspace_client::{Client, Error as CallError};
 use vworkspace_protocol::{
@@ -13,14 +13,15 @@ const WAIT: Duration = Duration::from_secs(25);
 /// Failures in a row after which following ends: with the pauses, about a minute of an absent control plane.
 const MOST_FAILURES: u32 = 6;
 
-/// Follows `id` until nothing more can happen; `tell` gets each timeline entry once, in order, with the job as it is.
+/// Follows `id` until nothing more can happen; `tell` gets each timeline entry once, in order, with the job as it is. Why
+/// the application is not ready is said on stderr when that changes.
 pub(crate) async fn follow(
     client: &Client,
     id: &JobId,
     mut tell: impl FnMut(&Job, &TimelineEntry) -> Result<(), Error>,
 ) -> Result<Job, Error> {
     let progress = Progress::start(format!("job {id}"));
-    let (mut seen, mut failures) = (0, 0);
+    let (mut seen, mut failures, mut trouble) = (0, 0, None);
     loop {
         let job = match client.watch_job(id, seen, WAIT).await {
             Ok(job) => job,
@@ -36,6 +37,11 @@ pub(crate) async fn follow(
         for entry in job.timeline.iter().filter(|entry| entry.seq > seen) {
             progress.aside(|| tell(&job, entry))?;
         }
+        let now = render::trouble(&job);
+        if let Some(words) = now.as_deref().filter(|_| now != trouble) {
+            progress.aside(|| say(words));
+        }
+        trouble = now.or(trouble);
         progress.now(render::job_standing(&job));
         if job.state.is_terminal() {
             return Ok(job);

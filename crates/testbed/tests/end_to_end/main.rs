@@ -14,6 +14,7 @@ mod bad_input;
 mod delivery;
 mod failing;
 mod held;
+mod requests;
 mod rest;
 mod support;
 mod values;

@@ -13,6 +13,15 @@ use serde_json::Value;
 use vworkspace_client::Client;
 use vworkspace_protocol::admin::{Cluster, EnqueueJob};
 
+/// What a job asks for beside its payload.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// How long a failure that may pass is waited out; 0: until the deadline.
+    pub retry_seconds: Option<u32>,
+    /// Upgrade even if nothing changed.
+    pub force: bool,
+}
+
 /// Whether and for how long to wait.
 #[derive(Args, Debug)]
 pub(super) struct Waiting {
@@ -35,13 +44,24 @@ impl Waiting {
         client: &Client,
         cluster: &Cluster,
         intent: Value,
+        wishes: Wishes,
     ) -> Result<(), Error> {
+        let is_keyed = self.idempotency_key.is_some();
         let request = EnqueueJob {
             idempotency_key: self.idempotency_key,
+            retry_seconds: wishes.retry_seconds,
+            force: wishes.force,
             deadline_seconds: self.deadline.map(|deadline| deadline.seconds()),
             ..EnqueueJob::new("intent", intent)
         };
         let job = client.enqueue_job(&cluster.id, &request).await?;
+        if let Some(repeats) = render::repetition(&job).filter(|_| is_keyed) {
+            say(&repeats);
+            if job.state.is_terminal() {
+                print(&context.format.render(&job, render::job)?)?;
+                return if self.wait { follow::verdict(&job) } else { Ok(()) };
+            }
+        }
         if let Some(waits) = render::never_registered(cluster).filter(|_| !job.state.is_terminal()) {
             say(&waits);
         }
@@ -55,6 +75,9 @@ impl Waiting {
             Ok(())
         };
         let job = follow::follow(client, &job.id, tell).await?;
+        if let Some(replayed) = render::replayed(&job) {
+            say(replayed);
+        }
         print(&context.format.render(&job, render::followed_job)?)?;
         follow::verdict(&job)
     }

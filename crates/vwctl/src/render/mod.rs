@@ -17,7 +17,9 @@ mod token;
 pub(crate) use application::{application, applications};
 pub(crate) use cluster::{absence, cluster, clusters, never_registered};
 pub(crate) use identity::{released, unknown_results};
-pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
+pub(crate) use job::{
+    explanation, followed_job, job, job_standing, jobs, repetition, replayed, timeline_entry, trouble,
+};
 pub(crate) use organization::{organization, organizations, whoami};
 pub(crate) use table::table as columns;
 pub(crate) use text::{plain, plain_line, when, with_causes};

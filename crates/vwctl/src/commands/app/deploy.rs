@@ -2,6 +2,7 @@
 
 use super::{
     super::enqueue::Waiting,
+    Patience,
     manifest::{self, Chart, KeyRef, Values, Wanted},
 };
 use crate::{Error, chart_values::Given, connect::Context, duration::Span, files, resolve};
@@ -32,6 +33,8 @@ pub(super) struct Deploy {
     chart: ChartFlags,
     #[command(flatten)]
     values: ValuesFlags,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -117,7 +120,8 @@ impl Deploy {
             }
         };
         let intent = json!({ "intent": "ensure-application-instance", "applicationInstance": instance });
-        self.waiting.hand_in(context, &client, &cluster, intent).await
+        let wishes = self.patience.wishes(false);
+        self.waiting.hand_in(context, &client, &cluster, intent, wishes).await
     }
 
     fn read(&self) -> Result<Read, Error> {
