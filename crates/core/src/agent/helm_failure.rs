@@ -20,6 +20,9 @@ const TRIES_OF_CLUSTER: u32 = 3;
 /// How long a failure that depends on the cluster may last.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
+/// The first failure is kept in whole seconds, cut off: so much is added to a time that is counted from it.
+const CUT_OFF: SignedDuration = SignedDuration::from_secs(1);
+
 /// What precedes Helm's own words in Flux's message.
 const HELM_SAYS: [&str; 2] = ["Helm install failed for release ", "Helm upgrade failed for release "];
 /// How Helm's words begin where they are about chart and values alone.
@@ -79,11 +82,11 @@ impl Failing {
     pub fn gives_up_at(&self, retry_seconds: Option<u32>) -> Option<Timestamp> {
         let (tries, patience) = match self.kind {
             FailureKind::Chart => (TRIES_OF_CHART, SignedDuration::ZERO),
-            FailureKind::Cluster => (TRIES_OF_CLUSTER, PATIENCE),
+            FailureKind::Cluster => (TRIES_OF_CLUSTER, PATIENCE + CUT_OFF),
         };
         let patience = match retry_seconds {
             Some(0) => return None,
-            Some(seconds) => SignedDuration::from_secs(seconds.into()),
+            Some(seconds) => SignedDuration::from_secs(seconds.into()) + CUT_OFF,
             None => patience,
         };
         let at = self.since.saturating_add(patience).unwrap_or(Timestamp::MAX);
@@ -211,7 +214,7 @@ mod tests {
         for words in OF_CLUSTER {
             assert_eq!(kind_of(&failed(words)), FailureKind::Cluster, "{words}");
             assert_eq!(after(words, 2).gives_up_at(None), None);
-            assert_eq!(after(words, 3).gives_up_at(None), Some(at(310)), "{words}");
+            assert_eq!(after(words, 3).gives_up_at(None), Some(at(311)), "{words}");
         }
     }
 
@@ -220,7 +223,7 @@ mod tests {
         for (words, tries) in [(OF_CHART[0], 2), (OF_CLUSTER[0], 3)] {
             let failing = after(words, tries);
             assert_eq!(failing.gives_up_at(Some(0)), None);
-            assert_eq!(failing.gives_up_at(Some(40)), Some(at(50)));
+            assert_eq!(failing.gives_up_at(Some(40)), Some(at(51)));
             assert_eq!(after(words, tries - 1).gives_up_at(Some(40)), None);
         }
     }

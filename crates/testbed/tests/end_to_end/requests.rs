@@ -4,14 +4,17 @@ use crate::{
     support::{World, world},
     vwctl::{told, vwctl},
 };
-use k8s_openapi::api::core::v1::{ResourceQuota, Service};
+use k8s_openapi::{
+    api::core::v1::{ResourceQuota, Service},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
 };
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
-use vworkspace_protocol::{Outcome, admin::Job};
+use vworkspace_protocol::{ConditionStatus, Outcome, admin::Job, condition::types::READY};
 
 const DEADLINE: Duration = Duration::from_secs(600);
 
@@ -49,11 +52,29 @@ async fn healthy_release_is_looked_at_once_and_not_upgraded() {
     let world = world().await;
     let namespace = world.namespace().await;
     let instance = world.hello(&namespace, "web", "1.0.0");
-    assert_eq!(deployed(&world, instance.clone()).await.outcome, Some(Outcome::Succeeded));
-    let again = deployed(&world, instance).await;
+    look_again(&world, &namespace, instance).await;
+}
+
+#[tokio::test]
+async fn healthy_release_from_a_registry_is_looked_at_once_and_not_upgraded() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    let mut instance = world.hello(&namespace, "web", "1.0.0");
+    let chart = instance["spec"]["chart"].as_object_mut().unwrap();
+    let url = format!("oci://{}/charts", world.testbed.registry());
+    chart.extend(
+        [("sourceType", json!("oci")), ("url", json!(url)), ("insecure", json!(true))]
+            .map(|(k, v)| (k.to_owned(), v)),
+    );
+    look_again(&world, &namespace, instance).await;
+}
+
+async fn look_again(world: &World, namespace: &str, instance: Value) {
+    assert_eq!(deployed(world, instance.clone()).await.outcome, Some(Outcome::Succeeded));
+    let again = deployed(world, instance).await;
     assert_eq!(again.outcome, Some(Outcome::Succeeded));
     let id = Some(again.id.to_string());
-    assert_eq!(looked_at(&world, &namespace).await, (id.clone(), id, 1));
+    assert_eq!(looked_at(world, namespace).await, (id.clone(), id, 1));
 }
 
 #[tokio::test]
@@ -148,7 +169,7 @@ async fn missing_value_fails_the_job_in_helms_words_and_a_correction_heals_it() 
 }
 
 #[tokio::test]
-async fn unknown_kind_is_waited_out_for_as_long_as_the_caller_says() {
+async fn unknown_kind_is_waited_out_for_as_long_as_the_caller_says_and_its_recovery_is_reported() {
     let world = world().await;
     let namespace = world.namespace().await;
     let chart =
@@ -158,6 +179,19 @@ async fn unknown_kind_is_waited_out_for_as_long_as_the_caller_says() {
     assert_eq!(failed.status.code(), Some(3), "{}", told(&failed));
     // Helm's words come while Flux still tries, and once more at the end.
     assert_eq!(told(&failed).matches("no matches for kind \"Foo\"").count(), 2, "{}", told(&failed));
+
+    // The job is over, Flux tries on.
+    let kinds: Api<CustomResourceDefinition> = Api::all(world.testbed.admin());
+    let kind = json!({
+        "metadata": {"name": "foos.example.org"},
+        "spec": {
+            "group": "example.org", "scope": "Namespaced", "names": {"plural": "foos", "kind": "Foo"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        },
+    });
+    kinds.create(&PostParams::default(), &serde_json::from_value(kind).unwrap()).await.unwrap();
+    world.until(&namespace, "web", READY, |ready| ready.status == ConditionStatus::True).await;
+    kinds.delete("foos.example.org", &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

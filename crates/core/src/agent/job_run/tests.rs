@@ -129,10 +129,10 @@ fn second_equal_failure_of_chart_or_values_ends_the_job_in_helms_words() {
 fn failure_that_depends_on_the_cluster_ends_the_job_after_five_minutes() {
     let mut run = waiting_with("");
     run.handle_observed(Some(failing(NO_KIND, 3)));
-    assert_eq!(run.poll_timeout(), Some(at(301)));
-    run.handle_timeout(at(300));
-    assert_eq!(run.result(), None);
+    assert_eq!(run.poll_timeout(), Some(at(302)));
     run.handle_timeout(at(301));
+    assert_eq!(run.result(), None);
+    run.handle_timeout(at(302));
     assert!(run.result().unwrap().error.contains(NO_KIND));
 }
 
@@ -146,7 +146,7 @@ fn caller_with_patience_waits_until_the_deadline() {
     assert!(run.result().unwrap().error.starts_with("DeadlineExceeded: "));
     let mut run = waiting_with(r#","retrySeconds":40"#);
     run.handle_observed(Some(failing(REQUIRED, 3)));
-    assert_eq!(run.poll_timeout(), Some(at(41)));
+    assert_eq!(run.poll_timeout(), Some(at(42)));
 }
 
 #[test]
@@ -374,22 +374,25 @@ fn status_is_told_on_change_and_at_most_once_a_second() {
 }
 
 proptest! {
-    /// Whatever is observed, a success is told only after Ready=True about the applied generation, and an ended job
-    /// stays as it ended.
+    /// Whatever is observed, a success is told only after Ready=True about the applied generation once the request was
+    /// handled, and an ended job stays as it ended.
     #[test]
     fn no_success_too_early_and_ends_are_final(
-        steps in proptest::collection::vec((0..3u8, 0..4i64, any::<bool>()), 0..30)
+        steps in proptest::collection::vec((0..3u8, 0..4i64, any::<bool>(), any::<bool>()), 0..30)
     ) {
         let mut run = waiting(Goal::Ready, 2);
         let mut earned = false;
-        for (status, generation, stalled) in steps {
+        for (status, generation, stalled, handled) in steps {
             let status = [True, False, Unknown][usize::from(status)];
             let before = run.result().cloned();
-            earned |= before.is_none() && status == True && generation >= 2;
-            run.handle_observed(observed(&[
+            earned |= before.is_none() && status == True && generation >= 2 && handled;
+            let seen = observed(&[
                 condition("Ready", status, reasons::HELM_RELEASE_FAILED, generation),
                 condition("Reconciling", ConditionStatus::from(!stalled), "r", generation),
-            ]));
+            ]);
+            let handled_request = Some(if handled { "j1" } else { "j0" }.to_owned());
+            run.handle_observed(seen.map(|seen| Observed { handled_request, ..seen }));
+            prop_assert!(handled || before.is_some() || run.result().is_none());
             if before.is_some() {
                 prop_assert_eq!(run.result().cloned(), before);
             }

@@ -117,6 +117,15 @@ pub(super) async fn write(
         .patch_status(&instance.name_any(), &params, &patch)
         .await
         .map_err(|source| Error::Call { action: "write", what: what(), source })?;
+    let held = answer.status.as_ref().and_then(|held| held.handled_request.as_ref());
+    if status.handled_request.is_some() && held.is_none() {
+        tracing::error!(
+            namespace,
+            application_instance = instance.name_any(),
+            "the definition of ApplicationInstance is older than this operator, jobs wait until their deadline; \
+             apply deploy/crds.yaml"
+        );
+    }
     let version = version_of(&answer);
     shared.own_writes.record(instance, Arc::new(answer));
     tell(shared, instance, version, &status).await;

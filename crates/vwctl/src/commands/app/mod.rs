@@ -120,6 +120,9 @@ impl Patience {
 /// The kind this command is about.
 const KIND: &str = "ApplicationInstance";
 
+/// The intent that applies once more what was applied, as a request of its own.
+const SYNC: &str = "sync-application-instance";
+
 impl App {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
         match self.action {
@@ -127,10 +130,18 @@ impl App {
             Action::List { place } => list(context, &place).await,
             Action::Get { name, place } => get(context, &name, &place).await,
             Action::Sync(Sync { target, force, patience }) => {
-                target.enqueue(context, "sync-application-instance", patience.wishes(force)).await
+                say(&match force {
+                    false => format!("Flux is asked to look at {} again.", target.name),
+                    true => format!("Flux is asked to upgrade {}, even if nothing changed.", target.name),
+                });
+                target.enqueue(context, SYNC, patience.wishes(force)).await
             }
             Action::Retry(Retry { target, patience }) => {
-                target.enqueue(context, "sync-application-instance", patience.wishes(false)).await
+                say(&format!(
+                    "Flux is asked to try {} again; its failures so far do not count.",
+                    target.name
+                ));
+                target.enqueue(context, SYNC, patience.wishes(false)).await
             }
             Action::Delete(Delete { target }) => {
                 target.enqueue(context, "delete-application-instance", Wishes::default()).await
