@@ -14,7 +14,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
-use vworkspace_protocol::{ConditionStatus, Outcome, admin::Job, condition::types::READY};
+use tokio::task::JoinSet;
+use vworkspace_protocol::{
+    ConditionStatus, Outcome,
+    admin::Job,
+    condition::types::{READY, SOURCE_REACHABLE},
+};
 
 const DEADLINE: Duration = Duration::from_secs(600);
 
@@ -101,6 +106,33 @@ async fn publish(world: &World, folder: &Path, version: &str) {
     }
 }
 
+/// A repository of its own; it ends with the set.
+async fn serve(folder: &Path) -> (String, JoinSet<std::io::Result<()>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let routes = axum::Router::new().fallback_service(tower_http::services::ServeDir::new(folder));
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, routes).await });
+    (url, server)
+}
+
+/// What was asked for runs, and Flux has looked.
+#[tokio::test]
+async fn running_application_is_answered_though_its_repository_is_away() {
+    let world = world().await;
+    let namespace = world.namespace().await;
+    let folder = tempfile::tempdir().unwrap();
+    publish(&world, folder.path(), "1.0.0").await;
+    let (url, server) = serve(folder.path()).await;
+    let mut instance = world.hello(&namespace, "web", "1.0.0");
+    instance["spec"]["chart"]["url"] = json!(url);
+    assert_eq!(deployed(&world, instance.clone()).await.outcome, Some(Outcome::Succeeded));
+    drop(server);
+    let job = deployed(&world, instance).await;
+    assert_eq!(job.outcome, Some(Outcome::Succeeded), "{}", job.error);
+    world.until(&namespace, "web", SOURCE_REACHABLE, |reach| reach.status == ConditionStatus::False).await;
+}
+
 /// Flux would read the index again within a minute.
 #[tokio::test]
 async fn version_that_was_published_a_moment_ago_is_found() {
@@ -108,11 +140,7 @@ async fn version_that_was_published_a_moment_ago_is_found() {
     let namespace = world.namespace().await;
     let folder = tempfile::tempdir().unwrap();
     publish(&world, folder.path(), "1.0.0").await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let routes = axum::Router::new().fallback_service(tower_http::services::ServeDir::new(folder.path()));
-    let _server = tokio::spawn(async move { axum::serve(listener, routes).await });
-
+    let (url, _server) = serve(folder.path()).await;
     let mut instance = world.hello(&namespace, "web", "1.0.0");
     instance["spec"]["chart"]["url"] = json!(url);
     assert_eq!(deployed(&world, instance.clone()).await.outcome, Some(Outcome::Succeeded));

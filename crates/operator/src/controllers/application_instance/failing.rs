@@ -3,22 +3,25 @@
 use super::situation::Situation;
 use crate::flux::reading::{Progress, Reading};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use vworkspace_core::agent::helm_failure::{self, Failing};
 use vworkspace_crds::application_instance::{FailingRelease, FailureKind};
-use vworkspace_protocol::time::whole_seconds;
+use vworkspace_protocol::{condition::types, time::whole_seconds};
 
-/// What the status says in this situation, given what it said. Between two tries nothing changes.
+/// What the status says in this situation, given what it said. Between two tries nothing changes. The cause is read off the
+/// words that are reported, never off Helm's own, which may hold more than may be shown.
 pub(super) fn advance(
     before: Option<FailingRelease>,
     situation: &Situation,
+    conditions: &[Condition],
     now: Timestamp,
 ) -> Option<FailingRelease> {
     let Situation::Flux(Reading { progress, is_answered, .. }) = situation else { return None };
+    let ready = conditions.iter().find(|condition| condition.type_ == types::READY);
     match progress {
         // Flux reports a failure before it counts it.
-        Progress::Retrying { message, failures: failures @ 1.., .. } if *is_answered => {
-            let before = before.map(read);
+        Progress::Retrying { failures: failures @ 1.., .. } if *is_answered => {
+            let (before, message) = (before.map(read), ready.map_or("", |ready| &ready.message));
             Some(written(Failing::advance(before, message, *failures, whole_seconds(now))))
         }
         Progress::Retrying { .. }

@@ -72,7 +72,8 @@ pub fn status(
     let answered = request::of(instance).filter(|_| situation.is_answer()).map(|request| request.id);
     let is_news = before_generation != Some(generation)
         || answered.is_some() && answered != status.handled_request.as_deref();
-    status.failing = failing::advance(status.failing.filter(|_| !is_news), situation, now);
+    status.failing =
+        failing::advance(status.failing.filter(|_| !is_news), situation, &status.conditions, now);
     status.handled_request = answered.map(str::to_owned).or(status.handled_request);
     if *situation == Situation::Placeholder {
         status.helm_release_ref = None;

@@ -169,12 +169,12 @@ impl Cluster {
             self.running = Some(running::advance(self.running.as_ref(), running, self.generation, now));
         }
         let situation = Situation::Flux(reading.clone());
+        self.conditions = conditions(&self.conditions, &situation, self.generation, now);
         if situation.is_answer() && self.handled_request != self.request {
             self.handled_request.clone_from(&self.request);
             self.failing = None;
         }
-        self.failing = failing::advance(self.failing.take(), &situation, now);
-        self.conditions = conditions(&self.conditions, &situation, self.generation, now);
+        self.failing = failing::advance(self.failing.take(), &situation, &self.conditions, now);
         reading
     }
 }
