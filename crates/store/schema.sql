@@ -134,7 +134,7 @@ CREATE TABLE job_spec (
     wait_for TEXT,
     deadline_seconds INTEGER,
     payload TEXT NOT NULL
-) STRICT;
+, retry_seconds INTEGER, force INTEGER NOT NULL DEFAULT 0) STRICT;
 
 CREATE TABLE job_step (
     job INTEGER NOT NULL REFERENCES job (seq),

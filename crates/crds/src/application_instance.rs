@@ -247,6 +247,12 @@ pub struct ApplicationInstanceStatus {
     #[serde(default)]
     #[schemars(schema_with = "crate::conditions")]
     pub conditions: Vec<Condition>,
+    /// The newest request of a job that was answered: Flux has looked since, or a rule refused it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_request: Option<String>,
+    /// The failures of Helm that Flux retries; absent while there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<FailingRelease>,
     /// The HelmRelease that serves this instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helm_release_ref: Option<ReleaseRef>,
@@ -268,6 +274,32 @@ pub struct ApplicationInstanceStatus {
     /// Where the application can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
+}
+
+/// Equal failures in a row, counted since the request that was answered last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailingRelease {
+    /// What the failures depend on.
+    pub kind: FailureKind,
+    /// What they have in common: Helm's message without digits, addresses and times.
+    pub cause: String,
+    /// How many there were; counted up to 3.
+    pub tries: u32,
+    /// Flux's count at the last of them.
+    pub counted: i64,
+    /// When the first was seen.
+    pub since: Time,
+}
+
+/// What a failure depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureKind {
+    /// On chart and values alone: it is the same at every try.
+    Chart,
+    /// On what the cluster holds or does: it may pass.
+    Cluster,
 }
 
 /// Name of a HelmRelease.

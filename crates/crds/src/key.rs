@@ -21,6 +21,17 @@ pub const NAMESPACE_GATE_OPEN: &str = "vworkspace";
 pub const FORCE_REGISTRATION: &str = "ops.vworkspace.io/rotate-credentials";
 /// Flux's annotation that asks for a reconcile without changing the generation.
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// Flux's annotation that clears the failures of a HelmRelease, so that it is tried again; counts with the same value as
+/// [`FLUX_REQUESTED_AT`].
+pub const FLUX_RESET_AT: &str = "reconcile.fluxcd.io/resetAt";
+/// Flux's annotation that upgrades a HelmRelease though nothing changed; counts with the same value as
+/// [`FLUX_REQUESTED_AT`].
+pub const FLUX_FORCE_AT: &str = "reconcile.fluxcd.io/forceAt";
+/// Annotation on an ApplicationInstance: the job whose request Flux must handle before the job ends. On Flux objects: the
+/// request that was passed on to them last.
+pub const REQUEST: &str = "apps.vworkspace.io/request";
+/// Annotation on an ApplicationInstance: the job that wants an upgrade even if nothing changed.
+pub const FORCED_REQUEST: &str = "apps.vworkspace.io/forced-request";
 /// Annotation on Flux objects: SHA-256 of what was applied, so that an unchanged wish is not sent again.
 pub const APPLIED_DIGEST: &str = "apps.vworkspace.io/applied-digest";
 /// Annotation on a HelmRelease: revision of the referenced values that Flux was last asked to read, a keyed digest.

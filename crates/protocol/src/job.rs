@@ -39,6 +39,13 @@ pub struct Job {
     /// Additive: how long the job may wait for its goal once applied. Absent: 1800.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<u32>,
+    /// Additive: how long a failure that may pass is waited out before the job fails; 0: until the deadline. Absent: decided
+    /// by the failure (contract, section 7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_seconds: Option<u32>,
+    /// Additive: upgrade the application even if nothing changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// Which shape a payload has and what is done with it.

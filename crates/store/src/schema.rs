@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_report_digest.sql"),
     include_str!("../migrations/0008_identity_and_restore.sql"),
     include_str!("../migrations/0009_revocation.sql"),
+    include_str!("../migrations/0010_retry_and_force.sql"),
 ];
 
 /// Brings a database to the newest version.

@@ -28,6 +28,15 @@ impl FromStr for Span {
     }
 }
 
+/// A duration that may be 0; `0` needs no unit.
+pub(crate) fn or_zero(text: &str) -> Result<Span, &'static str> {
+    match length(text) {
+        _ if text == "0" => Ok(Span { text: text.to_owned(), length: Duration::ZERO }),
+        Some(length) if !text.is_empty() => Ok(Span { text: text.to_owned(), length }),
+        _ => Err("write a duration such as 90s, 5m or 1h30m, or 0"),
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -68,6 +77,8 @@ mod tests {
             let span: Span = text.parse().unwrap();
             assert_eq!((span.seconds(), span.to_string().as_str()), (seconds, text));
         }
+        assert_eq!([or_zero("0"), or_zero("0s")].map(|span| span.unwrap().seconds()), [0, 0]);
+        assert!(or_zero("").is_err() && or_zero("5").is_err());
         for wrong in
             ["", "5", "m", "-5m", "5 m", "5d", "0s", ".5h", "1.h", "5mm", "99999999999999999999h", "1..2s"]
         {

@@ -14,7 +14,8 @@ const WAIT: Duration = Duration::from_secs(25);
 const MOST_FAILURES: u32 = 6;
 
 /// Follows job `id` until nothing more can happen, or until a signal; `tell` gets each timeline entry once, in order, with the
-/// job as it is. Answers the job as it was last seen, `known` at first, however the following ended.
+/// job as it is; why the application is not ready is said when that changes. Answers the job as it was last seen, `known` at
+/// first, however the following ended.
 pub(crate) async fn follow(
     client: &Client,
     signals: &mut Signals,
@@ -23,7 +24,8 @@ pub(crate) async fn follow(
     tell: impl FnMut(&Job, &TimelineEntry) -> Result<(), Error>,
 ) -> (Option<Job>, Result<(), Error>) {
     let progress = Progress::start(format!("job {id}"));
-    let mut following = Following { client, progress, id, job: known, seen: 0, is_awaited: false, tell };
+    let mut following =
+        Following { client, progress, id, job: known, seen: 0, is_awaited: false, trouble: None, tell };
     let ended = tokio::select! {
         ended = following.run() => ended,
         signal = signals.first() => Err(Error::Interrupted { id: id.clone(), signal }),
@@ -41,6 +43,8 @@ struct Following<'a, T> {
     seen: u32,
     /// It was told that the job waits for its cluster.
     is_awaited: bool,
+    /// Why the application is not ready, as it was told last.
+    trouble: Option<String>,
     tell: T,
 }
 
@@ -64,6 +68,11 @@ impl<T: FnMut(&Job, &TimelineEntry) -> Result<(), Error>> Following<'_, T> {
                 self.progress.aside(|| (self.tell)(job, entry))?;
                 self.seen = self.seen.max(entry.seq);
             }
+            let trouble = render::trouble(job);
+            if let Some(words) = trouble.as_deref().filter(|_| trouble != self.trouble) {
+                self.progress.aside(|| say(words));
+            }
+            self.trouble = trouble.or(self.trouble.take());
             self.progress.now(render::job_standing(job));
             if job.state.is_terminal() {
                 return Ok(());

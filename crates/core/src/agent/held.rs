@@ -6,6 +6,8 @@
 mod owners;
 mod same;
 
+pub use owners::applied;
+
 use serde_json::Value;
 use std::fmt;
 use vworkspace_protocol::outcome::FieldConflict;

@@ -5,9 +5,11 @@
 //!       └────────────┴── expired, replayed, refused, conflict ──►─┘
 //! ```
 //!
-//! `succeeded` is told only when the object says so about the generation that was applied; what is not clearly over
-//! waits until the deadline.
+//! `succeeded` is reported only when the object says so about the generation that was applied, and after Flux has handled
+//! the job's request: an unchanged spec keeps its generation, so old conditions would pass for an answer. What is not
+//! clearly over waits until the deadline, except for a failure that lasts ([`super::helm_failure`]).
 
+use super::helm_failure::Failing;
 use crate::planted::{Bug, planted};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,9 @@ use vworkspace_protocol::{
     limits,
     outcome::{JobResult, StatusUpdate, phase},
 };
+
+/// The kind that Flux is asked to look at.
+const APPLICATION_INSTANCE: &str = "ApplicationInstance";
 
 /// Shortest time between two status updates of one job.
 const STATUS_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
@@ -31,6 +36,10 @@ pub struct Observed {
     pub observed_generation: i64,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
+    /// `status.handledRequest`: the newest request that was answered.
+    pub handled_request: Option<String>,
+    /// `status.failing`: the failures of Helm that Flux retries.
+    pub failing: Option<Failing>,
 }
 
 impl Observed {
@@ -88,6 +97,10 @@ pub struct Taken {
     pub applied: ObjectRef,
     /// Until then.
     pub deadline: Timestamp,
+    /// Flux must have handled the job's request before anything is said about the goal. False for records of earlier
+    /// versions, which made none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_requested: bool,
 }
 
 /// Where a job stands. Each state owns what is known in it.
@@ -114,6 +127,7 @@ pub struct JobRun {
     job: JobId,
     expires_at: Option<Timestamp>,
     deadline_after: SignedDuration,
+    retry_seconds: Option<u32>,
     state: State,
     told: Option<StatusUpdate>,
     told_at: Option<Timestamp>,
@@ -128,6 +142,7 @@ impl JobRun {
             job: job.id.clone(),
             expires_at: job.expires_at,
             deadline_after: SignedDuration::try_from(deadline).unwrap_or(SignedDuration::from_secs(1800)),
+            retry_seconds: job.retry_seconds,
             state: State::Received,
             told: None,
             told_at: None,
@@ -177,7 +192,9 @@ impl JobRun {
         match goal {
             Goal::Accepted => self.end(Outcome::Succeeded, "", Some(applied)),
             Goal::Ready | Goal::Finished | Goal::Gone => {
-                self.state = State::Waiting { taken: Taken { goal, applied, deadline }, last: None };
+                let is_requested = goal == Goal::Ready && applied.kind == APPLICATION_INSTANCE;
+                let taken = Taken { goal, applied, deadline, is_requested };
+                self.state = State::Waiting { taken, last: None };
             }
         }
     }
@@ -207,7 +224,7 @@ impl JobRun {
         let is_same_life =
             |observed: &Observed| taken.applied.uid.is_empty() || observed.uid == taken.applied.uid;
         let observed = observed.filter(is_same_life);
-        let verdict = match verdict(taken.goal, &taken.applied, observed.as_ref()) {
+        let verdict = match verdict(taken, &self.job, observed.as_ref()) {
             Verdict::Waits if taken.goal == Goal::Ready => rights_verdict(last.as_ref(), observed.as_ref()),
             clear => clear,
         };
@@ -265,12 +282,32 @@ impl JobRun {
                 self.end(Outcome::Failed, &error, None);
             }
             State::Waiting { taken, last } if now >= taken.deadline => {
-                let error = format!("DeadlineExceeded: {}", last_word(taken, last.as_ref()));
+                let error = format!("DeadlineExceeded: {}", last_word(taken, &self.job, last.as_ref()));
                 let applied = taken.applied.clone();
                 self.end(Outcome::Failed, &error, Some(applied));
             }
-            State::Received | State::Applying { .. } | State::Waiting { .. } | State::Done(_) => {}
+            State::Waiting { taken, .. } => {
+                if let Some((_, error)) = self.lasting_failure().filter(|(at, _)| now >= *at) {
+                    let applied = taken.applied.clone();
+                    self.end(Outcome::Failed, &error, Some(applied));
+                }
+            }
+            State::Received | State::Applying { .. } | State::Done(_) => {}
         }
+    }
+
+    /// When the job stops waiting for a failure that Flux retries, and its error.
+    fn lasting_failure(&self) -> Option<(Timestamp, String)> {
+        let State::Waiting { taken, last: Some(observed) } = &self.state else { return None };
+        let failing = observed.failing.as_ref()?;
+        let ready = observed.condition(types::READY)?;
+        let is_about_this = taken.goal == Goal::Ready
+            && !is_unanswered(taken, &self.job, observed)
+            && ready.status == ConditionStatus::False
+            && ready.reason == reasons::HELM_RELEASE_FAILED
+            && observed.generation_of(ready) >= taken.applied.generation;
+        let at = failing.gives_up_at(self.retry_seconds).filter(|_| is_about_this)?;
+        Some((at, format!("{} (the same failure {} times; Flux tries on)", told(ready), failing.tries)))
     }
 
     /// When [`JobRun::handle_timeout`] or [`JobRun::poll_status`] has something to do next.
@@ -278,12 +315,15 @@ impl JobRun {
         match &self.state {
             State::Received | State::Done(_) => None,
             State::Applying { deadline, .. } => Some(*deadline),
-            State::Waiting { taken: Taken { deadline, .. }, .. } => match self.told_at {
-                Some(at) if self.progress() != self.told => {
-                    Some((*deadline).min(at.saturating_add(STATUS_INTERVAL).unwrap_or(*deadline)))
+            State::Waiting { .. } => {
+                let due = self.deadline()?;
+                match self.told_at {
+                    Some(at) if self.progress() != self.told => {
+                        Some(due.min(at.saturating_add(STATUS_INTERVAL).unwrap_or(due)))
+                    }
+                    _ => Some(due),
                 }
-                _ => Some(*deadline),
-            },
+            }
         }
     }
 
@@ -292,7 +332,10 @@ impl JobRun {
         match &self.state {
             State::Received | State::Done(_) => None,
             State::Applying { deadline, .. } => Some(*deadline),
-            State::Waiting { taken, .. } => Some(taken.deadline),
+            State::Waiting { taken, .. } => {
+                let failure = self.lasting_failure().map_or(Timestamp::MAX, |(at, _)| at);
+                Some(taken.deadline.min(failure))
+            }
         }
     }
 
@@ -328,6 +371,9 @@ impl JobRun {
             State::Received | State::Done(_) => return None,
             State::Applying { cause, .. } if cause.is_empty() => return None,
             State::Applying { cause, .. } => (phase::APPLYING, Vec::new(), cause.clone()),
+            State::Waiting { taken, last: Some(last) } if is_outdated(taken, &self.job, last) => {
+                (phase::RECONCILING, Vec::new(), "waiting for Flux to look".to_owned())
+            }
             State::Waiting { taken, last } => (
                 phase_of(taken.goal, last.as_ref()),
                 last.as_ref().map(|last| last.conditions.clone()).unwrap_or_default(),
@@ -350,14 +396,29 @@ enum Verdict {
     Waits,
 }
 
-fn verdict(goal: Goal, applied: &ObjectRef, observed: Option<&Observed>) -> Verdict {
-    match (goal, observed) {
+fn verdict(taken: &Taken, job: &JobId, observed: Option<&Observed>) -> Verdict {
+    let applied = &taken.applied;
+    match (taken.goal, observed) {
         (Goal::Gone, Some(_)) if planted(Bug::DeletedAtOnce) => Verdict::Succeeded,
         (Goal::Accepted, _) | (Goal::Gone, None) => Verdict::Succeeded,
         (Goal::Gone, Some(_)) | (Goal::Ready | Goal::Finished, None) => Verdict::Waits,
+        (Goal::Ready, Some(observed)) if is_unanswered(taken, job, observed) => Verdict::Waits,
         (Goal::Ready, Some(observed)) => ready_verdict(applied.generation, observed),
         (Goal::Finished, Some(observed)) => finished_verdict(applied.generation, observed),
     }
+}
+
+/// Returns `true` while what the object says may be older than the job.
+fn is_unanswered(taken: &Taken, job: &JobId, observed: &Observed) -> bool {
+    let is_handled = observed.handled_request.as_deref() == Some(job.as_str());
+    taken.is_requested && !is_handled
+}
+
+/// Returns `true` if what the object says would be taken for an answer to the job, and is none.
+fn is_outdated(taken: &Taken, job: &JobId, observed: &Observed) -> bool {
+    let failed = observed.condition(types::READY).is_some_and(|c| c.reason == reasons::HELM_RELEASE_FAILED);
+    let decides = failed || !matches!(ready_verdict(taken.applied.generation, observed), Verdict::Waits);
+    is_unanswered(taken, job, observed) && decides
 }
 
 fn ready_verdict(applied: i64, observed: &Observed) -> Verdict {
@@ -426,7 +487,7 @@ fn told(condition: &Condition) -> String {
 
 /// The last Ready condition about what was applied, or why there is none: a condition of an earlier generation says
 /// nothing about this job.
-fn last_word(taken: &Taken, last: Option<&Observed>) -> String {
+fn last_word(taken: &Taken, job: &JobId, last: Option<&Observed>) -> String {
     let type_ = match taken.goal {
         Goal::Ready | Goal::Accepted => types::READY,
         Goal::Finished => "Running",
@@ -435,6 +496,9 @@ fn last_word(taken: &Taken, last: Option<&Observed>) -> String {
     let reported = last.and_then(|last| Some((last.condition(type_)?, last)));
     let drift = last.and_then(|last| drift_of(taken.applied.generation, last));
     match reported {
+        Some((condition, last)) if is_outdated(taken, job, last) => {
+            format!("Flux has not handled the request of this job; before it, the object was {condition}")
+        }
         Some((Condition { status: ConditionStatus::True, .. }, _))
             if taken.goal == Goal::Ready && drift.is_some() =>
         {

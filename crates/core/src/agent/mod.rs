@@ -9,6 +9,7 @@
 //!   departure  what follows from the answer to a decommission
 //!   event_reporter  keys, log and outbox: stored before sent (EventReporter)
 //!   held       does the API server hold what was sent? (Comparison)
+//!   helm_failure  when a job stops waiting for a failure that Flux retries (Failing)
 //!   identity_step what follows for the identity: register, rotate, keep (next_step)
 //!   job_run    one job from receipt to result         (goal, deadline, progress)
 //!   outbox     events waiting for delivery            (EventBatcher)
@@ -28,6 +29,7 @@ pub mod departure;
 pub mod divergence;
 pub mod event_reporter;
 pub mod held;
+pub mod helm_failure;
 pub mod identity_step;
 pub mod job_run;
 pub mod object_key;

@@ -31,6 +31,8 @@ pub struct AdmittedJob {
     expires_at: Option<Timestamp>,
     wait_for: Option<WaitFor>,
     deadline_seconds: Option<u32>,
+    retry_seconds: Option<u32>,
+    force: bool,
 }
 
 /// Digest of a job's target: jobs of one lane take effect in enqueue order.
@@ -74,7 +76,7 @@ pub enum Refused {
     /// An intent this control plane does not offer.
     #[error(
         "intent {0:?} is unknown; use ensure-application-instance, request-operation, \
-         delete-application-instance or rotate-operator-credentials"
+         sync-application-instance, delete-application-instance or rotate-operator-credentials"
     )]
     UnknownIntent(String),
     /// A member the kind needs is absent, empty, too long or not of its type.
@@ -112,6 +114,9 @@ pub enum Refused {
     /// Outside 1 to 604,800.
     #[error("deadlineSeconds must be 1 to {}", MAX_DEADLINE.as_secs())]
     Deadline,
+    /// Over 604,800.
+    #[error("retrySeconds must be 0 to {}", MAX_DEADLINE.as_secs())]
+    Retry,
     /// Not in the future.
     #[error("expiresAt must lie in the future")]
     Expired,
@@ -129,6 +134,7 @@ impl Refused {
             | Self::Member { .. }
             | Self::EmptyKey
             | Self::Deadline
+            | Self::Retry
             | Self::Expired => code::INVALID_REQUEST,
         }
     }
@@ -151,6 +157,9 @@ pub fn admit(request: EnqueueJob) -> Result<AdmittedJob, Refused> {
     if request.deadline_seconds.is_some_and(|s| !(1..=MAX_DEADLINE.as_secs()).contains(&s.into())) {
         return Err(Refused::Deadline);
     }
+    if request.retry_seconds.is_some_and(|seconds| u64::from(seconds) > MAX_DEADLINE.as_secs()) {
+        return Err(Refused::Retry);
+    }
     let explicit = match request.idempotency_key {
         Some(key) => Some(explicit_key(key, &kind, &canonical)?),
         None => None,
@@ -165,6 +174,8 @@ pub fn admit(request: EnqueueJob) -> Result<AdmittedJob, Refused> {
         expires_at: request.expires_at,
         wait_for: request.wait_for,
         deadline_seconds: request.deadline_seconds,
+        retry_seconds: request.retry_seconds,
+        force: request.force,
     })
 }
 
@@ -217,7 +228,17 @@ impl AdmittedJob {
         self.deadline_seconds
     }
 
-    /// The write of a whole object; `None` for `request-operation` and `rotate-operator-credentials`, which supersede
+    /// How long a failure that may pass is waited out, if the caller said.
+    pub fn retry_seconds(&self) -> Option<u32> {
+        self.retry_seconds
+    }
+
+    /// Whether the application is upgraded even if nothing changed.
+    pub fn force(&self) -> bool {
+        self.force
+    }
+
+    /// The write of a whole object; `None` for `request-operation`, `sync-application-instance` and `rotate-operator-credentials`, which supersede
     /// nothing and are superseded by nothing.
     pub fn object_write(&self) -> Option<&ObjectWrite> {
         self.write.as_ref()
@@ -293,20 +314,26 @@ fn intent(payload: &Value) -> Result<Aim, Refused> {
         }
         "request-operation" => Ok((manifest(&payload["operation"], &name, "operation")?, None)),
         "delete-application-instance" => {
-            let within = Within { kind: &name, object: payload };
-            let target = JobTarget {
-                kind: APPLICATION_INSTANCE.to_owned(),
-                namespace: within.optional("/namespace", "namespace")?,
-                name: within.required("/name", "name")?,
-            };
+            let target = named_instance(&name, payload)?;
             Ok((target, Some(ObjectWrite::new(Effect::Delete, APPLICATION_INSTANCE_API))))
         }
+        "sync-application-instance" => Ok((named_instance(&name, payload)?, None)),
         // The cluster itself; the agent knows which object that is.
         "rotate-operator-credentials" => {
             Ok((JobTarget { kind: "Cluster".to_owned(), ..JobTarget::default() }, None))
         }
         _ => Err(Refused::UnknownIntent(clipped(&name))),
     }
+}
+
+/// The instance that an intent names without its manifest.
+fn named_instance(intent: &str, payload: &Value) -> Result<JobTarget, Refused> {
+    let within = Within { kind: intent, object: payload };
+    Ok(JobTarget {
+        kind: APPLICATION_INSTANCE.to_owned(),
+        namespace: within.optional("/namespace", "namespace")?,
+        name: within.required("/name", "name")?,
+    })
 }
 
 /// Returns `apps.vworkspace.io` for `apps.vworkspace.io/v1alpha1`, and the empty text for the core group's `v1`.

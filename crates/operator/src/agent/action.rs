@@ -9,7 +9,9 @@ use vworkspace_core::{
     agent::{ObjectKey, job_run::Goal},
     canonical,
 };
-use vworkspace_crds::key::{CLUSTER_ID, MANAGED_BY, MANAGED_BY_CONTROL_PLANE, is_name};
+use vworkspace_crds::key::{
+    CLUSTER_ID, FORCED_REQUEST, MANAGED_BY, MANAGED_BY_CONTROL_PLANE, REQUEST, is_name,
+};
 use vworkspace_protocol::{
     ClusterId, Job, JobKind, ObjectRef, condition::reasons::INLINE_SECRET_MATERIAL_REJECTED,
     job::DeleteTarget, limits::clip,
@@ -45,6 +47,15 @@ pub enum Action {
         /// What must hold in the end.
         goal: Goal,
     },
+    /// Apply what jobs have applied of the object once more, as a request of its own.
+    Sync {
+        /// The object, without uid and generation.
+        object: ObjectRef,
+        /// What the request is, as annotations.
+        annotations: Map<String, Value>,
+        /// What must hold in the end.
+        goal: Goal,
+    },
     /// Delete the object and wait until it is gone.
     Delete {
         /// The object, without uid and generation.
@@ -66,7 +77,9 @@ impl Action {
     /// The lane the job belongs to. Rotations have one of their own: they are made one after the other.
     pub fn key(&self) -> ObjectKey {
         match self {
-            Self::Apply { object, .. } | Self::Delete { object } => ObjectKey::from(object),
+            Self::Apply { object, .. } | Self::Sync { object, .. } | Self::Delete { object } => {
+                ObjectKey::from(object)
+            }
             Self::Rotate => {
                 ObjectKey { kind: CLUSTER.to_owned(), namespace: String::new(), name: String::new() }
             }
@@ -157,9 +170,37 @@ fn intent(job: &Job, cluster: &ClusterId) -> Result<Action, Refusal> {
                 namespace: text(member("namespace").ok()),
             })
         }
+        "sync-application-instance" => {
+            let text =
+                |member: &str| payload.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
+            sync(text("name"), text("namespace"), job)
+        }
         "rotate-operator-credentials" => Ok(Action::Rotate),
         "" => Err(Refusal::Malformed("an intent needs the member \"intent\"".to_owned())),
         _ => Err(Refusal::UnknownIntent(name)),
+    }
+}
+
+/// The spec stays as jobs have applied it.
+fn sync(name: String, namespace: String, job: &Job) -> Result<Action, Refusal> {
+    let (api_version, kind) = OWN_KINDS[0];
+    let object = ObjectRef {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        name: named(name, "name")?,
+        namespace: named(namespace, "namespace")?,
+        ..ObjectRef::default()
+    };
+    let goal = Goal::of_apply(kind, job.wait_for);
+    let mut annotations = Map::new();
+    insert_request(&mut annotations, job);
+    Ok(Action::Sync { object, annotations, goal })
+}
+
+fn insert_request(annotations: &mut Map<String, Value>, job: &Job) {
+    annotations.insert(REQUEST.to_owned(), job.id.as_str().into());
+    if job.force {
+        annotations.insert(FORCED_REQUEST.to_owned(), job.id.as_str().into());
     }
 }
 
@@ -181,11 +222,14 @@ fn apply(mut manifest: Value, job: &Job, cluster: &ClusterId) -> Result<Action, 
         manifest.as_object_mut().ok_or_else(|| Refusal::Malformed("the manifest is no object".to_owned()))?;
     // Written by the API server and our controllers only; sending them would be refused or make false conflicts.
     root.remove("status");
+    let goal = Goal::of_apply(&object.kind, job.wait_for);
     if let Some(metadata) = root.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata::narrow(metadata)?;
         label(metadata, cluster)?;
+        if object.kind == OWN_KINDS[0].1 {
+            request(metadata, job, goal)?;
+        }
     }
-    let goal = Goal::of_apply(&object.kind, job.wait_for);
     Ok(Action::Apply { object, manifest, goal })
 }
 
@@ -206,6 +250,24 @@ fn label(metadata: &mut Map<String, Value>, cluster: &ClusterId) -> Result<(), R
         .ok_or_else(|| Refusal::Malformed("metadata.labels is no object".to_owned()))?;
     labels.insert(MANAGED_BY.to_owned(), MANAGED_BY_CONTROL_PLANE.into());
     labels.insert(CLUSTER_ID.to_owned(), cluster.as_str().into());
+    Ok(())
+}
+
+/// A job that waits for the goal is a request that Flux must handle. A replay repeats the value; what an exported object
+/// carries of an earlier job does not count.
+fn request(metadata: &mut Map<String, Value>, job: &Job, goal: Goal) -> Result<(), Refusal> {
+    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+    let annotations = annotations
+        .as_object_mut()
+        .ok_or_else(|| Refusal::Malformed("metadata.annotations is no object".to_owned()))?;
+    annotations.remove(REQUEST);
+    annotations.remove(FORCED_REQUEST);
+    if goal == Goal::Ready {
+        insert_request(annotations, job);
+    }
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
     Ok(())
 }
 
@@ -271,6 +333,39 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The annotations with which a job is applied.
+    fn annotations(job: &str, payload: &Value) -> Value {
+        let mut job: Value = serde_json::from_str(job).unwrap();
+        job["payload"] = payload.clone();
+        let cluster = ClusterId::new("c");
+        match of_job(&serde_json::from_value(job).unwrap(), &cluster).unwrap() {
+            Action::Apply { manifest, .. } => manifest["metadata"]["annotations"].clone(),
+            Action::Sync { annotations, .. } => annotations.into(),
+            Action::Delete { .. } | Action::Rotate => Value::Null,
+        }
+    }
+
+    #[test]
+    fn job_that_waits_for_its_application_is_a_request() {
+        let (api_version, kind) = OWN_KINDS[0];
+        let mut instance =
+            json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "w", "namespace": "t"}});
+        assert_eq!(annotations(r#"{"id": "j", "kind": "apply"}"#, &instance), json!({REQUEST: "j"}));
+        let forced = r#"{"id": "j", "kind": "apply", "force": true}"#;
+        let both = json!({REQUEST: "j", FORCED_REQUEST: "j"});
+        assert_eq!(annotations(forced, &instance), both);
+        // Of an exported object, what an earlier job asked for.
+        instance["metadata"]["annotations"] = json!({REQUEST: "j0", FORCED_REQUEST: "j0", "note": "x"});
+        let accepted = r#"{"id": "j", "kind": "apply", "waitFor": "accepted"}"#;
+        assert_eq!(annotations(accepted, &instance), json!({"note": "x"}));
+        let replay = annotations(r#"{"id": "j", "kind": "apply"}"#, &instance);
+        assert_eq!(replay, json!({REQUEST: "j", "note": "x"}));
+        let sync = json!({"intent": "sync-application-instance", "name": "w", "namespace": "t"});
+        assert_eq!(annotations(r#"{"id": "j", "kind": "intent", "force": true}"#, &sync), both);
+        let operation = json!({"apiVersion": OWN_KINDS[1].0, "kind": OWN_KINDS[1].1, "metadata": {"name": "w", "namespace": "t"}});
+        assert_eq!(annotations(r#"{"id": "j", "kind": "apply"}"#, &operation), Value::Null);
+    }
 
     fn of(kind: &str, payload: Value) -> Result<Action, Refusal> {
         let mut job = json!({"id": "j", "kind": kind});

@@ -14,7 +14,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
     core::{ApiResource, GroupVersionKind, Status},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::time::Duration;
 use thiserror::Error;
 use vworkspace_core::namespace_access::Standing;
@@ -120,6 +120,20 @@ impl Applier {
                 }
             }
         }
+    }
+
+    /// Applies once more what jobs have applied of the object, with these annotations.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn sync(
+        &self,
+        object: &ObjectRef,
+        annotations: &Map<String, Value>,
+    ) -> Result<ObjectRef, ApplyError> {
+        self.pass_gate(&object.namespace).await?;
+        let found = self.api(object)?.get_opt(&object.name).await.map_err(classify)?;
+        self.apply(object, &answer::applied_again(object, found.as_ref(), annotations)?).await
     }
 
     /// Asks for the deletion of the object as it is there now. An object that is not there is gone.

@@ -5,6 +5,7 @@
 
 use crate::{
     conditions,
+    controllers::application_instance::failing,
     guarded::labelled_metadata,
     marks::marks,
     report::{Reporter, version_of},
@@ -27,7 +28,7 @@ use std::{
 };
 use tokio::sync::watch;
 use vworkspace_core::agent::{ObjectKey, job_run::Observed};
-use vworkspace_crds::{ApplicationInstance, Cluster, Operation};
+use vworkspace_crds::{ApplicationInstance, Cluster, Operation, application_instance::FailingRelease};
 use vworkspace_protocol::ObjectRef;
 
 /// The part of an object that is read, whatever the rest is like.
@@ -45,6 +46,8 @@ struct Partial {
 struct PartialStatus {
     observed_generation: Option<i64>,
     conditions: Vec<KubeCondition>,
+    handled_request: Option<String>,
+    failing: Option<FailingRelease>,
 }
 
 /// One object as last seen.
@@ -313,6 +316,8 @@ fn followed(resource: &ApiResource, object: &Partial, status: &PartialStatus) ->
             uid: object.uid().unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),
             conditions: conditions::to_wire(&status.conditions),
+            handled_request: status.handled_request.clone(),
+            failing: status.failing.clone().map(failing::read),
         },
         deleting: object.metadata.deletion_timestamp.is_some(),
         created: object.creation_timestamp().map(|time| time.0.as_second()).unwrap_or_default(),

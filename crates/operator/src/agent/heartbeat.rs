@@ -127,7 +127,8 @@ mod tests {
             generation: 2,
             ..ObjectRef::default()
         };
-        let observed = Observed { uid: "u-1".to_owned(), observed_generation: 2, conditions };
+        let observed =
+            Observed { uid: "u-1".to_owned(), observed_generation: 2, conditions, ..Observed::default() };
         Followed { object, version: 0, observed, deleting: false, created: 0, marks: String::new() }
     }
 

@@ -5,6 +5,7 @@
 
 use kube::core::ObjectMeta;
 use serde::Deserialize;
+use vworkspace_crds::key;
 
 /// A HelmRelease.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,8 +43,17 @@ pub struct HelmReleaseStatus {
     pub last_attempted_revision_digest: Option<String>,
     /// Digest of the values last attempted.
     pub last_attempted_config_digest: Option<String>,
+    /// Tries that failed since the last success, a change or a reset.
+    pub failures: i64,
     /// Helm's releases, newest first.
     pub history: Vec<Snapshot>,
+}
+
+impl HelmRelease {
+    /// Returns `true` if Flux counts failures, or has given up.
+    pub fn has_failed(&self) -> bool {
+        self.status.failures > 0 || self.current_true("Stalled").is_some()
+    }
 }
 
 /// One Helm release in the history.
@@ -76,10 +86,21 @@ pub struct Source {
     pub status: SourceStatus,
 }
 
+impl Source {
+    /// Returns `true` if its controller has handled the request that stands on it. One that is suspended handles none.
+    pub fn is_request_handled(&self) -> bool {
+        let requested = self.metadata.annotations.as_ref().and_then(|all| all.get(key::FLUX_REQUESTED_AT));
+        let handled = &self.status.last_handled_reconcile_at;
+        self.spec.suspend || requested.is_none() || handled.as_ref() == requested
+    }
+}
+
 /// The members of the spec that are read.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SourceSpec {
+    /// Nothing is fetched while this holds.
+    pub suspend: bool,
     /// HelmChart: name of the chart asked for.
     pub chart: Option<String>,
     /// HelmChart: the version or range asked for.
@@ -105,6 +126,8 @@ pub struct SourceStatus {
     pub conditions: Vec<Condition>,
     /// The generation that was carried through; -1 before the first.
     pub observed_generation: i64,
+    /// The last request by annotation that was carried through.
+    pub last_handled_reconcile_at: Option<String>,
     /// HelmChart: revision of the repository's index in which the chart was looked for last.
     pub observed_source_artifact_revision: Option<String>,
     /// What was fetched last.

@@ -7,7 +7,7 @@
 
 use super::{
     observed::{Condition, HelmRelease, Observed as _, Source},
-    release_view::ReleaseView,
+    release_view::{ReleaseView, is_request_handled},
     sources::{self, Reach},
 };
 use vworkspace_crds::application_instance::{RunningRelease, SourceType};
@@ -21,10 +21,10 @@ pub struct Wanted<'a> {
     pub chart: &'a str,
     /// Version, range or tag.
     pub version: &'a str,
-    /// The request that stands on the release since we first asked Flux to read changed values (fact 8).
+    /// The request that stands on the release since we first asked Flux to look (facts 8 and 18).
     pub requested_at: Option<&'a str>,
-    /// `true` if that request is ours, `false` if somebody has replaced it since.
-    pub is_request_ours: bool,
+    /// `true` if that request is about changed values, which run only once it is handled.
+    pub is_for_values: bool,
 }
 
 /// What the cluster holds.
@@ -58,6 +58,8 @@ pub struct Reading {
     pub reach: Reach,
     /// The release that runs, where it is certain that it is the one asked for.
     pub running: Option<Running>,
+    /// Flux has handled the requests that stand on its objects, and this is what it made of them.
+    pub is_answered: bool,
 }
 
 /// A release that runs, by its content.
@@ -109,6 +111,8 @@ pub enum Progress {
     Retrying {
         /// Flux's message on the failure.
         message: String,
+        /// How many tries have failed by Flux's count.
+        failures: i64,
         /// The older release that runs, if one does.
         running: Option<String>,
     },
@@ -163,7 +167,17 @@ pub fn read(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> Re
     let drifted = seen.release.and_then(|release| release.current("Drifted"));
     let drift = drifted.map(|c| Drift { found: c.status == "True", message: c.message.clone() });
     let (progress, running) = progress(wanted, seen, reported);
-    Reading { progress, drift, reach: sources::reach(seen), running }
+    // A running release that is not what was asked for rests until Flux takes it up.
+    let is_old = progress == Progress::Resting && running.is_none();
+    let is_answered = !is_old && is_answered(wanted, seen);
+    Reading { progress, drift, reach: sources::reach(seen), running, is_answered }
+}
+
+/// Returns `true` if Flux has handled every request that stands: that on the source first, and the release looked at what
+/// came of it.
+fn is_answered(wanted: &Wanted<'_>, seen: &Seen<'_>) -> bool {
+    seen.release.is_some_and(|release| is_request_handled(wanted, release))
+        && sources::are_requests_handled(seen)
 }
 
 fn progress(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> (Progress, Option<Running>) {

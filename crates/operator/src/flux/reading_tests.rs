@@ -44,7 +44,7 @@ fn stalled(version: &str) -> HelmRelease {
 }
 
 fn wanted(source_type: SourceType, version: &str) -> Wanted<'_> {
-    Wanted { source_type, chart: "hello", version, requested_at: None, is_request_ours: false }
+    Wanted { source_type, chart: "hello", version, requested_at: None, is_for_values: false }
 }
 
 fn is_done(wanted: &Wanted<'_>, seen: &Seen<'_>) -> bool {
@@ -120,11 +120,8 @@ fn a_release_that_stalled_on_an_older_chart_has_not_failed_the_new_one() {
 fn a_release_that_stalled_on_older_values_has_not_failed_the_new_ones() {
     let release = stalled("1.0.0");
     let seen = Seen { release: Some(&release), chart: None, source: None };
-    let asked = Wanted {
-        requested_at: Some("secret/v@2"),
-        is_request_ours: true,
-        ..wanted(SourceType::Helm, "1.0.0")
-    };
+    let asked =
+        Wanted { requested_at: Some("secret/v@2"), is_for_values: true, ..wanted(SourceType::Helm, "1.0.0") };
     assert!(matches!(read(&asked, &seen, &Reported::default()).progress, Progress::Starting { .. }));
 }
 
@@ -210,7 +207,7 @@ fn failing_upgrade_of_moved_content_names_the_older_release() {
     let mut release = with_conditions("1.0.0+a", &fails);
     release.status.last_attempted_revision = Some("1.0.0+b".to_owned());
     let running = Some("release 1 of chart hello 1.0.0+a".to_owned());
-    let expected = Progress::Retrying { message: "UpgradeFailed".to_owned(), running };
+    let expected = Progress::Retrying { message: "UpgradeFailed".to_owned(), failures: 0, running };
     assert_eq!(progress_of(&release, &source(1, 1, "1.0.0"), &READY), expected);
 }
 
@@ -222,16 +219,16 @@ fn release_whose_test_failed_is_not_an_older_one() {
     release.status.last_attempted_config_digest = Some("sha256:c".to_owned());
     release.status.history[0].config_digest = Some("sha256:c".to_owned());
     let progress = progress_of(&release, &source(1, 1, "1.0.0"), &READY);
-    assert_eq!(progress, Progress::Retrying { message: "TestFailed".to_owned(), running: None });
+    assert_eq!(progress, Progress::Retrying { message: "TestFailed".to_owned(), failures: 0, running: None });
 }
 
 #[test]
 fn request_of_somebody_else_is_one_more_look() {
     let release = deployed("1.0.0", None);
     let seen = Seen { release: Some(&release), chart: None, source: None };
-    let asked = |is_request_ours| Wanted {
+    let asked = |is_for_values| Wanted {
         requested_at: Some("now"),
-        is_request_ours,
+        is_for_values,
         ..wanted(SourceType::Helm, "1.0.0")
     };
     assert_eq!(read(&asked(false), &seen, &READY).progress, Progress::Resting);
@@ -322,4 +319,56 @@ fn repository_that_fails_for_now_is_the_deeper_fault() {
     let stalled = condition("Stalled", "True", "URLInvalid", 1);
     repository.status.conditions.push(serde_json::from_value(stalled).unwrap());
     assert!(is_stalled(&stalled_chart("hello", "1.0.0", "index-1"), &repository));
+}
+
+/// A source with a request, and what it handled last.
+fn requested(mut source: Source, at: &str, handled: Option<&str>) -> Source {
+    let annotations = [(vworkspace_crds::key::FLUX_REQUESTED_AT.to_owned(), at.to_owned())];
+    source.metadata.annotations = Some(annotations.into());
+    source.status.last_handled_reconcile_at = handled.map(str::to_owned);
+    source
+}
+
+/// The version may have been published since the index was fetched.
+#[test]
+fn chart_has_stalled_only_once_its_repository_was_looked_at_for_the_job() {
+    let stalled = stalled_chart("hello", "1.0.0", "index-1");
+    let repository = |handled| requested(source(1, 1, "index-1"), "j2", handled);
+    assert!(!is_stalled(&stalled, &repository(None)));
+    assert!(!is_stalled(&stalled, &repository(Some("j1"))));
+    assert!(is_stalled(&stalled, &repository(Some("j2"))));
+}
+
+fn is_answered(release: &HelmRelease, chart: &Source, repository: &Source, version: &str) -> bool {
+    let seen = Seen { release: Some(release), chart: Some(chart), source: Some(repository) };
+    let wanted = Wanted { requested_at: Some("j2"), ..wanted(SourceType::Helm, version) };
+    read(&wanted, &seen, &READY).is_answered
+}
+
+#[test]
+fn request_is_answered_once_source_chart_and_release_have_looked() {
+    let release = |handled: &str| {
+        let mut release = deployed("1.0.0", None);
+        release.status.last_handled_reconcile_at = Some(handled.to_owned());
+        release
+    };
+    let chart = |index: &str, version| {
+        let mut chart = source(1, 1, version);
+        chart.status.observed_source_artifact_revision = Some(index.to_owned());
+        chart
+    };
+    let repository = |handled| requested(source(1, 1, "index-2"), "j2", Some(handled));
+    let (looked, looked_at) = (chart("index-2", "1.0.0"), repository("j2"));
+    assert!(is_answered(&release("j2"), &looked, &looked_at, "1.0.0"));
+    assert!(!is_answered(&release("j1"), &looked, &looked_at, "1.0.0"), "the release has not");
+    assert!(!is_answered(&release("j2"), &looked, &repository("j1"), "1.0.0"), "the repository has not");
+    assert!(
+        !is_answered(&release("j2"), &chart("index-1", "1.0.0"), &looked_at, "1.0.0"),
+        "the chart has not"
+    );
+    let newer = chart("index-2", "1.1.0");
+    assert!(!is_answered(&release("j2"), &newer, &looked_at, "1.x"), "the chart found is not what runs");
+    let mut suspended = repository("j1");
+    suspended.spec.suspend = true;
+    assert!(is_answered(&release("j2"), &looked, &suspended, "1.0.0"), "nobody looks at a suspended source");
 }

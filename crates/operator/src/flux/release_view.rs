@@ -39,7 +39,7 @@ impl ReleaseView<'_> {
         let is_reconciling = self.release.condition("Reconciling").is_some_and(|c| c.status == "True");
         let is_done = self.release.is_settled()
             && !is_reconciling
-            && self.is_request_handled()
+            && !self.are_values_unread()
             && self.are_sources_settled()
             && newest.status == "deployed"
             && self.is_the_chart(newest);
@@ -52,7 +52,7 @@ impl ReleaseView<'_> {
         let Some(newest) = newest else { return false };
         self.reported.is_ready
             && self.release.is_settled()
-            && !self.is_own_request_open()
+            && !self.are_values_unread()
             && self.release.current_true("Stalled").is_none()
             && self.release.current_false("Released").is_none()
             && self.is_ready_at_rest(newest)
@@ -109,7 +109,12 @@ impl ReleaseView<'_> {
         let is_between_tries = self.release.current("Ready").is_none_or(|ready| ready.status == "Unknown");
         let failure = self.failure_message().filter(|_| complaint.is_some() || is_between_tries)?;
         let running = self.older_release();
-        self.is_attempt_ours().then(|| Progress::Retrying { message: failure.message.clone(), running })
+        let failures = self.release.status.failures;
+        self.is_attempt_ours().then(|| Progress::Retrying {
+            message: failure.message.clone(),
+            failures,
+            running,
+        })
     }
 
     pub(super) fn under_way(&self) -> Progress {
@@ -139,16 +144,10 @@ impl ReleaseView<'_> {
         self.release.current_false("Released").or_else(|| self.release.current_false("Ready"))
     }
 
-    /// Returns `true` if the newest request was handled (fact 8).
-    fn is_request_handled(&self) -> bool {
-        let handled = self.release.status.last_handled_reconcile_at.as_deref();
-        self.wanted.requested_at.is_none_or(|requested| handled == Some(requested))
-    }
-
-    /// Returns `true` if we asked Flux to read changed values and it has not done so. A request of somebody else is one
-    /// more look at what runs (fact 18).
-    fn is_own_request_open(&self) -> bool {
-        self.wanted.is_request_ours && !self.is_request_handled()
+    /// Returns `true` if we asked Flux to read changed values and it has not done so (fact 8). Any other request is one
+    /// more look at what there is (fact 18): the job waits for it, the conditions do not.
+    fn are_values_unread(&self) -> bool {
+        self.wanted.is_for_values && !is_request_handled(self.wanted, self.release)
     }
 
     /// A source that has not looked at its own current spec makes the release speak about an older chart.
@@ -163,7 +162,7 @@ impl ReleaseView<'_> {
         let is_ours = status.last_attempted_revision.as_deref().is_none_or(|attempted| {
             self.is_the_version(attempted, status.last_attempted_revision_digest.as_deref())
         });
-        is_ours && self.are_sources_settled() && self.is_request_handled()
+        is_ours && self.are_sources_settled() && !self.are_values_unread()
     }
 
     fn is_the_chart(&self, snapshot: &Snapshot) -> bool {
@@ -196,6 +195,12 @@ impl ReleaseView<'_> {
         let is_asked_for = is_range || tag.is_none_or(|tag| tag == version::tag_of(self.wanted.version));
         is_asked_for.then_some(digest)
     }
+}
+
+/// Returns `true` if the newest request was handled.
+pub(super) fn is_request_handled(wanted: &Wanted<'_>, release: &HelmRelease) -> bool {
+    let handled = release.status.last_handled_reconcile_at.as_deref();
+    wanted.requested_at.is_none_or(|requested| handled == Some(requested))
 }
 
 /// A range means the version that Flux found for exactly that range.

@@ -47,9 +47,10 @@ pub(super) fn failure<'a>(seen: &Seen<'a>) -> Option<&'a Condition> {
 ///
 /// # Guarantees
 /// A HelmChart that is about an earlier wish says nothing: Flux rewrites it only after the HelmRelease, and looks into a
-/// new index only after the HelmRepository has stored it.
+/// new index only after the HelmRepository has stored it. A source that was asked to look again says nothing before it
+/// has: the version may have been published a moment ago.
 pub(super) fn stalled<'a>(wanted: &Wanted<'_>, seen: &Seen<'a>) -> Option<&'a Condition> {
-    let source = seen.source?;
+    let source = seen.source.filter(|source| source.is_request_handled())?;
     if failing(source).is_some() {
         return given_up(source);
     }
@@ -62,6 +63,16 @@ pub(super) fn stalled<'a>(wanted: &Wanted<'_>, seen: &Seen<'a>) -> Option<&'a Co
             && chart.status.observed_source_artifact_revision.as_ref() == index
     });
     chart.and_then(given_up)
+}
+
+/// Returns `true` if the sources have looked anew since they were asked to: the HelmChart also into the index that was
+/// fetched then. HelmCharts are not asked themselves, for Flux looks again when the index has changed.
+pub(super) fn are_requests_handled(seen: &Seen<'_>) -> bool {
+    let Some(source) = seen.source else { return true };
+    let index = source.status.artifact.as_ref().map(|artifact| &artifact.revision);
+    let is_old =
+        |chart: &Source| index.is_some() && chart.status.observed_source_artifact_revision.as_ref() != index;
+    source.is_request_handled() && !seen.chart.is_some_and(is_old)
 }
 
 /// `Stalled` goes while Flux looks once more at the same spec, where the failure's reason stays.

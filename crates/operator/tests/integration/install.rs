@@ -7,10 +7,11 @@ use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
+    core::DynamicObject,
     runtime::watcher,
 };
 use serde_json::json;
-use vworkspace_crds::{ApplicationInstance, application_instance::AppliedChart};
+use vworkspace_crds::{ApplicationInstance, application_instance::AppliedChart, key};
 use vworkspace_operator::{flux::written::FluxKind, report::Observation};
 
 const READY: &str = "Ready=True/HelmReleaseReady";
@@ -240,6 +241,40 @@ fn another_kind_of_source_replaces_the_old_one() -> anyhow::Result<()> {
         world.gone(world.flux(FluxKind::HelmRepository, &namespace), "shop-source").await?;
         let left = world.flux(FluxKind::OciRepository, &namespace).list(&ListParams::default()).await?;
         ensure!(left.items.len() == 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn request_of_a_job_is_passed_on_once_and_one_of_a_person_stays() -> anyhow::Result<()> {
+    test(|world| async {
+        let namespace = world.gated("request").await?;
+        installed(world, &namespace, world.helm(&namespace, "hello", "1.0.0")).await?;
+        world.patch(&namespace, json!({"metadata": {"annotations": {key::REQUEST: "j1"}}})).await?;
+        let is_handled = |instance: &ApplicationInstance| {
+            let status = instance.status.as_ref();
+            status.and_then(|status| status.handled_request.as_deref()) == Some("j1")
+        };
+        let instances: Api<ApplicationInstance> = world.api(&namespace);
+        world.until(instances, "shop", is_handled).await?;
+        let releases = world.flux(FluxKind::HelmRelease, &namespace);
+        let requested = |release: &DynamicObject| release.annotations()[key::FLUX_REQUESTED_AT].clone();
+        for (kind, name) in [(FluxKind::HelmRelease, "shop"), (FluxKind::HelmRepository, "shop-source")] {
+            let object = world.flux(kind, &namespace).get(name).await?;
+            ensure!(requested(&object) == "j1", "{name}");
+            ensure!(object.data["status"]["lastHandledReconcileAt"] == "j1", "{name}");
+        }
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {key::FLUX_REQUESTED_AT: "by hand"}}}));
+        releases.patch("shop", &PatchParams::default(), &patch).await?;
+        let by_hand = |release: &DynamicObject| release.data["status"]["lastHandledReconcileAt"] == "by hand";
+        world.until(releases.clone(), "shop", by_hand).await?;
+        // The generation shows that a reconcile has run.
+        let before = world
+            .patch(&namespace, json!({"spec": {"integrations": {"ingress": {"enabled": true}}}}))
+            .await?;
+        let after = world.told(&namespace, &[READY]).await?;
+        ensure!(after.metadata.generation == before.metadata.generation && is_handled(&after));
+        ensure!(requested(&releases.get("shop").await?) == "by hand");
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use kube::{
     core::DynamicObject,
 };
 use serde_json::json;
-use vworkspace_crds::ApplicationInstance;
+use vworkspace_crds::{ApplicationInstance, key};
 use vworkspace_operator::{
     controllers::application_instance::error::{is_absent, is_unserved},
     flux::written::FluxKind,
@@ -90,8 +90,11 @@ fn a_placeholder_is_ready_and_installs_nothing() -> anyhow::Result<()> {
         let namespace = world.gated("placeholder").await?;
         let mut instance = world.helm(&namespace, "hello", "1.0.0");
         instance["spec"] = json!({"appRef": {"catalogId": "hello"}, "mode": "placeholder"});
+        instance["metadata"]["annotations"] = json!({ key::REQUEST: "j1" });
         world.create(&namespace, instance).await?;
         let told = world.told(&namespace, &["Ready=True/Placeholder", "Reconciling=False/Stable"]).await?;
+        let handled = told.status.as_ref().and_then(|status| status.handled_request.as_deref());
+        ensure!(handled == Some("j1"), "nobody else answers the job");
         ensure!(told.metadata.finalizers.is_none());
         Ok(())
     })

@@ -28,6 +28,13 @@ pub struct EnqueueJob {
     /// 1 to 604,800; absent: 1,800.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<u32>,
+    /// How long a failure that may pass is waited out before the job fails, at most 604,800; 0: until the deadline.
+    /// Absent: decided by the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_seconds: Option<u32>,
+    /// Upgrade the application even if nothing changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl EnqueueJob {
@@ -43,6 +50,8 @@ impl EnqueueJob {
             expires_at: None,
             wait_for: None,
             deadline_seconds: None,
+            retry_seconds: None,
+            force: false,
         }
     }
 }

@@ -172,7 +172,8 @@ impl New {
         let explicit = job.explicit_key();
         connection.run(
             "INSERT INTO job_spec (job, created_at, target_kind, target_namespace, target_name, key, wait_for,
-                deadline_seconds, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                deadline_seconds, retry_seconds, force, payload)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 seq,
                 micros(now),
@@ -182,6 +183,8 @@ impl New {
                 explicit.map(|explicit| explicit.key.as_str()),
                 self.wait_for,
                 job.deadline_seconds(),
+                job.retry_seconds(),
+                job.force(),
                 job.payload()
             ],
         )?;

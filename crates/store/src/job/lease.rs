@@ -171,7 +171,8 @@ impl Poll {
         )?;
         timeline::add_step(connection, seq, job.steps, JobState::Leased, &self.cause, self.now)?;
         let delivered = connection.row(
-            "SELECT j.id, j.kind, s.payload, s.key, s.created_at, j.expires_at, s.wait_for, s.deadline_seconds, j.seq
+            "SELECT j.id, j.kind, s.payload, s.key, s.created_at, j.expires_at, s.wait_for, s.deadline_seconds,
+                s.retry_seconds, s.force, j.seq
              FROM job j JOIN job_spec s ON s.job = j.seq WHERE j.seq = ?1",
             [seq],
             delivered,
@@ -232,6 +233,8 @@ struct Delivered {
     expires_at: Option<i64>,
     wait_for: Option<String>,
     deadline_seconds: Option<u32>,
+    retry_seconds: Option<u32>,
+    force: bool,
 }
 
 fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
@@ -244,7 +247,9 @@ fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
         expires_at: row.get(5)?,
         wait_for: row.get(6)?,
         deadline_seconds: row.get(7)?,
-        seq: row.get(8)?,
+        retry_seconds: row.get(8)?,
+        force: row.get(9)?,
+        seq: row.get(10)?,
     })
 }
 
@@ -259,6 +264,8 @@ impl Delivered {
             expires_at: self.expires_at.map(time),
             wait_for: self.wait_for.map(|text| from_json("waitFor", &text)).transpose()?,
             deadline_seconds: self.deadline_seconds,
+            retry_seconds: self.retry_seconds,
+            force: self.force,
         })
     }
 }

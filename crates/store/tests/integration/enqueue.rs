@@ -33,12 +33,15 @@ pub async fn the_agent_gets_the_payload_and_every_member(world: World) {
     full.expires_at = Some(at(100));
     full.wait_for = Some(WaitFor::Accepted);
     full.deadline_seconds = Some(60);
+    full.retry_seconds = Some(0);
+    full.force = true;
     world.enqueue(&tenant, &agent, admitted(full), 1).await;
     let job = world.poll(&agent, "s", 2).await.jobs.remove(0);
     assert_eq!(serde_json::from_str::<serde_json::Value>(job.payload.get()).unwrap(), manifest("web"));
     assert_eq!((job.kind.as_str(), job.idempotency_key.as_str()), ("apply", "mine"));
     assert_eq!((job.created_at, job.expires_at), (Some(at(1)), Some(at(100))));
     assert_eq!((job.wait_for, job.deadline_seconds), (Some(WaitFor::Accepted), Some(60)));
+    assert_eq!((job.retry_seconds, job.force), (Some(0), true));
 }
 
 pub async fn an_explicit_key_stands_for_one_payload_of_one_cluster(world: World) {

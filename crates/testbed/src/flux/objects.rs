@@ -15,6 +15,10 @@ use super::status::Conditions;
 pub(super) const FINALIZER: &str = "finalizers.fluxcd.io";
 /// The annotation that asks for a reconcile.
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// The annotation that clears failures.
+const RESET_AT: &str = "reconcile.fluxcd.io/resetAt";
+/// The annotation that forces an upgrade.
+const FORCE_AT: &str = "reconcile.fluxcd.io/forceAt";
 
 /// A repository of charts over HTTP.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize)]
@@ -242,6 +246,10 @@ pub struct ReleaseStatus {
     pub(super) last_attempted_release_action_duration: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_handled_reconcile_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_handled_reset_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_handled_force_at: Option<String>,
 }
 
 /// One revision of a Helm release; the newest comes first in the history.
@@ -269,6 +277,39 @@ pub struct Snapshot {
 /// The value of the annotation that asks for a reconcile, if there is one.
 pub(super) fn requested_at<K: Resource>(object: &K) -> Option<String> {
     object.annotations().get(REQUESTED_AT).cloned()
+}
+
+/// What a request asks for beside a look. Both count only with the value of the request itself, and once.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Extra {
+    /// Failures are forgotten.
+    pub(super) reset: bool,
+    /// An upgrade is run though nothing changed.
+    pub(super) force: bool,
+}
+
+impl Extra {
+    pub(super) fn of(release: &HelmRelease, status: &ReleaseStatus) -> Self {
+        let requested = requested_at(release);
+        let asks = |annotation: &str, handled: &Option<String>| {
+            let asked = release.annotations().get(annotation);
+            asked.is_some() && asked == requested.as_ref() && asked != handled.as_ref()
+        };
+        Self {
+            reset: asks(RESET_AT, &status.last_handled_reset_at),
+            force: asks(FORCE_AT, &status.last_handled_force_at),
+        }
+    }
+
+    /// Notes in the status that it was done.
+    pub(super) fn note(self, status: &mut ReleaseStatus, request: Option<&String>) {
+        if self.reset {
+            status.last_handled_reset_at = request.cloned();
+        }
+        if self.force {
+            status.last_handled_force_at = request.cloned();
+        }
+    }
 }
 
 /// A duration as Go writes it (`1h2m3s`, `1.5s`, `300ms`), or the default when it is absent or no such duration.

@@ -217,10 +217,20 @@ pub(super) fn exhausted(status: &mut ReleaseStatus, at: At, action: Action) {
 
 /// The release is as it was wanted, as its last `Released` says.
 pub(super) fn in_sync(status: &mut ReleaseStatus, at: At) {
-    if let Some(released) =
-        status.conditions.get("Released").filter(|released| released.status == "True").cloned()
-    {
-        status.conditions.set(at, "Ready", Is::True, &released.reason, &released.message);
+    match status.conditions.get("Released").cloned() {
+        Some(released) if released.status == "True" => {
+            status.conditions.set(at, "Ready", Is::True, &released.reason, &released.message);
+        }
+        // The upgrade that failed before Helm stored anything was to something else than runs (fact 21).
+        Some(_) => {
+            let Some(newest) = status.history.first() else { return };
+            let Snapshot { namespace, name, version, chart_name, chart_version, .. } = newest;
+            let release = format!("release {namespace}/{name}.v{version}");
+            let chart = format!("chart {chart_name}@{chart_version}");
+            let message = format!("Helm upgrade succeeded for {release} with {chart}");
+            succeeded(status, at, Action::Upgrade, &message);
+        }
+        None => {}
     }
     status.conditions.remove(&["Reconciling", "Stalled"]);
 }

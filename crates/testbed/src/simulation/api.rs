@@ -158,6 +158,10 @@ pub struct Object {
     pub looks: u64,
     /// As the controller wrote them.
     pub conditions: Vec<Condition>,
+    /// The job that was applied last.
+    pub request: Option<JobId>,
+    /// As the controller wrote it: the request it has answered.
+    pub handled_request: Option<JobId>,
 }
 
 /// A change that had an effect.
@@ -329,11 +333,18 @@ impl Api {
     ///
     /// # Errors
     /// Refused or lost.
-    pub async fn apply(self: &Rc<Self>, name: &str, by: u64, found: Option<Object>) -> Result<Put, ApiError> {
+    pub async fn apply(
+        self: &Rc<Self>,
+        name: &str,
+        by: u64,
+        request: &JobId,
+        found: Option<Object>,
+    ) -> Result<Put, ApiError> {
         let (this, name, creates) = (self.clone(), name.to_owned(), found.is_none());
+        let request = request.clone();
         let found = found.filter(|_| !planted(Bug::WriteUnconditionally));
         let effect = move |state: &mut State| {
-            let put = state.apply(&name, by, found.as_ref());
+            let put = state.apply(&name, by, &request, found.as_ref());
             if let Put::Taken(object) = &put {
                 this.world
                     .history
@@ -374,14 +385,20 @@ impl Api {
 impl State {
     /// What was found is compared with what is there; where nothing was, there is nothing to compare. An object that is
     /// being deleted takes the change all the same.
-    fn apply(&mut self, name: &str, by: u64, found: Option<&Object>) -> Put {
+    fn apply(&mut self, name: &str, by: u64, request: &JobId, found: Option<&Object>) -> Put {
         let known = self.objects.get_mut(name);
         if found.is_some_and(|found| known.as_ref().is_none_or(|known| known.version != found.version)) {
             return Put::Race;
         }
         match known {
             Some(object) if object.foreign => return Put::Conflict,
-            Some(object) if object.value == by => return object.put(name),
+            Some(object) if object.value == by => {
+                let put = object.put(name);
+                if object.request.replace(request.clone()).as_ref() != Some(request) {
+                    self.touch(name);
+                }
+                return put;
+            }
             Some(object) => {
                 let before = std::mem::replace(&mut object.value, by);
                 object.generation += 1;
@@ -392,6 +409,9 @@ impl State {
             None => self.create(name, by),
         }
         self.changes.push(Change { object: name.to_owned(), by });
+        if let Some(object) = self.objects.get_mut(name) {
+            object.request = Some(request.clone());
+        }
         self.touch(name);
         self.objects.get(name).map_or(Put::Race, |object| object.put(name))
     }
@@ -468,6 +488,8 @@ impl State {
             deleting: false,
             looks: 0,
             conditions: Vec::new(),
+            request: None,
+            handled_request: None,
         };
         self.objects.insert(name.to_owned(), object);
     }

@@ -105,8 +105,11 @@ impl Api {
                 reason: reason.to_owned(),
                 message: String::new(),
             }];
+            let answered =
+                if status == ConditionStatus::True { &found.request } else { &found.handled_request };
             // A write that changes nothing makes no other version of the object, and is not made.
-            if found.conditions != conditions {
+            if found.conditions != conditions || found.handled_request != *answered {
+                found.handled_request.clone_from(&answered.clone());
                 found.conditions = conditions;
                 state.touch(&object.name);
             }

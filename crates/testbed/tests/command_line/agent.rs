@@ -35,6 +35,7 @@ impl Agent {
                 user_agent: "command-line-tests".to_owned(),
                 allow_insecure_http: false,
                 witness: Arc::default(),
+                capabilities: vworkspace_protocol::headers::AGENT_CAPABILITIES.to_owned(),
             })
             .unwrap()
         };

@@ -17,6 +17,7 @@ mod delivery;
 mod failing;
 mod generated_values;
 mod held;
+mod requests;
 mod rest;
 mod support;
 mod values;

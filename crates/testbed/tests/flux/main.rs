@@ -22,7 +22,15 @@ mod values;
 
 /// The recordings that must be matched. The others come with what they need: remediation, drift detection, dependsOn
 /// and service accounts. (`upgrade-ready-too-early` is a race of the real controllers: no measure of anything.)
-const SCENARIOS: [&str; 30] = [
+const SCENARIOS: [&str; 38] = [
+    "requested-unchanged",
+    "quota-then-retry",
+    "required-missing",
+    "values-schema",
+    "kube-version",
+    "unknown-kind",
+    "record-too-large",
+    "upgrade-fails-before-storage",
     "oci-semver",
     "values-dialect",
     "values-two-documents",
@@ -93,7 +101,7 @@ fn the_normal_form_is_that_of_the_original() -> anyhow::Result<()> {
         assert_eq!(settled::NormalForm::of(&recorded(&name)?).print(&format!("{name}.jsonl")), expected);
         compared += 1;
     }
-    assert_eq!(compared, 38);
+    assert_eq!(compared, 46);
     Ok(())
 }
 

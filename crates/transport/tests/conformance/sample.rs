@@ -96,6 +96,8 @@ pub fn job(id: &str) -> Job {
         expires_at: Some(moment()),
         wait_for: Some(WaitFor::Accepted),
         deadline_seconds: Some(60),
+        retry_seconds: Some(0),
+        force: true,
     }
 }
 
@@ -110,6 +112,8 @@ pub fn bare_job(id: &str, kind: &str, payload_text: &str) -> Job {
         expires_at: None,
         wait_for: None,
         deadline_seconds: None,
+        retry_seconds: None,
+        force: false,
     }
 }
 

@@ -19,6 +19,15 @@ use vworkspace_protocol::admin::{Cluster, EnqueueJob, Job};
 /// How long the answer of the control plane is waited for after a signal.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What a job asks for beside its payload.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// How long a failure that may pass is waited out; 0: until the deadline.
+    pub retry_seconds: Option<u32>,
+    /// Upgrade even if nothing changed.
+    pub force: bool,
+}
+
 /// Whether and for how long to wait.
 #[derive(Args, Debug)]
 pub(super) struct Waiting {
@@ -41,8 +50,11 @@ impl Waiting {
         client: &Client,
         cluster: &Cluster,
         intent: Value,
+        wishes: Wishes,
     ) -> Result<(), Error> {
-        self.hand_in(context, client, cluster, EnqueueJob::new("intent", intent)).await
+        let Wishes { retry_seconds, force } = wishes;
+        let job = EnqueueJob { retry_seconds, force, ..EnqueueJob::new("intent", intent) };
+        self.hand_in(context, client, cluster, job).await
     }
 
     /// Hands in `job`, with what the flags say of it; prints the job as it is at the end of the command.
@@ -53,13 +65,22 @@ impl Waiting {
         cluster: &Cluster,
         job: EnqueueJob,
     ) -> Result<(), Error> {
+        let is_keyed = self.idempotency_key.is_some();
         let request = EnqueueJob {
             idempotency_key: self.idempotency_key.or(job.idempotency_key),
             deadline_seconds: self.deadline.map(|deadline| deadline.seconds()).or(job.deadline_seconds),
             ..job
         };
+        // A repetition of a job that is over: nothing is left to follow.
+        let is_over_already = |job: &Job| {
+            let repeats = render::repetition(job).filter(|_| is_keyed);
+            repeats.inspect(|repeats| say(repeats)).is_some() && job.state.is_terminal()
+        };
         if !self.wait {
             let job = client.enqueue_job(&cluster.id, &request).await?;
+            if is_over_already(&job) {
+                return print(&context.format.render(&job, render::job)?);
+            }
             if let Some(why) = render::awaited(cluster).filter(|_| !job.state.is_terminal()) {
                 say(&why);
             }
@@ -68,6 +89,10 @@ impl Waiting {
         }
         let mut signals = Signals::catch().map_err(Error::Signals)?;
         let (job, signal) = enqueue(client, &mut signals, cluster, &request).await?;
+        if is_over_already(&job) {
+            print(&context.format.render(&job, render::job)?)?;
+            return follow::verdict(&job);
+        }
         let id = job.id.clone();
         let (job, ended) = match signal {
             Some(signal) => (Some(job), Err(Error::Interrupted { id, signal })),
@@ -81,6 +106,9 @@ impl Waiting {
             }
         };
         let Some(job) = job else { return ended };
+        if let Some(replayed) = render::replayed(&job) {
+            say(replayed);
+        }
         print(&context.format.render(&job, render::followed_job)?)?;
         ended.and_then(|()| follow::verdict(&job))
     }

@@ -5,7 +5,7 @@ use super::{
     text::{ago, clipped, when},
 };
 use vworkspace_protocol::{
-    Outcome,
+    ConditionStatus, Outcome,
     admin::{Explanation, Holder, Job, JobPage, JobState, JobTarget, NextStep, TimelineEntry},
     condition::types::READY,
     outcome::FieldConflict,
@@ -108,6 +108,32 @@ pub(crate) fn timeline_entry(job: &Job, entry: &TimelineEntry) -> String {
 pub(crate) fn followed_job(job: &Job) -> String {
     let told = Job { error: String::new(), ..job.clone() };
     below([facts(&told), conflicts(&told.conflicts)])
+}
+
+/// That a job was there before this request: its key was used before.
+pub(crate) fn repetition(job: &Job) -> Option<String> {
+    let repeats = format!(
+        "This key was used before: job {} of {}, {}. This is its record; nothing is done again.",
+        job.id,
+        when(job.created_at),
+        state(job)
+    );
+    (job.created_at < job.as_of).then_some(repeats)
+}
+
+/// That the cluster knew the job's key, and did nothing.
+pub(crate) fn replayed(job: &Job) -> Option<&'static str> {
+    let is_replay = job.outcome == Some(Outcome::Noop) && job.error.is_empty();
+    is_replay.then_some(
+        "The cluster has carried out this key before: the answer is from its record, and nothing was looked at again.",
+    )
+}
+
+/// Why an open job's application is not ready, in the words of Flux and Helm; `None` while nothing is wrong.
+pub(crate) fn trouble(job: &Job) -> Option<String> {
+    let ready = job.conditions.iter().find(|condition| condition.type_ == READY)?;
+    let is_trouble = ready.status == ConditionStatus::False && !job.state.is_terminal();
+    is_trouble.then(|| plain(&format!("{}: {}", ready.reason, ready.message)))
 }
 
 /// Where a job stands, in one short line: state, and until it is over phase and what Ready says.

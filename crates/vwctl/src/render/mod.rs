@@ -20,7 +20,9 @@ pub(crate) use application::{application, applications};
 pub(crate) use cluster::{absence, awaited, cluster, clusters};
 pub(crate) use event::events;
 pub(crate) use identity::{released, unknown_results};
-pub(crate) use job::{explanation, followed_job, job, job_standing, jobs, timeline_entry};
+pub(crate) use job::{
+    explanation, followed_job, job, job_standing, jobs, repetition, replayed, timeline_entry, trouble,
+};
 pub(crate) use organization::{organization, organizations, whoami};
 pub(crate) use table::table as columns;
 pub(crate) use text::{plain, plain_line, when, with_causes};

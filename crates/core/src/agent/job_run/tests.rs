@@ -26,7 +26,13 @@ fn condition(type_: &str, status: ConditionStatus, reason: &str, generation: i64
 }
 
 fn observed(conditions: &[Condition]) -> Option<Observed> {
-    Some(Observed { uid: "u".into(), observed_generation: 0, conditions: conditions.to_vec() })
+    Some(Observed {
+        uid: "u".into(),
+        observed_generation: 0,
+        conditions: conditions.to_vec(),
+        handled_request: Some("j1".into()),
+        failing: None,
+    })
 }
 
 fn waiting(goal: Goal, generation: i64) -> JobRun {
@@ -46,6 +52,111 @@ fn succeeded_only_with_ready_about_the_applied_generation() {
     run.handle_observed(observed(&[condition("Ready", True, reasons::HELM_RELEASE_READY, 2)]));
     let result = run.result().unwrap();
     assert_eq!((result.outcome, result.applied_ref.clone()), (Outcome::Succeeded, Some(applied(2))));
+}
+
+#[test]
+fn conditions_from_before_the_request_was_handled_are_no_answer() {
+    let failed =
+        [condition("Ready", False, reasons::HELM_RELEASE_FAILED, 2), condition("Reconciling", False, "r", 2)];
+    let ready = [condition("Ready", True, reasons::HELM_RELEASE_READY, 2)];
+    for (conditions, outcome) in
+        [(failed.as_slice(), Outcome::Failed), (ready.as_slice(), Outcome::Succeeded)]
+    {
+        let mut run = waiting(Goal::Ready, 2);
+        for handled_request in [None, Some("j0".to_owned())] {
+            let older = Observed { handled_request, ..observed(conditions).unwrap() };
+            run.handle_observed(Some(older));
+            assert_eq!(run.result(), None);
+            assert!(run.poll_status(at(1)).is_none_or(|told| told.conditions.is_empty()));
+        }
+        run.handle_observed(observed(conditions));
+        assert_eq!(run.result().unwrap().outcome, outcome);
+    }
+}
+
+/// An operator of an earlier version applied it and made no request.
+#[test]
+fn job_that_made_no_request_is_answered_by_conditions_alone() {
+    let taken: Taken = serde_json::from_value(serde_json::json!({
+        "goal": "Ready", "applied": applied(2), "deadline": at(60),
+    }))
+    .unwrap();
+    let mut run = JobRun::new(&job(""));
+    run.resume(taken, at(0));
+    let ready = observed(&[condition("Ready", True, reasons::HELM_RELEASE_READY, 2)]).unwrap();
+    run.handle_observed(Some(Observed { handled_request: None, ..ready }));
+    assert_eq!(run.result().unwrap().outcome, Outcome::Succeeded);
+}
+
+/// The release is failing since second 1, by Flux's last word of second 1 + `tries`.
+fn failing(message: &str, tries: i64) -> Observed {
+    let counted =
+        (1..=tries).fold(None, |before, count| Some(Failing::advance(before, message, count, at(count))));
+    let mut ready = condition("Ready", False, reasons::HELM_RELEASE_FAILED, 2);
+    ready.message = message.into();
+    let reconciling = condition("Reconciling", True, "ProgressingWithRetry", 2);
+    Observed { failing: counted, ..observed(&[ready, reconciling]).unwrap() }
+}
+
+fn waiting_with(extra: &str) -> JobRun {
+    let mut run = JobRun::new(&job(extra));
+    run.handle_applying(at(0));
+    run.handle_applied(Goal::Ready, applied(2));
+    run
+}
+
+const REQUIRED: &str = "Helm install failed for release t/app with chart x@1.0.0: execution error at (x.yaml:1:2): host is required";
+const NO_KIND: &str = "Helm install failed for release t/app with chart x@1.0.0: no matches for kind Foo";
+
+#[test]
+fn second_equal_failure_of_chart_or_values_ends_the_job_in_helms_words() {
+    let mut run = waiting_with("");
+    run.handle_observed(Some(failing(REQUIRED, 1)));
+    run.handle_timeout(at(100));
+    assert_eq!(run.result(), None);
+    run.handle_observed(Some(failing(REQUIRED, 2)));
+    assert_eq!(run.poll_timeout(), Some(at(1)));
+    run.handle_timeout(at(101));
+    let result = run.result().unwrap();
+    assert_eq!(result.outcome, Outcome::Failed);
+    assert_eq!(
+        result.error,
+        format!("HelmReleaseFailed: {REQUIRED} (the same failure 2 times; Flux tries on)")
+    );
+}
+
+#[test]
+fn failure_that_depends_on_the_cluster_ends_the_job_after_five_minutes() {
+    let mut run = waiting_with("");
+    run.handle_observed(Some(failing(NO_KIND, 3)));
+    assert_eq!(run.poll_timeout(), Some(at(302)));
+    run.handle_timeout(at(301));
+    assert_eq!(run.result(), None);
+    run.handle_timeout(at(302));
+    assert!(run.result().unwrap().error.contains(NO_KIND));
+}
+
+#[test]
+fn caller_with_patience_waits_until_the_deadline() {
+    let mut run = waiting_with(r#","retrySeconds":0,"deadlineSeconds":60"#);
+    run.handle_observed(Some(failing(REQUIRED, 3)));
+    run.handle_timeout(at(59));
+    assert_eq!(run.result(), None);
+    run.handle_timeout(at(60));
+    assert!(run.result().unwrap().error.starts_with("DeadlineExceeded: "));
+    let mut run = waiting_with(r#","retrySeconds":40"#);
+    run.handle_observed(Some(failing(REQUIRED, 3)));
+    assert_eq!(run.poll_timeout(), Some(at(42)));
+}
+
+#[test]
+fn failures_from_before_the_request_was_handled_end_nothing() {
+    let mut run = waiting_with("");
+    for handled_request in [None, Some("j0".to_owned())] {
+        run.handle_observed(Some(Observed { handled_request, ..failing(REQUIRED, 3) }));
+        run.handle_timeout(at(1_000));
+        assert_eq!(run.result(), None);
+    }
 }
 
 /// The foreign value runs: the job ends with the word on it unless somebody takes it away.
@@ -263,22 +374,25 @@ fn status_is_told_on_change_and_at_most_once_a_second() {
 }
 
 proptest! {
-    /// Whatever is observed, a success is told only after Ready=True about the applied generation, and an ended job
-    /// stays as it ended.
+    /// Whatever is observed, a success is told only after Ready=True about the applied generation once the request was
+    /// handled, and an ended job stays as it ended.
     #[test]
     fn no_success_too_early_and_ends_are_final(
-        steps in proptest::collection::vec((0..3u8, 0..4i64, any::<bool>()), 0..30)
+        steps in proptest::collection::vec((0..3u8, 0..4i64, any::<bool>(), any::<bool>()), 0..30)
     ) {
         let mut run = waiting(Goal::Ready, 2);
         let mut earned = false;
-        for (status, generation, stalled) in steps {
+        for (status, generation, stalled, handled) in steps {
             let status = [True, False, Unknown][usize::from(status)];
             let before = run.result().cloned();
-            earned |= before.is_none() && status == True && generation >= 2;
-            run.handle_observed(observed(&[
+            earned |= before.is_none() && status == True && generation >= 2 && handled;
+            let seen = observed(&[
                 condition("Ready", status, reasons::HELM_RELEASE_FAILED, generation),
                 condition("Reconciling", ConditionStatus::from(!stalled), "r", generation),
-            ]));
+            ]);
+            let handled_request = Some(if handled { "j1" } else { "j0" }.to_owned());
+            run.handle_observed(seen.map(|seen| Observed { handled_request, ..seen }));
+            prop_assert!(handled || before.is_some() || run.result().is_none());
             if before.is_some() {
                 prop_assert_eq!(run.result().cloned(), before);
             }
@@ -292,7 +406,8 @@ proptest! {
 #[test]
 fn a_clock_that_went_back_between_two_processes_moves_no_deadline_away() {
     let mut run = JobRun::new(&job(r#","deadlineSeconds":60"#));
-    let taken = Taken { goal: Goal::Ready, applied: ObjectRef::default(), deadline: at(3_600) };
+    let taken =
+        Taken { goal: Goal::Ready, applied: ObjectRef::default(), deadline: at(3_600), is_requested: false };
     run.resume(taken, at(0));
     assert_eq!(run.deadline(), Some(at(60)));
 }

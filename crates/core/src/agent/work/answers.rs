@@ -88,7 +88,8 @@ fn observe(work: &mut Work, ready: ConditionStatus, second: i64) {
         reason: "r".into(),
         message: String::new(),
     };
-    let observed = Observed { conditions: vec![ready], ..Observed::default() };
+    let observed =
+        Observed { conditions: vec![ready], handled_request: Some("j".to_owned()), ..Observed::default() };
     work.handle_observed(0, Some(observed), at(second));
 }
 

@@ -72,7 +72,17 @@ fn ready(generation: i64) -> Observed {
         reason: "r".into(),
         message: String::new(),
     };
-    Observed { uid: "u".into(), observed_generation: generation, conditions: vec![condition] }
+    Observed {
+        uid: "u".into(),
+        observed_generation: generation,
+        conditions: vec![condition],
+        ..Observed::default()
+    }
+}
+
+/// The same, once Flux has handled the request of `job`.
+fn answered(job: &str, generation: i64) -> Observed {
+    Observed { handled_request: Some(job.to_owned()), ..ready(generation) }
 }
 
 /// `former` waits for its goal; `later` was handed over once, without an answer, and is to be over after ten seconds.

@@ -83,8 +83,12 @@ impl World {
     fn check_success(&self, n: usize, job: &Enqueued, result: &JobResult) {
         assert_ne!(job.repeats, Repeats::Success, "{} was run again", job.job.id);
         let is_reached = job.value.is_none() || job.at_once;
-        let was_seen = is_reached || self.objects[&job.object].seen_ready.contains(&job.value);
+        let object = &self.objects[&job.object];
+        let was_seen = is_reached || object.seen_ready.contains(&job.value);
         assert!(was_seen, "{} took another's success for its own", job.job.id);
+        // An object that is as the job wants it already was ready before, which is no answer.
+        let is_answered = is_reached || object.answered.contains(&job.job.id);
+        assert!(is_answered, "{} succeeded before its request was handled", job.job.id);
         // What is over at once, a deletion perhaps, is so before that is durable; until then the one before it may see
         // its own end.
         let counts = |later: &&Enqueued| later.object == job.object && later.took_effect();

@@ -2,10 +2,13 @@
 
 use super::{ApplyError, conflict_message};
 use kube::core::{DynamicObject, Status};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use vworkspace_core::agent::held::{self, Comparison};
-use vworkspace_crds::{free_form, key::AGENT_FIELD_MANAGER};
-use vworkspace_protocol::outcome::FieldConflict;
+use vworkspace_crds::{
+    free_form,
+    key::{AGENT_FIELD_MANAGER, FORCED_REQUEST},
+};
+use vworkspace_protocol::{ObjectRef, outcome::FieldConflict};
 
 /// What follows from an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,9 +78,37 @@ pub(super) fn explain_refusal(
     ApplyError::Conflict { message, conflicts }
 }
 
+/// The manifest that applies once more what jobs have applied, with these annotations.
+///
+/// # Errors
+/// There is no such object, or no job has applied it.
+pub(super) fn applied_again(
+    object: &ObjectRef,
+    found: Option<&DynamicObject>,
+    annotations: &Map<String, Value>,
+) -> Result<Value, ApplyError> {
+    let name = format!("{} {:?} in namespace {:?}", object.kind, object.name, object.namespace);
+    let found = found.ok_or_else(|| ApplyError::Refused(format!("NotFound: there is no {name}")))?;
+    let mut manifest = held::applied(&as_json(found)?, AGENT_FIELD_MANAGER).ok_or_else(|| {
+        ApplyError::Refused(format!("NotApplied: no job has applied {name}; deploy it first"))
+    })?;
+    // What an earlier request asked for.
+    if let Some(kept) = manifest["metadata"]["annotations"].as_object_mut() {
+        kept.remove(FORCED_REQUEST);
+    }
+    for (key, value) in annotations {
+        manifest["metadata"]["annotations"][key] = value.clone();
+    }
+    Ok(manifest)
+}
+
+fn as_json(object: &DynamicObject) -> Result<Value, ApplyError> {
+    serde_json::to_value(object)
+        .map_err(|error| ApplyError::Unsettled(format!("the object cannot be read: {error}")))
+}
+
 fn compare(manifest: &Value, object: &DynamicObject) -> Result<Comparison, ApplyError> {
-    let held = serde_json::to_value(object)
-        .map_err(|error| ApplyError::Unsettled(format!("the object cannot be read: {error}")))?;
+    let held = as_json(object)?;
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();
     Ok(held::compare(manifest, &held, free_form(kind), AGENT_FIELD_MANAGER))
 }

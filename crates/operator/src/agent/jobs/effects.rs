@@ -171,6 +171,10 @@ impl Inner {
                     let object = self.means.applier.apply(object, manifest).await?;
                     Ok(Applied::Taken { object, goal: *goal, gone: false })
                 }
+                Action::Sync { object, annotations, goal } => {
+                    let object = self.means.applier.sync(object, annotations).await?;
+                    Ok(Applied::Taken { object, goal: *goal, gone: false })
+                }
                 Action::Delete { object } => Ok(match self.means.applier.delete(object).await? {
                     Deletion::Gone => Applied::Taken { object: object.clone(), goal: Goal::Gone, gone: true },
                     Deletion::Pending(object) => Applied::Taken { object, goal: Goal::Gone, gone: false },

@@ -213,7 +213,7 @@ fn plan_of(job: &Job, cluster: &ClusterId) -> Plan {
     match action::of_job(job, cluster) {
         Ok(action) => {
             let job_action = match &action {
-                Action::Apply { .. } | Action::Rotate => JobAction::Apply,
+                Action::Apply { .. } | Action::Sync { .. } | Action::Rotate => JobAction::Apply,
                 Action::Delete { .. } => JobAction::Delete,
             };
             Plan { lane: action.key(), action: Ok(job_action) }

@@ -9,6 +9,7 @@ use super::{
     drift,
     error::{Error, is_absent},
     live::{self, Live, Standing, owner_other_than},
+    request::{self, Annotations, Request},
     validate::Refusal,
     values_revision::{self, Mark},
     values_secret,
@@ -54,13 +55,14 @@ impl Applied {
         Seen { release: Some(&self.release), source: Some(&self.source), chart: self.helm_chart.as_ref() }
     }
 
-    /// The request that stands on the release since we first asked Flux to read changed values, and whether it is ours:
-    /// people set Flux's annotation too.
+    /// The request that stands on the release since we first asked Flux to look, and whether it is about changed values.
+    /// People set Flux's annotation too.
     pub fn request(&self) -> Option<(&str, bool)> {
         let annotations = self.release.metadata.annotations.as_ref()?;
-        let mark = annotations.get(key::VALUES_REVISION)?;
+        let values = annotations.get(key::VALUES_REVISION);
+        values.or_else(|| annotations.get(key::REQUEST))?;
         let requested_at = annotations.get(key::FLUX_REQUESTED_AT)?;
-        Some((requested_at, requested_at == mark))
+        Some((requested_at, Some(requested_at) == values))
     }
 }
 
@@ -84,7 +86,12 @@ pub async fn apply(
     let (release, of_release): (HelmRelease, _) =
         keep(client, &prepared.namespace, &prepared.release, found.release, &uid).await?;
     let drift = drift::words(&[(&prepared.source, &of_source), (&prepared.release, &of_release)]);
-    let release = mark_values(client, &prepared.namespace, release, found.values_revision, is_new).await?;
+    let request = request::of(&instance);
+    let for_source = request.map(|request| request.for_source(source.metadata.annotations.as_ref()));
+    let source = annotate(client, &prepared.namespace, &prepared.source, source, for_source).await?;
+    let for_release = marks(&release, request, found.values_revision, is_new);
+    let release =
+        annotate(client, &prepared.namespace, &prepared.release, release, Some(for_release)).await?;
     drop_other_source(client, &instance, &prepared, &uid).await?;
     Ok(Applied {
         instance,
@@ -154,30 +161,47 @@ async fn keep<V: DeserializeOwned + Observed>(
     Ok((live.view, comparison))
 }
 
-/// Asks Flux to read the referenced values again when they are not the ones it was last asked to read (fact 8).
-///
-/// Both annotations go in one plain patch, outside the applied set: people set Flux's annotation too, and that is no
-/// conflict.
-async fn mark_values(
+/// What asks Flux to look at the release: for a job, and to read the referenced values again when they are not the ones it
+/// was last asked to read (fact 8). The job's request is the later one.
+fn marks(
+    release: &HelmRelease,
+    request: Option<Request<'_>>,
+    values: Option<String>,
+    is_new: bool,
+) -> Annotations {
+    let carried = release.metadata.annotations.as_ref();
+    let carried = carried.and_then(|annotations| annotations.get(key::VALUES_REVISION)).map(String::as_str);
+    let mut annotations = Annotations::new();
+    if let Some(revision) = values {
+        match values_revision::mark(carried, &revision, is_new) {
+            Mark::Keep => {}
+            Mark::Write => _ = annotations.insert(key::VALUES_REVISION, revision),
+            Mark::WriteAndRequest => {
+                annotations.insert(key::FLUX_REQUESTED_AT, revision.clone());
+                annotations.insert(key::VALUES_REVISION, revision);
+            }
+        }
+    }
+    annotations.extend(request.map(|request| request.for_release(release)).unwrap_or_default());
+    annotations
+}
+
+/// Writes annotations, if there are any, in one plain patch outside the applied set: people set Flux's annotation too, and
+/// that is no conflict.
+async fn annotate<V: DeserializeOwned>(
     client: &Client,
     namespace: &str,
-    release: HelmRelease,
-    revision: Option<String>,
-    is_new: bool,
-) -> Result<HelmRelease, Error> {
-    let Some(revision) = revision else { return Ok(release) };
-    let annotations = release.metadata.annotations.as_ref();
-    let carried = annotations.and_then(|annotations| annotations.get(key::VALUES_REVISION));
-    let annotations = match values_revision::mark(carried.map(String::as_str), &revision, is_new) {
-        Mark::Keep => return Ok(release),
-        Mark::Write => json!({ key::VALUES_REVISION: revision }),
-        Mark::WriteAndRequest => json!({ key::VALUES_REVISION: revision, key::FLUX_REQUESTED_AT: revision }),
+    desired: &Desired,
+    object: V,
+    annotations: Option<Annotations>,
+) -> Result<V, Error> {
+    let Some(annotations) = annotations.filter(|annotations| !annotations.is_empty()) else {
+        return Ok(object);
     };
-    let name = release.metadata.name.unwrap_or_default();
     let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
-    let what = || format!("HelmRelease {name}");
-    let object = live::api(client, FluxKind::HelmRelease, namespace)
-        .patch(&name, &operator_params(), &patch)
+    let what = || format!("{} {}", desired.kind.as_str(), desired.name);
+    let object = live::api(client, desired.kind, namespace)
+        .patch(&desired.name, &operator_params(), &patch)
         .await
         .map_err(|source| Error::Call { action: "annotate", what: what(), source })?;
     let value = serde_json::to_value(object).map_err(|source| Error::Unreadable { what: what(), source })?;

@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use vworkspace_protocol::condition::types;
 
 mod cluster;
+mod jobs;
 
 /// One thing reported, and when.
 struct Told {
@@ -102,8 +103,7 @@ fn runs_what_was_asked_for(cluster: &Cluster) -> bool {
         && Some(release.status.observed_generation) == release.metadata.generation
         && running == asked.as_deref()
         && !release.spec.suspend
-        && (cluster.requested_at.is_none()
-            || cluster.requested_at == release.status.last_handled_reconcile_at)
+        && (!cluster.is_for_values() || cluster.requested_at == release.status.last_handled_reconcile_at)
 }
 
 fn says(cluster: &Cluster, type_: &str, status: &str) -> bool {

@@ -10,6 +10,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use vworkspace_core::agent::helm_failure::cause_of;
 use vworkspace_protocol::{
     ConditionStatus,
     condition::{reasons, types},
@@ -39,6 +40,18 @@ pub enum Situation {
         /// What is waited for.
         message: String,
     },
+}
+
+impl Situation {
+    /// Returns `true` if this is an answer to the request that stands: Flux has handled it, or was not asked because a rule
+    /// is against it or nothing is to be installed.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::Flux(reading) => reading.is_answered,
+            Self::Refused(_) | Self::Placeholder => true,
+            Self::Unavailable { .. } | Self::Deleting { .. } => false,
+        }
+    }
 }
 
 /// The conditions after `before`, for one generation of the instance.
@@ -114,8 +127,9 @@ impl Table {
                 self.standing_still(reason, message);
                 self.set(types::BLOCKED, true, reasons::SOURCE_STALLED, message);
             }
-            Progress::Retrying { message, running } => {
-                self.set(types::READY, false, reasons::HELM_RELEASE_FAILED, message);
+            Progress::Retrying { message, running, .. } => {
+                let message = self.steady(message);
+                self.set(types::READY, false, reasons::HELM_RELEASE_FAILED, &message);
                 self.set(types::RECONCILING, true, WITH_RETRY, "Flux tries again by itself");
                 self.degraded(running.as_deref());
             }
@@ -130,6 +144,18 @@ impl Table {
                 self.all_is_well();
             }
         }
+    }
+
+    /// The words of the failure that was reported, where this is an equal one: a message with another address or time at each
+    /// try would make a stream of events.
+    fn steady(&self, message: &str) -> String {
+        let reported = self.conditions.iter().find(|condition| {
+            condition.type_ == types::READY
+                && condition.reason == reasons::HELM_RELEASE_FAILED
+                && condition.observed_generation == Some(self.generation)
+                && cause_of(&condition.message) == cause_of(message)
+        });
+        reported.map_or(message, |condition| &condition.message).to_owned()
     }
 
     fn failed(&mut self, message: &str, running: Option<&str>) {
@@ -208,7 +234,13 @@ mod tests {
     }
 
     fn flux(progress: Progress) -> Situation {
-        Situation::Flux(Reading { progress, drift: None, reach: Reach::Unknown, running: None })
+        Situation::Flux(Reading {
+            progress,
+            drift: None,
+            reach: Reach::Unknown,
+            running: None,
+            is_answered: false,
+        })
     }
 
     #[test]
@@ -258,7 +290,7 @@ mod tests {
         let rows = [
             flux(Progress::Suspended),
             flux(Progress::SourceStalled { reason: "URLInvalid".into(), message: "x".into() }),
-            flux(Progress::Retrying { message: "x".into(), running: None }),
+            flux(Progress::Retrying { message: "x".into(), failures: 1, running: None }),
             flux(Progress::Done { message: "x".into() }),
             Situation::Placeholder,
             Situation::Deleting { message: "x".into() },
@@ -282,7 +314,7 @@ mod tests {
     fn failing_upgrade_is_degraded_while_flux_retries() {
         let running = Some("release 1 of chart hello 1.0.0".to_owned());
         let done = conditions(&[], &flux(Progress::Done { message: "x".into() }), 1, Timestamp::UNIX_EPOCH);
-        let retrying = flux(Progress::Retrying { message: "boom".into(), running });
+        let retrying = flux(Progress::Retrying { message: "boom".into(), failures: 1, running });
         let after = conditions(&done, &retrying, 1, Timestamp::UNIX_EPOCH);
         let degraded = after.iter().find(|c| c.type_ == types::DEGRADED).unwrap();
         assert_eq!((degraded.status.as_str(), degraded.reason.as_str()), ("True", "HelmReleaseDegraded"));
@@ -292,7 +324,13 @@ mod tests {
     #[test]
     fn unreachable_source_is_reported_once_each_way() {
         let resting = |reach| {
-            Situation::Flux(Reading { progress: Progress::Resting, drift: None, reach, running: None })
+            Situation::Flux(Reading {
+                progress: Progress::Resting,
+                drift: None,
+                reach,
+                running: None,
+                is_answered: false,
+            })
         };
         let fails = |reason: &str, message: &str| {
             resting(Reach::Unreachable { reason: reason.into(), message: message.into() })
@@ -325,7 +363,7 @@ mod tests {
     fn unreachable_source_is_no_word_of_its_own_while_starting() {
         let reach = Reach::Unreachable { reason: "Failed".into(), message: "x".into() };
         let progress = Progress::SourceFailing { reason: "Failed".into(), message: "x".into() };
-        let reading = Reading { progress, drift: None, reach, running: None };
+        let reading = Reading { progress, drift: None, reach, running: None, is_answered: false };
         assert!(!told(&Situation::Flux(reading)).contains("SourceReachable"));
     }
 }

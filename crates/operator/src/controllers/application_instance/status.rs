@@ -7,7 +7,7 @@ use super::{
     dereference::Lack,
     drift,
     error::Error,
-    running,
+    failing, request, running,
     situation::{self, Situation},
     warning,
 };
@@ -41,7 +41,7 @@ pub fn read(applied: &Applied) -> Situation {
         chart: &applied.chart.name,
         version: &applied.chart.version,
         requested_at: request.map(|(requested_at, _)| requested_at),
-        is_request_ours: request.is_some_and(|(_, is_ours)| is_ours),
+        is_for_values: request.is_some_and(|(_, is_for_values)| is_for_values),
     };
     let mut reading = reading::read(&wanted, &applied.seen(), &running::reported(&applied.instance));
     reading.progress = addressed(waiting(reading.progress, &applied.lacks), &applied.chart);
@@ -92,6 +92,7 @@ pub fn status(
 ) -> ApplicationInstanceStatus {
     let before = instance.status.clone().unwrap_or_default();
     let generation = instance.metadata.generation.unwrap_or_default();
+    let before_generation = before.observed_generation;
     let mut conditions = situation::conditions(&before.conditions, situation, generation, now);
     warning::apply(&mut conditions, &warning::warnings(instance), generation, now);
     let mut status =
@@ -113,6 +114,12 @@ pub fn status(
         let before = status.running_release.as_ref();
         status.running_release = Some(running::advance(before, running, generation, now));
     }
+    let answered = request::of(instance).filter(|_| situation.is_answer()).map(|request| request.id);
+    let is_news = before_generation != Some(generation)
+        || answered.is_some() && answered != status.handled_request.as_deref();
+    status.failing =
+        failing::advance(status.failing.filter(|_| !is_news), situation, &status.conditions, now);
+    status.handled_request = answered.map(str::to_owned).or(status.handled_request);
     if *situation == Situation::Placeholder {
         status.helm_release_ref = None;
         status.running_release = None;
@@ -142,7 +149,7 @@ pub(super) async fn write(
     let namespace = instance.namespace().unwrap_or_default();
     let api: Api<ApplicationInstance> = Api::namespaced(shared.context.client.clone(), &namespace);
     // A merge patch leaves out what is absent; members that may go away are named as null.
-    let mut body = json!({ "helmReleaseRef": null, "requestedChart": null, "lastAppliedChart": null, "runningRelease": null, "valuesSecrets": null, "endpoints": null });
+    let mut body = json!({ "failing": null, "helmReleaseRef": null, "requestedChart": null, "lastAppliedChart": null, "runningRelease": null, "valuesSecrets": null, "endpoints": null });
     let what = || format!("the status of ApplicationInstance {}", instance.name_any());
     let told = serde_json::to_value(&status).map_err(|source| Error::Unreadable { what: what(), source })?;
     if let (Some(body), serde_json::Value::Object(told)) = (body.as_object_mut(), told) {
@@ -157,6 +164,15 @@ pub(super) async fn write(
         .patch_status(&instance.name_any(), &params, &patch)
         .await
         .map_err(|source| Error::Call { action: "write", what: what(), source })?;
+    let held = answer.status.as_ref().and_then(|held| held.handled_request.as_ref());
+    if status.handled_request.is_some() && held.is_none() {
+        tracing::error!(
+            namespace,
+            application_instance = instance.name_any(),
+            "the definition of ApplicationInstance is older than this operator, jobs wait until their deadline; \
+             apply deploy/crds.yaml"
+        );
+    }
     let version = version_of(&answer);
     shared.own_writes.record(instance, Arc::new(answer));
     tell(shared, instance, version, &status).await;

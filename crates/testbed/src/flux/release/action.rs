@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::super::Flux;
 use super::super::helm::{HelmFailure, ReleaseName, Revision};
-use super::super::objects::{HelmRelease, duration_or};
+use super::super::objects::{Extra, HelmRelease, duration_or, requested_at};
 use super::super::plan::{Action, Wanted};
 use super::super::queue::Key;
 use super::super::status::{self, At};
@@ -35,6 +35,11 @@ pub(super) async fn run(
     let timeout = duration_or(release.spec.timeout.as_deref(), DEFAULT_TIMEOUT);
     status::running(&mut writer.status, at, action, timeout);
     writer.write().await?;
+    let extra = Extra::of(release, &writer.status);
+    if extra.reset {
+        status::clear_failures(&mut writer.status);
+    }
+    extra.note(&mut writer.status, requested_at(release).as_ref());
     status::attempting(&mut writer.status, at, &prepared.wanted, &key.namespace);
     writer.write().await?;
     let outcome = helm(flux, key, action, prepared, timeout).await?;

@@ -12,8 +12,8 @@ use kube::api::{DeleteParams, ListParams};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::Flux;
-use super::objects::{HelmRelease, ReleaseStatus, duration_or, requested_at};
-use super::plan::{self, Step, Stored, Wanted};
+use super::objects::{Extra, HelmRelease, ReleaseStatus, duration_or, requested_at};
+use super::plan::{self, Action, Step, Stored, Wanted};
 use super::queue::{Key, Next};
 use super::status::{self, At};
 use super::values::Values;
@@ -61,6 +61,7 @@ pub(super) async fn reconcile(flux: &Arc<Flux>, key: &Key) -> anyhow::Result<Nex
         bring_about(flux, key, &release, &mut writer, at).await?
     };
     if let Some(request) = requested_at(&release) {
+        Extra::of(&release, &writer.status).note(&mut writer.status, Some(&request));
         writer.status.last_handled_reconcile_at = Some(request);
     }
     writer.write().await?;
@@ -75,7 +76,11 @@ async fn bring_about(
     writer: &mut Writer,
     at: At,
 ) -> anyhow::Result<Next> {
-    let before = writer.status.clone();
+    let mut before = writer.status.clone();
+    let extra = Extra::of(release, &before);
+    if extra.reset {
+        status::clear_failures(&mut before);
+    }
     // Helm's reading takes a while, Flux's does not: nothing that passes in Flux may stand here meanwhile.
     let values = Values::of(flux, &key.namespace, &release.spec).await?;
     status::fulfilling(&mut writer.status, at);
@@ -100,7 +105,10 @@ async fn bring_about(
         oci_digest: chart.oci_digest,
         config_digest: values.digest()?,
     };
-    let step = decide(flux, key, &before, at, &wanted).await?;
+    let step = match decide(flux, key, &before, at, &wanted).await? {
+        Step::InSync if extra.force => Step::Run(Action::Upgrade),
+        step => step,
+    };
     let again = Next::After(duration_or(release.spec.interval.as_deref(), DEFAULT_INTERVAL));
     match step {
         Step::Run(action) => {
@@ -112,6 +120,8 @@ async fn bring_about(
         Step::InSync => {
             status::in_sync(&mut writer.status, at);
             writer.write().await?;
+            status::clear_failures(&mut writer.status);
+            writer.status.last_attempted_generation = Some(at.generation);
         }
         Step::Exhausted(action) => {
             status::exhausted(&mut writer.status, at, action);

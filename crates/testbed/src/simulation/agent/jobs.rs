@@ -259,7 +259,7 @@ impl Agent {
             if found.as_ref().is_some_and(Object::is_deleting) {
                 return self.later("the object is still being deleted", true);
             }
-            match self.site.api.apply(&name, by, found).await {
+            match self.site.api.apply(&name, by, &job.id, found).await {
                 Ok(Put::Taken(object)) => {
                     return Applied::Taken { object, goal: Goal::of_apply(KIND, job.wait_for), gone: false };
                 }
@@ -318,6 +318,8 @@ impl Agent {
                 uid: object.uid,
                 observed_generation: object.conditions.first().map_or(0, |c| c.observed_generation),
                 conditions: object.conditions,
+                handled_request: object.handled_request.map(|id| id.to_string()),
+                failing: None,
             });
             self.answer(|work| work.handle_observed(ticket, observed, self.now()));
             if changed.changed().await.is_err() {

@@ -2,6 +2,7 @@
 
 use super::{
     super::enqueue::Waiting,
+    Patience,
     manifest::{self, Chart, KeyRef, Values, Wanted},
 };
 use crate::{Error, chart_values::Given, connect::Context, duration::Span, files, resolve};
@@ -35,6 +36,8 @@ pub(super) struct Deploy {
     /// Send what the cluster will refuse, or warn of: names, misspelt members, values that look like secrets.
     #[arg(long)]
     no_validate: bool,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -125,7 +128,8 @@ impl Deploy {
         };
         manifest::check(&instance, self.no_validate)?;
         let intent = json!({ "intent": "ensure-application-instance", "applicationInstance": instance });
-        self.waiting.hand_in_intent(context, &client, &cluster, intent).await
+        let wishes = self.patience.wishes(false);
+        self.waiting.hand_in_intent(context, &client, &cluster, intent, wishes).await
     }
 
     fn read(&self) -> Result<Read, Error> {

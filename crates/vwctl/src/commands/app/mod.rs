@@ -4,10 +4,11 @@ mod deploy;
 mod manifest;
 mod values;
 
-use super::enqueue::Waiting;
+use super::enqueue::{Waiting, Wishes};
 use crate::{
     Error,
     connect::Context,
+    duration::{Span, or_zero},
     error::Thing,
     output::{print, say, say_if_cut},
     render, resolve,
@@ -42,6 +43,11 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
+    /// Have Flux look at an application again: a release that was uninstalled by hand comes back, and a version published
+    /// since is found. A healthy application is not upgraded.
+    Sync(Sync),
+    /// Try a failed application again as it was asked for; its failures are cleared. A healthy one is only looked at.
+    Retry(Retry),
     /// Show the values that were asked for, and those that run.
     Values(Values),
     /// Uninstall an application.
@@ -59,8 +65,9 @@ struct Place {
     namespace: Option<String>,
 }
 
+/// One application and the job about it.
 #[derive(Args, Debug)]
-struct Delete {
+struct Target {
     /// Name of the application.
     name: String,
     /// Name or id of the cluster.
@@ -73,8 +80,52 @@ struct Delete {
     waiting: Waiting,
 }
 
+#[derive(Args, Debug)]
+struct Delete {
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Debug)]
+struct Sync {
+    #[command(flatten)]
+    target: Target,
+    /// Upgrade even if nothing changed: hooks run again, and deleted objects of the chart come back.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+#[derive(Args, Debug)]
+struct Retry {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// How long a failing application is waited for.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Waiting")]
+pub(super) struct Patience {
+    /// How long to wait while Helm fails and Flux tries again, for example 10m; 0: until the deadline. Without: two equal
+    /// failures if chart or values are at fault, else three and 5m.
+    #[arg(long, value_name = "DURATION", value_parser = or_zero)]
+    retry_for: Option<Span>,
+}
+
+impl Patience {
+    fn wishes(&self, force: bool) -> Wishes {
+        Wishes { retry_seconds: self.retry_for.as_ref().map(Span::seconds), force }
+    }
+}
+
 /// The kind this command is about.
 const KIND: &str = "ApplicationInstance";
+
+/// The intent that applies once more what was applied, as a request of its own.
+const SYNC: &str = "sync-application-instance";
 
 impl App {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
@@ -83,7 +134,23 @@ impl App {
             Action::List { place } => list(context, &place).await,
             Action::Get { name, place } => get(context, &name, &place).await,
             Action::Values(values) => values.run(context).await,
-            Action::Delete(delete) => delete.run(context).await,
+            Action::Sync(Sync { target, force, patience }) => {
+                say(&match force {
+                    false => format!("Flux is asked to look at {} again.", target.name),
+                    true => format!("Flux is asked to upgrade {}, even if nothing changed.", target.name),
+                });
+                target.enqueue(context, SYNC, patience.wishes(force)).await
+            }
+            Action::Retry(Retry { target, patience }) => {
+                say(&format!(
+                    "Flux is asked to try {} again; its failures so far do not count.",
+                    target.name
+                ));
+                target.enqueue(context, SYNC, patience.wishes(false)).await
+            }
+            Action::Delete(Delete { target }) => {
+                target.enqueue(context, "delete-application-instance", Wishes::default()).await
+            }
         }
     }
 }
@@ -118,11 +185,12 @@ fn say_absence(cluster: &Cluster) {
     }
 }
 
-impl Delete {
-    async fn run(self, context: &Context) -> Result<(), Error> {
+impl Target {
+    /// Enqueues an intent that names the application alone.
+    async fn enqueue(self, context: &Context, intent: &str, wishes: Wishes) -> Result<(), Error> {
         let client = context.client()?;
         let cluster = resolve::cluster(&client, &self.cluster).await?;
-        let intent = json!({ "intent": "delete-application-instance", "name": self.name, "namespace": self.namespace });
-        self.waiting.hand_in_intent(context, &client, &cluster, intent).await
+        let intent = json!({ "intent": intent, "name": self.name, "namespace": self.namespace });
+        self.waiting.hand_in_intent(context, &client, &cluster, intent, wishes).await
     }
 }

@@ -5,7 +5,7 @@ mod leave;
 mod manifest;
 mod take_back;
 
-use super::enqueue::Waiting;
+use super::enqueue::{Waiting, Wishes};
 use crate::{
     Error,
     connect::Context,
@@ -149,7 +149,7 @@ impl Rotate {
     async fn run(self, context: &Context, client: &Client) -> Result<(), Error> {
         let cluster = resolve::cluster(client, &self.cluster).await?;
         let intent = json!({ "intent": "rotate-operator-credentials" });
-        self.waiting.hand_in_intent(context, client, &cluster, intent).await
+        self.waiting.hand_in_intent(context, client, &cluster, intent, Wishes::default()).await
     }
 }
 

@@ -97,7 +97,7 @@ fn what_a_job_did_before_it_was_found_to_repeat_another_is_no_success_of_the_one
     let keyed = |id| serde_json::json!({ "deadlineSeconds": 60, "idempotencyKey": "k", "payload": id });
     offer_job(&mut work, "first", JobAction::Apply, keyed(1));
     let first = takes(&mut work, "first", 1);
-    work.handle_observed(first, Some(ready(1)), NOW);
+    work.handle_observed(first, Some(answered("first", 1)), NOW);
     let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
     offer(&mut work, "former", JobAction::Apply);
     let former = takes(&mut work, "former", 2);
@@ -108,6 +108,6 @@ fn what_a_job_did_before_it_was_found_to_repeat_another_is_no_success_of_the_one
     let mut work = restarted(&work, NOW);
     work.handle_link(true);
     assert!(handed_over(&mut work, NOW).is_empty());
-    work.handle_observed(former, Some(ready(3)), NOW);
+    work.handle_observed(former, Some(answered("former", 3)), NOW);
     assert!(work.is_waiting(former));
 }

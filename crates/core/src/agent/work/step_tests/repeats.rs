@@ -14,7 +14,7 @@ fn one_is_ready() -> Work {
     work.handle_link(true);
     offer_payload(&mut work, "one", 1);
     let one = takes(&mut work, "one", 1);
-    work.handle_observed(one, Some(ready(1)), NOW);
+    work.handle_observed(one, Some(answered("one", 1)), NOW);
     assert!(handed_over(&mut work, NOW).is_empty());
     work
 }
@@ -46,7 +46,7 @@ fn a_repetition_under_a_given_key_takes_no_place_in_the_ledger() {
     let keyed = || serde_json::json!({ "idempotencyKey": "k" });
     offer_job(&mut work, "one", JobAction::Apply, keyed());
     let one = takes(&mut work, "one", 1);
-    work.handle_observed(one, Some(ready(1)), NOW);
+    work.handle_observed(one, Some(answered("one", 1)), NOW);
     offer_job(&mut work, "one again", JobAction::Apply, keyed());
     assert!(handed_over(&mut work, NOW + SignedDuration::from_secs(2)).is_empty());
     let kept: Vec<_> = work.ledger().entries().map(|entry| entry.job.as_str()).collect();
@@ -70,12 +70,12 @@ fn a_job_that_is_over_late_is_not_the_last_of_its_object() {
     work.handle_link(true);
     offer_payload(&mut work, "one", 1);
     let one = takes(&mut work, "one", 1);
-    work.handle_observed(one, Some(ready(1)), NOW);
+    work.handle_observed(one, Some(answered("one", 1)), NOW);
     let Some(Command::Save(late)) = work.poll_command(NOW, NOW) else { panic!("nothing to save") };
     assert_eq!(late.ticket, one);
     offer_payload(&mut work, "two", 2);
     let two = takes(&mut work, "two", 2);
-    work.handle_observed(two, Some(ready(2)), NOW);
+    work.handle_observed(two, Some(answered("two", 2)), NOW);
     assert!(handed_over(&mut work, NOW).is_empty());
     work.handle_saved(one, Ok(()), NOW, 0.5);
     let later = NOW + SignedDuration::from_secs(2);
@@ -137,7 +137,7 @@ fn replay_after_its_expiry_answers_with_what_was_done() {
     let expiring = || serde_json::json!({ "expiresAt": expires_at });
     offer_job(&mut work, "one", JobAction::Apply, expiring());
     let one = takes(&mut work, "one", 1);
-    work.handle_observed(one, Some(ready(1)), NOW);
+    work.handle_observed(one, Some(answered("one", 1)), NOW);
     assert!(handed_over(&mut work, NOW).is_empty() && work.is_empty());
     offer_job(&mut work, "one", JobAction::Apply, expiring());
     let (handed, ended) = handed_over_and_ended(&mut work, NOW + SignedDuration::from_secs(60));

@@ -20,6 +20,12 @@ pub(super) struct Object {
     life: u64,
     generation: i64,
     is_ready: bool,
+    /// The job that was applied last.
+    request: Option<JobId>,
+    /// The job whose request was handled last.
+    handled: Option<JobId>,
+    /// Jobs whose requests were seen handled beside a ready object.
+    pub(super) answered: BTreeSet<JobId>,
     /// Every change that jobs made.
     pub(super) changes: Vec<Option<u64>>,
     /// The values that were seen ready.
@@ -54,6 +60,7 @@ impl World {
                 object.changes.push(job.value);
             }
         }
+        object.request = Some(id.clone());
         let applied = object.reference(&job.object);
         let is_gone = object.value.is_none() || object.is_dying && self.dice.one_in(2) && object.vanish();
         let goal = match job.value {
@@ -73,7 +80,10 @@ impl World {
         let object = self.objects.entry(name).or_default();
         match action {
             0 | 1 if object.is_dying => _ = object.vanish(),
-            0..=4 => object.is_ready = object.value.is_some(),
+            0..=4 => {
+                object.is_ready = object.value.is_some();
+                object.handled.clone_from(&object.request);
+            }
             5 if !object.is_dying => {
                 object.is_disturbed = true;
                 object.vanish();
@@ -146,6 +156,7 @@ impl Object {
         self.told = self.observed();
         if self.is_ready {
             self.seen_ready.insert(self.value);
+            self.answered.extend(self.handled.clone());
         }
     }
 
@@ -162,6 +173,8 @@ impl Object {
             uid: self.uid(),
             observed_generation: self.generation,
             conditions: vec![ready],
+            handled_request: self.handled.as_ref().map(ToString::to_string),
+            failing: None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The cluster as a recording has shown it so far, and what our reconciler would have reported of it.
 
 use super::super::{
-    running,
+    failing, running,
     situation::{Situation, conditions},
 };
 use crate::flux::{
@@ -11,7 +11,7 @@ use crate::flux::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
-use vworkspace_crds::application_instance::{RunningRelease, SourceType};
+use vworkspace_crds::application_instance::{FailingRelease, RunningRelease, SourceType};
 use vworkspace_protocol::condition::types;
 
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
@@ -24,13 +24,17 @@ pub struct Cluster {
     pub release: Option<HelmRelease>,
     pub chart: Option<Source>,
     pub source: Option<Source>,
-    /// What an ApplicationInstance would have asked Flux for after its values changed.
+    /// What an ApplicationInstance would have asked Flux for: after its values changed, and for a job.
     pub requested_at: Option<String>,
+    /// The job that was applied last, its request.
+    pub request: Option<String>,
     /// Generation of the instance: manifests are its wishes, calls of `kubectl` are somebody else's.
     pub generation: i64,
     /// Its status.
     pub conditions: Vec<Condition>,
     pub running: Option<RunningRelease>,
+    pub handled_request: Option<String>,
+    pub failing: Option<FailingRelease>,
 }
 
 impl Cluster {
@@ -41,7 +45,7 @@ impl Cluster {
             "END" => return None,
             _ => self.event(line),
         }
-        (!self.spec.is_null()).then(|| self.reconcile())
+        (!self.spec.is_null()).then(|| self.reconcile(at(line)))
     }
 
     fn step(&mut self, line: &Value) {
@@ -64,6 +68,10 @@ impl Cluster {
         }
         self.generation += i64::from(is_new_wish);
         self.call(line["kubectl"].as_str().unwrap_or_default());
+        if is_new_wish {
+            self.request = Some(format!("the job at {} ms", line["t_ms"]));
+            self.failing = None;
+        }
     }
 
     fn call(&mut self, command: &str) {
@@ -77,11 +85,9 @@ impl Cluster {
             }
             self.respecify(spec);
         }
-        let values_come_from_elsewhere = self.spec.get("valuesFrom").is_some();
-        if let Some((_, at)) =
-            command.split_once(&format!("{REQUESTED_AT}=")).filter(|_| values_come_from_elsewhere)
-        {
+        if let Some((_, at)) = command.split_once(&format!("{REQUESTED_AT}=")) {
             self.requested_at = at.split(' ').next().map(str::to_owned);
+            self.request.clone_from(&self.requested_at);
         }
     }
 
@@ -138,14 +144,19 @@ impl Cluster {
         self.spec["chart"]["spec"]["version"].as_str().or_else(of_source).unwrap_or("1.0.0")
     }
 
-    fn reconcile(&mut self) -> Reading {
+    /// Whether the request that stands is about changed values.
+    pub fn is_for_values(&self) -> bool {
+        self.requested_at.is_some() && self.spec.get("valuesFrom").is_some()
+    }
+
+    fn reconcile(&mut self, now: Timestamp) -> Reading {
         let is_oci = self.spec.get("chartRef").is_some();
         let wanted = Wanted {
             source_type: if is_oci { SourceType::Oci } else { SourceType::Helm },
             chart: self.spec["chart"]["spec"]["chart"].as_str().unwrap_or("hello"),
             version: self.version(),
             requested_at: self.requested_at.as_deref(),
-            is_request_ours: self.requested_at.is_some(),
+            is_for_values: self.is_for_values(),
         };
         let seen =
             Seen { release: self.release.as_ref(), chart: self.chart.as_ref(), source: self.source.as_ref() };
@@ -154,14 +165,23 @@ impl Cluster {
             ready.is_some_and(|c| c.status == "True" && c.observed_generation == Some(self.generation));
         let running = self.running.as_ref().filter(|running| running.generation == self.generation);
         let reading = read(&wanted, &seen, &Reported { is_ready, running });
-        let now = Timestamp::UNIX_EPOCH;
         if let Some(running) = &reading.running {
             self.running = Some(running::advance(self.running.as_ref(), running, self.generation, now));
         }
         let situation = Situation::Flux(reading.clone());
         self.conditions = conditions(&self.conditions, &situation, self.generation, now);
+        if situation.is_answer() && self.handled_request != self.request {
+            self.handled_request.clone_from(&self.request);
+            self.failing = None;
+        }
+        self.failing = failing::advance(self.failing.take(), &situation, &self.conditions, now);
         reading
     }
+}
+
+/// When a line was recorded.
+pub fn at(line: &Value) -> Timestamp {
+    Timestamp::from_millisecond(line["t_ms"].as_i64().unwrap()).unwrap()
 }
 
 fn bump(metadata: Option<&mut kube::core::ObjectMeta>, is_changed: bool) {
