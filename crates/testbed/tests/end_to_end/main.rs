@@ -12,9 +12,11 @@
 )]
 
 mod bad_input;
+mod canary;
 mod credentials;
 mod delivery;
 mod failing;
+mod failing_deploys;
 mod generated_values;
 mod held;
 mod requests;
