@@ -43,6 +43,8 @@ pub struct Seen<'a> {
 pub struct Reported<'a> {
     /// `Ready=True` stands there for the instance's present generation.
     pub is_ready: bool,
+    /// That a source has stalled stands there, for the present generation and request.
+    pub is_stalled: bool,
     /// The release behind it; `None` if an operator of an earlier version wrote the status.
     pub running: Option<&'a RunningRelease>,
 }
@@ -199,7 +201,8 @@ fn progress(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> (P
     if view.is_at_rest() {
         return (Progress::Resting, None);
     }
-    let unfinished = view.failed().or_else(|| source_stalled(wanted, seen)).or_else(|| source_failure(seen));
+    let unfinished =
+        view.failed().or_else(|| source_stalled(wanted, seen, reported)).or_else(|| source_failure(seen));
     let unfinished = unfinished.or_else(|| view.trouble());
     (unfinished.unwrap_or_else(|| view.under_way()), None)
 }
@@ -215,8 +218,8 @@ fn done(reported: &Reported<'_>, running: &Running, ready: &Condition) -> Progre
     Progress::Done { message }
 }
 
-fn source_stalled(wanted: &Wanted<'_>, seen: &Seen<'_>) -> Option<Progress> {
-    sources::stalled(wanted, seen).map(|condition| Progress::SourceStalled {
+fn source_stalled(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>) -> Option<Progress> {
+    sources::stalled(wanted, seen, reported).map(|condition| Progress::SourceStalled {
         reason: condition.reason.clone(),
         message: condition.message.clone(),
     })

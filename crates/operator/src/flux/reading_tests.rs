@@ -146,7 +146,7 @@ fn a_chart_that_only_waits_for_its_repository_is_not_the_fault() {
 }
 
 /// A release that was reported as ready.
-const READY: Reported<'_> = Reported { is_ready: true, running: None };
+const READY: Reported<'_> = Reported { is_ready: true, is_stalled: false, running: None };
 
 /// The status of a release that runs, with its conditions replaced.
 fn with_conditions(version: &str, conditions: &[Value]) -> HelmRelease {
@@ -258,7 +258,7 @@ fn other_content_than_reported_is_done_anew() {
     };
     let (former, present) = (of("a"), of("b"));
     let reading = |running| {
-        let reported = Reported { is_ready: true, running: Some(running) };
+        let reported = Reported { is_ready: true, is_stalled: false, running: Some(running) };
         read(&wanted(SourceType::Oci, "1.0.0"), &seen, &reported)
     };
     assert_eq!(reading(&present).progress, Progress::Resting);
@@ -371,4 +371,23 @@ fn request_is_answered_once_source_chart_and_release_have_looked() {
     let mut suspended = repository("j1");
     suspended.spec.suspend = true;
     assert!(is_answered(&release("j2"), &looked, &suspended, "1.0.0"), "nobody looks at a suspended source");
+}
+
+/// Flux has found the version in the index that was fetched for the job, and has not stored the chart yet.
+#[test]
+fn chart_that_is_found_at_another_look_has_not_stalled() {
+    let mut chart = stalled_chart("hello", "1.0.0", "index-2");
+    let looking = [
+        condition("Reconciling", "True", "Progressing", 1),
+        condition("Ready", "Unknown", "Progressing", 1),
+        condition("FetchFailed", "True", "InvalidChartReference", 1),
+    ];
+    chart.status.conditions = looking.into_iter().map(|c| serde_json::from_value(c).unwrap()).collect();
+    let repository = requested(source(1, 1, "index-2"), "j2", Some("j2"));
+    assert!(!is_stalled(&chart, &repository));
+    let new = release(&json!({"observedGeneration": -1}));
+    let seen = Seen { release: Some(&new), chart: Some(&chart), source: Some(&repository) };
+    let reported = Reported { is_stalled: true, ..Reported::default() };
+    let progress = read(&wanted(SourceType::Helm, "1.0.0"), &seen, &reported).progress;
+    assert!(matches!(progress, Progress::SourceStalled { .. }), "reported once, it stays: {progress:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::{
     observed::{Condition, Observed as _, Source},
-    reading::{Seen, Wanted},
+    reading::{Reported, Seen, Wanted},
 };
 
 /// The HelmChart's word that the fault, if there is one, is its HelmRepository's.
@@ -49,10 +49,14 @@ pub(super) fn failure<'a>(seen: &Seen<'a>) -> Option<&'a Condition> {
 /// A HelmChart that is about an earlier wish says nothing: Flux rewrites it only after the HelmRelease, and looks into a
 /// new index only after the HelmRepository has stored it. A source that was asked to look again says nothing before it
 /// has: the version may have been published a moment ago.
-pub(super) fn stalled<'a>(wanted: &Wanted<'_>, seen: &Seen<'a>) -> Option<&'a Condition> {
+pub(super) fn stalled<'a>(
+    wanted: &Wanted<'_>,
+    seen: &Seen<'a>,
+    reported: &Reported<'_>,
+) -> Option<&'a Condition> {
     let source = seen.source.filter(|source| source.is_request_handled())?;
     if failing(source).is_some() {
-        return given_up(source);
+        return given_up(source, reported);
     }
     let chart = seen.chart.filter(|chart| {
         let spec = (chart.spec.chart.as_deref(), chart.spec.version.as_deref());
@@ -62,7 +66,7 @@ pub(super) fn stalled<'a>(wanted: &Wanted<'_>, seen: &Seen<'a>) -> Option<&'a Co
             && index.is_some()
             && chart.status.observed_source_artifact_revision.as_ref() == index
     });
-    chart.and_then(given_up)
+    chart.and_then(|chart| given_up(chart, reported))
 }
 
 /// Returns `true` if the sources have looked anew since they were asked to: the HelmChart also into the index that was
@@ -75,10 +79,16 @@ pub(super) fn are_requests_handled(seen: &Seen<'_>) -> bool {
     source.is_request_handled() && !seen.chart.is_some_and(is_old)
 }
 
-/// `Stalled` goes while Flux looks once more at the same spec, where the failure's reason stays.
-fn given_up(source: &Source) -> Option<&Condition> {
+/// `Stalled` goes while Flux looks once more at the same spec, where the failure's reason stays. Whether it fails again is not
+/// known then: that Flux has given up is reported only while it does not look, and stays reported when it does.
+fn given_up<'a>(source: &'a Source, reported: &Reported<'_>) -> Option<&'a Condition> {
+    let is_looking = source.current_true("Reconciling").is_some()
+        || source.current("Ready").is_some_and(|ready| ready.status == "Unknown");
     let by_reason = || failing(source).filter(|failure| STALLING.contains(&failure.reason.as_str()));
-    source.current_true("Stalled").or_else(by_reason).filter(|_| source.is_settled())
+    source
+        .current_true("Stalled")
+        .or_else(by_reason)
+        .filter(|_| source.is_settled() && (reported.is_stalled || !is_looking))
 }
 
 /// `FetchFailed` stays between two tries, when `Ready` flips.

@@ -117,7 +117,8 @@ pub(super) fn building(status: &mut SourceStatus, at: At) {
 /// The source was fetched and is something new; `outdated` is the reason an artifact kept before is outdated.
 pub(super) fn found(status: &mut SourceStatus, at: At, outdated: &str, message: &str) {
     status.conditions.progressing(at, &format!("building artifact: {message}"));
-    status.conditions.remove(&["FetchFailed"]);
+    // What failed before stays until the new artifact is stored.
+    status.conditions.remove(&["Stalled"]);
     if status.artifact.is_some() {
         status.conditions.set(at, "ArtifactOutdated", Is::True, outdated, message);
     }

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn running_application_is_given_time_when_its_gate_closes() {
         let (patience, now) = (Patience::default(), Instant::now());
-        let reported = Reported { is_ready: true, running: None };
+        let reported = Reported { is_ready: true, is_stalled: false, running: None };
         assert_eq!(patience.remaining(SHOP, &reported, &closed(), now), Some(PATIENCE));
         let later = now + PATIENCE / 3;
         assert_eq!(patience.remaining(SHOP, &reported, &closed(), later), Some(PATIENCE - PATIENCE / 3));
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn patience_starts_anew_once_the_gate_was_open() {
         let (patience, now) = (Patience::default(), Instant::now());
-        let reported = Reported { is_ready: true, running: None };
+        let reported = Reported { is_ready: true, is_stalled: false, running: None };
         patience.remaining(SHOP, &reported, &closed(), now);
         patience.forget(SHOP);
         assert_eq!(patience.remaining(SHOP, &reported, &closed(), now + PATIENCE), Some(PATIENCE));
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn faults_of_the_spec_are_reported_at_once() {
         let (patience, now) = (Patience::default(), Instant::now());
-        let reported = Reported { is_ready: true, running: None };
+        let reported = Reported { is_ready: true, is_stalled: false, running: None };
         let spec = Situation::Refused(Refusal::Spec("no"));
         let conflict = Situation::Unavailable { reason: reasons::FIELD_CONFLICT, message: String::new() };
         assert_eq!(patience.remaining(SHOP, &reported, &spec, now), None);

@@ -1,5 +1,6 @@
 //! What runs, as the status keeps it, and the news that it is something else with no change of the spec. Pure.
 
+use super::request;
 use crate::flux::reading::{Reported, Running};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -32,8 +33,16 @@ pub fn reported(instance: &ApplicationInstance) -> Reported<'_> {
             && ready.reason == reasons::HELM_RELEASE_READY
             && ready.observed_generation == Some(generation)
     });
+    let stalled = status.conditions.iter().any(|condition| {
+        condition.type_ == types::BLOCKED
+            && condition.status == "True"
+            && condition.reason == reasons::SOURCE_STALLED
+            && condition.observed_generation == Some(generation)
+    });
+    let is_old =
+        request::of(instance).is_some_and(|request| status.handled_request.as_deref() != Some(request.id));
     let running = status.running_release.as_ref().filter(|running| running.generation == generation);
-    Reported { is_ready, running }
+    Reported { is_ready, is_stalled: stalled && !is_old, running }
 }
 
 /// The release for the status, given the one that stands there.

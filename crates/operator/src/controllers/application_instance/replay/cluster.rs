@@ -164,7 +164,11 @@ impl Cluster {
         let is_ready =
             ready.is_some_and(|c| c.status == "True" && c.observed_generation == Some(self.generation));
         let running = self.running.as_ref().filter(|running| running.generation == self.generation);
-        let reading = read(&wanted, &seen, &Reported { is_ready, running });
+        let blocked = self.conditions.iter().find(|condition| condition.type_ == types::BLOCKED);
+        let is_stalled = blocked
+            .is_some_and(|c| c.status == "True" && c.observed_generation == Some(self.generation))
+            && self.handled_request == self.request;
+        let reading = read(&wanted, &seen, &Reported { is_ready, is_stalled, running });
         if let Some(running) = &reading.running {
             self.running = Some(running::advance(self.running.as_ref(), running, self.generation, now));
         }
