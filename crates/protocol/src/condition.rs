@@ -141,6 +141,8 @@ pub mod reasons {
     pub const APPLICATION_CHANGED: &str = "ApplicationChanged";
     /// Our rules refuse the object.
     pub const VALIDATION_FAILED: &str = "ValidationFailed";
+    /// A source of the chart cannot be fetched, where Flux's own reason is no more than `Failed`.
+    pub const SOURCE_FAILED: &str = "SourceFailed";
     /// Blocked: a source of the chart has an address, chart or version that Flux has given up on. Ready names Flux's reason.
     pub const SOURCE_STALLED: &str = "SourceStalled";
     /// ApplicationInstance: the Secret of `chart.secretRef` is missing, or does not hold what the source needs.

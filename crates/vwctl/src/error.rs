@@ -149,7 +149,7 @@ pub enum Error {
         detail: String,
     },
     /// The application breaks rules of the cluster.
-    #[error("the cluster would refuse the application:{}", lines(faults))]
+    #[error("the cluster would refuse the application: {}", listed(faults))]
     Invalid {
         /// Each with its path.
         faults: Vec<Broken>,
@@ -230,9 +230,8 @@ pub struct Signal {
     pub number: u8,
 }
 
-/// Each on a line of its own.
-fn lines(faults: &[Broken]) -> String {
-    faults.iter().map(|fault| format!("\n  {fault}")).collect()
+fn listed(faults: &[Broken]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What names are looked up for.

@@ -227,7 +227,7 @@ fn source_stalled(wanted: &Wanted<'_>, seen: &Seen<'_>, reported: &Reported<'_>)
 
 fn source_failure(seen: &Seen<'_>) -> Option<Progress> {
     sources::failure(seen).map(|condition| Progress::SourceFailing {
-        reason: condition.reason.clone(),
+        reason: sources::reason(condition),
         message: condition.message.clone(),
     })
 }

@@ -4,6 +4,7 @@ use super::{
     observed::{Condition, Observed as _, Source},
     reading::{Reported, Seen, Wanted},
 };
+use vworkspace_protocol::condition::reasons;
 
 /// The HelmChart's word that the fault, if there is one, is its HelmRepository's.
 const NO_SOURCE_ARTIFACT: &str = "NoSourceArtifact";
@@ -26,10 +27,16 @@ pub enum Reach {
     Unknown,
 }
 
+/// Flux's reason, but where that says nothing: of a chart repository that it cannot fetch it is a bare `Failed`.
+pub(super) fn reason(failure: &Condition) -> String {
+    let reason = if failure.reason == "Failed" { reasons::SOURCE_FAILED } else { &failure.reason };
+    reason.to_owned()
+}
+
 /// Reads whether the sources can be reached.
 pub(super) fn reach(seen: &Seen<'_>) -> Reach {
     if let Some(failure) = failure(seen) {
-        return Reach::Unreachable { reason: failure.reason.clone(), message: failure.message.clone() };
+        return Reach::Unreachable { reason: reason(failure), message: failure.message.clone() };
     }
     let all = || [seen.source, seen.chart].into_iter().flatten();
     let is_ready = seen.source.is_some() && all().all(|source| source.current_true("Ready").is_some());

@@ -175,7 +175,7 @@ fn the_end_of_every_recording_has_its_right_reason() {
         ("quota-then-retry", "Done".into()),
         ("record-too-large", "Retrying".into()),
         ("removed-by-hand", "Done".into()),
-        ("repository-unreachable", source("Failed")),
+        ("repository-unreachable", source("SourceFailed")),
         ("requested-unchanged", "Done".into()),
         ("required-missing", "Retrying".into()),
         ("service-account-cluster-scoped", "Retrying".into()),
@@ -322,7 +322,7 @@ fn repository_that_fails_is_reported_once_each_way() {
         .iter()
         .map(|told| told.words.split("\n    ").last().unwrap_or_default().to_owned())
         .collect();
-    assert_eq!(reach, ["SourceReachable=False/Failed", "SourceReachable=True/SourceReady"]);
+    assert_eq!(reach, ["SourceReachable=False/SourceFailed", "SourceReachable=True/SourceReady"]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn failing_repository_is_one_write_each_way() -> anyhow::Result<()> {
             .await?;
         let writes = play.writes().await?;
         ensure!(writes.instances.len() == 1 && writes.flux.is_empty(), "it fails: {writes:?}");
-        ensure!(writes.events == ["Failed"], "{writes:?}");
+        ensure!(writes.events == ["SourceFailed"], "{writes:?}");
         ensure!(super::is_ready(&play.instances().get("app").await?));
         play.rest().await?;
         play.until("app", |instance| {
@@ -59,7 +59,7 @@ fn failing_repository_is_one_write_each_way() -> anyhow::Result<()> {
         .await?;
         let writes = play.writes().await?;
         ensure!(writes.instances.len() == 2 && writes.flux.is_empty(), "it is back: {writes:?}");
-        ensure!(writes.events == ["Failed", "SourceReady"], "{writes:?}");
+        ensure!(writes.events == ["SourceFailed", "SourceReady"], "{writes:?}");
         Ok(())
     })
 }
