@@ -12,10 +12,14 @@ struct Decimal {
 }
 
 /// The canonical form (RFC 8785) of a number that a double holds exactly; `None` of any other.
+///
+/// Some doubles have two shortest decimals, for example `….2` and `….3` of a quarter; programs print either.
 pub(super) fn canonical(literal: &str) -> Option<String> {
     let number: f64 = literal.parse().ok().filter(|number: &f64| number.is_finite())?;
     let form = serde_json_canonicalizer::to_string(&number).ok()?;
-    (Decimal::of(&form) == Decimal::of(literal)).then_some(form)
+    let (written, shortest) = (Decimal::of(literal), Decimal::of(&form));
+    let is_shortest = written.has_fraction() && written.digits.len() == shortest.digits.len();
+    (is_shortest || written == shortest).then_some(form)
 }
 
 /// Whether an API server holds the very number.
@@ -24,6 +28,10 @@ pub(super) fn is_held_exactly(literal: &str) -> bool {
 }
 
 impl Decimal {
+    fn has_fraction(&self) -> bool {
+        i64::try_from(self.digits.len()).is_ok_and(|digits| digits > self.exponent)
+    }
+
     /// Of a text in JSON's grammar. Exponents beyond 64 bits count as the last one within.
     fn of(literal: &str) -> Self {
         let unsigned = literal.trim_start_matches('-');
@@ -77,6 +85,8 @@ mod tests {
             "1e21",
             "1.7976931348623157e308",
             "5e-324",
+            "-1770132810005294.2",
+            "-1770132810005294.3",
         ] {
             assert!(is_held_exactly(exact), "{exact}");
         }

@@ -244,6 +244,11 @@ pub(super) fn all_settled(
                 }
                 continue;
             }
+            // The poll that a rotation gives up may take jobs with it, which are offered again once their lease is over.
+            if site.api.state().credential.as_ref().is_some_and(|held| held.next().is_some()) {
+                left = format!("{}: its credential is being rotated", site.name);
+                continue;
+            }
             let (asked, cluster) = (control.clone(), wishes.cluster.clone());
             let central =
                 in_time(world, LOOK_EVERY, async move { checks::ask(&asked, cluster).await }).flatten();

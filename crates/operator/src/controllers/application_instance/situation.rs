@@ -15,6 +15,7 @@ use vworkspace_protocol::{
     ConditionStatus,
     condition::{reasons, types},
 };
+use vworkspace_rules::redact;
 
 /// Flux's reason for reconciling between two tries; told steadily, where Flux flips between two reasons.
 const WITH_RETRY: &str = "ProgressingWithRetry";
@@ -149,6 +150,8 @@ impl Table {
     /// The words of the failure that was reported, where this is an equal one: a message with another address or time at each
     /// try would make a stream of events.
     fn steady(&self, message: &str) -> String {
+        // As it is reported: without the credentials that it quotes.
+        let message = &*redact(message);
         let reported = self.conditions.iter().find(|condition| {
             condition.type_ == types::READY
                 && condition.reason == reasons::HELM_RELEASE_FAILED
@@ -308,6 +311,18 @@ mod tests {
         let reading = Reading { drift: Some(drift), ..done };
         assert!(told(&Situation::Flux(reading)).ends_with("Drifted=True/DriftDetected"));
         assert!(!told(&flux(Progress::Done { message: String::new() })).contains("Drifted"));
+    }
+
+    #[test]
+    fn equal_failure_that_quotes_a_password_is_reported_once() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let tried = |port: u16| {
+            let message = format!("dial https://user:hunter2@10.0.0.1:{port}/x: refused");
+            flux(Progress::Retrying { message, failures: 1, running: None })
+        };
+        let first = conditions(&[], &tried(4711), 1, at(1));
+        assert!(!format!("{first:?}").contains("hunter2"), "{first:?}");
+        assert_eq!(conditions(&first, &tried(4712), 1, at(2)), first);
     }
 
     #[test]
