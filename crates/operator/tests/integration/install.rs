@@ -11,6 +11,7 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::json;
+use std::time::Duration;
 use vworkspace_crds::{ApplicationInstance, application_instance::AppliedChart, key};
 use vworkspace_operator::{flux::written::FluxKind, report::Observation};
 
@@ -106,7 +107,15 @@ fn transitions_are_reported_and_announced() -> anyhow::Result<()> {
             | Observation::Deleted { .. }
             | Observation::Rotated { .. } => false,
         };
-        ensure!(world.observations(&namespace, "shop").iter().filter(|o| became_ready(o)).count() == 1);
+        // The observation follows the write that `installed` has seen.
+        let times = || world.observations(&namespace, "shop").iter().filter(|o| became_ready(o)).count();
+        let reported = async {
+            while times() == 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), reported).await.context("it is never reported")?;
+        ensure!(times() == 1);
         let events: Api<Event> = world.api(&namespace);
         let mut announced = watcher(events, watcher::Config::default()).boxed();
         while let Some(event) = announced.try_next().await? {

@@ -46,8 +46,10 @@ fn failing_repository_is_one_write_each_way() -> anyhow::Result<()> {
         for retry in 0..5 {
             play.play(&retried(&failed, retry)).await?;
         }
-        play.until("app", |instance| words_of(instance).contains(&"SourceReachable=False/Failed".to_owned()))
-            .await?;
+        play.until("app", |instance| {
+            words_of(instance).contains(&"SourceReachable=False/SourceFailed".to_owned())
+        })
+        .await?;
         let writes = play.writes().await?;
         ensure!(writes.instances.len() == 1 && writes.flux.is_empty(), "it fails: {writes:?}");
         ensure!(writes.events == ["SourceFailed"], "{writes:?}");
