@@ -57,6 +57,10 @@ impl<T: FnMut(&Job, &TimelineEntry) -> Result<(), Error>> Following<'_, T> {
                 Err(error) => {
                     failures += 1;
                     let Some(pause) = pause(&error, failures) else { return Err(error.into()) };
+                    if failures == 2 {
+                        let error = render::plain(&error.to_string());
+                        self.progress.aside(|| say(&format!("{error}; trying again, the job goes on")));
+                    }
                     self.progress.now(format!("{}; trying again", render::plain(&error.to_string())));
                     tokio::time::sleep(pause).await;
                     continue;

@@ -155,6 +155,10 @@ impl Helm {
         let mut command = self.command(action.word());
         command.arg(release.name).arg(chart).arg("--namespace").arg(release.namespace).args(&values.flags);
         command.arg("--hide-notes").arg("--wait").arg("--timeout").arg(go_duration(timeout));
+        if action == Action::Upgrade {
+            // Without it Helm takes the former values where there are none now; Flux does not.
+            command.arg("--reset-values");
+        }
         self.run(command, timeout + GRACE).await.map(|_| ())
     }
 

@@ -157,6 +157,14 @@ async fn values_of_a_command_line_reach_helm_unread() {
     };
     tokio::time::timeout(Duration::from_secs(60), mend).await.expect("the instance stays refused");
     assert_eq!(values_of(&world, &namespace, "web").await["mode"], 0o755);
+
+    let without = vwctl(&world, &deploy(&world, &namespace, "web", "1.0.0")).await;
+    assert_eq!(without.status.code(), Some(0), "{}", told(&without));
+    assert_eq!(
+        values_of(&world, &namespace, "web").await,
+        Value::Null,
+        "what is not asked for again is gone"
+    );
 }
 
 #[tokio::test]

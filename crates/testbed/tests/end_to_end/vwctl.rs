@@ -61,6 +61,13 @@ async fn an_application_is_deployed_looked_at_and_deleted() {
         values.contains("asked: hello 1.0.0, by job") && values.contains("runs: what was asked"),
         "{values}"
     );
+    let again = [&["app", "sync", "web", "--wait"][..], &place].concat();
+    assert_eq!(vwctl(&world, &again).await.status.code(), Some(0));
+    let values = vwctl(&world, &[&["app", "values", "web"][..], &place].concat()).await;
+    assert!(
+        String::from_utf8_lossy(&values.stdout).contains("asked: hello 1.0.0, by job"),
+        "a sync asks for nothing new"
+    );
     assert_eq!(json(&world, &["whoami"]).await["role"], "admin");
     let events = json(&world, &["events", "-c", cluster, "--kind", "ConditionTransition"]).await;
     let is_of_web = |event: &&Value| event["resourceRef"]["namespace"] == *namespace;

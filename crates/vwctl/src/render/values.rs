@@ -2,17 +2,17 @@ use super::{plain, plain_line, table::below, text::when};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use vworkspace_protocol::JobId;
+use vworkspace_protocol::{JobId, Outcome, admin::JobState};
 
 /// The values of one application, as jobs brought them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AppValues {
-    /// By the newest job that may have an effect.
+    /// By the newest job that the cluster has, or may get.
     pub asked: Asked,
-    /// By the newest job that succeeded; absent: none has.
+    /// By the newest job that succeeded; absent: none that is known has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub runs: Option<Asked>,
+    pub succeeded: Option<Asked>,
 }
 
 /// What one job asks for.
@@ -23,6 +23,11 @@ pub(crate) struct Asked {
     pub job_id: JobId,
     /// When it was handed in.
     pub at: Timestamp,
+    /// Where it stands.
+    pub state: JobState,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
     /// It uninstalls the application.
     pub deletes: bool,
     /// `spec.chart`.
@@ -32,28 +37,40 @@ pub(crate) struct Asked {
 }
 
 pub(crate) fn app_values(values: &AppValues) -> String {
-    let AppValues { asked, runs } = values;
-    let runs = match runs {
-        None => "runs: nothing that a job known here brought\n".to_owned(),
-        Some(Asked { deletes: true, job_id, at, .. }) => {
-            format!("runs: nothing; uninstalled by job {job_id} of {}\n", when(*at))
-        }
-        Some(runs) if runs.job_id == asked.job_id => "runs: what was asked\n".to_owned(),
-        Some(runs) => part("runs", runs),
+    let AppValues { asked, succeeded } = values;
+    let succeeded = match succeeded {
+        None => "succeeded last: no job that is known here\n".to_owned(),
+        Some(last) if last.job_id == asked.job_id && last.deletes => "runs: nothing\n".to_owned(),
+        Some(last) if last.job_id == asked.job_id => "runs: what was asked\n".to_owned(),
+        Some(last) => part("succeeded last", last),
     };
-    below([part("asked", asked), runs])
+    below([part("asked", asked), succeeded])
 }
 
 fn part(name: &str, asked: &Asked) -> String {
-    let Asked { job_id, at, deletes, chart, values } = asked;
+    let Asked { job_id, at, deletes, chart, values, .. } = asked;
+    let by = format!("by job {job_id} of {}{}", when(*at), standing(asked));
     if *deletes {
-        return format!("{name}: to be uninstalled, by job {job_id} of {}\n", when(*at));
+        return format!("{name}: to be uninstalled, {by}\n");
     }
     let text = |member: &str| plain(chart.get(member).and_then(Value::as_str).unwrap_or_default());
-    let head = format!("{name}: {} {}, by job {job_id} of {}", text("name"), text("version"), when(*at));
+    let head = format!("{name}: {} {}, {by}", text("name"), text("version"));
     let lines = written(values);
     let lines = lines.lines().map(|line| format!("  {}\n", plain_line(line)));
     format!("{head}\n{}", lines.collect::<String>())
+}
+
+/// What is to be known of a job that did not succeed: its change may be in the cluster all the same.
+fn standing(asked: &Asked) -> String {
+    match (asked.state, asked.outcome) {
+        (JobState::Closed, Some(Outcome::Succeeded)) => String::new(),
+        (JobState::Queued | JobState::Leased | JobState::Acked, _) => format!(" ({})", asked.state),
+        (JobState::Closed, outcome) => {
+            let how = outcome.map(|outcome| outcome.to_string()).unwrap_or_default();
+            format!(" ({how}; its change may have stayed in the cluster)")
+        }
+        (state, _) => format!(" ({state}; the cluster had it before)"),
+    }
 }
 
 /// The values as a person would write them.
@@ -93,7 +110,8 @@ mod tests {
 
     fn asked(job: &str, values: Value) -> Asked {
         let chart = json!({"name": "hello", "version": "1.0.0"});
-        Asked { job_id: JobId::new(job), at: fixture::at(9), deletes: false, chart, values }
+        let (state, outcome) = (JobState::Closed, Some(Outcome::Succeeded));
+        Asked { job_id: JobId::new(job), at: fixture::at(9), state, outcome, deletes: false, chart, values }
     }
 
     #[test]
@@ -101,17 +119,31 @@ mod tests {
         let texts = json!({"source": "text", "texts": [
             {"text": "mode: 0440\n"}, {"text": "7", "targetPath": "replicas"},
             {"text": "a\nb", "targetPath": "motd[0]", "literal": true}]});
-        let now = asked("job-2", texts);
+        let now = Asked { outcome: Some(Outcome::Failed), ..asked("job-2", texts) };
         let before = asked("job-1", json!({"source": "inline", "inline": {"a": {"b": 1}}}));
-        insta::assert_snapshot!("values", app_values(&AppValues { asked: now.clone(), runs: Some(before) }));
-        let same = app_values(&AppValues { asked: now.clone(), runs: Some(now.clone()) });
-        assert!(same.ends_with("runs: what was asked\n"), "{same}");
-        let none = app_values(&AppValues { asked: asked("job-3", Value::Null), runs: None });
-        assert!(none.contains("  the chart's own values\n") && none.contains("runs: nothing"), "{none}");
+        insta::assert_snapshot!("values", app_values(&AppValues { asked: now, succeeded: Some(before) }));
+    }
+
+    #[test]
+    fn what_runs_is_said_only_where_the_newest_job_succeeded() {
+        let now = asked("job-2", Value::Null);
+        let shown = |asked: &Asked, succeeded: Option<&Asked>| {
+            app_values(&AppValues { asked: asked.clone(), succeeded: succeeded.cloned() })
+        };
+        let same = shown(&now, Some(&now));
+        assert!(
+            same.contains("  the chart's own values\n") && same.ends_with("runs: what was asked\n"),
+            "{same}"
+        );
+        assert!(shown(&now, None).ends_with("succeeded last: no job that is known here\n"));
+        let cancelled = Asked { state: JobState::Cancelled, outcome: None, ..now.clone() };
+        let told = shown(&cancelled, None);
+        assert!(told.contains("(cancelled; the cluster had it before)"), "{told}");
         let gone = Asked { deletes: true, ..now };
-        let shown = app_values(&AppValues { asked: gone.clone(), runs: None });
-        assert!(shown.contains("to be uninstalled, by job job-2"), "{shown}");
-        let shown = app_values(&AppValues { asked: asked("job-3", Value::Null), runs: Some(gone) });
-        assert!(shown.contains("runs: nothing; uninstalled by job job-2"), "{shown}");
+        let told = shown(&gone, Some(&gone));
+        assert!(
+            told.contains("to be uninstalled, by job job-2") && told.ends_with("runs: nothing\n"),
+            "{told}"
+        );
     }
 }

@@ -149,6 +149,7 @@ impl App {
                 target.enqueue(context, SYNC, patience.wishes(false)).await
             }
             Action::Delete(Delete { target }) => {
+                target.say_if_unknown(context).await?;
                 target.enqueue(context, "delete-application-instance", Wishes::default()).await
             }
         }
@@ -186,6 +187,17 @@ fn say_absence(cluster: &Cluster) {
 }
 
 impl Target {
+    /// A deletion of what is not there succeeds; a typing error is to be noticed all the same.
+    async fn say_if_unknown(&self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        let cluster = resolve::cluster(&client, &self.cluster).await?;
+        let found = client.resources(&cluster.id, KIND, &self.namespace, &self.name).await?.items;
+        if found.is_empty() {
+            say(&format!("{} reports no application {:?} in {:?}.", cluster.name, self.name, self.namespace));
+        }
+        Ok(())
+    }
+
     /// Enqueues an intent that names the application alone.
     async fn enqueue(self, context: &Context, intent: &str, wishes: Wishes) -> Result<(), Error> {
         let client = context.client()?;

@@ -1,6 +1,6 @@
 //! `vwctl app values`: what was asked for, and what runs.
 
-use super::{KIND, Place};
+use super::{KIND, Place, SYNC};
 use crate::{
     Error,
     connect::Context,
@@ -20,6 +20,8 @@ use vworkspace_protocol::{
 
 /// Newest jobs of a cluster that are looked through.
 const MOST_JOBS: usize = 1_000;
+/// Newest jobs of the application whose payload is looked at.
+const MOST_LOOKED_AT: usize = 100;
 
 #[derive(Args, Debug)]
 pub(super) struct Values {
@@ -34,16 +36,21 @@ impl Values {
         let client = context.client()?;
         let cluster = resolve::cluster(&client, &self.place.cluster).await?;
         let jobs = self.jobs(&client, &cluster).await?;
-        let (newest, done) = (jobs.iter().find(|job| counts(job)), jobs.iter().find(|job| succeeded(job)));
-        let Some(newest) = newest else { return Err(self.unknown(&client, &cluster).await?) };
-        let asked = asked(&client, newest).await?;
-        let runs = match done {
-            Some(done) if done.id == newest.id => Some(asked.clone()),
-            Some(done) => Some(self::asked(&client, done).await?),
-            None => None,
-        };
-        self.say_drift(&client, &cluster, newest).await?;
-        print(&context.format.render(&AppValues { asked, runs }, render::app_values)?)
+        let (mut newest, mut succeeded) = (None, None);
+        for job in jobs.iter().take(MOST_LOOKED_AT) {
+            if !had_or_may_have_an_effect(&client, job).await? {
+                continue;
+            }
+            let Some(asked) = asked(&client, job).await? else { continue };
+            newest.get_or_insert_with(|| (job, asked.clone()));
+            if job.outcome == Some(Outcome::Succeeded) {
+                succeeded = Some(asked);
+                break;
+            }
+        }
+        let Some((job, asked)) = newest else { return Err(self.unknown(&client, &cluster).await?) };
+        self.say_drift(&client, &cluster, job).await?;
+        print(&context.format.render(&AppValues { asked, succeeded }, render::app_values)?)
     }
 
     /// The jobs about the application, newest first.
@@ -93,29 +100,35 @@ impl Values {
     }
 }
 
-/// Not one that never had an effect.
-fn counts(job: &Job) -> bool {
+/// Not one that ended before the cluster had it.
+async fn had_or_may_have_an_effect(client: &Client, job: &Job) -> Result<bool, Error> {
     match job.state {
-        JobState::Queued | JobState::Leased | JobState::Acked | JobState::Closed => true,
-        JobState::Expired | JobState::Cancelled | JobState::Superseded | JobState::Undeliverable => false,
+        JobState::Queued | JobState::Leased | JobState::Acked | JobState::Closed => Ok(true),
+        JobState::Expired | JobState::Cancelled | JobState::Superseded | JobState::Undeliverable => {
+            // Lists leave the timeline out.
+            let whole = client.job(&job.id).await?;
+            Ok(whole.timeline.iter().any(|entry| entry.state == JobState::Acked))
+        }
     }
 }
 
-fn succeeded(job: &Job) -> bool {
-    job.outcome == Some(Outcome::Succeeded)
-}
-
-async fn asked(client: &Client, job: &Job) -> Result<Asked, Error> {
+/// `None` of a job that asks for nothing new: that Flux looks again.
+async fn asked(client: &Client, job: &Job) -> Result<Option<Asked>, Error> {
     let payload = client.job_payload(&job.id).await?;
     let payload: Value = serde_json::from_str(payload.get()).map_err(|e| Error::Encode(e.to_string()))?;
+    if payload.get("intent").and_then(Value::as_str) == Some(SYNC) {
+        return Ok(None);
+    }
     // That of an intent, or the object itself.
     let spec = payload.pointer("/applicationInstance/spec").or_else(|| payload.get("spec"));
     let of = |member: &str| spec.and_then(|spec| spec.get(member)).cloned().unwrap_or_default();
-    Ok(Asked {
+    Ok(Some(Asked {
         job_id: job.id.clone(),
         at: job.created_at,
+        state: job.state,
+        outcome: job.outcome,
         deletes: spec.is_none(),
         chart: of("chart"),
         values: of("values"),
-    })
+    }))
 }

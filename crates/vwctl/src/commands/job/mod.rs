@@ -7,7 +7,7 @@ use crate::{
     Error,
     connect::Context,
     follow,
-    output::{print, say_if_cut},
+    output::{print, say, say_if_cut},
     render, resolve,
     signals::Signals,
 };
@@ -95,6 +95,9 @@ impl Job {
             Action::Cancel { id } => {
                 let id = JobId::new(id);
                 let job = client.cancel_job(&id).await.map_err(|e| Error::from(e).about_job(&id))?;
+                if job.timeline.iter().any(|entry| entry.state == JobState::Acked) {
+                    say("The cluster had this job already: what it changed stays, and Flux goes on with it.");
+                }
                 print(&context.format.render(&job, render::job)?)
             }
         }
