@@ -141,7 +141,7 @@ async fn signal_leaves_one_document_and_a_last_line() {
     // Nobody ends the jobs.
     site.agent.stop();
     for (number, signal) in [(1, "HUP"), (2, "INT"), (15, "TERM")] {
-        let run = site.run(&site.server.url, number, Where::Pipe);
+        let run = site.run(&site.server.url, number, Where::Pipe).ignoring_nothing();
         let ended = tokio::task::spawn_blocking(move || run.signalled_once("Following job", signal));
         let ended = ended.await.unwrap();
         assert_eq!(u64::try_from(ended.code).unwrap(), 128 + number, "{}", ended.stderr);

@@ -92,9 +92,17 @@ impl Run {
 
     /// The same in a process that ignores SIGHUP.
     pub fn ignoring_hang_ups(self) -> Self {
-        let mut command = Command::new("sh");
-        command.env_clear().args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(self.command.get_program());
-        command.args(self.command.get_args());
+        self.started_by(&["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"])
+    }
+
+    /// The same in a process that ignores no signal, whatever these tests are to ignore.
+    pub fn ignoring_nothing(self) -> Self {
+        self.started_by(&["env", "--default-signal=HUP,INT,TERM"])
+    }
+
+    fn started_by(self, starter: &[&str]) -> Self {
+        let mut command = Command::new(starter[0]);
+        command.env_clear().args(&starter[1..]).arg(self.command.get_program()).args(self.command.get_args());
         command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.stdin(Stdio::null());
         Self { command, place: self.place }

@@ -105,7 +105,7 @@ async fn password_is_found_nowhere_but_in_the_secret_that_holds_it() {
         let place = ["-c", &world.stack.cluster_name, "-n", &namespace, "--no-validate"];
         let refused = vwctl(&world, &[&["app", "deploy", "web"][..], &flags, &place].concat()).await;
         let words = told(&refused);
-        assert_eq!(refused.status.code(), Some(1), "{words}");
+        assert_eq!(refused.status.code(), Some(2), "{words}");
         assert!(!words.contains(CANARY) && !words.contains(ENCODED), "{words}");
     }
     for (place, bytes) in seen(&world, &namespace).await {

@@ -105,7 +105,7 @@ async fn what_the_cluster_would_refuse_is_refused_before_it_travels() {
         let refused =
             vwctl(&world, &[&["app", "deploy", name][..], url, &rest, &place, flags].concat()).await;
         let told = told(&refused);
-        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert_eq!(refused.status.code(), Some(2), "{told}");
         assert!(told.contains(words) && !told.contains("hunter2"), "{words}: {told}");
     }
     // Whoever knows better sends it all the same; the application carries a warning then.
@@ -192,7 +192,7 @@ async fn a_stored_token_goes_to_no_other_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = format!("https://{}", listener.local_addr().unwrap());
     let refused = vwctl(&world, &["--server", &other, "cluster", "list"]).await;
-    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "the other server was called");
 }
